@@ -14,7 +14,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import GB
+from ...units import GB, GIB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import (
@@ -125,14 +125,40 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *kept(model, asked, stage),
     ]
     if not asked.enforce_eager:
-        beside.append(
-            measured(
-                "sglang", "runtime.cuda_graphs", "graphs", rules.release, graph_tags(model, asked, hardware)
-            )
-        )
+        beside.append(graph_line(model, asked, hardware, stage))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         beside.append(draft_line(model, asked, hardware, stage))
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
+
+
+def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
+    """Return the line of captured graphs; latent attention on Hopper adds what each head of the rank
+    reserves.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> from ...units import GIB
+    >>> asked = Resolved(engine_version="0.4.6", layout=Layout(tp=8))
+    >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
+    >>> round(line.bytes / GIB, 2)
+    6.2
+    """
+    release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
+    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
+    each = facts.constant("sglang", "graphs_per_head", release, *tags)
+    heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
+    if not heads or not each.high:
+        return line
+    heads //= attention_ranks(asked.layout)
+    more = [int(heads * size * GIB) for size in (each.value, each.low, each.high)]
+    return line._replace(
+        bytes=line.bytes + more[0],
+        low_bytes=line.low_bytes + more[1],
+        high_bytes=line.high_bytes + more[2],
+        formula=f"{line.formula} + {heads} heads x {each.value:g} GiB",
+        source=f"{line.source}; {each.source}",
+    )
 
 
 def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
@@ -142,6 +168,7 @@ def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, 
         "mla": model.kinds.has(MLA),
         "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
         "dp_attention": asked.layout.enable_dp_attention,
+        "states": model.kinds.has(Linear),
     }
     return tuple(name for name, holds in found.items() if holds)
 

@@ -48,7 +48,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     >>> asked = asked._replace(dtype="bfloat16")
     >>> found = loading(load("llama-3.1-405b"), asked, parse_gpu("h100:8"), Stage(0, 1, 0, 126))
     >>> round(sum(group.total_bytes for group in found.placed) / 2**30, 2)
-    94.53
+    94.56
     """
     if model.quantization or asked.quantization != "fp8":
         return None

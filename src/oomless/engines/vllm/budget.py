@@ -8,7 +8,7 @@ larger phase.
 from math import ceil
 
 from ...ledger import Category, Key, Line, exact
-from ...model.attention import DSA, MLA, V4, V41
+from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
@@ -21,6 +21,7 @@ from .profile import MEGA_MOE, profile_lines
 from .profile_attention import context_chunk
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
+from .scan import scan_line
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -100,6 +101,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     context = _measured("runtime.context", "context", rules, tags)
     (charged if rules.charges_context and not rules.v0 else beside).append(context)
     (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
+    if stage.kinds(model).has(Linear) and not rules.v0:
+        beside.append(scan_line(model, asked, stage, rules, tags, charged))
     dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
     if dense and rules.expands_context_when_profiled:
         width = DTYPES[asked.dtype].bits // 8
@@ -180,6 +183,7 @@ def conditions(
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",
         "unified": hardware.card.shared_bytes > 0,
+        "experts": model.kinds.has_experts,
     }
     return tuple(name for name, holds in found.items() if holds)
 

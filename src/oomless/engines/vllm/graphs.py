@@ -104,10 +104,6 @@ def graph_lines(
         return [line]
     few = max(1 - graph_sizes(asked, rules) / of("graphs_fitted"), 0)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release).high
-    first = facts.constant("vllm", "graphs_first", rules.release)
-    experts = model.kinds.has_experts
-    usual, least = (
-        max(line.bytes, int(first.value * GIB) if experts else 0),
-        int(line.low_bytes * (1 - fewest * few)),
-    )
+    first = facts.constant("vllm", "graphs_first", rules.release, *tags)
+    usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]

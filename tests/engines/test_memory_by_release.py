@@ -1,0 +1,119 @@
+"""Rules of memory that single releases or kinds of model have: what is charged, what is reserved beside the
+pool, and what makers of checkpoints keep."""
+
+import pytest
+
+from oomless.engines.vllm.scan import scan_bytes
+from oomless.errors import UnsupportedError
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
+from oomless.ledger import Line
+from oomless.model.attention import Linear
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Asked, Layout
+from oomless.units import GIB
+
+
+def answer(model: str, gpu: str, tp: int = 1, dp: int = 1, **asked: object) -> Estimate:
+    layout = Layout(tp=tp, dp=dp, enable_dp_attention=dp > 1)
+    return estimate_serving(load(model), Asked(layout=layout)._replace(**asked), parse_gpu(gpu))
+
+
+def line(found: Estimate, key: str) -> Line:
+    return next(each for each in found.ledger.lines if each.key == key)
+
+
+@pytest.mark.parametrize(
+    ("version", "charged"), [("0.8.5", True), ("0.8.5 (V0)", False), ("0.9.2", False), ("0.19.0", False)]
+)
+def test_the_second_engine_of_0_8_charges_the_context(version: str, charged: bool) -> None:
+    rank = answer("qwen3-8b", "a100-80gb", engine_version=version).ranks[0]
+    assert ("runtime.context" not in [each.key for each in rank.beside]) == charged
+
+
+def test_the_driver_of_v0_has_the_logits() -> None:
+    """Five drivers measured within 2 %: the low end is no longer that of ranks that gather none."""
+    logits = line(
+        answer("qwen3-30b-a3b", "rtx-2080-ti:4", tp=4, engine_version="0.8.5 (V0)"), "logits.sampler"
+    )
+    assert logits.low_bytes >= 0.8 * logits.bytes
+
+
+def test_graphs_of_v0_over_pcie() -> None:
+    """Yi-34B on four RTX 4090 takes 2,464 MiB more with graphs than without (vllm#7553)."""
+    found = answer("yi-34b", "rtx-4090:4", tp=4, engine_version="0.5.4", max_model_len=4096)
+    assert line(found, "runtime.cuda_graphs").bytes / GIB == pytest.approx(2464 / 1024, rel=0.05)
+
+
+def test_makers_of_nvfp4_keep_latent_attention() -> None:
+    """nvidia/DeepSeek-R1-0528-FP4 at TP4: 94.5 GiB."""
+    found = answer("deepseek-r1-0528", "b200:4", tp=4, engine="sglang", quantization="nvfp4")
+    weights = sum(each.bytes for each in found.ledger.lines if each.category == "weights")
+    assert weights / GIB == pytest.approx(94.5, abs=0.7)
+
+
+def test_makers_of_nvfp4_quantise_grouped_queries_beside_experts() -> None:
+    found = answer("qwen3-235b-a22b", "b200:4", tp=4, quantization="nvfp4")
+    assert line(found, "weights.unquantized").bytes == 0
+
+
+def test_mla_on_rocm_in_0_8_is_the_first_engines() -> None:
+    assert (
+        answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5").request.engine_version == "0.8.5 (V0)"
+    )
+    assert answer("qwen3-8b", "mi300x", engine_version="0.8.5").request.engine_version == "0.8.5"
+    with pytest.raises(UnsupportedError, match="no MLA for cards of AMD"):
+        answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5 (V1)")
+
+
+def test_a_scan_that_is_not_profiled_stands_beside_the_pool() -> None:
+    found = answer("qwen3.6-27b", "rtx-5090", quantization="nvfp4", engine_version="0.24.0", max_num_seqs=1)
+    scan = line(found, "temporaries.running")
+    assert scan in found.ranks[0].beside
+    assert 0 == scan.low_bytes < scan.bytes < scan.high_bytes
+    assert not any(each.key == "temporaries.running" for each in answer("qwen3-8b", "rtx-5090").ledger.lines)
+
+
+def test_a_scan_grows_with_its_batch_and_shrinks_with_ranks() -> None:
+    linear = Linear(16, 48, 128, 128, 4)
+    assert (
+        scan_bytes(linear, 8192, 1, 2)
+        == 2 * scan_bytes(linear, 4096, 1, 2)
+        == 2 * scan_bytes(linear, 8192, 2, 2)
+    )
+    assert scan_bytes(linear._replace(variant="short_conv"), 8192, 1, 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "dp", "gib"), [("deepseek-v3", 1, 6.25), ("kimi-k2", 8, 20)], ids=["16 heads", "64 heads"]
+)
+def test_graphs_of_latent_attention_on_hopper_go_by_heads(model: str, dp: int, gib: float) -> None:
+    """sglang#5893 and sglang#24453."""
+    found = answer(model, "h200:8", tp=8, dp=dp, engine="sglang", engine_version="0.5.10", context=4096)
+    graphs = line(found, "runtime.cuda_graphs")
+    assert graphs.bytes / GIB == pytest.approx(gib, rel=0.05)
+    assert graphs.low_bytes < gib * GIB < graphs.high_bytes
+
+
+def test_graphs_of_models_with_states_in_sglang() -> None:
+    """About 5 GB for Qwen3.8-27B on an RTX 5090 (sglang#35777): 0.92 runs out while it captures."""
+    found = answer(
+        "qwen3.8-27b-nvfp4",
+        "rtx-5090",
+        engine="sglang",
+        engine_version="0.5.17",
+        mem_fraction_static=0.92,
+        context=8192,
+    )
+    assert 4 * GIB < line(found, "runtime.cuda_graphs").bytes < 6 * GIB
+    assert found.verdict == "does_not_fit"
+
+
+def test_few_graphs_without_experts_leave_little() -> None:
+    """0.08 to 0.23 GiB for 4 to 9 graphs of Qwen3.6-27B, 0.04 for 18 of Qwen3-0.6B."""
+    found = answer("qwen3.6-27b", "h100", engine_version="0.24.0", max_num_seqs=1, max_model_len=8192)
+    assert line(found, "runtime.cuda_graphs").high_bytes <= 0.31 * GIB
+
+
+def test_an_h20_is_what_torch_sees_of_it() -> None:
+    assert parse_gpu("h20").card.memory_bytes == 95 * GIB
