@@ -4,7 +4,6 @@ pool, and what makers of checkpoints keep."""
 import pytest
 
 from oomless.engines.vllm.scan import scan_bytes
-from oomless.errors import UnsupportedError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.ledger import Line
 from oomless.model.attention import Linear
@@ -62,8 +61,9 @@ def test_mla_on_rocm_in_0_8_is_the_first_engines() -> None:
         answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5").request.engine_version == "0.8.5 (V0)"
     )
     assert answer("qwen3-8b", "mi300x", engine_version="0.8.5").request.engine_version == "0.8.5"
-    with pytest.raises(UnsupportedError, match="no MLA for cards of AMD"):
-        answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5 (V1)")
+    second = answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5 (V1)")
+    assert second.request.engine_version == "0.8.5 (V1, MLA off)"
+    assert second.kv_cache.bytes_per_token == 61 * 2 * 16 * 192 * 2
 
 
 def test_a_scan_that_is_not_profiled_stands_beside_the_pool() -> None:

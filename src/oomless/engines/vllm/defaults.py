@@ -15,7 +15,7 @@ from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import first_with
 from .captures import captures
-from .release import RELEASES, VllmRules
+from .release import LATENTS_OFF, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
@@ -72,23 +72,19 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
 
 
 def engine_run(model: Model, hardware: Hardware, version: str) -> str:
-    """Return the release with its engine, where the card decides which of the two runs: 0.8 had MLA on ROCm
-    in the first one alone, and refused it in the second.
+    """Return the release with its engine, where the card decides what runs: 0.8 had MLA on ROCm in its first
+    engine alone, which is the default there. Whoever asks for the second has switched MLA off.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> engine_run(load("deepseek-v3"), parse_gpu("mi300x:8"), "0.8.5")
-    '0.8.5 (V0)'
+    >>> v3, cards = load("deepseek-v3"), parse_gpu("mi300x:8")
+    >>> engine_run(v3, cards, "0.8.5"), engine_run(v3, cards, "0.8.5 (V1)")
+    ('0.8.5 (V0)', '0.8.5 (V1, MLA off)')
     """
     rules, amd = RELEASES.at(version), hardware.card.vendor == "AMD"
     if not (amd and rules.has_v1_of_latents_on_cuda_alone and model.kinds.has(MLA)) or rules.v0:
         return version
-    if "V1" in version:
-        raise UnsupportedError(
-            f"vllm {version} has no MLA for cards of AMD",
-            "take its first engine (V0), or 0.9 and later; a log of it has MLA switched off",
-        )
-    return f"{version} (V0)"
+    return version.replace("V1", f"V1, {LATENTS_OFF}") if "V1" in version else f"{version} (V0)"
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:

@@ -2,6 +2,9 @@
 
 from ..releases import ReleaseRules, Releases
 
+LATENTS_OFF = "MLA off"
+"""What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
+
 
 class VllmRules(ReleaseRules):
     """What a release of vLLM does; `text` may say which of its two engines runs: `0.8.5 (V0)`."""
@@ -92,6 +95,15 @@ class VllmRules(ReleaseRules):
     """Multiple to which TRTLLM's kernels round the width of an expert."""
     pads_mxfp4_values: bool = False
     keeps_loaded_mxfp4_scales: bool = False
+
+    @property
+    def heads_cached(self) -> bool:
+        """Whether MLA is switched off: keys of all heads are cached, and values padded to them.
+
+        >>> RELEASES.at("0.8.5 (V1, MLA off)").heads_cached, RELEASES.at("0.8.5").heads_cached
+        (True, False)
+        """
+        return LATENTS_OFF in self.text
 
     @property
     def v0(self) -> bool:
