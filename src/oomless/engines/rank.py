@@ -62,6 +62,8 @@ class Loading(NamedTuple):
     instead: str
     """What loads less."""
     source: str
+    decides: bool = True
+    """Whether the answer goes by it; else it is said, where it is too much for the card."""
 
 
 class CacheGroup(NamedTuple):

@@ -207,7 +207,7 @@ def with_layout(
             *counted_alone(kv, ranks[worst].cache, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
-            *peaks_while_loading(ledgers[worst]),
+            *peaks_while_loading(ranks[worst], ledgers[worst]),
         ),
         support=known,
     )
@@ -345,9 +345,12 @@ def cut_off(model: Model, request: Resolved) -> bool:
     return cuts and (request.context or 0) > model.max_positions
 
 
-def peaks_while_loading(worst: Ledger) -> tuple[str, ...]:
-    """Return why a rank's peak is the load of its weights, and what loads less, where it is."""
-    return tuple(line.source for line in worst.lines if line.key == "temporaries.loading")
+def peaks_while_loading(rank: StageRank, worst: Ledger) -> tuple[str, ...]:
+    """Return why a rank holds most while weights are loaded, and what loads less, where that is its peak or
+    would be too much for the card."""
+    is_peak = any(line.key == "temporaries.loading" for line in worst.lines)
+    too_much = bool(rank.load) and rank.room_to_load.middle < 0
+    return (rank.load_rule,) if is_peak or too_much else ()
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ class StageRank(NamedTuple):
     """What is on its card while it loads, where that is more than what stays; (): never more."""
     load_rule: str = ""
     """Why so much is loaded, and what loads less."""
+    load_decides: bool = True
 
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of three: the card's while weights are
@@ -77,7 +78,7 @@ class StageRank(NamedTuple):
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
         served = min(each.middle for each in rooms)
         lines = (*self.lines, *self.peak_of_loading(served))
-        if self.load:
+        if self.load and self.load_decides:
             rooms.append(self.room_to_load)
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(lines)
@@ -94,7 +95,7 @@ class StageRank(NamedTuple):
     def peak_of_loading(self, served: int) -> tuple[Line, ...]:
         """Return the line of what loading holds over what serving does, where it leaves less room than
         serving's `served` bytes: their sum is the peak."""
-        if not self.load or self.room_to_load.middle >= served:
+        if not self.load or not self.load_decides or self.room_to_load.middle >= served:
             return ()
         loaded = sums(self.load)[0]
         more = loaded - sums(self.lines)[0]
@@ -128,7 +129,7 @@ class StageRank(NamedTuple):
     def _holds_least(self, request: Resolved, rules: Engine, pool_bytes: int, beside_bytes: int) -> bool:
         load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
         least = rules.needed_bytes(self.cache, load)
-        if self.load and self.room_to_load.middle < 0:
+        if self.load and self.load_decides and self.room_to_load.middle < 0:
             return False
         return pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
 
@@ -195,6 +196,7 @@ def stage_rank(
         needed.bytes,
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),
         f"{loading.why}: {loading.instead}" if loading else "",
+        loading is None or loading.decides,
     )
 
 
