@@ -9,17 +9,31 @@ from ..plan_space import PlannedCards, PlanSpace
 from ..record import of_facts
 from .step_arguments import RECOMPUTED
 
+MOST_EXPERT_RANKS = 64
+"""As many as DeepSeek-V3's own run has."""
+
+
+def expert_ranks(experts: int, ranks: int) -> tuple[int, ...]:
+    """Return the sizes of expert parallelism that a plan tries: none, a machine's eight cards, and on, as
+    long as they divide the experts.
+
+    >>> expert_ranks(256, 128), expert_ranks(60, 4), expert_ranks(0, 8)
+    ((1, 8, 16, 32, 64), (1, 4), (1,))
+    """
+    sizes = {1, min(8, ranks), *(size for size in (16, 32, MOST_EXPERT_RANKS) if size <= ranks)}
+    return tuple(sorted(size for size in sizes if size == 1 or (experts and experts % size == 0)))
+
 
 def meshes(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield tensor parallelism within a machine, pipelines over machines, experts over what is left."""
-    experts = any(isinstance(layer.ffn, MoE) for layer in model.layers)
+    experts = max((layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0)
     most_stages = min(len(model.layers), 2 * max(cards.num // cards.within, 1))
     for tp in (1, 2, 4, 8):
         for pp in (1, 2, 4, 8, 16):
             if tp > cards.within or cards.num % (tp * pp) or pp > most_stages:
                 continue
             dp = cards.num // (tp * pp)
-            for ep in (1, min(8, dp * tp)) if experts and dp * tp > 1 else (1,):
+            for ep in expert_ranks(experts, dp * tp):
                 yield base._replace(
                     mesh=Mesh(tp=tp, pp=pp, ep=ep, etp=1 if ep > 1 else 0, sequence_parallel=tp > 1)
                 )

@@ -270,17 +270,20 @@ def titan_toml(
 def deepspeed_json(
     asked: TrainingAsked, hardware: Hardware, types: FileTypes, auto: bool = False
 ) -> FileText:
-    """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it."""
+    """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it, and the buckets of
+    ZeRO-3 follow the hidden size where that trainer has them do so."""
     mesh = asked.mesh
     dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(asked.sharding or "zero2", 0)
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": stage == 3, "contiguous_gradients": True}
     if "optimizer" in asked.offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
     if "params" in asked.offload:
         zero["offload_param"] = {"device": "cpu", "pin_memory": True}
     if stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True
+        if record(asked.framework).zero_by_hidden_size:
+            zero |= {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
     batch = (
         {
             "train_micro_batch_size_per_gpu": "auto",
