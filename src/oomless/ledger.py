@@ -96,7 +96,6 @@ Key = Literal[
     "temporaries.gradient",
     "temporaries.autocast",
     "temporaries.unpacked_experts",
-    "temporaries.loading",
     "temporaries.running",
     "temporaries.cache_growth",
     "temporaries.traced",

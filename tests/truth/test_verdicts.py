@@ -30,12 +30,12 @@ class Confusion(NamedTuple):
 
 
 BUDGETS = {
-    "serve": Confusion(right=0.91, wrong_fits=1, wrong_does_not_fit=2, tight=14, none=0),
+    # v-027 and v-100 had no answer: the one is right now, the other tight
+    "serve": Confusion(right=0.91, wrong_fits=1, wrong_does_not_fit=2, tight=15, none=0),
     "train": Confusion(right=0.93, wrong_fits=0, wrong_does_not_fit=2, tight=17, none=2),
 }
 FRESH_BUDGETS = {
-    # x-019 had no answer: a checkpoint published in FP8 that the table names by the flag of loading
-    "serve": Confusion(right=0.78, wrong_fits=5, wrong_does_not_fit=3, tight=13, none=0),
+    "serve": Confusion(right=0.81, wrong_fits=5, wrong_does_not_fit=2, tight=13, none=0),
     "train": Confusion(right=0.80, wrong_fits=5, wrong_does_not_fit=0, tight=10, none=0),
 }
 

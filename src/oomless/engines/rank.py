@@ -53,7 +53,11 @@ class Placed(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """What a rank holds while it loads, where that is more than what stays."""
+    """What a rank holds while it loads a checkpoint of 16 bit, where that is more than what stays.
+
+    It is said, where it is too much for the card, and decides nothing: in six public cases of six the flag
+    names a checkpoint that is published in the form (405B and GLM-4.6 in FP8), which loads as it stays.
+    """
 
     placed: list[Placed]
     """Its tensors at that moment."""
@@ -62,8 +66,6 @@ class Loading(NamedTuple):
     instead: str
     """What loads less."""
     source: str
-    decides: bool = True
-    """Whether the answer goes by it; else it is said, where it is too much for the card."""
 
 
 class CacheGroup(NamedTuple):

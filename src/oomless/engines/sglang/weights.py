@@ -39,8 +39,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Loading | None:
     """Return what a rank holds while it loads, where that is more than what stays: --quantization fp8 makes
     its layers in 16 bit and quantises them once all are there (layers/quantization/fp8.py, create_weights and
-    process_weights_after_loading; sglang#2895, #17945). It is said and decides nothing: three public cases of
-    three that name a format so are checkpoints published in FP8, which load as they stay.
+    process_weights_after_loading; sglang#2895, #17945).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -59,7 +58,6 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
         "halves it",
         "take a checkpoint that is published in FP8, or more ranks",
         "sglang/srt/layers/quantization/fp8.py",
-        decides=False,
     )
 
 

@@ -9,7 +9,7 @@ from ...engines.record import Engine
 from ...engines.support import Support, check_support
 from ...errors import UsageError
 from ...facts.release import read_release
-from ...ledger import Ledger, Verdict
+from ...ledger import Ledger, Verdict, sums
 from ...model.model import Model
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Layout, Resolved
@@ -207,7 +207,7 @@ def with_layout(
             *counted_alone(kv, ranks[worst].cache, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
-            *peaks_while_loading(ranks[worst], ledgers[worst]),
+            *peaks_while_loading(ranks[worst]),
         ),
         support=known,
     )
@@ -345,12 +345,16 @@ def cut_off(model: Model, request: Resolved) -> bool:
     return cuts and (request.context or 0) > model.max_positions
 
 
-def peaks_while_loading(rank: StageRank, worst: Ledger) -> tuple[str, ...]:
-    """Return why a rank holds most while weights are loaded, and what loads less, where that is its peak or
-    would be too much for the card."""
-    is_peak = any(line.key == "temporaries.loading" for line in worst.lines)
-    too_much = bool(rank.load) and rank.room_to_load.middle < 0
-    return (rank.load_rule,) if is_peak or too_much else ()
+def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
+    """Return why a checkpoint of 16 bit would be too much for the card while it is loaded, and what loads
+    less."""
+    if rank.loads:
+        return ()
+    loaded = format_bytes(sums(rank.load)[0])
+    return (
+        f"answered for a checkpoint published so: one of 16 bit takes {loaded} while it loads, which the "
+        f"card does not have ({rank.load_rule})",
+    )
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:

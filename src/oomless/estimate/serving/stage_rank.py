@@ -61,12 +61,10 @@ class StageRank(NamedTuple):
     """What is on its card while it loads, where that is more than what stays; (): never more."""
     load_rule: str = ""
     """Why so much is loaded, and what loads less."""
-    load_decides: bool = True
 
     def ledger(self, num_ranks: int) -> Ledger:
-        """Return the ledger of the group, whose room is the least of three: the card's while weights are
-        loaded; the pool's, once the load has its cache; the card's, once the pool is taken whole and what
-        comes beside it is there. Where loading has the least room, a line says by how much it is the peak.
+        """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
+        cache; the card's, once the pool is taken whole and what comes beside it is there.
 
         What comes beside the budget raises what a rank may use, and so does not decide whether the pool holds
         the load; what is charged to the budget only moves the pool, and not what is left of the card.
@@ -76,40 +74,17 @@ class StageRank(NamedTuple):
         left = self.card_bytes - self.budget_bytes
         on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside)
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
-        served = min(each.middle for each in rooms)
-        lines = (*self.lines, *self.peak_of_loading(served))
-        if self.load and self.load_decides:
-            rooms.append(self.room_to_load)
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
-        total, low, high = sums(lines)
+        total, low, high = sums(self.lines)
         capacity = min(total + room, self.card_bytes)
         idle = capacity - most - low, high - (capacity - least)
         overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
-        return Ledger(self.name, num_ranks, capacity, lines, overrun, idle)
+        return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
 
     @property
-    def room_to_load(self) -> Room:
-        """What is left of the card while weights are loaded."""
-        return Room.of(self.card_bytes - sums(self.load)[0], self.load)
-
-    def peak_of_loading(self, served: int) -> tuple[Line, ...]:
-        """Return the line of what loading holds over what serving does, where it leaves less room than
-        serving's `served` bytes: their sum is the peak."""
-        if not self.load or not self.load_decides or self.room_to_load.middle >= served:
-            return ()
-        loaded = sums(self.load)[0]
-        more = loaded - sums(self.lines)[0]
-        formula = f"{loaded:,} B while it loads, over all that serving holds"
-        return (
-            exact(
-                "temporaries.loading",
-                "engine",
-                "weights in 16 bit while loading",
-                more,
-                formula,
-                self.load_rule,
-            ),
-        )
+    def loads(self) -> bool:
+        """Return whether the card holds what is on it while weights are loaded."""
+        return sums(self.load)[0] <= self.card_bytes
 
     def starts(self, request: Resolved, rules: Engine) -> bool:
         """Return whether the engine starts on this rank, by the middle of the estimate: the pool holds the
@@ -129,8 +104,6 @@ class StageRank(NamedTuple):
     def _holds_least(self, request: Resolved, rules: Engine, pool_bytes: int, beside_bytes: int) -> bool:
         load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
         least = rules.needed_bytes(self.cache, load)
-        if self.load and self.load_decides and self.room_to_load.middle < 0:
-            return False
         return pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
 
     def at_once(self, request: Resolved, rules: Engine) -> int:
@@ -195,8 +168,7 @@ def stage_rank(
         cache,
         needed.bytes,
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),
-        f"{loading.why}: {loading.instead}" if loading else "",
-        loading is None or loading.decides,
+        f"{loading.why}; {loading.instead}" if loading else "",
     )
 
 
