@@ -4,7 +4,9 @@ OOMLESS_FUZZ_INPUTS=1000000 tries as many (`make test-slow`: as the issue of hos
 OOMLESS_FUZZ_SEED=N tries those of one seed again.
 """
 
+import csv
 import gzip
+import json
 import os
 import random
 import time
@@ -17,6 +19,11 @@ import pytest
 from budget import TooSlow, budget
 from file_readers import READERS, FileReader, meant
 from mutations import mutated
+from oomless.errors import OomlessError
+from oomless.facts import model_config
+from oomless.model.load import load
+from oomless.truth.llama_rows import predict_llama
+from oomless.truth.serving_rows import Incomplete
 
 INPUTS = 40
 SLOW_INPUTS = int(os.environ.get("OOMLESS_FUZZ_INPUTS", "1000000"))
@@ -68,3 +75,21 @@ def test_good_input_is_read(reader: FileReader, tmp_path: Path) -> None:
         path.write_bytes(gzip.compress(content) if reader.packed else content)
         with redirect_stdout(StringIO()):
             reader.read(path)
+
+
+def test_an_indexer_without_the_latent_that_it_reads_is_refused(tmp_path: Path) -> None:
+    """Seed 907233732, input 6565: a tensor of no columns was divided into blocks."""
+    config = model_config("deepseek-v3.2") | {"q_lora_rank": None}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(OomlessError, match="q_lora_rank is missing"):
+        load(str(tmp_path))
+
+
+def test_a_flag_of_a_measured_row_that_is_no_number_is_said() -> None:
+    """Seed 747350759, input 3524: ub=true."""
+    rows = (Path(__file__).parents[1] / "tables" / "inference.csv").read_text(encoding="utf-8").splitlines()
+    row = next(csv.DictReader([rows[0], *(line for line in rows if " ub=512 " in line)]))
+    with pytest.raises(Incomplete, match="ub=true"):
+        predict_llama(
+            row | {"other_flags": row["other_flags"].replace("ub=512", "ub=true")}, "compute_buffer"
+        )

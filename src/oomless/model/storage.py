@@ -29,7 +29,7 @@ class Format(NamedTuple):
         >>> FP8_BLOCK.num_scales((24576, 1536))  # q_b_proj of DeepSeek-V3
         2304
         """
-        if self.block is None:
+        if self.block is None or 0 in shape:
             return 0
         rows, columns = (shape[-2], shape[-1]) if len(shape) > 1 else (1, shape[-1])
         block_rows, block_columns = self.block[0] or rows, self.block[1] or columns

@@ -2,6 +2,7 @@
 bytes of the file."""
 
 import re
+from collections.abc import Mapping
 
 from ..engines.llamacpp import IK_LLAMACPP, LLAMACPP
 from ..engines.rank import Stage
@@ -133,6 +134,16 @@ def _num_devices(row: dict[str, str]) -> int:
     return int(said[1]) if said else 1
 
 
+def _count(flags: Mapping[str, str], name: str) -> int:
+    """Return a whole number of a row's flags; 0 where it has none."""
+    from .serving_rows import Incomplete
+
+    text = flags.get(name, "0")
+    if not (text.isascii() and text.isdecimal()):
+        raise Incomplete(f"{name}={text} is no whole number")
+    return int(text)
+
+
 def _asked(row: dict[str, str], model: Model) -> Asked:
     """The question in llama.cpp's own words. The table's context is the log's n_ctx, which all slots share
     out.
@@ -176,10 +187,10 @@ def _asked(row: dict[str, str], model: Model) -> Asked:
         max_num_seqs=num_slots,
         kv_unified="unified" in batch,
         swa_full=flags.get("swa_full") == "1",
-        speculation=Speculation("mtp", drafted) if (drafted := int(flags.get("draft_mtp", 0))) else None,
+        speculation=Speculation("mtp", drafted) if (drafted := _count(flags, "draft_mtp")) else None,
         n_gpu_layers=int(layers[1]) if layers else None,
         split_mode="row" if flags.get("sm") == "row" else "layer",
-        ubatch_size=int(flags.get("ub") or (micro and (micro[1] or micro[2])) or 0) or None,
+        ubatch_size=_count(flags, "ub") or (int(micro[1] or micro[2]) if micro else 0) or None,
         flash_attn=flags.get("fa", flags.get("flash_attn", "1")) == "1" and "kv^T" not in row["kv_dtype"],
         cache_type_k=keys,
         cache_type_v=values,

@@ -3,14 +3,14 @@ shape."""
 
 from collections.abc import Iterator
 
-from ..attention import DSA, GQA, Attention
+from ..attention import GQA, Attention
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..layer_weights import block_tensors, ends, stack_tensors
 from ..model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..scope import Scope, Storage
 from .decoder import assembled
-from .latent_attention import read_mla
+from .latent_attention import read_dsa, read_mla
 from .rope_and_storage import read_rope, read_storage
 
 
@@ -72,12 +72,11 @@ def read_attention(config: Config) -> tuple[Attention, int]:
             config.size(key, 0, least=0)  # present and without meaning where MLA is off
         return GQA(heads, kv_heads, hidden // heads or 1), hidden // heads or 1
     config.number("partial_rotary_factor", 1.0)  # of the rotary part, which is rotated whole
+    if family == "deepseek_v32":
+        dsa = read_dsa(config)
+        return dsa, dsa.mla.qk_rope_head_dim
     mla = read_mla(config)
-    if family != "deepseek_v32":
-        return mla, mla.qk_rope_head_dim
-    return DSA(
-        mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk")
-    ), mla.qk_rope_head_dim
+    return mla, mla.qk_rope_head_dim
 
 
 def read_experts(config: Config) -> MoE:

@@ -8,7 +8,7 @@ from ..layer_weights import ends, stack_tensors
 from ..model import Layer, Model
 from .decoder import assembled
 from .deepseek import mtp_tensors, read_experts
-from .latent_attention import read_mla
+from .latent_attention import read_dsa
 from .layer_types import read_layer_types
 from .rope_and_storage import read_rope, read_storage
 
@@ -65,9 +65,7 @@ def read_grouped(config: Config, num_layers: int) -> tuple[list[Attention], int]
 def read_latent(config: Config, num_layers: int) -> tuple[list[Attention], int]:
     """GLM-5: layers of type `shared` in indexer_types use the choice of an earlier `full` one and own no
     indexer."""
-    config.size("q_lora_rank")  # the indexer's queries come from it, so it must be there
-    mla, types = read_mla(config), ["full"] * num_layers
+    full, types = read_dsa(config), ["full"] * num_layers
     if config.has("indexer_types"):
         types = read_layer_types(config, num_layers, ("full", "shared"), "indexer_types")
-    full = DSA(mla, config.size("index_n_heads"), config.size("index_head_dim"), config.size("index_topk"))
-    return [full._replace(owns_indexer=kind == "full") for kind in types], mla.qk_rope_head_dim
+    return [full._replace(owns_indexer=kind == "full") for kind in types], full.mla.qk_rope_head_dim

@@ -1,6 +1,6 @@
 """Multi-head latent attention, as every config since DeepSeek-V2 spells it."""
 
-from ..attention import MLA
+from ..attention import DSA, MLA
 from ..config import Config
 
 
@@ -23,4 +23,16 @@ def read_mla(config: Config, *, gated: bool = False) -> MLA:
         config.size("v_head_dim"),
         gated=gated,
         bias=config.flag("attention_bias", False),
+    )
+
+
+def read_dsa(config: Config) -> DSA:
+    """Return MLA with DeepSeek-V3.2's indexer, whose queries come from the latent of the queries: it must be
+    there."""
+    config.size("q_lora_rank")
+    return DSA(
+        read_mla(config),
+        config.size("index_n_heads"),
+        config.size("index_head_dim"),
+        config.size("index_topk"),
     )
