@@ -2,13 +2,16 @@
 `_replace`s of another's record, so what they inherit is visible."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..ledger import Line
 from ..model.model import Model, Tensor
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
-from .rank import Budget, CacheLayout, Count, Loading, Placed, Stage
+from .rank import Budget, CacheLayout, Count, Placed, Stage
+
+if TYPE_CHECKING:
+    from .loading import Loading
 
 
 class CardMakers(NamedTuple):
@@ -172,7 +175,7 @@ class Engine(NamedTuple):
     """Memory of the host that the engine holds beside the cards."""
     made_pool: Callable[[CacheLayout, Resolved, int], int] | None = None
     """(layout, question, bytes that are left) -> the pool that is made, where the question says its size."""
-    loading: Callable[[Model, Resolved, Hardware, Stage], Loading | None] | None = None
+    loading: "Callable[[Model, Resolved, Hardware, Stage], Loading | None] | None" = None
     """What a rank holds while it loads, where that is more than what stays; None: never more."""
     beside_pool: Callable[[Model, Resolved, Stage, int], list[Line]] | None = None
     """What comes with a pool of so many bytes, outside of the budget that it was cut from."""

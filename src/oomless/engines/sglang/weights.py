@@ -6,6 +6,7 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 """
 
 from math import prod
+from typing import TYPE_CHECKING
 
 from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Part, Tensor
@@ -14,11 +15,14 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
-from ..rank import Loading, Placed, Stage
+from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
+
+if TYPE_CHECKING:
+    from ..loading import Loading
 
 NO_TABLES = ("gemma3", "gemma3_text")
 """Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
@@ -36,7 +40,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     return placed + extra_tensors(model, asked, hardware, stage, rules)
 
 
-def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Loading | None:
+def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> "Loading | None":
     """Return what a rank holds while it loads, where that is more than what stays: --quantization fp8 makes
     its layers in 16 bit and quantises them once all are there (layers/quantization/fp8.py, create_weights and
     process_weights_after_loading; sglang#2895, #17945).
@@ -52,6 +56,8 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     """
     if model.quantization or asked.quantization != "fp8":
         return None
+    from ..loading import Loading  # few questions come here
+
     return Loading(
         placed_weights(model, asked._replace(quantization=None), hardware, stage),
         f"--quantization fp8 of {asked.engine} {asked.engine_version} loads a rank in 16 bit before it "

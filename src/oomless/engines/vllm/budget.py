@@ -21,7 +21,6 @@ from .profile import MEGA_MOE, profile_lines
 from .profile_attention import context_chunk
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
-from .scan import scan_line
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -102,6 +101,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     (charged if rules.charges_context and not rules.v0 else beside).append(context)
     (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
     if stage.kinds(model).has(Linear) and not rules.v0:
+        from .scan import scan_line  # few models have such layers
+
         beside.append(scan_line(model, asked, stage, rules, tags, charged))
     dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
     if dense and rules.expands_context_when_profiled:

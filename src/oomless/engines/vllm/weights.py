@@ -1,18 +1,22 @@
 """The tensors that a rank of vLLM holds after loading: fused, cut, padded, and what loading adds to them."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ...model.attention import GQA
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..parameters import Member, allocations, fused_name, fused_qkv_a
-from ..rank import Loading, Placed, Stage
+from ..rank import Placed, Stage
 from ..releases import first_with
 from ..runtime_formats import check_quantization, runtime_format
 from .after_loading import extra_tensors
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
+
+if TYPE_CHECKING:
+    from ..loading import Loading
 
 
 @lru_cache(maxsize=4096)
@@ -29,7 +33,7 @@ def parameter_of(name: str, rules: VllmRules) -> str:
     return name
 
 
-def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Loading | None:
+def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> "Loading | None":
     """Return what a rank holds while it loads, where that is more than what stays: before 0.16, quantising on
     loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).
 
@@ -44,6 +48,8 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     late = RELEASES.at(asked.engine_version).quantises_while_loading
     if model.quantization or asked.quantization != "fp8" or late:
         return None
+    from ..loading import Loading  # few questions come here
+
     whole = placed_weights(model, asked._replace(quantization=None), hardware, stage)
     since = first_with("vllm", "quantises_while_loading")
     return Loading(

@@ -2,16 +2,19 @@
 is left for the cache."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...engines.overhead_lines import PROCESS
-from ...engines.rank import Budget, CacheLayout, Loading, Stage
+from ...engines.rank import Budget, CacheLayout, Stage
 from ...engines.record import Engine
 from ...ledger import Ledger, Line, exact, sums
 from ...model.model import Model
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Resolved
 from .weights import weight_lines
+
+if TYPE_CHECKING:
+    from ...engines.loading import Loading
 
 Adjust = Callable[[Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
@@ -172,7 +175,7 @@ def stage_rank(
     )
 
 
-def loaded_lines(loading: Loading, staying: Iterable[Line], rules: Engine) -> tuple[Line, ...]:
+def loaded_lines(loading: "Loading", staying: Iterable[Line], rules: Engine) -> tuple[Line, ...]:
     """Return what is on the card at the peak of loading: the tensors of that moment, and what the process
     itself has taken by then."""
     process = (line for line in staying if line.key in PROCESS)
