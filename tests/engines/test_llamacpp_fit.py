@@ -1,6 +1,7 @@
 """What llama-server changes by itself (common/fit.cpp): the layers that do not fit stay on the host."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,8 @@ from oomless.units import GIB, MIB
 LLAMA_70B = "deepseek-r1-distill-llama-70b"
 
 
-def asked(model: str, gpu: str, **flags: object) -> ServingAnswer:
-    given = {"engine": "llamacpp", "quantization": "Q4_K_M", "max_model_len": 8192, **flags}
+def asked(model: str, gpu: str, **flags: Any) -> ServingAnswer:
+    given: dict[str, Any] = {"engine": "llamacpp", "quantization": "Q4_K_M", "max_model_len": 8192, **flags}
     return infer(model, gpu, offline=True, **given)
 
 

@@ -1,6 +1,8 @@
 """Rules of memory that single releases or kinds of model have: what is charged, what is reserved beside the
 pool, and what makers of checkpoints keep."""
 
+from typing import Any
+
 import pytest
 
 from oomless.engines.vllm.scan import scan_bytes
@@ -13,7 +15,7 @@ from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 
 
-def answer(model: str, gpu: str, tp: int = 1, dp: int = 1, **asked: object) -> Estimate:
+def answer(model: str, gpu: str, tp: int = 1, dp: int = 1, **asked: Any) -> Estimate:
     layout = Layout(tp=tp, dp=dp, enable_dp_attention=dp > 1)
     return estimate_serving(load(model), Asked(layout=layout)._replace(**asked), parse_gpu(gpu))
 

@@ -275,14 +275,17 @@ PUBLISHED_AS = {
 
 
 def _layout(row: dict[str, str]) -> Layout:
-    sizes = {}
-    for axis in ("tp", "pp", "dp"):
-        text = row[axis].strip() or ("1" if axis in ("dp", "pp") else "")
-        if not text.isdecimal():
-            raise Incomplete(f"{axis} is {row[axis]!r}" if row[axis] else f"{axis} is not given")
-        sizes[axis] = int(text)
+    tp, pp, dp = (_size(row, axis) for axis in ("tp", "pp", "dp"))
     ep = row["ep"].strip()
-    return Layout(**sizes, enable_expert_parallel=ep.isdecimal() and int(ep) > 1)
+    return Layout(tp, pp, dp, enable_expert_parallel=ep.isdecimal() and int(ep) > 1)
+
+
+def _size(row: dict[str, str], axis: str) -> int:
+    """Return the ranks along an axis: one where the row is silent, but for `tp`, which it must say."""
+    text = row[axis].strip() or ("" if axis == "tp" else "1")
+    if not text.isdecimal():
+        raise Incomplete(f"{axis} is {row[axis]!r}" if row[axis] else f"{axis} is not given")
+    return int(text)
 
 
 def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | None]:

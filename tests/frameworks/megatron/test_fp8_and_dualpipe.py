@@ -92,8 +92,7 @@ def test_a_module_gives_up_what_it_makes_and_nothing_else(module: str) -> None:
 
 
 def test_a_copy_in_fp8_of_what_is_given_up_goes_with_it() -> None:
-    fp8 = {"precision": "fp8"}
-    kept = saved(run_of("deepseek-v3", ("norm",), **fp8))
+    kept = saved(run_of("deepseek-v3", ("norm",), precision="fp8"))
     assert not any(name.startswith(("ln1", "ln2")) for name in kept)
     assert "permuted.fp8" in kept
 

@@ -137,8 +137,11 @@ class Filling:
                 parts = max(layers - output, 0) if self.has_experts else 0
                 return put(shares, card, CardShare(layers, parts))
 
+            def fits(layers: int, card: int = card, given: Callable[[int], Shares] = given) -> bool:
+                return self.left(given(layers), card) >= 0
+
             free = self.num_layers + 1 - sum(share.layers for share in shares)
-            layers = most_of(free, lambda layers, card=card, given=given: self.left(given(layers), card) >= 0)
+            layers = most_of(free, fits)
             shares = given(max(layers, 0))
         return shares
 
@@ -148,13 +151,11 @@ class Filling:
         for card in range(self.num_cards):
             if card > start:
                 break
-            parts = sum(share.parts for share in shares[start:])
-            step = most_of(
-                parts,
-                lambda step, card=card, start=start, shares=shares: (
-                    self.left(converted(shares, card, start, step)[0], card) >= 0
-                ),
-            )
+
+            def fits(step: int, card: int = card, start: int = start, shares: Shares = shares) -> bool:
+                return self.left(converted(shares, card, start, step)[0], card) >= 0
+
+            step = most_of(sum(share.parts for share in shares[start:]), fits)
             shares, start = converted(shares, card, start, max(step, 0))
             shares, start = self.with_part_of_one(shares, card, start)
         return shares
