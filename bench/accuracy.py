@@ -167,14 +167,14 @@ def run_rows() -> Rows:
             if scored.predicted is not None and (said := described(row)) is not None:
                 figures = {"measured": scored.measured, "predicted": scored.predicted}
                 figures |= {"low": scored.low or 0, "high": scored.high or 0}
-                found.append(
-                    {
-                        **said,
-                        **{key: f"{value:.6g}" for key, value in figures.items()},
-                        "unit": plain(row.unit),
-                        "source": row.configuration["source"],
-                    }
-                )
+                run = {
+                    **said,
+                    **{key: f"{value:.6g}" for key, value in figures.items()},
+                    "unit": plain(row.unit),
+                    "source": row.configuration["source"],
+                }
+                if run not in found:  # a source may print a run twice
+                    found.append(run)
     return found
 
 

@@ -21,6 +21,8 @@ FOLDER = Path(facts.__file__).parent
 TABLES = sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 KEYS = {
+    "accuracy": "about made table quantity",
+    "accuracy_verdicts": "made kind",
     "adapters": "adapter",
     "attention_kernels": "kernel",
     "bands": "kind when",
@@ -47,12 +49,14 @@ KEYS = {
     "hosts": "name",
     "kernel_curves": "product device architecture engine type kernels",
     "kernels": "engine block when",
+    "known_misses": "title_en",
     "launch_keys": "framework keys",
     "llamacpp_builds": "build",
     "losses": "loss framework",
     "measured": "device engine kind",
     "measured_frameworks": "framework words",
     "measured_quantities": "engine quantity",
+    "measured_runs": "model engine engine_version stored card tp pp length quantity measured source",
     "mig": "card profile",
     "models_index": "model",
     "ollama_tags": "tag",
@@ -84,8 +88,12 @@ SOURCES = {
     "guide_claims": "section",
 }
 """The column that says where a row is from, where it is not called `source`."""
-OWN = ("gpu_aliases", "price_cards", "models_index")
-"""Tables of our own readings of words, and of counts that tests/model/test_models_index.py makes again."""
+OWN = (
+    *("gpu_aliases", "price_cards", "models_index"),
+    *("accuracy", "accuracy_verdicts", "known_misses"),
+)
+"""Tables of our own readings of words, and of what tests/model/test_models_index.py and test_docs.py work out
+again."""
 
 
 @cache

@@ -8,7 +8,7 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import MLA, Linear
+from ...model.attention import GQA, MLA, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -163,12 +163,14 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
 
 def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
     """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
-    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention."""
+    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention; windows and
+    chunks have wrappers and tables of their own, which plain grouped queries have not."""
     found = {
         "mla": model.kinds.has(MLA),
         "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
         "dp_attention": asked.layout.enable_dp_attention,
         "states": model.kinds.has(Linear),
+        "plain": all(isinstance(each, GQA) for each in model.kinds.attentions),
     }
     return tuple(name for name, holds in found.items() if holds)
 
