@@ -39,13 +39,13 @@ def same_best(seed: int, engines: list[str] | None = None) -> None:
 
 
 def test_r1_on_eight_h20_is_found() -> None:
-    """Sequences of 32K do not fit with the defaults; with share, batch and step they do, and nobody has to
-    rent a second machine."""
+    """Sequences of 32K do not fit with the defaults; with share and batch they do on the 95.0 GiB that torch
+    sees, and nobody has to rent a second machine."""
     assert oomless.infer("deepseek-r1", "h20:8", max_model_len=32768).verdict != "fits"
     found = best(oomless.tune("deepseek-r1", "h20:8", context=32768))
     asked = found.row.asked
     assert (found.row.estimate.verdict, asked.layout.tp) == ("fits", 8)
-    assert (asked.gpu_memory_utilization, asked.max_num_batched_tokens) == (0.95, 2048)
+    assert (asked.gpu_memory_utilization, asked.max_num_batched_tokens) == (0.95, None)
     assert not asked.enforce_eager
 
 

@@ -40,7 +40,7 @@ def test_r1_on_eight_h20_is_helped_by_flags_and_not_by_a_second_machine() -> Non
     assert found.verdict != "fits"
     first = flags(found)[0]
     assert first.startswith("--gpu-memory-utilization 0.95 ")
-    assert "--max-num-batched-tokens " in first
+    assert "--max-num-seqs " in first
     assert not any("--max-model-len" in each for each in flags(found))
 
 

@@ -252,8 +252,8 @@ def file_tensors(model: Model, word: str) -> list[tuple[StoredTensor, str]]:
 
     >>> from .load import load
     >>> found = file_tensors(load("deepseek-r1-distill-qwen-7b"), "q4_0")
-    >>> len(found), {kind for _, kind in found}
-    (339, {'F32', 'Q4_0', 'Q6_K'})
+    >>> len(found), sorted({kind for _, kind in found})
+    (339, ['F32', 'Q4_0', 'Q6_K'])
     """
     return _choose_types(model, word, "split", None, "")[1]
 

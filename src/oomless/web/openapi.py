@@ -126,7 +126,7 @@ def openapi() -> dict[str, Any]:
     """Return the whole text.
 
     >>> sorted(openapi()["paths"])[0]
-    '/api/claims'
+    '/api/accuracy'
     """
     methods = {
         command: {

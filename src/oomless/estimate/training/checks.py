@@ -121,8 +121,8 @@ def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> 
     """Return the request in float16 where the question names no type, the card has no bfloat16, and the
     framework offers float16 in its place.
 
-    >>> from ...run.cards import find_card
-    >>> t4, asked = find_card("t4"), TrainingAsked()
+    >>> from ...run.hardware import parse_gpu
+    >>> t4, asked = parse_gpu("t4").card, TrainingAsked()
     >>> in_types_of(t4, asked, TrainingResolved(framework="trl", precision="amp-bf16")).precision
     'amp-fp16'
     >>> in_types_of(t4, asked, TrainingResolved(framework="torchtune", precision="bf16")).precision
