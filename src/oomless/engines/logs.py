@@ -13,8 +13,8 @@ def engine_logs() -> tuple[LogReader, ...]:
 
     >>> [each.name for each in engine_logs()]
     ['vllm', 'sglang', 'llamacpp', 'ollama', 'trtllm']
-    >>> {name for _, name in engine_logs()[0].also}
-    {'vllm-ascend', 'vllm-hpu'}
+    >>> sorted({name for _, name in engine_logs()[0].also})
+    ['vllm-ascend', 'vllm-hpu']
     """
     found: dict[str, LogReader] = {}
     for each in engines():
