@@ -30,12 +30,11 @@ def claim(claim_id: str) -> Claim:
         raise UsageError(f"unknown claim {claim_id!r}", did_you_mean(wanted, known, "oomless claims"))
     settle = _settlers().get(wanted)
     evidence = settle() if settle else UNSETTLED
+    figures, commands = evidence.figures, evidence.commands
     beside = _beside().get(wanted)
     if beside:
         more = beside()
-        evidence = evidence._replace(
-            figures=(*evidence.figures, *more.figures), commands=(*evidence.commands, *more.commands)
-        )
+        figures, commands = (*figures, *more.figures), (*commands, *more.commands)
     return Claim(
         wanted,
         row["section"],
@@ -43,7 +42,7 @@ def claim(claim_id: str) -> Claim:
         row["claim"],
         row["first_reading"],
         row["how_to_settle"],
-        evidence,
+        evidence._replace(figures=tuple(figure.settled() for figure in figures), commands=commands),
     )
 
 
