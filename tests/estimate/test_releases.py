@@ -132,3 +132,28 @@ def test_a_script_of_ones_own_may_have_prepared_the_packed_model() -> None:
     assert found.verdict == "tight"
     assert sum(line.high_bytes for line in found.ledger.lines) > 35 * 2**30
     assert not any(line.key == "activations.norms" for line in other.ledger.lines)
+
+
+@pytest.mark.parametrize(
+    ("release", "stage", "is_cut"),
+    [("0.7.2", 2, False), ("0.7.2", 3, True), ("0.7.3", 2, True), ("0.7.1", 1, True)],
+)
+def test_the_reference_of_trl_0_7_2_switched_zero_off_for_the_policy(
+    release: str, stage: int, is_cut: bool
+) -> None:
+    """It wrote stage 0 into the configuration of both engines (trl pull request 957, LLaMA-Factory #1383):
+    whole masters and moments on each card, and a note that says so."""
+    for framework in ("trl", "llama-factory"):
+        found = train(
+            "llama-2-7b",
+            "a100-80gb:8",
+            framework=framework,
+            framework_version=f"trl {release}",
+            task="dpo",
+            zero=stage,
+            recompute="full",
+            seq_len=1024,
+        )
+        optimizer = found.ledger.by_category()["optimizer"]
+        assert (optimizer < 12 * 6_738_415_616 // 4) == is_cut
+        assert any("runs without ZeRO" in note for note in found.warnings) != is_cut

@@ -45,6 +45,8 @@ def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingRe
         chosen["sharding"] = own_sharding(asked, of)
     adapters = asked.method != "full"
     chosen["precision"] = precision = precision_of(asked, of, earlier)
+    if unsharded_by_reference(asked, of, earlier):
+        chosen["sharding"] = "ddp"
     if asked.precision and recipe(asked.precision).weight == 1 and not of.megatron_core:
         chosen["products"] = recipe(asked.precision).arithmetic  # weights of one byte are Megatron's alone
     if recipe(precision).step == "flat":
@@ -95,3 +97,19 @@ def own_sharding(asked: TrainingAsked, of: Framework) -> str:
             "sharding",
         )
     return wanted
+
+
+def unsharded_by_reference(asked: TrainingAsked, of: Framework, earlier: Habits) -> bool:
+    """Return whether the reference model's engine switches the policy's ZeRO off: TRL 0.7.2 writes stage 0
+    into the configuration that both read.
+
+    >>> old, of = Habits(reference_unshards=True), framework("trl")
+    >>> [
+    ...     unsharded_by_reference(TrainingAsked(task="dpo", sharding=each), of, old)
+    ...     for each in ("zero2", "zero3")
+    ... ]
+    [True, False]
+    """
+    compared = asked.task == "dpo" and asked.method == "full"
+    staged = (asked.sharding or of.sharding) in ("zero1", "zero2")
+    return earlier.reference_unshards and compared and staged

@@ -27,6 +27,8 @@ class Habits(NamedTuple):
     """What they compute again where nothing is said."""
     offload_step: str | None = None
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
+    reference_unshards: bool = False
+    """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -62,6 +64,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         precision=found.get("precision"),
         recompute=found.get("recompute"),
         offload_step=found.get("offload_step"),
+        reference_unshards=found.get("reference_engine") == "shared",
     )
 
 

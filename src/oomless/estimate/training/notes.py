@@ -28,6 +28,16 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     found += on_packed_experts(model, request)
     if any(tensor.part == "mtp" for tensor in model.tensors):
         found.append("MTP layers are left out: transformers does not load them")
+    if any(tensor.part == "vision" for tensor in model.tensors):
+        found.append(
+            "a batch of text: the activations of the vision tower are not counted, and tokens of images "
+            "count as those of --seq-len"
+        )
+    if asked.sharding in ("zero1", "zero2") and request.sharding == "ddp" and job.mesh.dp > 1:
+        found.append(
+            f"{request.framework_version} prepares the reference model with stage 0 in the configuration "
+            "of both: the policy runs without ZeRO"
+        )
     if request.grad_accum != asked.grad_accum:
         found.append(
             f"{request.grad_accum} micro-batches of a step, one for each stage of the pipeline: "
