@@ -1,7 +1,6 @@
 """The command line as a script sees it: a whole process under limits, or `main` in this process where that is
 enough."""
 
-import gc
 import io
 import os
 import resource
@@ -67,7 +66,5 @@ def call(*words: str) -> Answer:
             main(list(words))
     except SystemExit as end:
         code = end.code
-    finally:
-        gc.enable()  # the quick way switches it off, for a process that is about to end
     assert isinstance(code, int)
     return Answer(code, out.getvalue(), err.getvalue())

@@ -10,7 +10,6 @@ Names are imported when first used, so that importing the package costs nothing.
 
 import sys
 from types import ModuleType
-from typing import Any
 
 __version__ = "0.2.0"
 
@@ -61,7 +60,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES and name not in _ROOMS:
         raise AttributeError(f"module 'oomless' has no attribute {name!r}")
     from importlib import import_module
@@ -83,7 +82,7 @@ class _Package(ModuleType):
     True
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name not in _HOMES or not isinstance(value, ModuleType):
             super().__setattr__(name, value)
 

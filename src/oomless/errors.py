@@ -8,10 +8,12 @@ OomlessError            1  a file, config, hub or network failed
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
+
+from .records import Record
 
 
-class Refusal(NamedTuple):
+class Refusal(Record):
     """Why something is not answered, as a value: code decides by the field, people read the rest."""
 
     field: str

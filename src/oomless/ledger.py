@@ -1,12 +1,9 @@
-"""Line and Ledger: the one shape in which bytes leave any room, predicted or measured.
-
-Records here and in every room that answers `--json` are NamedTuples, not dataclasses: both are frozen, but a
-dataclass costs 0.6 ms of start-up a class and `import dataclasses` 9 ms more (bench/startup.py), which is the
-whole budget of an answer.
-"""
+"""Line and Ledger: the one shape in which bytes leave any room, predicted or measured."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from .records import Record
 
 Category = Literal[
     "weights",
@@ -136,7 +133,7 @@ def category_of(key: Key) -> Category:
     return category
 
 
-class Line(NamedTuple):
+class Line(Record):
     """Bytes of one thing on each rank of a group, and where the number comes from."""
 
     key: Key
@@ -178,7 +175,7 @@ def exact(key: Key, owner: Owner, what: str, num_bytes: int, formula: str, sourc
     return Line(key, owner, category_of(key), what, num_bytes, num_bytes, num_bytes, "exact", formula, source)
 
 
-class Ledger(NamedTuple):
+class Ledger(Record):
     """What one rank of a group of equal ranks holds. Totals are sums over the lines and nothing else."""
 
     group: str
@@ -232,7 +229,7 @@ class Ledger(NamedTuple):
         return "tight" if self.low_bytes <= self.capacity_bytes else "does_not_fit"
 
 
-class Observed(NamedTuple):
+class Observed(Record):
     """One thing that was measured: by a line of a log, an event of an allocator, a sample of a live process,
     a trace."""
 
@@ -249,7 +246,7 @@ class Observed(NamedTuple):
     unit: str = "B"
 
 
-class Compared(NamedTuple):
+class Compared(Record):
     """One row of prediction beside measurement. Either side is None where there is nothing to put beside the
     other."""
 

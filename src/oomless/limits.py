@@ -8,15 +8,16 @@ below, or adds one.
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from .errors import MissingExtra, OomlessError
+from .records import Record
 from .units import KIB, MIB
 
 WHOLE = "check that the file is whole"
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """What one input may be, at most."""
 
     num_bytes: int
@@ -242,7 +243,7 @@ def _is_number(event: Any) -> bool:
     return tagged or (event.implicit[0] and not set(event.value) - set("0123456789abcdefABCDEFxXoO_:+-."))
 
 
-class TableRow(NamedTuple):
+class TableRow(Record):
     """One row of a table: its line, a cell for every column, and what is wrong with it ("": nothing)."""
 
     line: int

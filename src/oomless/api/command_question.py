@@ -2,10 +2,11 @@
 command, a saved answer, the user's own defaults - and its answer."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, did_you_mean
 from ..ledger import CATEGORIES
+from ..records import Record
 from ..run.options import answered_of, asked_of
 from ..run.settings import read_settings, with_settings
 from .serving import ServingAnswer, infer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .tune import TuneAnswer
 
 
-class PutQuestion(NamedTuple):
+class PutQuestion(Record):
     """A question with what stood in its place resolved, and how its answer is wanted."""
 
     model: str

@@ -32,13 +32,13 @@ def answered(words: list[str]) -> int:
     quick = read_words(words)
     try:
         if quick is not None:
-            gc.disable()  # a process that answers once is gone before a collection would pay
             from .answer import answer_infer
 
             code = answer_infer(*quick)
         else:
             from .app import run
 
+            gc.enable()
             code = run(words)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -56,7 +56,9 @@ def answered(words: list[str]) -> int:
 
 def process() -> None:
     """The console script: `main`, and then out at once. Taking a process down object by object costs as much
-    as a small answer."""
+    as a small answer, and one that answers once is gone before a collection would pay: `answered` switches it
+    on again for what may run longer."""
+    gc.disable()
     try:
         main()
     except SystemExit as end:

@@ -1,16 +1,17 @@
 """What an engine says of one rank: its stage, its tensors, how its cache is paged, what else its card has."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ..ledger import Key, Line
 from ..model.model import Kinds, Model
+from ..records import Record
 
 Count = Literal["allocated", "reserved", "plain"]
 """What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments,
 or file bytes."""
 
 
-class Stage(NamedTuple):
+class Stage(Record):
     """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last."""
 
     position: int
@@ -35,7 +36,7 @@ class Stage(NamedTuple):
         return "every rank" if self.num_stages == 1 else f"pipeline stage {self.position}"
 
 
-class Placed(NamedTuple):
+class Placed(Record):
     """Equal tensors that one rank really creates: `per_layer` of `num_bytes` in each of `layers`, or once if
     there are none."""
 
@@ -52,7 +53,7 @@ class Placed(NamedTuple):
         return self.num_bytes * self.per_layer * (len(self.layers) or 1)
 
 
-class CacheGroup(NamedTuple):
+class CacheGroup(Record):
     """Layers that share block tables: one block of `block_size` tokens takes `page_bytes` over all of
     them."""
 
@@ -74,7 +75,7 @@ class CacheGroup(NamedTuple):
         return -(-min(self.window - 1 + in_flight, length) // self.block_size) + 1
 
 
-class CacheLayout(NamedTuple):
+class CacheLayout(Record):
     """How a rank's cache pool is cut into blocks."""
 
     groups: tuple[CacheGroup, ...]
@@ -112,7 +113,7 @@ class CacheLayout(NamedTuple):
 UNBOUNDED_BLOCKS = 1_000_000_000_000
 
 
-class Budget(NamedTuple):
+class Budget(Record):
     """Lines that an engine subtracts from its budget, and lines that are on the card beside it."""
 
     charged: tuple[Line, ...]

@@ -2,10 +2,11 @@
 `_replace`s of another's record, so what they inherit is visible."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..ledger import Line
 from ..model.model import Model, Tensor
+from ..records import Record
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Budget, CacheLayout, Count, Placed, Stage
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from .loading import Loading
 
 
-class CardMakers(NamedTuple):
+class CardMakers(Record):
     """The makers of cards that an engine runs on. A card that is only a size has none ("")."""
 
     only: tuple[str, ...] = ()
@@ -32,7 +33,7 @@ makes room and, below the load, makes others wait. captures: the largest batch w
 graphs: room, paid with time."""
 
 
-class Tunable(NamedTuple):
+class Tunable(Record):
     """A flag that tuning may set, with the values that it tries beside the engine's own choice."""
 
     field: str
@@ -40,7 +41,7 @@ class Tunable(NamedTuple):
     purpose: Purpose
 
 
-class Candidates(NamedTuple):
+class Candidates(Record):
     """What a plan may try of an engine."""
 
     layouts: Callable[[Model, Hardware], Iterable[tuple[Layout, int]]]
@@ -67,7 +68,7 @@ class Candidates(NamedTuple):
     """The flags, with their words, that together halve the cache at some cost of quality."""
 
 
-class Joining(NamedTuple):
+class Joining(Record):
     """How a server is told of several machines: --nnodes, --node-rank, and where they meet."""
 
     address_flag: str
@@ -78,7 +79,7 @@ class Joining(NamedTuple):
     """Words for a machine that takes no requests."""
 
 
-class Start(NamedTuple):
+class Start(Record):
     """How an engine's server is started; its flags are those of the table of options."""
 
     by: Literal["program", "script", "modelfile"] = "program"
@@ -110,7 +111,7 @@ SaidText = Callable[[str], str]
 """A word of a log -> its text there; "": the log does not say it."""
 
 
-class EngineRows(NamedTuple):
+class EngineRows(Record):
     """What the columns of measured rows mean for an engine."""
 
     words: tuple[str, ...] = ()
@@ -131,7 +132,7 @@ class EngineRows(NamedTuple):
     """What a log says -> the words of `other_flags` that `as_asked` reads."""
 
 
-class Engine(NamedTuple):
+class Engine(Record):
     """All that other rooms ask of a serving engine."""
 
     name: str

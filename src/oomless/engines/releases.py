@@ -4,18 +4,18 @@ A release between two that were read takes the rules of the earlier one.
 """
 
 from functools import cache
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from .. import facts
 from ..errors import UsageError
 from ..facts.release import Release, read_release
+from ..records import Record
 
-Rules = TypeVar("Rules", bound="ReleaseRules")
 MOST_KEPT = 256
 """Releases of an engine whose rules are kept: a question names one."""
 
 
-class RuleRow(NamedTuple):
+class RuleRow(Record):
     """One row of facts/engine_rules.csv: what holds from a release on, up to the one that ended it."""
 
     rule: str
@@ -76,6 +76,9 @@ class ReleaseRules:
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"the rules of a release are as the table says: {name}")
+
+
+Rules = TypeVar("Rules", bound=ReleaseRules)
 
 
 class Releases(Generic[Rules]):

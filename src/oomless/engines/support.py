@@ -7,13 +7,14 @@ things must be known to run on this card: the kind of model, the form of its wei
 """
 
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from .. import facts
 from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..model.model import Model
 from ..model.quantization_scheme import REQUANTISED
+from ..records import Record
 from ..run.cards import Card
 from ..run.serving import Asked
 from . import engine
@@ -28,7 +29,7 @@ LARGE_PARAMETERS = 600_000_000_000
 """DeepSeek-V4-Pro has 1.6e12 parameters, V4-Flash 284e9."""
 
 
-class SupportRow(NamedTuple):
+class SupportRow(Record):
     """A statement: where it holds, and what it says."""
 
     first: Release
@@ -43,7 +44,7 @@ class SupportRow(NamedTuple):
     source: str
 
 
-class SupportQuestion(NamedTuple):
+class SupportQuestion(Record):
     """A question in the words of the table."""
 
     engine: str
@@ -54,7 +55,7 @@ class SupportQuestion(NamedTuple):
     card: str
 
 
-class Support(NamedTuple):
+class Support(Record):
     """What is known: whether it runs, and the row or the gap that says so."""
 
     runs: Runs
@@ -64,13 +65,24 @@ class Support(NamedTuple):
 
 
 @cache
-def support_rows(name: str) -> tuple[SupportRow, ...]:
-    """Return the rows of an engine, those that do not run first."""
-    return tuple(support_row(row) for row in facts.rows_with("support", name) if row["engine"] == name)
+def support_rows(name: str, card: str = "") -> tuple[SupportRow, ...]:
+    """Return the rows of an engine, those that do not run first; with a card those alone that hold for it."""
+    return tuple(
+        support_row(name, place)
+        for place, cells in enumerate(_cells(name))
+        if not card or not cells["cards"] or card in cells["cards"].split()
+    )
 
 
-def support_row(cells: dict[str, str]) -> SupportRow:
-    """Return the row of the table that these cells are."""
+@cache
+def _cells(name: str) -> tuple[dict[str, str], ...]:
+    return tuple(row for row in facts.rows_with("support", name) if row["engine"] == name)
+
+
+@cache
+def support_row(name: str, place: int) -> SupportRow:
+    """Return a row of an engine by its place among them."""
+    cells = _cells(name)[place]
     words = cells["model"].split()
     first, last = (read_release(cells[name]) if cells[name] else () for name in ("first", "last"))
     return SupportRow(
@@ -95,7 +107,7 @@ def support(asked: SupportQuestion) -> Support:
     >>> support(SupportQuestion("vllm", (0, 33, 0), v4, "mxfp4", "auto", "sm80")).runs
     'does_not_run'
     """
-    rows = [row for row in support_rows(asked.engine) if _may_hold(row, asked)]
+    rows = [row for row in support_rows(asked.engine, asked.card) if _may_hold(row, asked)]
     holding = [row for row in rows if _suits(row.weights, asked.weights) and _suits(row.caches, asked.cache)]
     for row in holding:
         if row.runs == "does_not_run":

@@ -7,12 +7,12 @@ remainder of at most 1 MiB is not split off: it counts as allocated with the ten
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+from ..records import Record
 from ..run.allocator import ROUND, SMALL, SMALL_SEGMENT, fresh_segment
 
 
-class Segments(NamedTuple):
+class Segments(Record):
     """What tensors that stay have taken: bytes of the small ones, of the segments of the others, and
     remainders free in those."""
 

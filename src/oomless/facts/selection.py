@@ -14,9 +14,9 @@ tests/facts/test_selection.py looks for one over all sets of words that can hold
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import product
-from typing import NamedTuple
 
 from ..errors import OomlessError
+from ..records import Record
 from .tables import table
 
 KEYS = {
@@ -30,7 +30,7 @@ KEYS = {
 Version = tuple[int, ...]
 
 
-class Constant(NamedTuple):
+class Constant(Record):
     """A measured or documented constant with its spread; `num_runs` says how many measurements stand behind
     it."""
 
@@ -42,7 +42,7 @@ class Constant(NamedTuple):
     source: str
 
 
-class ConditionalRow(NamedTuple):
+class ConditionalRow(Record):
     """A row of a table of `KEYS`: where it holds, and the constant that holds there."""
 
     table: str

@@ -1,10 +1,12 @@
 """The kinds of attention, and the weights that each one has. The list is closed: a new kind must be met by
 every `match`."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from ..records import Record
 
 
-class GQA(NamedTuple):
+class GQA(Record):
     """Grouped-query attention; multi-head when num_kv_heads == num_heads, multi-query when it is 1."""
 
     num_heads: int
@@ -46,7 +48,7 @@ class GQA(NamedTuple):
         return 0 if self.borrows_cache else self.head_dim + (self.value_dim or self.head_dim)
 
 
-class Sliding(NamedTuple):
+class Sliding(Record):
     """Grouped-query attention that sees only the last `window` tokens."""
 
     inner: GQA
@@ -61,7 +63,7 @@ class Sliding(NamedTuple):
         return self.inner
 
 
-class MLA(NamedTuple):
+class MLA(Record):
     """Multi-head latent attention (DeepSeek-V2): the cache holds one latent of kv_lora_rank and one rotary
     key a token."""
 
@@ -90,7 +92,7 @@ class MLA(NamedTuple):
         return self.kv_lora_rank + self.qk_rope_head_dim
 
 
-class DSA(NamedTuple):
+class DSA(Record):
     """MLA behind a lightning indexer that picks the tokens to attend to (DeepSeek-V3.2)."""
 
     mla: MLA
@@ -107,7 +109,7 @@ class DSA(NamedTuple):
         return self.mla
 
 
-class V4(NamedTuple):
+class V4(Record):
     """DeepSeek-V4: a sliding window, and for ratio > 0 a cache compressed by that ratio; keys are values, one
     head."""
 
@@ -135,7 +137,7 @@ class V4(NamedTuple):
         return self.ratio == CSA_RATIO
 
 
-class V41(NamedTuple):
+class V41(Record):
     """DeepSeek-V4.1: layers with ratio > 0 read a compressed cache that a source layer owns."""
 
     num_heads: int
@@ -159,7 +161,7 @@ class V41(NamedTuple):
         return self
 
 
-class Linear(NamedTuple):
+class Linear(Record):
     """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, or a short
     convolution alone.
 

@@ -1,9 +1,11 @@
 """The kinds of feed-forward block. The list is closed."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from ..records import Record
 
 
-class Dense(NamedTuple):
+class Dense(Record):
     """SwiGLU: gate and up (ff x h), down (h x ff); without a gate, up and down."""
 
     intermediate_size: int
@@ -17,7 +19,7 @@ class Dense(NamedTuple):
         return 0
 
 
-class MoE(NamedTuple):
+class MoE(Record):
     """Routed experts, of which a token visits `num_active_experts`, and shared ones that every token
     visits."""
 

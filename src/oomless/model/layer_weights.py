@@ -1,15 +1,15 @@
 """Layers -> their tensors, with norms; and the ends of a model: embedding, last norm, head."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from ..records import Record
 from .attention_weights import attention_tensors
 from .feed_forward_weights import ffn_tensors
 from .model import EMBEDDING, HEAD, VOCABULARY, Layer, Tensor
 from .scope import Scope, Storage
 
 
-class BlockNorms(NamedTuple):
+class BlockNorms(Record):
     """The norms of a block and whether they have biases (LayerNorm) beside their weights."""
 
     names: tuple[str, ...] = ("input", "post_attention")

@@ -3,8 +3,9 @@ states are sums over it."""
 
 from collections.abc import Collection
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from ..records import Record
 from .attention import MLA, Attention
 from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
@@ -15,7 +16,7 @@ Role = Literal["plain", "linear", "expert"]
 nothing else."""
 
 
-class Cut(NamedTuple):
+class Cut(Record):
     """How a tensor may be divided over tensor-parallel ranks: by its output rows, its input columns, its
     vocabulary, or not at all.
 
@@ -31,7 +32,7 @@ WHOLE = Cut("whole")
 VOCABULARY = Cut("vocabulary")
 
 
-class Tensor(NamedTuple):
+class Tensor(Record):
     """A group of equal weights: `repeat` of them in each of `layers` (() = outside of the layers)."""
 
     name: str
@@ -66,14 +67,14 @@ class Tensor(NamedTuple):
         return self.num_tensors * self.format.num_bytes(self.shape)
 
 
-class Layer(NamedTuple):
+class Layer(Record):
     """One block of the network: what mixes tokens, and what works on each of them."""
 
     attention: Attention
     ffn: FeedForward
 
 
-class LayerKind(NamedTuple):
+class LayerKind(Record):
     """Equal layers: their attention, their feed-forward, and their numbers in the model."""
 
     attention: Attention
@@ -81,7 +82,7 @@ class LayerKind(NamedTuple):
     layers: tuple[int, ...]
 
 
-class Kinds(NamedTuple):
+class Kinds(Record):
     """The kinds of a run of layers, in the order in which they first occur."""
 
     kinds: tuple[LayerKind, ...]
@@ -119,7 +120,7 @@ class Kinds(NamedTuple):
         return any(isinstance(each, MoE) for each in self.ffns)
 
 
-class Rope(NamedTuple):
+class Rope(Record):
     """A rotary embedding as far as it takes memory: engines keep its cosines and sines for every position."""
 
     dim: int
@@ -130,7 +131,7 @@ class Rope(NamedTuple):
     original_max_positions: int = 0
 
 
-class Vision(NamedTuple):
+class Vision(Record):
     """What an encoder beside the language model makes of its largest item, and what it is fed."""
 
     item_tokens: int
@@ -139,7 +140,7 @@ class Vision(NamedTuple):
     """Numbers that its pixels are, after tiling and patching."""
 
 
-class Model(NamedTuple):
+class Model(Record):
     """A network: layers, weights and the few numbers that engines need beside them."""
 
     name: str

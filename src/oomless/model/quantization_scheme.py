@@ -1,19 +1,18 @@
 """What a quantisation makes of a model: formats of linear layers and experts, rules for modules by name."""
 
-from typing import NamedTuple
-
+from ..records import Record
 from .config import Config
 from .storage import FP4_E8M0, FP8_CHANNEL, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
 
 
-class StorageRule(NamedTuple):
+class StorageRule(Record):
     """Modules whose names match a pattern are stored in `form`; None: as they were."""
 
     patterns: tuple[str, ...]
     form: Format | None
 
 
-class Scheme(NamedTuple):
+class Scheme(Record):
     """What a method makes of linear layers and of routed experts, and the rules that come before: the first
     that matches counts."""
 

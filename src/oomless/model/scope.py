@@ -1,12 +1,13 @@
 """Where a group of weights belongs and how it is stored: what readers of a config build tensors with."""
 
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
+from ..records import Record
 from .model import WHOLE, Cut, Part, Role, Tensor
 from .storage import Format, Shape
 
 
-class Storage(NamedTuple):
+class Storage(Record):
     """How a checkpoint stores each class of weight."""
 
     plain: Format
@@ -28,7 +29,7 @@ class Storage(NamedTuple):
                 assert_never(role)
 
 
-class Scope(NamedTuple):
+class Scope(Record):
     """Where a group of tensors belongs: the layers that have it, how they are stored, under which prefix, in
     which part."""
 

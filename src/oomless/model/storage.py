@@ -1,12 +1,13 @@
 """How values are stored: bits a value, and the scales that a block of values shares."""
 
 from math import prod
-from typing import NamedTuple
+
+from ..records import Record
 
 Shape = tuple[int, ...]
 
 
-class Format(NamedTuple):
+class Format(Record):
     """A storage type. `block` is the (rows, columns) of the last two dimensions that share one scale; 0 = the
     whole dimension."""
 

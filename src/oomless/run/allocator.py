@@ -6,9 +6,10 @@ Constants and rules are those of c10/core/AllocatorConfig.h and c10/cuda/CUDACac
 segments; larger ones get a segment of their own, a multiple of 2 MiB.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import UsageError
+from ..records import Record
 
 ROUND = 512
 SMALL = 1 << 20
@@ -39,7 +40,7 @@ def fresh_segment(size: int) -> int:
     return MEDIUM_SEGMENT if size < MEDIUM else (size + LARGE_ROUND - 1) // LARGE_ROUND * LARGE_ROUND
 
 
-class AllocatorSettings(NamedTuple):
+class AllocatorSettings(Record):
     """What PYTORCH_CUDA_ALLOC_CONF can say about memory; the defaults are torch's."""
 
     expandable_segments: bool = False

@@ -1,11 +1,11 @@
 """Cards and machines made of them: the catalogue, and how much of a card's memory a process really sees."""
 
 from functools import cache
-from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..facts.hardware import alias_row, card_row, cards_by_short_name, first_number
+from ..records import Record
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
 SEEN_SHARE = 0.98
@@ -13,7 +13,7 @@ SEEN_SHARE = 0.98
 desktop cards with both sizes in hardware.csv (T4 with ECC: 0.948 has its own row)."""
 
 
-class Card(NamedTuple):
+class Card(Record):
     """One accelerator. `memory_bytes` is the smallest of marketed, driver and seen size: the only one that
     can be counted on."""
 
@@ -44,7 +44,7 @@ class Card(NamedTuple):
             return 0.0
 
 
-class Hardware(NamedTuple):
+class Hardware(Record):
     """Cards of one kind: `num_gpus` in all, `per_node` in each node."""
 
     card: Card

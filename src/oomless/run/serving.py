@@ -1,16 +1,17 @@
 """One question about inference: as it is asked, and as an engine resolves it. Fields are those of the table
 of options (facts/options/serving.py), which says what each means."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..facts.options import DEFAULT_ENGINE
+from ..records import Record
 from .option_values import value_of
 from .options import by_keyword, given, need_known
 from .speculation import Speculation
 
 
-class Layout(NamedTuple):
+class Layout(Record):
     """How ranks divide the work. Sizes, not indices."""
 
     tp: int = 1
@@ -28,7 +29,7 @@ class Layout(NamedTuple):
         return self.tp * self.pp * (1 if self.enable_dp_attention else self.dp)
 
 
-class Asked(NamedTuple):
+class Asked(Record):
     """A question about serving; None: as the engine would choose."""
 
     engine: str = DEFAULT_ENGINE

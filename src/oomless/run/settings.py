@@ -3,12 +3,13 @@ variables, then the file."""
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import OomlessError, UsageError, did_you_mean
 from ..facts.options import Option
 from ..files import read_whole
 from ..limits import SETTINGS, parse_toml
+from ..records import Record
 from .option_values import read, value_of
 from .options import by_flag, engines_of, options_of
 
@@ -26,7 +27,7 @@ OTHERS = (
 """Variables of ours that set no flag."""
 
 
-class Setting(NamedTuple):
+class Setting(Record):
     """One default, and who says it."""
 
     field: str

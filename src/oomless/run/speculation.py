@@ -1,9 +1,10 @@
 """Speculation: who drafts tokens, and how many at a time. Read as vLLM's JSON, a method's name, or a
 number."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import UnsupportedError, UsageError
+from ..records import Record
 
 OWN_DRAFTS = ("mtp", "deepseek_mtp", "dspark", "nextn", "NEXTN", "EAGLE", "DSPARK")
 """Methods that load the MTP or draft layers of the checkpoint itself: as vLLM writes them, and in capitals as
@@ -28,7 +29,7 @@ KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; and what needs
 MOST_TOKENS = 1024
 
 
-class Speculation(NamedTuple):
+class Speculation(Record):
     """How tokens are drafted."""
 
     method: str

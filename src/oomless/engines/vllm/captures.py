@@ -1,15 +1,15 @@
 """What vLLM's --compilation-config says of CUDA graphs."""
 
 import json
-from typing import NamedTuple
 
 from ...errors import UsageError
+from ...records import Record
 
 MODES = ("", "NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE")
 NOT_COMPILED = ("0", "NONE")
 
 
-class Captures(NamedTuple):
+class Captures(Record):
     """What --compilation-config says of graphs."""
 
     sizes: tuple[int, ...] | None = None

@@ -4,8 +4,6 @@ through the sampler; the larger of the two phases counts.
 Each phase is a function of one ProfileRun: what stays (workspaces, images), the forward pass, sampling.
 """
 
-from typing import NamedTuple
-
 from ... import facts
 from ...facts import Constant
 from ...ledger import Line
@@ -13,6 +11,7 @@ from ...model.attention import DSA, V4, V41
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
+from ...records import Record
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..overhead_lines import fitted_line, up_to
@@ -31,7 +30,7 @@ def is_sparse(model: Model) -> bool:
     return model.kinds.has(DSA, V4, V41)
 
 
-class ProfileRun(NamedTuple):
+class ProfileRun(Record):
     """One rank's profile run: the question, and the conditions of engines.csv that hold."""
 
     model: Model
@@ -81,7 +80,7 @@ class ProfileRun(NamedTuple):
         return self.constant(quantity).high
 
 
-class ProfileKept(NamedTuple):
+class ProfileKept(Record):
     """What lives through the whole run, and what the forward pass needs beside it."""
 
     workspace: int

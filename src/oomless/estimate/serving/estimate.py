@@ -1,8 +1,6 @@
 """Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
 capacity, a verdict."""
 
-from typing import NamedTuple
-
 from ...engines import check_card, engine
 from ...engines.rank import CacheLayout
 from ...engines.record import Engine
@@ -11,13 +9,14 @@ from ...errors import UsageError
 from ...facts.release import read_release
 from ...ledger import Ledger, Verdict, sums
 from ...model.model import Model
+from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Layout, Resolved
 from ...units import format_bytes, parse_bytes
 from .stage_rank import Adjust, StageRank, stage_rank
 
 
-class KVCache(NamedTuple):
+class KVCache(Record):
     """The cache of the worst rank. Sequences and tokens are what the engine would print."""
 
     bytes_per_token: float
@@ -34,7 +33,7 @@ class KVCache(NamedTuple):
     formula: str
 
 
-class Estimate(NamedTuple):
+class Estimate(Record):
     """The answer to a serving question."""
 
     model: Model

@@ -2,13 +2,14 @@
 is left for the cache."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ...engines.overhead_lines import PROCESS
 from ...engines.rank import Budget, CacheLayout, Stage
 from ...engines.record import Engine
 from ...ledger import Ledger, Line, exact, sums
 from ...model.model import Model
+from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Resolved
 from .weights import weight_lines
@@ -20,7 +21,7 @@ Adjust = Callable[[Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
-class Room(NamedTuple):
+class Room(Record):
     """Bytes that are left, by the middle of the estimate and at both ends of it."""
 
     least: int
@@ -43,7 +44,7 @@ class Room(NamedTuple):
         )
 
 
-class StageRank(NamedTuple):
+class StageRank(Record):
     """A rank of one pipeline stage; every other rank of the stage is like it."""
 
     name: str

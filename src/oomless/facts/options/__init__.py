@@ -7,7 +7,9 @@ serving's and its own), `training` (train), `tracing` (trace: training's and its
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from ...records import Record
 
 DEFAULT_ENGINE, DEFAULT_FRAMEWORK = "vllm", "transformers"
 """What is asked where nobody names one."""
@@ -77,7 +79,7 @@ Group = Literal[
 MAX_NUMBER = 1 << 40
 
 
-class Option(NamedTuple):
+class Option(Record):
     """One thing that can be asked, or how to answer."""
 
     field: str
