@@ -51,7 +51,7 @@ def test_what_a_name_does_not_say_is_asked_for() -> None:
     assert "no type" in refused("llama-server -m /m/model.gguf", "qwen3-8b")
     said = pasted("llama-server -m /m/model.gguf -c 4096", "qwen3-8b", "--quantization", "q6_k")
     assert said["request"]["quantization"] == "q6_k"
-    refused("llama-server -m DeepSeek-R1-0528-UD-Q4_K_XL.gguf")  # a mix whose types nobody wrote down
+    refused("llama-server -m DeepSeek-R1-0528-UD-Q9_K_XL.gguf")  # no type of that name
 
 
 @pytest.mark.parametrize("place", ["/m/x", "./x", "someone/a-tune-of-it", "my-name"])

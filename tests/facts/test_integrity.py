@@ -37,6 +37,7 @@ KEYS = {
     "engines": "engine quantity first last when",
     "frameworks": "framework",
     "gguf_builds": "model",
+    "gguf_dynamic": "model word",
     "gguf_mixes": "model word",
     "gguf_own_mixes": "publisher",
     "gguf_pretokenizers": "pre",
@@ -114,7 +115,14 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
     },
     **{
         (table, "model"): lambda: column("catalogue", "name")
-        for table in ("stored_copies", "gguf_mixes", "ollama_tags", "torchtitan_flavors", "models_index")
+        for table in (
+            "stored_copies",
+            "gguf_dynamic",
+            "gguf_mixes",
+            "ollama_tags",
+            "torchtitan_flavors",
+            "models_index",
+        )
     },
     ("gguf_builds", "model"): lambda: column("catalogue", "name") | FAMILIES.keys(),
     ("gguf_own_mixes", "models"): lambda: column("catalogue", "name"),

@@ -5,11 +5,20 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..errors import OomlessError, UnsupportedError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from .attention import DSA, GQA, MLA, Linear, Sliding
 from .feedforward import MoE
 from .gguf_builds import MTP_SINCE, bytes_per_token, usual_build
 from .gguf_choice import VALUES, Facts, mix_type, quantized, values_in
+from .gguf_dynamic import (
+    Size,
+    Sized,
+    dynamic_size,
+    experts_of,
+    is_dynamic,
+    resized,
+    spread_of,
+)
 from .gguf_mixes import REPACKED, GgufMix, KvB, published, words
 from .gguf_types import TYPES, file_type
 from .model import EMBEDDING, HEAD, Model, Tensor
@@ -215,6 +224,9 @@ def _choose_types(
     if by_hand := published(model.name, word):
         of_file = pieces(model, by_hand.kv_b, month)
         return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
+    if size := _size(model, word):
+        _, plain = _choose_types(model, size.plain, kv_b, True, build)
+        return word.upper(), _resized(plain, size.share)
     mix, usual = _file_type(model, word)
     found = pieces(model, kv_b, month)
     n_gqa = _heads_a_value(model)
@@ -247,6 +259,24 @@ def _choose_types(
     return mix, chosen
 
 
+def _size(model: Model, word: str) -> Size | None:
+    """How large the file of a dynamic mix is; None: its types are known."""
+    if not is_dynamic(word) or published(model.name, word):
+        return None
+    size = dynamic_size(model.name, word, experts_of(model.tensors))
+    try:
+        file_type(size.plain)
+    except UsageError as error:
+        raise UsageError(f"{word!r} is no GGUF file type", error.hint) from None
+    return size
+
+
+def _resized(chosen: list[tuple[StoredTensor, str]], share: float) -> list[tuple[StoredTensor, str]]:
+    sized = [Sized(piece.name, piece.shape, kind, piece.layer) for piece, kind in chosen]
+    total = sum(TYPES[kind].num_bytes(piece.shape) for piece, kind in chosen)
+    return [(piece, kind) for (piece, _), kind in zip(chosen, resized(sized, share * total), strict=True)]
+
+
 def file_tensors(model: Model, word: str) -> list[tuple[StoredTensor, str]]:
     """The tensors of the model's GGUF file, each with the type that llama-quantize gives it.
 
@@ -276,8 +306,7 @@ def _by_hand(mix: GgufMix, piece: StoredTensor) -> str:
 
 
 def _file_type(model: Model, word: str) -> tuple[str, bool]:
-    """The file type that a word names; what was chosen by hand and is not known is refused with what is known
-    instead."""
+    """The file type that a word names; what is no file type is refused with the mixes that are known."""
     try:
         return file_type(REPACKED.get(word.upper(), word))
     except OomlessError as error:
@@ -313,7 +342,14 @@ def as_gguf(
     404488847360
     """
     mix, chosen = _choose_types(model, word, kv_b, imatrix, build)
-    return with_types(model, chosen, f"gguf {mix}")
+    made = with_types(model, chosen, f"gguf {mix}")
+    if size := _size(model, word):
+        note = (
+            f"{word}: only the file says which layer has which type; its size is {size.because}. "
+            "Give the file for an exact answer"
+        )
+        made = made._replace(size_spread=spread_of(made, size), warnings=(*made.warnings, note))
+    return made
 
 
 def file_bytes(

@@ -187,7 +187,7 @@ def file_type(word: str) -> tuple[str, bool]:
     known = [*FILE_TYPES.values(), *LARGE_ENDS]
     if name.startswith("UD_"):
         raise UnsupportedError(
-            f"{word}: a dynamic mix is chosen by hand for each model", "give the file: its header says"
+            f"{word}: a dynamic mix is chosen by hand for each model", "its recipe is in no table"
         )
     if name not in known:
         raise UsageError(f"{word!r} is no GGUF file type", f"known are {', '.join(known)}")

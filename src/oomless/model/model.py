@@ -140,6 +140,13 @@ class Vision(Record):
     """Numbers that its pixels are, after tiling and patching."""
 
 
+class SizeSpread(Record):
+    """Lowest and highest bytes of a file's tensors, as shares of those that are predicted."""
+
+    experts: tuple[float, float]
+    others: tuple[float, float]
+
+
 class Model(Record):
     """A network: layers, weights and the few numbers that engines need beside them."""
 
@@ -164,6 +171,8 @@ class Model(Record):
     """Tensor data of the checkpoint by `tensors`, summed up once when the model is built."""
     stored_bytes: int = 0
     """Tensor data that the checkpoint's headers count; 0: no header was read."""
+    size_spread: "SizeSpread | None" = None
+    """How far the real file may lie from `tensors`: nobody published the types of a dynamic GGUF mix."""
     warnings: tuple[str, ...] = ()
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
     vision: Vision | None = None

@@ -3,10 +3,8 @@
 from math import prod
 from typing import NamedTuple
 
-from ..errors import UnsupportedError
 from ..model.attention import GQA, Sliding
 from ..model.feedforward import MoE
-from ..model.gguf_types import file_type
 from ..model.model import EMBEDDING, HEAD, Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format
@@ -162,10 +160,6 @@ def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
     if word in REQUANTISED:
         form = REQUANTISED[word]
         return tuple(_as(tensor, form, model) for tensor in model.tensors)
-    try:
-        file_type(quantization or "")
-    except UnsupportedError:
-        raise UnsupportedError(f"the speed of {model.name} as {quantization} is not known") from None
     from ..model.gguf_model import as_gguf
 
     return as_gguf(model, quantization or "").tensors

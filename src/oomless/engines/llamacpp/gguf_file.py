@@ -1,6 +1,7 @@
 """The model as its GGUF file stores it."""
 
 from ...model.attention import MLA
+from ...model.gguf_dynamic import experts_of
 from ...model.gguf_model import as_gguf
 from ...model.model import Model
 from ...run.serving import Resolved
@@ -40,7 +41,7 @@ def published_as(model: Model) -> str:
     >>> [published_as(load(name)) for name in ("gpt-oss-20b", "deepseek-v4-flash", "deepseek-v3")]
     ['MXFP4', 'MXFP4', 'BF16']
     """
-    if any(tensor.role == "expert" and tensor.format.bits == 4 for tensor in model.tensors):
+    if experts_of(model.tensors) == "4 bit":
         return "MXFP4"  # experts in FP4 with a scale for 32 are repacked as they are
     return "F16" if model.dtype.name == "float16" else "BF16"
 

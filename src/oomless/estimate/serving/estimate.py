@@ -280,7 +280,8 @@ def capacity(ranks: list[StageRank], worst: int, request: Resolved, rules: Engin
 def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
     card, ep = hardware.card, request.layout.enable_expert_parallel
-    found = list(model.warnings)
+    in_file = engine(request.engine).in_file
+    found = list((in_file(model, request) if in_file else model).warnings)
     if hardware.reading:
         found.append(hardware.reading)
     if card.confidence in ("C", "D"):

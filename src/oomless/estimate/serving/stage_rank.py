@@ -145,7 +145,8 @@ def stage_rank(
     if adjust is not None:
         budget = adjust(request, mine, budget)
     shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
-    charged = (*weight_lines(placed, rules.counts, source), *budget.charged, *shared)
+    spread = (rules.in_file(model, request) if rules.in_file else model).size_spread
+    charged = (*weight_lines(placed, rules.counts, source, spread), *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
     taken = sum(line.bytes for line in charged)
     cache = rules.cache_layout(model, request, stage)

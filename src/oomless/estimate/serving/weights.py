@@ -6,6 +6,7 @@ from itertools import compress, groupby
 
 from ...engines.rank import Count, Placed
 from ...ledger import Key, Line, exact, ranged
+from ...model.model import SizeSpread
 from ...run.allocator import SMALL, rounded
 from ...units import MIB
 from ..allocator import place
@@ -14,9 +15,11 @@ Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
 
 
-def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Line]:
+def weight_lines(
+    placed: Sequence[Placed], counts: Count, what: str, spread: SizeSpread | None = None
+) -> list[Line]:
     """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine
-    calls its weights."""
+    calls its weights. `spread` is the model's `size_spread`."""
     parts: dict[Key, list[Placed]] = {}
     for group in placed:
         parts.setdefault(group.key, []).append(group)
@@ -31,6 +34,10 @@ def weight_lines(placed: Sequence[Placed], counts: Count, what: str) -> list[Lin
         line = exact(key, "engine", WORDS[key], total, formula, "; ".join([what, *notes]))
         if key in ("weights.scales", "weights.unexplained"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
+        elif spread is not None:
+            shares = spread.experts if key == "weights.routed_experts" else spread.others
+            low, high = (round(total * share) for share in shares)
+            line = line._replace(kind="fitted", low_bytes=low, high_bytes=high)
         lines.append(line)
     if counts == "plain":
         return lines

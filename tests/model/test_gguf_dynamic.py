@@ -1,0 +1,97 @@
+"""Dynamic mixes: the size as published, or a spread that held the published sizes of other models."""
+
+import json
+
+import pytest
+
+from command import call
+from oomless import facts
+from oomless.model import gguf_dynamic
+from oomless.model.gguf_dynamic import PUBLISHED_EXPERTS, dynamic_size, experts_of, is_dynamic
+from oomless.model.gguf_model import as_gguf
+from oomless.model.load import load
+
+ROWS = facts.table("gguf_dynamic")
+LEAST_INSIDE = 30 / 33
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['model']} {row['word']}")
+def test_a_file_has_its_published_size(row: dict[str, str]) -> None:
+    model = load(row["model"])
+    assert experts_of(model.tensors) == row["experts"]
+    assert as_gguf(model, row["plain"], imatrix=True).checkpoint_bytes / 1e9 == pytest.approx(
+        float(row["plain_gb"]), abs=6e-4
+    )
+    file = as_gguf(model, row["word"])
+    assert file.checkpoint_bytes / 1e9 == pytest.approx(float(row["published_gb"]), rel=0.004)
+    assert any(row["word"] in note for note in file.warnings)
+
+
+def test_sizes_of_a_model_that_is_left_out_lie_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = gguf_dynamic._rows()
+    asked = [row for row in every if row.current and row.experts != "none" and row.plain != PUBLISHED_EXPERTS]
+    inside = 0
+    for row in asked:
+        family = row.model.rpartition("-0731")[0] or row.model
+        others = tuple(each for each in every if not each.model.startswith(family))
+        monkeypatch.setattr(gguf_dynamic, "_rows", lambda others=others: others)
+        size = dynamic_size("another", row.word, row.experts)
+        inside += size.plain == row.plain and size.low <= row.share <= size.high
+    assert inside / len(asked) >= LEAST_INSIDE
+
+
+def test_experts_that_are_published_in_4_bit_stay_so() -> None:
+    file = as_gguf(load("gpt-oss-120b"), "UD-Q8_K_XL")
+    assert {tensor.format.name for tensor in file.tensors if tensor.role == "expert"} - {"float32"} == {
+        "MXFP4"
+    }
+
+
+def test_what_stands_beside_experts_has_more_bits() -> None:
+    """The loader of R1's UD-Q2_K_XL counted attention in Q4_K, the rest beside experts in Q6_K."""
+    known = as_gguf(load("deepseek-r1"), "UD-Q2_K_XL")
+    guessed = as_gguf(load("deepseek-r1-0528"), "UD-Q2_K_XL")
+    held = [
+        sum(tensor.num_bytes for tensor in file.tensors if tensor.role != "expert")
+        for file in (known, guessed)
+    ]
+    assert held[1] == pytest.approx(held[0], rel=0.06)
+    assert guessed.size_spread is not None
+    assert guessed.size_spread.others[1] > 1.3
+
+
+@pytest.mark.parametrize(
+    "word", ["UD-Q4_K_XL", "ud_iq1_s", "UD-TQ1_0", "UD-Q6_K_XL", "UD-Q8_K_XL", "UD-IQ2_M"]
+)
+@pytest.mark.parametrize(
+    "name", ["deepseek-v3.1", "kimi-k2-instruct", "qwen3-8b", "gpt-oss-20b", "gemma-3-4b"]
+)
+def test_every_model_has_an_answer(name: str, word: str) -> None:
+    assert is_dynamic(word)
+    file = as_gguf(load(name), word)
+    assert file.size_spread is not None
+    assert file.checkpoint_bytes > 0
+    for low, high in file.size_spread:
+        assert 0 < low <= 1 <= high < 3
+
+
+def test_an_answer_has_the_spread_and_says_where_the_size_is_from() -> None:
+    answer = json.loads(
+        call(
+            "infer",
+            "deepseek-v3.1",
+            "--gpu",
+            "h200:8",
+            "--engine",
+            "llamacpp",
+            "--quantization",
+            "UD-Q4_K_XL",
+            "--json",
+        ).out
+    )
+    weights = [
+        line for rank in answer["ranks"] for line in rank["lines"] if line["key"].startswith("weights.")
+    ]
+    assert {line["kind"] for line in weights} == {"fitted"}
+    assert all(line["low_bytes"] < line["high_bytes"] for line in weights)
+    assert any("as published, 384 GB" in note for note in answer["warnings"])
