@@ -3,12 +3,15 @@ states are sums over it."""
 
 from collections.abc import Collection
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..records import Record
 from .attention import MLA, Attention
 from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
+
+if TYPE_CHECKING:
+    from .size_spread import SizeSpread
 
 Part = Literal["main", "mtp", "engram", "vision"]
 Role = Literal["plain", "linear", "expert"]
@@ -138,13 +141,6 @@ class Vision(Record):
     """Tokens that the largest image becomes."""
     item_values: int
     """Numbers that its pixels are, after tiling and patching."""
-
-
-class SizeSpread(Record):
-    """Lowest and highest bytes of a file's tensors, as shares of those that are predicted."""
-
-    experts: tuple[float, float]
-    others: tuple[float, float]
 
 
 class Model(Record):

@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import compress, groupby
+from typing import TYPE_CHECKING
 
 from ...engines.rank import Count, Placed
 from ...ledger import Key, Line, exact, ranged
-from ...model.model import SizeSpread
 from ...run.allocator import SMALL, rounded
 from ...units import MIB
 from ..allocator import place
+
+if TYPE_CHECKING:
+    from ...model.size_spread import SizeSpread
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
 
 
 def weight_lines(
-    placed: Sequence[Placed], counts: Count, what: str, spread: SizeSpread | None = None
+    placed: Sequence[Placed], counts: Count, what: str, spread: "SizeSpread | None" = None
 ) -> list[Line]:
     """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine
     calls its weights. `spread` is the model's `size_spread`."""
