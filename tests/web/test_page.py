@@ -118,7 +118,7 @@ def test_a_refusal_says_what_and_where(language: Language) -> None:
     found = view("infer", [("model", "deepseek-r1"), ("gpu", "h20:8"), ("tp", "0"), ("lang", language)])
     answer = json.loads(found.content)
     assert (found.status, answer["field"]) == (400, "tp")
-    assert "--tp is 0" in answer["html"]
+    assert {"en": "--tp is 0", "zh": "--tp 是 0"}[language] in answer["html"]
 
 
 def test_what_comes_from_outside_is_text() -> None:

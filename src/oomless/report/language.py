@@ -3,35 +3,29 @@
 Chinese is that of docs/zh/glossary.md. Flags, names and numbers are the same in both.
 """
 
-import csv
 from functools import cache
-from os.path import dirname, join
 from typing import Literal
+
+from .messages import in_chinese
+from .word_tables import rows_of
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
-HERE = join(dirname(__file__), "words")
-
-
-@cache
-def _rows(name: str) -> tuple[dict[str, str], ...]:
-    with open(join(HERE, f"{name}.csv"), encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
 
 
 @cache
 def _sentences() -> dict[str, dict[str, str]]:
-    return {row["key"]: row for row in _rows("page")}
+    return {row["key"]: row for row in rows_of("page")}
 
 
 @cache
 def _lines() -> dict[str, str]:
-    return {row["key"]: row["zh"] for row in _rows("lines")}
+    return {row["key"]: row["zh"] for row in rows_of("lines")}
 
 
 @cache
 def _options() -> dict[tuple[str, str], str]:
-    return {(row["command"], row["field"]): row["zh"] for row in _rows("options")}
+    return {(row["command"], row["field"]): row["zh"] for row in rows_of("options")}
 
 
 class Phrases:
@@ -72,6 +66,14 @@ class Phrases:
     def option(self, command: str, field: str, help: str) -> str:
         """Return what an option means; `help` is the table's own English."""
         return _options().get((command, field), help) if self.language == "zh" else help
+
+    def said(self, text: str) -> str:
+        """Return a note, a reason, an error or a hint in the page's language.
+
+        >>> Phrases("zh").said("use fewer ranks"), Phrases("en").said("use fewer ranks")
+        ('减少 rank', 'use fewer ranks')
+        """
+        return in_chinese(text) if self.language == "zh" else text
 
     def group(self, name: str) -> str:
         """Return what a group of equal ranks is called.

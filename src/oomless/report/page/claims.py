@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..language import Phrases
-from .html import Html, el, fold, join
+from .html import Html, coded, el, fold, join
 
 CLASSES = {"holds": "fits", "depends": "tight", "does not hold": "no", "not settled": "open"}
 
@@ -22,14 +22,18 @@ def claim_part(each: Mapping[str, Any], words: Phrases) -> Html:
     evidence = each["evidence"]
     mark = el("b", words(f"claim.{evidence['verdict']}"), class_=f"mark {CLASSES[evidence['verdict']]}")
     figures = [
-        el("li", figure["what"], el("span", f"{figure['value']:,.6g} {figure['unit']}".strip(), class_="num"))
+        el("li", words.said(figure["what"]), el("span", _value(figure), class_="num"))
         for figure in evidence["figures"]
     ]
     commands = [el("pre", f"$ {command}", tabindex="0") for command in evidence["commands"]]
     return fold(
-        join((el("span", each["id"], class_="id"), mark, el("span", each["statement"], lang="en"))),
-        el("p", evidence["because"], lang="en"),
-        el("ul", figures, class_="lines figures", lang="en") if figures else None,
+        join((el("span", each["id"], class_="id"), mark, el("span", words.said(each["statement"])))),
+        el("p", coded(words.said(evidence["because"]))),
+        el("ul", figures, class_="lines figures") if figures else None,
         commands,
         class_="claim",
     )
+
+
+def _value(figure: Mapping[str, Any]) -> str:
+    return f"{figure['value']:,.6g} {figure['unit']}".strip()

@@ -18,7 +18,7 @@ def cost_part(answer: Cost, words: Phrases) -> Html:
             scopes(answer, words),
             swings(answer, words),
             inputs(answer, words),
-            notes(words("notes"), answer.warnings),
+            notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 

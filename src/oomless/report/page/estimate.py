@@ -12,7 +12,7 @@ from ...run.options import by_flag
 from ...units import billions, format_bytes, gib
 from ..language import Phrases
 from .chart import BarPart, stacked_bar
-from .html import Html, el, fold, join, notes, number, table
+from .html import Html, coded, el, fold, join, notes, number, table
 from .nearest import nearest_part
 
 CLASSES: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "no"}
@@ -28,7 +28,7 @@ def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
             cache_part(answer, words),
             changes_part("infer", ((each.flags, each.headroom_bytes) for each in answer.changes), words),
             nearest_part(answer, words),
-            notes(words("notes"), answer.warnings),
+            notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 
@@ -186,7 +186,7 @@ def cache_part(answer: ServingAnswer, words: Phrases) -> Html:
     return el(
         "section",
         el("h3", words("cache.title")),
-        el("ul", [el("li", each) for each in lines]),
+        el("ul", [el("li", coded(each)) for each in lines]),
         class_="cache",
     )
 
@@ -215,16 +215,17 @@ def pairs_of(command: str, flags: str) -> list[tuple[str, str]] | None:
 def changes_part(command: str, changes: Iterable[tuple[str, int]], words: Phrases) -> Html | None:
     """Return what would fit, each applied by a click where flags alone do it."""
     items = [
-        el("li", change_part(flags, pairs_of(command, flags)), " ", _leaves(headroom, words))
+        el("li", change_part(flags, pairs_of(command, flags), words), " ", _leaves(headroom, words))
         for flags, headroom in changes
     ]
     return el("section", el("h3", words("changes")), el("ul", items), class_="changes") if items else None
 
 
-def change_part(flags: str, pairs: list[tuple[str, str]] | None) -> Html:
+def change_part(flags: str, pairs: list[tuple[str, str]] | None, words: Phrases) -> Html:
     """Return a change as a button, or as text."""
-    shown = el("code", flags)
-    return shown if pairs is None else el("button", shown, type="button", data_apply=urlencode(pairs))
+    if pairs is None:
+        return el("code", words.said(flags))
+    return el("button", el("code", flags), type="button", data_apply=urlencode(pairs))
 
 
 def _leaves(headroom: int, words: Phrases) -> str:
@@ -255,7 +256,7 @@ def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
             groups_part(answer.ledgers, answer.worst_rank, words),
             moments_part(answer, words),
             changes_part("train", ((each.flags, each.headroom_bytes) for each in answer.changes), words),
-            notes(words("notes"), answer.warnings),
+            notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 

@@ -100,6 +100,6 @@ def fold(title: object, *content: object, **attributes: object) -> Html:
 
 
 def notes(title: str, lines: Iterable[str]) -> Html | None:
-    """Return notes, which are in English whatever the page's language is."""
-    items = [el("li", line, lang="en") for line in lines]
+    """Return notes."""
+    items = [el("li", coded(line)) for line in lines]
     return fold(f"{title} ({len(items)})", el("ul", items), class_="notes") if items else None

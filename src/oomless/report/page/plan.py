@@ -38,7 +38,7 @@ def plan_part(answer: PlanAnswer | LargestModels, words: Phrases) -> Html:
             el("p", words("plan.front"), class_="key"),
             extras(answer, words),
             left_out(plan, words),
-            notes(words("notes"), plan.warnings),
+            notes(words("notes"), map(words.said, plan.warnings)),
         )
     )
 
@@ -65,7 +65,7 @@ def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
         asked = row.estimate.request
         return words(
             "plan.how_train",
-            layout=row.layout_words,
+            layout=words.said(row.layout_words),
             recompute=asked.recompute,
             micro=asked.micro_batch,
             accum=asked.grad_accum,
@@ -73,7 +73,7 @@ def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
     request, model = row.estimate.request, row.estimate.model
     return words(
         "plan.how",
-        layout=row.layout_words,
+        layout=words.said(row.layout_words),
         replicas=words("plan.replicas", count=row.replicas) if row.replicas > 1 else "",
         weights=request.quantization or model.quantization or request.dtype,
         cache=row.estimate.kv_cache.dtype,
@@ -152,7 +152,7 @@ def launch_part(planned: AnyPlanned, words: Phrases) -> Html:
         el("button", words("copy"), type="button", class_="copy"),
         " ",
         el("a", words("plan.open"), href=f"#{command}?{urlencode(pairs)}"),
-        el("p", launch.note, lang="en", class_="key") if launch.note else None,
+        el("p", words.said(launch.note), class_="key") if launch.note else None,
         files,
         class_="launch",
     )
@@ -177,8 +177,8 @@ def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
         number("?" if row.speed is None else rate_text(row.speed.tokens_per_s), rate or 0.0),
         number("?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}", row.usd_per_hour),
         number("?" if million is None else f"{million:,.2f}", million),
-        el("td", "–" if row.price is None else row.price.label, class_="wrap", lang="en"),
-        el("td", planned.why or "–", class_="wrap", lang="en"),
+        el("td", "–" if row.price is None else words.said(row.price.label), class_="wrap"),
+        el("td", words.said(planned.why) or "–", class_="wrap"),
     ]
 
 
@@ -226,15 +226,15 @@ def left_out(plan: Plan | TrainingPlan, words: Phrases) -> Html:
         "plan.counted", candidates=f"{plan.num_candidates:,}", estimates=f"{plan.num_estimates:,}"
     )
     reasons = [
-        el("li", f"{count:,}: {reason}")
+        el("li", f"{count:,}{words('colon')}{words.said(reason)}")
         for reason, count in sorted(plan.excluded.items(), key=lambda each: -each[1])
     ]
     misses = [
-        el("li", f"{miss.gpu}, {miss.engine}, {miss.what}: +{format_bytes(miss.missing_bytes)}")
+        el("li", f"{miss.gpu}, {miss.engine}, {words.said(miss.what)}: +{format_bytes(miss.missing_bytes)}")
         for miss in plan.misses[:MOST_MISSES]
     ]
-    near = (el("h4", words("plan.misses")), el("ul", misses, lang="en")) if misses else ()
-    return fold(counted, el("ul", reasons, lang="en"), near, class_="notes")
+    near = (el("h4", words("plan.misses")), el("ul", misses)) if misses else ()
+    return fold(counted, el("ul", reasons), near, class_="notes")
 
 
 def extras(answer: PlanAnswer, words: Phrases) -> Html | None:

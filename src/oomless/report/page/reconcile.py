@@ -62,7 +62,7 @@ def _cells(row: Compared, words: Phrases) -> list[object]:
         number(interval),
         number("–" if row.measured is None else _size(row.measured, row)),
         number(_size(row.difference, row) if both else ""),
-        el("td", row.reason, class_="wrap", lang="en"),
+        el("td", words.said(row.reason), class_="wrap"),
     ]
 
 
@@ -99,7 +99,7 @@ def missing(each: ReconciledRun, words: Phrases) -> Html | None:
         pairs = [("model", first), *(pairs_of("infer", shlex.join(rest)) or ())]
         return el("p", el("a", words("plan.open"), href=f"#infer?{urlencode(pairs)}"))
     said = [words("log.missing", what=", ".join(each.asked.missing))] if each.asked.missing else []
-    said += [f"{each.comparison.problem}."] if each.comparison.problem else []
+    said += [words.said(each.comparison.problem)] if each.comparison.problem else []
     return join(el("p", text, class_="key") for text in said)
 
 

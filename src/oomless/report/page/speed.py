@@ -24,7 +24,7 @@ def speed_part(answer: SpeedAnswer, words: Phrases) -> Html:
             verdict_part(answer.serving.ledger, words),
             el("p", serving_question(answer.serving, words), class_="question"),
             inner,
-            notes(words("notes"), answer.warnings),
+            notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 
@@ -54,8 +54,8 @@ def steady(found: ServingSpeed, replicas: int, words: Phrases) -> Html:
                 words("speed.title"),
             ),
             el("p", said + (words("speed.replicas", count=replicas) if replicas > 1 else "")),
-            parts_of(words("speed.step"), found.decode_parts),
-            parts_of(words("speed.prompt"), found.prompt_parts),
+            parts_of(words("speed.step"), found.decode_parts, words),
+            parts_of(words("speed.prompt"), found.prompt_parts, words),
         )
     )
 
@@ -68,24 +68,24 @@ def _kind(figure: Figure, words: Phrases) -> str:
     return words.known(f"kind.{figure.kind}", figure.kind)
 
 
-def parts_of(title: str, parts: tuple[TimePart, ...]) -> Html:
+def parts_of(title: str, parts: tuple[TimePart, ...], words: Phrases) -> Html:
     """Return what takes how long, and why."""
     items = [
         el(
             "li",
-            el("b", part.what),
+            el("b", words.said(part.what)),
             el("span", seconds(part.seconds), class_="num"),
             el("code", part.formula, class_="formula"),
         )
         for part in parts
     ]
-    return fold(title, el("ul", items, class_="lines", lang="en"))
+    return fold(title, el("ul", items, class_="lines"))
 
 
 def simulated(found: Dynamic, words: Phrases) -> Html:
     """Return what the requests of a workload met."""
     rows = [
-        (each.what, *(number(seconds(value)) for value in (each.mean, each.p50, each.p90, each.p99)))
+        (words.said(each.what), *map(number, map(seconds, (each.mean, each.p50, each.p90, each.p99))))
         for each in found.spreads
     ]
     said = words(

@@ -16,9 +16,8 @@ def tune_part(answer: TuneAnswer, words: Phrases) -> Html:
     """Return the whole answer of `tune`."""
     tuned = answer.tuned
     if not tuned.rows:
-        return join(
-            (el("p", words("tune.none"), class_="verdict no"), notes(words("notes"), answer.warnings))
-        )
+        said = notes(words("notes"), map(words.said, answer.warnings))
+        return join((el("p", words("tune.none"), class_="verdict no"), said))
     best = tuned.rows[0]
     serving = ServingAnswer(best.row.estimate)
     load = tuned.question.load
@@ -36,7 +35,7 @@ def tune_part(answer: TuneAnswer, words: Phrases) -> Html:
             el("ul", [el("li", each) for each in said_of(best, tuned.keeps_slo, words)]),
             launch_part(best.planned, words),
             row_table(tuned.rows, words),
-            notes(words("notes"), answer.warnings),
+            notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 
@@ -88,5 +87,5 @@ def _row(each: TunedSetting, words: Phrases) -> list[object]:
         number("?" if speed is None else rate_text(speed.tokens_per_s), row.rate),
         first,
         per_token,
-        el("td", each.planned.why or "–", class_="wrap", lang="en"),
+        el("td", words.said(each.planned.why) or "–", class_="wrap"),
     ]
