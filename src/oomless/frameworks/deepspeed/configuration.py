@@ -12,6 +12,7 @@ from ...errors import OomlessError
 from ...run.text_files import content_of, flat, json_of
 from ...run.training import Mesh, Sharding, TrainingAsked
 from ..entries import Entries
+from .uncounted import note_uncounted
 from .zero_engine import ZeroEngine
 
 
@@ -40,7 +41,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         framework=entries.framework,
         mesh=Mesh(tp=tp, cp=cp),
         precision=found.precision,
-        optimizer=entries.optimizer("optimizer.type", default="adamw"),
+        optimizer=_optimizer(entries),
         micro_batch=micro,
         grad_accum=accumulated,
         sharding=found.sharding,
@@ -50,17 +51,33 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     )
     if entries.switch("activation_checkpointing.cpu_checkpointing", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
-    if entries.has("gradient_accumulation_dtype", "data_types.grad_accum_dtype"):
-        kind = entries.text("data_types.grad_accum_dtype", "gradient_accumulation_dtype")
-        if kind in ("fp32", "float32") and found.precision == "deepspeed-bf16":
-            asked = asked._replace(precision="megatron-bf16")
+    kind = entries.text("data_types.grad_accum_dtype", "gradient_accumulation_dtype")
+    if kind in ("fp32", "float32") and found.precision == "deepspeed-bf16":
+        asked = asked._replace(precision="megatron-bf16")
+    _note_auto(entries)
+    return None, asked, ranks
+
+
+def _optimizer(entries: Entries) -> str:
+    """Return the optimizer: torch's own Adam where torch_adam asks for it (runtime/engine.py,
+    _configure_basic_optimizer)."""
+    found = entries.optimizer("optimizer.type", default="adamw")
+    by_torch = entries.switch("optimizer.params.torch_adam", default=False)
+    return "adamw" if by_torch and found == "adam-fused" else found
+
+
+def _note_auto(entries: Entries) -> None:
+    """Say what "auto" stands for in a file that no trainer reads: buckets, and all else that is counted."""
     auto = [name for name in BY_HIDDEN_SIZE if entries.values.get(f"zero_optimization.{name}") == "auto"]
-    if auto and entries.framework == "deepspeed":
+    if auto:
         entries.note(
             f"{', '.join(auto)} = auto: the Trainer fills in the hidden size, DeepSpeed's defaults are "
             "counted; give --framework transformers"
         )
-    return None, asked, ranks
+    sizes = {f"zero_optimization.{name}" for name in BY_HIDDEN_SIZE}
+    others = [name for name in sorted(entries.asked - sizes) if entries.values.get(name) == "auto"]
+    if others:
+        entries.note(f"{', '.join(others)} = auto: a trainer's to fill in, the default is counted")
 
 
 class Zero(NamedTuple):
@@ -87,12 +104,16 @@ def zero(entries: Entries, prefix: str = "") -> Zero:
             away.append(name)
         if place == "nvme":
             entries.note(f"{device}.device = nvme: what lies on a disk is counted as host memory")
-    if entries.has(f"{prefix}zero_optimization.cpu_offload") and entries.switch(
-        f"{prefix}zero_optimization.cpu_offload", default=False
-    ):
-        away.append("optimizer")
+    for name, old in (("optimizer", "cpu_offload"), ("params", "cpu_offload_param")):
+        if entries.switch(f"{prefix}zero_optimization.{old}", default=False):
+            away.append(name)
     bf16 = entries.switch(f"{prefix}bf16.enabled", default=not entries.has(f"{prefix}fp16.enabled"))
     fp16 = entries.switch(f"{prefix}fp16.enabled", default=False)
+    if bf16 and fp16:
+        raise OomlessError(
+            f"{entries.path}: bf16 and fp16 are both enabled, which DeepSpeed refuses", "enable one of them"
+        )
+    note_uncounted(entries, prefix)
     sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[stage]
     precision = "deepspeed-bf16" if bf16 else "deepspeed-fp16" if fp16 else "fp32"
     return Zero(sharding, tuple(dict.fromkeys(away)), precision, settings(entries, prefix))
@@ -123,6 +144,7 @@ def settings(entries: Entries, prefix: str = "") -> dict[str, Any]:
     if found.get("hpz_partition_size", 0) <= 1:
         found.pop("hpz_partition_size", None)
     overlap = f"{prefix}zero_optimization.overlap_comm"
+    entries.asked.add(overlap)
     if entries.has(overlap):
         found["overlap_comm"] = entries.switch(overlap, default=False)
     if entries.has(f"{prefix}zero_optimization.contiguous_gradients") and not entries.switch(
