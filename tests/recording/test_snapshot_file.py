@@ -1,5 +1,6 @@
 """Snapshots: what torch writes is read, what runs code is refused by its name."""
 
+import gc
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import pytest
 
 from oomless.errors import OomlessError
 from oomless.recording import snapshot_file
+from oomless.recording.held_places import OwnFiles, place_in
 from oomless.recording.snapshot_file import growth, read_snapshot
 
 USER = [
@@ -82,6 +84,32 @@ def test_the_peak_is_found_from_either_end(tmp_path: Path) -> None:
     (found,) = read_snapshot(path)
     assert found.peak_bytes == 1024 + 3000 + 9000
     assert found.at_peak[0].num_bytes == 9000 + 512
+
+
+def test_the_collector_rests_until_all_is_summed(tmp_path: Path) -> None:
+    """It ran while blocks were placed and walked all events each time: most of the time of a large file."""
+    data = a_snapshot()
+    stacks = [[*USER, *OTHER][number % 2 :] for number in range(5000)]
+    data["segments"][0]["blocks"] += [
+        {"address": 9000 + number, "size": 512, "state": "active_allocated", "frames": frames}
+        for number, frames in enumerate(stacks)
+    ]
+    path = tmp_path / "snapshot.pickle"
+    path.write_bytes(pickle.dumps(data))
+    collected: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collected.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        (found,) = read_snapshot(path)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(collected) <= 2, "at most once, behind the reading"
+    assert gc.isenabled()
+    assert {each.place: each.num_blocks for each in found.held}["/work/train.py:12 (step)"] == 5001
 
 
 def test_growth_between_two() -> None:
@@ -164,6 +192,25 @@ def test_no_gadget_runs(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPat
         read_snapshot(path)
     assert not called
     assert list(pickletools.genops(GADGETS[name]))  # it is a pickle
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        3,
+        [],
+        [3, None],
+        [{}],
+        [{"filename": ["x"]}],
+        [{"filename": ""}],
+        [{"line": 3}],
+    ],
+)
+def test_a_stack_that_names_no_line_is_unknown(frames: Any) -> None:
+    assert place_in(frames, OwnFiles()).startswith(("(unknown)", "['x']:0"))
+    if isinstance(frames, list):
+        assert place_in([*frames, *USER], OwnFiles()) == "/work/train.py:12 (step)"
+        assert place_in([*USER, *frames], OwnFiles()) == "/work/train.py:12 (step)"
 
 
 @pytest.mark.parametrize(

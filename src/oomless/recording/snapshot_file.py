@@ -10,29 +10,20 @@ import gc
 import io
 import json
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from ..errors import OomlessError, address_space_limit
 from ..units import KIB, MIB, format_bytes
+from .held_places import HeldPlace, Stacks, by_place, whole
 
 TIMES_THE_FILE = 8.5
 """Memory that the objects of a snapshot take, in sizes of its file: 7.9 measured at 4 million events."""
 ALWAYS_READ = 64 * MIB
 """A file below this is read without asking the system what is free."""
-LIBRARY = ("/torch/", "site-packages/", "dist-packages/", "/usr/lib/", "<frozen", "??", "/csrc/", "/ATen/")
-"""What a frame's file contains that is nobody's own code."""
-
-
-class HeldPlace(NamedTuple):
-    """Bytes of one line of code."""
-
-    place: str
-    """FILE:LINE (function)."""
-    num_bytes: int
-    num_blocks: int
 
 
 class AllocatorSnapshot(NamedTuple):
@@ -100,9 +91,21 @@ def read_snapshot(path: Path) -> tuple[AllocatorSnapshot, ...]:
     """Return a snapshot a card, of a pickle or JSON file."""
     size = path.stat().st_size
     check_room(size, path.name)
-    with open(path, "rb") as file:
-        data = _load(file, path.name)
-    return snapshots(data, path.name)
+    with open(path, "rb") as file, _uncollected():
+        return snapshots(_load(file, path.name), path.name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's collector off: it would walk the millions of dicts that are all kept, again and again
+    while they are read, and later for the few objects that summing makes."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def check_room(size: int, name: str) -> None:
@@ -131,8 +134,6 @@ def free_memory() -> int | None:
 
 
 def _load(file: BinaryIO, name: str) -> Any:
-    was_on = gc.isenabled()
-    gc.disable()  # millions of dicts that are all kept: collecting takes three times as long as reading
     try:
         head = file.read(512)
         file.seek(0)
@@ -157,9 +158,6 @@ def _load(file: BinaryIO, name: str) -> Any:
             f"{name} cannot be read as a snapshot: {type(error).__name__}: {str(error)[:100]}",
             "torch.cuda.memory._dump_snapshot(FILE) writes one",
         ) from None
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def snapshots(data: Any, name: str) -> tuple[AllocatorSnapshot, ...]:
@@ -170,12 +168,12 @@ def snapshots(data: Any, name: str) -> tuple[AllocatorSnapshot, ...]:
     traces = traces if isinstance(traces, list) else []
     segments = [each for each in data["segments"] if isinstance(each, dict) and _has_blocks(each)]
     devices = sorted(
-        {_whole(each.get("device")) for each in segments} | {i for i, t in enumerate(traces) if t}
+        {whole(each.get("device")) for each in segments} | {i for i, t in enumerate(traces) if t}
     )
     return tuple(
         _of_device(
             device,
-            [each for each in segments if _whole(each.get("device")) == device],
+            [each for each in segments if whole(each.get("device")) == device],
             traces[device] if 0 <= device < len(traces) and isinstance(traces[device], list) else [],
         )
         for device in devices
@@ -189,30 +187,39 @@ def _has_blocks(segment: dict[str, Any]) -> bool:
 def _of_device(device: int, segments: list[dict[str, Any]], trace: list[Any]) -> AllocatorSnapshot:
     blocks = [each for segment in segments for each in segment.get("blocks") or () if isinstance(each, dict)]
     used = [each for each in blocks if str(each.get("state", "")).startswith("active")]
-    free = [_whole(each.get("size")) for each in blocks if each.get("state") == "inactive"]
-    active = sum(_whole(each.get("size")) for each in used)
-    events = trace
+    free = [whole(each.get("size")) for each in blocks if each.get("state") == "inactive"]
+    active = sum(whole(each.get("size")) for each in used)
+    stacks = Stacks()
     try:
-        net, highest, moment = _highest(events)
-        alive = _alive_at(events, moment, used, max(0, active - net) + highest) if events else []
+        peak, alive = _peak(trace, used, active, stacks)
     except (TypeError, KeyError, AttributeError):
-        events = [each for each in trace if _is_event(each)]
         used = [each for each in used if type(each.get("address")) is int]
-        net, highest, moment = _highest(events)
-        alive = _alive_at(events, moment, used, max(0, active - net) + highest) if events else []
-    before = max(0, active - net)
+        peak, alive = _peak([each for each in trace if _is_event(each)], used, active, stacks)
     return AllocatorSnapshot(
         device,
-        sum(_whole(each.get("total_size")) for each in segments),
+        sum(whole(each.get("total_size")) for each in segments),
         active,
-        sum(_whole(each.get("requested_size", each.get("size"))) for each in used),
+        sum(whole(each.get("requested_size", each.get("size"))) for each in used),
         len(segments),
         max(free, default=0),
-        by_place(_placed(used)),
-        before + highest,
+        by_place(stacks.placed(used)),
+        peak,
         by_place(alive),
         len(trace),
     )
+
+
+def _peak(
+    events: list[Any], used: list[dict[str, Any]], active: int, stacks: Stacks
+) -> tuple[int, list[tuple[int, str]]]:
+    """(most bytes in use on the way to the blocks of the end, what they were)."""
+    net, highest, moment = _highest(events)
+    peak = max(0, active - net) + highest
+    if not events:
+        return peak, []
+    placed = stacks.placed(_alive_at(events, moment, used))
+    unknown = peak - sum(size for size, _ in placed)
+    return peak, [*placed, (unknown, "(before the recording)")] if unknown > 0 else placed
 
 
 SIGNS = {"alloc": 1, "free_completed": -1}
@@ -241,10 +248,10 @@ def _highest(events: list[dict[str, Any]]) -> tuple[int, int, int]:
 
 
 def _alive_at(
-    events: list[dict[str, Any]], moment: int, used: list[dict[str, Any]], peak: int
-) -> list[tuple[int, str]]:
-    """(bytes, place) of what was alive after `moment` events: walked forward from the beginning, or backward
-    from the blocks that are there at the end, whichever is shorter."""
+    events: list[dict[str, Any]], moment: int, used: list[dict[str, Any]]
+) -> Iterable[dict[str, Any]]:
+    """What was alive after `moment` events: walked forward from the beginning, or backward from the blocks
+    that are there at the end, whichever is shorter."""
     alive: dict[Any, dict[str, Any]] = {}
     if moment <= len(events) // 2:
         for event in events[:moment]:
@@ -259,53 +266,7 @@ def _alive_at(
                 alive[event.get("addr")] = event
             elif event["action"] == "alloc":
                 alive.pop(event.get("addr"), None)
-    placed = _placed(alive.values())
-    unknown = peak - sum(size for size, _ in placed)
-    return [*placed, (unknown, "(before the recording)")] if unknown > 0 else placed
-
-
-def _placed(blocks: Iterable[dict[str, Any]]) -> list[tuple[int, str]]:
-    """(bytes, place) of blocks; equal stacks are one object in a snapshot, and read once."""
-    places: dict[int, str] = {}
-    found = []
-    for each in blocks:
-        frames = each.get("frames")
-        place = places.get(id(frames))
-        if place is None:
-            place = places[id(frames)] = place_of(frames)
-        found.append((_whole(each.get("size")), place))
-    return found
-
-
-def place_of(frames: Any) -> str:
-    """Return the innermost line that is not a library's; the innermost of all if all are.
-
-    >>> place_of(
-    ...     [
-    ...         {"filename": "/x/torch/nn.py", "line": 3, "name": "f"},
-    ...         {"filename": "/a/run.py", "line": 7, "name": "g"},
-    ...     ]
-    ... )
-    '/a/run.py:7 (g)'
-    """
-    if not isinstance(frames, list):
-        return "(unknown)"
-    known = [each for each in frames if isinstance(each, dict) and each.get("filename")]
-    own = [each for each in known if not any(part in str(each["filename"]) for part in LIBRARY)]
-    if not (own or known):
-        return "(unknown)"
-    first = (own or known)[0]
-    return f"{first['filename']}:{_whole(first.get('line'))} ({first.get('name', '')})"[:300]
-
-
-def by_place(blocks: list[tuple[int, str]]) -> tuple[HeldPlace, ...]:
-    """Return the bytes of each line of code, the largest first."""
-    sums: dict[str, tuple[int, int]] = {}
-    for size, place in blocks:
-        held, count = sums.get(place, (0, 0))
-        sums[place] = (held + size, count + 1)
-    found = [HeldPlace(place, held, count) for place, (held, count) in sums.items()]
-    return tuple(sorted(found, key=lambda each: (-each.num_bytes, each.place)))
+    return alive.values()
 
 
 def growth(before: AllocatorSnapshot, behind: AllocatorSnapshot) -> tuple[HeldPlace, ...]:
@@ -324,7 +285,3 @@ def growth(before: AllocatorSnapshot, behind: AllocatorSnapshot) -> tuple[HeldPl
     ]
     changed = [each for each in found if each.num_bytes]
     return tuple(sorted(changed, key=lambda each: (-each.num_bytes, each.place)))
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
 from ...plan.cards import short_name
-from ...recording.snapshot_file import AllocatorSnapshot, HeldPlace
+from ...recording.held_places import HeldPlace
+from ...recording.snapshot_file import AllocatorSnapshot
 from ...run.cards import Hardware, card
 from ...units import format_exact
 from .compare import Comparison
