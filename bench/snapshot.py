@@ -1,5 +1,5 @@
 """What reading a large snapshot of torch's allocator costs: CPU seconds and memory in sizes of the file,
-beside Python's own unpickler on the same file. `python -m bench.snapshot [GB] [FRAMES]`: 2 GB with stacks of 30
+beside Python's own unpickler on the same file. `python -m bench.snapshot [GB] [FRAMES]`: 2 GB, stacks of 30
 frames without more words; the file is written before, into a folder that nobody keeps.
 
 As torch writes it: a dict an event, stacks of their own, frames that they share.
