@@ -42,7 +42,7 @@ def write(path: Path, num_events: int, depth: int) -> None:
         now, address = now + chance.randrange(50), address + 512
         if live and chance.random() < SHARE_FREED:
             at, size, frames = live.pop(chance.randrange(len(live)))
-            names = ("free_requested", "free_completed")
+            names: tuple[str, ...] = ("free_requested", "free_completed")
         else:
             at, size, frames = address, 512 * chance.randrange(1, 100_000), list(chance.choice(known))
             live.append((at, size, frames))
