@@ -185,6 +185,9 @@ class Engine(Record):
     """How the memory of weights is counted in its own figures."""
     cache_types: tuple[str, ...] = ()
     """What --kv-cache-dtype may say."""
+    cache_field: str = "kv_cache_dtype"
+    """The option by which it is told the type of its cache; that of the keys, where keys and values have one
+    each."""
     share_flag: str = ""
     """The flag of the share of the card that it takes whole at start; "": it takes no share."""
     axis: Literal["tp", "pp"] = "tp"

@@ -206,10 +206,9 @@ def check_support(model: Model, asked: Asked, card: Card) -> Support:
 def in_words(model: Model, asked: Asked, card: Card) -> SupportQuestion:
     """Return a question in the words of the table."""
     release = read_release(asked.engine_version or engine(asked.engine).latest)
-    if engine(asked.engine).file_types:
-        weights, cache_type = "gguf", asked.cache_type_k.lower()
-    else:
-        weights, cache_type = weights_word(model, asked.quantization), asked.kv_cache_dtype
+    rules = engine(asked.engine)
+    weights = "gguf" if rules.file_types else weights_word(model, asked.quantization)
+    cache_type = asked.value(rules.cache_field).lower()
     cache_word = CACHE_WORDS.get(cache_type, cache_type)
     return SupportQuestion(asked.engine, release, model_words(model), weights, cache_word, card_word(card))
 

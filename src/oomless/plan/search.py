@@ -211,17 +211,17 @@ class Search(CardSearch[PlanRow]):
         small."""
         per_group = -(-each // layout.dp)
         slots = record(engine).candidates.sets_slots
-        return Asked(
+        asked = Asked(
             engine=engine,
             layout=layout,
             quantization=form.quantization,
-            kv_cache_dtype=kind,
             max_model_len=self.wanted.max_model_len or self.context,
             max_num_seqs=per_group if per_group > LEAST_BATCH or slots else None,
             context=self.context,
             concurrency=self.wanted.concurrency,
             instances=self.wanted.instances,
         )
+        return asked if kind == "auto" else asked.with_values({record(engine).cache_field: kind})
 
     def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
         self.num_estimates += 1

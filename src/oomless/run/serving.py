@@ -1,7 +1,8 @@
 """One question about inference: as it is asked, and as an engine resolves it. Fields are those of the table
 of options (facts/options/serving.py), which says what each means."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
 from ..facts.options import DEFAULT_ENGINE
@@ -23,6 +24,11 @@ class Layout(Record):
     """SGLang: the `dp` groups lie inside of the `tp` ranks and divide the attention alone."""
     ep_size: int = 0
     """Ranks that divide the experts, where the engine lets one say it; 0: all or none."""
+
+    @property
+    def divides_cache(self) -> bool:
+        """Return whether each rank holds the cache of a part of the tokens."""
+        return self.dcp > 1
 
     @property
     def num_ranks(self) -> int:
@@ -148,6 +154,27 @@ class Asked(Record):
         (8, 'auto')
         """
         return getattr(self.sizes, field) if field in Layout._fields else getattr(self, field)
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return the question with other values of fields of the table, those of the layout among them.
+
+        >>> found = Asked().with_values({"tp": 8, "dtype": "float16"})
+        >>> found.sizes.tp, found.dtype
+        (8, 'float16')
+        """
+        axes = {name: value for name, value in values.items() if name in Layout._fields}
+        flat = {name: value for name, value in values.items() if name not in axes}
+        return self._replace(layout=self.sizes._replace(**axes), **flat) if axes else self._replace(**flat)
+
+    @property
+    def cache_bits(self) -> int:
+        """Return the bits of a value of the cache as attention reads it: 8 in the FP8 forms and Q8, 16 else.
+
+        >>> [Asked(kv_cache_dtype=word).cache_bits for word in ("auto", "fp8_ds_mla", "e5m2")]
+        [16, 8, 8]
+        """
+        word = self.kv_cache_dtype
+        return 8 if "fp8" in word or word in ("e4m3", "e5m2") or self.cache_type_k.startswith("q8") else 16
 
     def check(self) -> None:
         """Refuse what no engine can mean, and what this one does not have: ignoring it would answer another

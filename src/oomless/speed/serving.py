@@ -150,7 +150,7 @@ def left_out(asked: Asked, drafts_count: bool = True) -> tuple[str, ...]:
             "speculative decoding is not in the figures: a step gives one token; how many "
             "drafts are taken hangs on the text (accepted_length in --speculative-config says it)"
         )
-    if asked.sizes.dcp > 1:
+    if asked.sizes.divides_cache:
         found.append(
             "decode context parallelism is not in the figures: each rank is taken to "
             "read its cache as without it"
@@ -184,9 +184,6 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     cards, of facts/hosts.csv."""
     request = estimate.request
     machine = machines_of(estimate.hardware)[0]
-    bits = 8 if "fp8" in request.kv_cache_dtype or request.kv_cache_dtype in ("e4m3", "e5m2") else 16
-    if request.cache_type_k.startswith("q8"):
-        bits = 8
     layout = request.layout
     split = split_of(layout, request.engine, estimate.hardware.per_node)
     groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
@@ -198,7 +195,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
         machine,
         split,
         runner_of(request, bool(net.experts) and machine.device in NVIDIA),
-        bits,
+        request.cache_bits,
         budget,
         hosted,
         None if hosted else drafts_of(request, estimate.model, net),

@@ -89,7 +89,6 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         layout=layout,
         dtype=dtype,
         quantization=quantization,
-        kv_cache_dtype=_cache_dtype(row["kv_dtype"], dtype, flags),
         max_model_len=length,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
@@ -106,6 +105,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
+    common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, flags)})
     asked = rules.rows.as_asked(common, flags)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():

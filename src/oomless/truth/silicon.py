@@ -70,7 +70,7 @@ def compiled(estimate: Estimate) -> tuple[Any, str]:
     groups = layout.dp if layout.enable_dp_attention else 1
     ranks = layout.tp * (1 if layout.enable_dp_attention else layout.dp)
     whole = layout.enable_expert_parallel or layout.ep_size > 1
-    cache = "fp8" if "fp8" in request.kv_cache_dtype else "bfloat16"
+    cache = "fp8" if request.cache_bits == 8 else "bfloat16"
     weights = {"fp8": "fp8", "nvfp4": "nvfp4"}.get(request.quantization or "")
     try:
         handle = kernels.EngineHandle.compile(

@@ -71,6 +71,7 @@ LLAMACPP = Engine(
     in_file=stored,
     fit=fit,
     left_to_host=left_to_host,
+    cache_field="cache_type_k",
     log="llamacpp.log",
 )
 IK_LLAMACPP = LLAMACPP._replace(

@@ -52,7 +52,7 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
 
 def change(estimate: Estimate, values: dict[str, Any], quality: bool = False) -> Change | None:
     """Return the change of some fields; None where it does not fit then."""
-    asked = with_values(estimate.asked, values)
+    asked = estimate.asked.with_values(values)
     try:
         other = again(estimate, asked)
     except OomlessError:
@@ -62,13 +62,6 @@ def change(estimate: Estimate, values: dict[str, Any], quality: bool = False) ->
     flags = " ".join(flag_words(estimate.asked, asked, tuple(values)))
     saved = other.headroom_bytes - estimate.headroom_bytes
     return Change(flags, saved, other.headroom_bytes, quality)
-
-
-def with_values(asked: Asked, values: dict[str, Any]) -> Asked:
-    """Return a question with other values, those of a layout among them."""
-    axes = {name: value for name, value in values.items() if name in Layout._fields}
-    flat = {name: value for name, value in values.items() if name not in axes}
-    return asked._replace(layout=asked.sizes._replace(**axes), **flat) if axes else asked._replace(**flat)
 
 
 def of_flags(estimate: Estimate, more: dict[str, Any] | None = None) -> Iterator[Change]:
@@ -242,14 +235,14 @@ def of_more_cards(estimate: Estimate) -> Iterator[Change]:
 
 def of_other_cards(estimate: Estimate) -> Iterator[Change]:
     """Yield the fewest and the cheapest cards of other kinds on which it fits, as plan finds them."""
-    request = estimate.request
+    request, rules = estimate.request, engine(estimate.request.engine)
     wanted = Wanted(
         context=request.context,
         concurrency=estimate.concurrency,
         max_model_len=request.max_model_len,
         engines=(request.engine,),
         quantizations=(request.quantization or "none",),
-        kv_cache_dtypes=(estimate.asked.kv_cache_dtype,),
+        kv_cache_dtypes=(estimate.asked.value(rules.cache_field),) if rules.cache_types else (),
     )
     rows = Search(estimate.model, estimate.model.name, wanted).run().rows
     named: set[str] = set()

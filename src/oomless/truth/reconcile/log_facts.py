@@ -1,6 +1,7 @@
 """A run of a log -> the facts that it states, in the words of `reconcile --json`; nothing is filled in."""
 
 import re
+from collections.abc import Mapping
 
 from ...recording.log_lines import number
 from ...recording.printed_arguments import LEFT_TO_THE_ENGINE, Arguments, printed_arguments
@@ -127,6 +128,14 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
     if "model" not in found and (file := run.text("model_file")):
         found["model"] = file.replace("\\", "/").rpartition("/")[2]
     return found
+
+
+def cache_type(run: LoggedRun, found: Mapping[str, object]) -> str:
+    """Return the type of the cache as measured tables write it; "" where the log does not say it."""
+    keys, values = run.text("cache_type_k"), run.text("cache_type_v")
+    if keys:
+        return keys if not values or keys == values else f"K {keys}, V {values}"
+    return str(found.get("kv_cache_dtype", ""))
 
 
 def _is_word(text: object) -> bool:

@@ -8,7 +8,7 @@ from ...engines.record import Engine
 from ...model.load import catalogue_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
-from .log_facts import arguments, facts_of
+from .log_facts import arguments, cache_type, facts_of
 from .log_llama import file_type, llama_cells
 from .log_model import model_name
 from .logged_run import LoggedRun
@@ -74,7 +74,7 @@ def configuration_row(run: LoggedRun, gpu: str = "", model: str = "") -> dict[st
         "engine_version": _version(run, str(found.get("engine_version", ""))),
         "model": named or scrub(str(found.get("model", ""))).rpartition("/")[2],
         "quant": _quant(run, found),
-        "kv_dtype": _cache_type(run, found),
+        "kv_dtype": cache_type(run, found),
         "context_len": _text(found, "max_model_len"),
         "batch_or_parallel": _batch(found),
         "gpu": _gpu(found, gpu),
@@ -137,13 +137,6 @@ def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
         packed = next((each for each in PACKINGS if each in name), "")
         return packed or word or str(found.get("dtype", "")) or "bfloat16"
     return word
-
-
-def _cache_type(run: LoggedRun, found: Mapping[str, object]) -> str:
-    keys, values = run.text("cache_type_k"), run.text("cache_type_v")
-    if keys:
-        return keys if not values or keys == values else f"K {keys}, V {values}"
-    return str(found.get("kv_cache_dtype", ""))
 
 
 def _batch(found: Mapping[str, object]) -> str:
