@@ -1,6 +1,7 @@
 """Files that a command writes: whole or not at all."""
 
 import os
+import sys
 from pathlib import Path
 
 from ..errors import OomlessError, UsageError
@@ -26,3 +27,13 @@ def write_svg(path: str, content: str) -> None:
     """A picture, whole or not at all."""
     need_place(path, "--plot", ".svg")
     write_whole(path, content, f"--plot {path}")
+
+
+def print_rows(rows: list[dict[str, str]]) -> None:
+    """Print measured rows as a table that `validate` reads; nothing where there are none."""
+    import csv
+
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

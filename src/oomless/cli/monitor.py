@@ -25,6 +25,7 @@ OVER = 3
 )
 @click.option("--plot", metavar="FILE", help="Draw the run into this SVG file.")
 @click.option("--html", metavar="FILE", help="Write the run as one page.")
+@click.option("--row", "rows", is_flag=True, help="Print measured rows (CSV) as validate reads them.")
 @click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Two runs side by side.")
 @click.option("--budget", metavar="SIZE", help="End with 3 if the command behind -- takes more memory.")
 @click.option("--exporter", metavar="ADDR", help="Serve Prometheus metrics of runs at HOST:PORT.")
@@ -33,6 +34,7 @@ def monitor(
     words: tuple[str, ...],
     plot: str | None,
     html: str | None,
+    rows: bool,
     compare: tuple[str, str] | None,
     budget: str | None,
     exporter: str | None,
@@ -56,7 +58,16 @@ def monitor(
     if len(words) != 2:
         hint = "oomless monitor show RUN; two by --compare RUN_A RUN_B"
         raise UsageError(f"`monitor {words[0]}` takes one folder", hint)
-    return _show(words[1], plot, html, as_json)
+    return _rows(words[1]) if rows else _show(words[1], plot, html, as_json)
+
+
+def _rows(folder: str) -> int:
+    from ..api.monitored import show
+    from ..api.watched_rows import measured_rows
+    from .files import print_rows
+
+    print_rows(measured_rows(show(folder)))
+    return 0
 
 
 def _show(folder: str, plot: str | None, html: str | None, as_json: bool) -> int:

@@ -1,7 +1,5 @@
 """`oomless reconcile`."""
 
-import csv
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +53,9 @@ def reconcile(
 
         write_svg(plot, reconciled_svg(found))
     if rows:
-        _rows(found.measured_rows())
+        from .files import print_rows
+
+        print_rows(found.measured_rows())
     else:
         _show(found, as_json)
     return 0
@@ -84,11 +84,3 @@ def _calibrate(found: "Reconciled") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content, f"--calibrate: {path}")
     click.echo(f"kept what {len(new)} logs teach in {path}", err=True)
-
-
-def _rows(rows: list[dict[str, str]]) -> None:
-    if not rows:
-        return
-    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)

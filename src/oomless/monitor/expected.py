@@ -13,11 +13,20 @@ ON_A_CARD = ("runtime.cublas",)
 ASSUMED: Kind = "assumed"
 
 
+def is_card(device: str) -> bool:
+    """Return whether a device of torch has memory of its own.
+
+    >>> is_card("cuda:0"), is_card("cpu")
+    (True, False)
+    """
+    return not device.startswith("cpu")
+
+
 def counted(lines: Iterable[Line], device: str) -> tuple[Line, ...]:
     """Return the lines that events of a device's allocator can show."""
-    is_card = not device.startswith("cpu")
+    of_card = is_card(device)
     return tuple(
-        line for line in lines if (is_card if line.key in ON_A_CARD else category_of(line.key) not in OUTSIDE)
+        line for line in lines if (of_card if line.key in ON_A_CARD else category_of(line.key) not in OUTSIDE)
     )
 
 

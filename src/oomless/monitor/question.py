@@ -73,13 +73,24 @@ def adapters_of(model: Any) -> dict[str, Any]:
     first = next(iter(configs.values()))
     targets = getattr(first, "target_modules", None)
     names = [targets] if isinstance(targets, str) else sorted(targets or ())
-    packed = any("4bit" in type(module).__name__.lower() for module in model.modules())
+    packed = next((each for each in model.modules() if "4bit" in type(each).__name__.lower()), None)
     return {
         "framework": "peft",
-        "method": "qlora" if packed else "lora",
+        "method": "lora" if packed is None else "qlora",
+        "quantization": None if packed is None else nf4_of(packed.weight),
         "lora_rank": getattr(first, "r", None),
         "lora_targets": ",".join(names),
     }
+
+
+def nf4_of(weight: Any) -> str:
+    """Return how bitsandbytes stores a weight of 4 bits: with scales that are quantised again, or not.
+
+    >>> from types import SimpleNamespace
+    >>> nf4_of(SimpleNamespace(compress_statistics=True)), nf4_of(SimpleNamespace())
+    ('nf4-dq', 'nf4')
+    """
+    return "nf4-dq" if getattr(weight, "compress_statistics", False) else "nf4"
 
 
 def sharding_of(model: Any) -> str:

@@ -1,10 +1,11 @@
 """The first line of a journal: what is watched, and on what."""
 
 import os
+import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from ..errors import need
 from ..ledger import Line
 from .counters import capacity_of
 from .entries import SCHEMA, RunStart
@@ -13,6 +14,20 @@ from .model_parts import Parts
 from .place import Place, script_name
 
 ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+
+LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "deepspeed", "lightning")
+"""Whose releases decide what a training holds."""
+
+
+def versions_of(modules: Mapping[str, Any]) -> dict[str, str]:
+    """Return the release of each of these libraries that is loaded.
+
+    >>> from types import SimpleNamespace
+    >>> versions_of({"torch": SimpleNamespace(__version__="2.13.0"), "peft": None})
+    {'torch': '2.13.0'}
+    """
+    found = {name: getattr(modules.get(name), "__version__", None) for name in LIBRARIES}
+    return {name: str(version) for name, version in found.items() if version}
 
 
 def start_line(
@@ -44,7 +59,7 @@ def start_line(
         capacity,
         counter,
         every,
-        {"torch": need("torch", "trace").__version__},
+        versions_of(sys.modules),
         tuple(name for name, _ in parts.blocks),
         parts.compiled,
         vocabulary,
