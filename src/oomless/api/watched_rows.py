@@ -19,6 +19,7 @@ from ..monitor.watched_run import WatchedRun
 from ..truth import training_state_words as states
 from ..truth.reconcile.scrub import scrub
 from ..truth.tables import TRAINING
+from ..units import GB, GIB
 
 COLUMNS = ("id", "source", *TRAINING, "quantity", "value", "unit", "value_gib", "completeness", "notes")
 PRECISIONS = {
@@ -58,7 +59,7 @@ def measured_rows(run: WatchedRun) -> list[dict[str, str]]:
             "quantity": quantity,
             "value": str(num_bytes),
             "unit": "bytes",
-            "value_gib": f"{num_bytes / 2**30:.4f}",
+            "value_gib": f"{num_bytes / GIB:.4f}",
             "kind": "measured",
             "completeness": "A",
             "notes": f"sampled step {rank.peak.step} of rank {rank.run.start.rank}",
@@ -80,7 +81,7 @@ def configuration_row(start: RunStart, asked: dict[str, Any]) -> dict[str, str]:
         "framework": framework_word(framework),
         "framework_version": ", ".join(f"{name} {version}" for name, version in start.versions.items()),
         "model": model_word(start, asked),
-        "params": f"{start.num_parameters / 1e9:.3g}B",
+        "params": f"{start.num_parameters / GB:.3g}B",
         "precision": read_back(
             (PRECISIONS.get(recipe, recipe) + PACKED.get(stored, stored),),
             lambda word: states.precision(word, framework)[:2] == (recipe, stored or None),
