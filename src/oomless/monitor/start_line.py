@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from .. import facts
 from ..ledger import Line
 from .counters import capacity_of
 from .entries import SCHEMA, RunStart
@@ -15,18 +16,16 @@ from .place import Place, script_name
 
 ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
-LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "deepspeed", "lightning")
-"""Whose releases decide what a training holds."""
-
 
 def versions_of(modules: Mapping[str, Any]) -> dict[str, str]:
-    """Return the release of each of these libraries that is loaded.
+    """Return the release of each library that is loaded and whose releases have rules (facts/releases.csv).
 
     >>> from types import SimpleNamespace
-    >>> versions_of({"torch": SimpleNamespace(__version__="2.13.0"), "peft": None})
+    >>> versions_of({"torch": SimpleNamespace(__version__="2.13.0"), "transformers": None})
     {'torch': '2.13.0'}
     """
-    found = {name: getattr(modules.get(name), "__version__", None) for name in LIBRARIES}
+    names = sorted({row["package"] for row in facts.table("releases")})
+    found = {name: getattr(modules.get(name), "__version__", None) for name in names}
     return {name: str(version) for name, version in found.items() if version}
 
 
