@@ -41,7 +41,9 @@ def write(path: Path, num_events: int, depth: int) -> None:
     while len(events) < num_events:
         now, address = now + chance.randrange(50), address + 512
         if live and chance.random() < SHARE_FREED:
-            at, size, frames = live.pop(chance.randrange(len(live)))
+            place = chance.randrange(len(live))
+            live[place], live[-1] = live[-1], live[place]  # taken out of the middle, all behind it would move
+            at, size, frames = live.pop()
             names: tuple[str, ...] = ("free_requested", "free_completed")
         else:
             at, size, frames = address, 512 * chance.randrange(1, 100_000), list(chance.choice(known))
