@@ -29,8 +29,9 @@ def answered(words: list[str]) -> int:
     """Answer a command line on stdout, or say on stderr why not, and return the exit code."""
     from .fast import read_words
 
-    quick = read_words(words)
     try:
+        words = in_own_language(words)
+        quick = read_words(words)
         if quick is not None:
             from .answer import answer_infer
 
@@ -52,6 +53,21 @@ def answered(words: list[str]) -> int:
 
         code = explain(error, "--debug" in words, "--json" in words)
     return code
+
+
+def in_own_language(words: list[str]) -> list[str]:
+    """Put what is printed from here on into the user's language, and return the words without --lang: JSON
+    has none, and scripts pay for none."""
+    as_json = "--json" in words
+    if as_json and not any(word.startswith("--lang") for word in words):
+        return words
+    from .language import with_language
+    from .terminal import speak
+
+    kept, language = with_language(words, os.environ)
+    if language == "zh" and not as_json:
+        speak(language)
+    return kept
 
 
 def process() -> None:

@@ -84,6 +84,12 @@ Examples:
 
 @click.group(cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", message="oomless %(version)s")
+@click.option(
+    "--lang",
+    metavar="en|zh",
+    expose_value=False,
+    help="Language of text; without it OOMLESS_LANG, then the locale. JSON is the same in both.",
+)
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 def app(debug: bool) -> None:
     """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer

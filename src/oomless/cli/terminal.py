@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -24,12 +24,16 @@ class PlainStream:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        self.said: Callable[[str], str] | None = None
+        """Puts what is written into another language than English."""
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             return self.stream.write(text)
+        if self.said is not None:
+            text = self.said(text)
         shown = self.stream.isatty()
         if shown:
             import shutil  # a start is imports, and most answers go into a pipe
@@ -100,6 +104,15 @@ def plain_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def speak(language: str) -> None:
+    """Put what is printed from here on into a language, line by line."""
+    from ..report.language import words_of
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, PlainStream):
+            stream.said = words_of(language).printed
 
 
 def colour() -> bool:

@@ -1,5 +1,6 @@
 """A serving estimate for people: verdict first, then where the memory goes, then what the cache holds."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -61,15 +62,29 @@ def print_table(console: Any, table: Any) -> None:
     """A table as wide as it must be: the lines of a narrow terminal break, but no name and no number is
     cut."""
     shown = console.width
+    said(table)
     console.width = max(shown, columns_of(console, table))
     console.print(table)
     console.width = shown
 
 
+def said(table: Any) -> Any:
+    """Put a table's title, heads and cells into the language of the terminal, before its columns are
+    measured."""
+    speaks: Callable[[str], str] | None = getattr(sys.stdout, "said", None)
+    if speaks is None:
+        return table
+    table.title = table.title and speaks(table.title)
+    for column in table.columns:
+        column.header = speaks(column.header)
+        column._cells = [speaks(cell) if isinstance(cell, str) else cell for cell in column._cells]
+    return table
+
+
 def print_barred(console: Any, build: Callable[[Bar], Any]) -> None:
     """A table with the longest bars that there is room for, with percentages alone in a narrow terminal."""
     for how in (bar, partial(bar, columns=BAR_WIDTH // 2), percent):
-        table = build(how)
+        table = said(build(how))
         if columns_of(console, table) <= console.width:
             break
     print_table(console, table)

@@ -28,6 +28,10 @@ def _options() -> dict[tuple[str, str], str]:
     return {(row["command"], row["field"]): row["zh"] for row in rows_of("options")}
 
 
+PREFIXES = {"oomless: ": "oomless：", "note: ": "注意：", "warning: ": "警告："}
+"""What stands before a sentence on a terminal."""
+
+
 class Phrases:
     """What the page says, in one language."""
 
@@ -75,6 +79,21 @@ class Phrases:
         """
         return in_chinese(text) if self.language == "zh" else text
 
+    def printed(self, text: str) -> str:
+        """Return printed lines in the page's language: sentences as a whole, tables and commands as they are.
+
+        >>> Phrases("zh").printed("note: use fewer ranks\\n  $ oomless gpus\\n")
+        '注意：减少 rank\\n  $ oomless gpus\\n'
+        """
+        return "\n".join(map(self._line, text.split("\n")))
+
+    def _line(self, line: str) -> str:
+        start, said, end = indent_of(line), line.strip(" "), tail_of(line)
+        for prefix, shown in PREFIXES.items():
+            if self.language == "zh" and said.startswith(prefix):
+                start, said = f"{start}{shown}", said.removeprefix(prefix)
+        return f"{start}{self.said(said)}{end}"
+
     def group(self, name: str) -> str:
         """Return what a group of equal ranks is called.
 
@@ -83,6 +102,16 @@ class Phrases:
         """
         stage = name.removeprefix("pipeline stage ")
         return self("group.stage", number=stage) if stage != name else self.known(f"group.{name}", name)
+
+
+def indent_of(line: str) -> str:
+    """Return the blanks that a line begins with."""
+    return line[: len(line) - len(line.lstrip(" "))] if line.strip(" ") else ""
+
+
+def tail_of(line: str) -> str:
+    """Return the blanks that a line ends with."""
+    return line[len(line.rstrip(" ")) :]
 
 
 def words_of(language: str) -> Phrases:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from .word_tables import rows_of
 
+TABLES = ("messages", "claims", "printed")
+"""Under report/words: what code says, what the guide's claims say, what a terminal alone shows."""
 MOST_NESTED = 4
 """Messages within messages."""
 MOST_CHARACTERS = 2_000
@@ -41,7 +43,7 @@ class Template(NamedTuple):
 @cache
 def templates() -> tuple[Template, ...]:
     """Return every message, the most particular first."""
-    rows = (*rows_of("messages"), *rows_of("claims"))
+    rows = [row for table in TABLES for row in rows_of(table)]
     found = [Template(tuple(row["en"].split("{}")), row["zh"]) for row in rows]
     return tuple(sorted(found, key=lambda each: (-each.weight, each.parts)))
 
@@ -122,7 +124,8 @@ def _has_words(text: str) -> bool:
 
 
 def _sourced(text: str, nested: int) -> str:
-    """Return a message whose end in parentheses is its source, which stays as it is; "" of any other."""
+    """Return a message whose end in parentheses is its source or a formula, which stay as they are; "" of any
+    other."""
     if not text.endswith(")"):
         return ""
     open_ones, at = 0, len(text)
@@ -131,7 +134,7 @@ def _sourced(text: str, nested: int) -> str:
         if not open_ones:
             break
     head, source = text[:at].rstrip(), text[at + 1 : -1]
-    if not head or not ("/" in source or "#" in source):
+    if not head or not QUOTED.search(source):
         return ""
     said = in_chinese(head, nested - 1)
     return "" if is_english(said) else f"{said}（{source}）"
@@ -194,7 +197,10 @@ def is_english(text: str) -> bool:
 
 EDGES = "(,;:.?!)"
 WORD = re.compile(r"[a-z]{2,}")
+QUOTED = re.compile(r"[/#]|\d (B|x)\b")
+"""What a source has, or a formula."""
 NOT_PROSE = re.compile(
-    r"`[^`]*`|'[^']*'|\"[^\"]*\"|\([^()]*[/#][^()]*(\([^()]*\)[^()]*)*\)|\boomless [a-z]+( --[\w-]+)*"
+    r"`[^`]*`|'[^']*'|\"[^\"]*\"|[(（][^()（）]*([/#]|\d (B|x)\b)[^()（）]*(\([^()]*\)[^()]*)*[)）]"
+    r"|\boomless [a-z]+( --[\w-]+)*"
 )
-"""What stands between quotes, a source in parentheses, a command."""
+"""What stands between quotes, a source or a formula in parentheses, a command."""
