@@ -75,6 +75,11 @@ DEEPSPEED = LogReader(
             ),
         ),
         LogLine(
+            b"MaxMemAllocated=",  # of its timer, which divides by 1024^3
+            rf"\bMemAllocated={N}GB, MaxMemAllocated={N}GB",
+            (Said("allocated", "GiB", "last"), Said("peak_allocated", "GiB", "most")),
+        ),
+        LogLine(
             b"CPU Virtual Memory",
             rf"CPU Virtual Memory:\s+used = {N} GB, percent = {N}%",
             (Said("host_used", "GiB", "most"), Said("host_share", "percent", "most")),

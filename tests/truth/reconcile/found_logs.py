@@ -7,7 +7,7 @@ CARD_4090 = "NVIDIA GeForce RTX 4090"
 
 def logs() -> list[Written]:
     """Each of them, whole."""
-    return [*_trtllm(), *_llamacpp(), half_host(), *_sglang(), *_training()]
+    return [*_trtllm(), *_llamacpp(), half_host(), *_sglang(), *_training(), *_excerpts()]
 
 
 def _trtllm() -> list[Written]:
@@ -222,5 +222,62 @@ def _training() -> list[Written]:
                 "[Rank 0] (after 1 iterations) memory (MB) | allocated: 23124.02 | max allocated: 35811.55 | reserved: 36922.0 | max reserved: 36922.0",
             ],
             {"engine": "megatron", "tp": 4, "pp": 1, "dp": 2},
+        ),
+    ]
+
+
+def _excerpts() -> list[Written]:
+    """Wordings of which a thread shows a few lines alone."""
+    return [
+        Written(
+            "trtllm-bytes",
+            [
+                "[TensorRT-LLM][INFO] [MemUsageChange] TensorRT-managed allocation in IExecutionContext creation: CPU +0, GPU +0, now: CPU 0, GPU 6683 (MiB)",
+                "[TensorRT-LLM][INFO] Allocate 52428800000 bytes for k/v cache. ",
+                "[TensorRT-LLM][INFO] Using 100000 tokens in paged KV cache.",
+            ],
+            {"engine": "trtllm", "kv_bytes": 52428800000, "kv_tokens": 100000},
+        ),
+        Written(
+            "trtllm-error-alone",
+            [
+                "[TensorRT-LLM][ERROR] [TensorRT-LLM][ERROR] CUDA runtime error in ::cudaMallocAsync(ptr, n, mCudaStream->get()): out of memory (/app/runtime/tllmBuffers.h:112)"
+            ],
+            {"engine": "trtllm"},
+            state="oom",
+        ),
+        Written(
+            "vllm-no-blocks-alone",
+            [
+                "(EngineCore_DP0 pid=1102) ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine."
+            ],
+            {"engine": "vllm"},
+            state="failed",
+        ),
+        Written(
+            "ollama-0.5-offload",
+            [
+                'time=2025-02-18T02:29:51.627Z level=INFO source=server.go:130 msg=offload library=cuda layers.requested=-1 layers.model=65 layers.offload=49 layers.split="" memory.available="[23.2 GiB]" memory.gpu_overhead="0 B" memory.required.full="31.4 GiB" memory.required.partial="23.0 GiB" memory.required.kv="8.0 GiB" memory.required.allocations="[23.0 GiB]"',
+                "llm_load_tensors: offloaded 49/65 layers to GPU",
+                "llm_load_tensors:        CUDA0 model buffer size = 13500.25 MiB",
+            ],
+            {"engine": "ollama", "weights_bytes": mib(13500.25)},
+        ),
+        Written(
+            "ollama-0.7-buffers",
+            [
+                'time=2025-05-24T22:38:16.037Z level=INFO source=ggml.go:351 msg="model weights" buffer=CPU size="1.5 GiB"',
+                'time=2025-05-24T22:38:16.037Z level=INFO source=ggml.go:351 msg="model weights" buffer=CUDA0 size="11.5 GiB"',
+                'time=2025-05-24T22:38:16.344Z level=INFO source=ggml.go:638 msg="compute graph" backend=CUDA0 buffer_type=CUDA0 size="160.5 MiB"',
+                'time=2025-05-24T22:38:16.344Z level=INFO source=ggml.go:638 msg="compute graph" backend=CPU buffer_type=CPU size="9.0 GiB"',
+            ],
+            {"engine": "ollama", "weights_bytes": gib(11.5), "compute_buffer_bytes": mib(160.5)},
+        ),
+        Written(
+            "deepspeed-timer",
+            [
+                "[2023-08-16 16:45:00,000] [INFO] [timer.py:208:stop] epoch=0/micro_step=10/global_step=10, RunningAvgSamplesPerSec=10.1, CurrSamplesPerSec=10.2, MemAllocated=17.94GB, MaxMemAllocated=54.06GB"
+            ],
+            {"engine": "deepspeed"},
         ),
     ]

@@ -152,6 +152,20 @@ def test_a_text_that_breaks_behind_the_capacity_is_read_on() -> None:
     assert oom.private_pools_bytes == round(113.88 * 2**20)
 
 
+def test_a_timer_of_deepspeed_tells_the_peak() -> None:
+    log = next(log for log in LOGS if log.name == "deepspeed-timer")
+    (peak,) = read(log.text)[0].of_ranks("peak_allocated").values()
+    assert peak.value == 54.06 * 2**30
+
+
+def test_a_refusal_before_the_end_of_an_engine_is_one_run() -> None:
+    text = (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity "
+        "of 8.00 GiB of which 1.00 GiB is free.\n(EngineCore_DP0 pid=1) ERROR EngineCore failed to start.\n"
+    )
+    assert [run.state for run in read(text)] == ["oom"]
+
+
 def test_a_device_of_axolotl_is_named_anew() -> None:
     text = (
         "[RANK:0] cuda:0 memory usage baseline: 0.000GB (+0.357GB misc)\n"

@@ -8,6 +8,9 @@ from .log import HOST_BUFFERS, LLAMA
 from .log import LOG as LLAMACPP_LOG
 
 SIZE = r'"\[?([\d.]+ [KMGT]?i?B)\]?(?: [^"]*)?"'
+OFFLOAD = r'msg=(?:"offload to \w+"|offload )'
+DEVICE = r"(?:device|buffer|backend=\S+ buffer_type)=(\S+)"
+"""The newer engine's name of a device; before 0.12 that of a buffer."""
 OLLAMA = (
     LogLine(b"Listening on", r'msg="Listening on \S+ \(version ([^)"]+)\)"', says("engine_version text")),
     LogLine(
@@ -53,28 +56,34 @@ OLLAMA = (
         r'msg="starting llama[ -]server".*? --parallel (\d+)',
         says("max_num_seqs count", rank=1),
     ),
-    LogLine(
-        b"offload to ",
-        r'msg="offload to \w+".*?layers\.model=(\d+) layers\.offload=(\d+)',
-        says("layers count", "layers_offloaded count", rank=1),
-    ),
-    LogLine(
-        b"offload to ",
-        rf'msg="offload to \w+".*?memory\.required\.full={SIZE}',
-        says("predicted_total_bytes size"),
-    ),
-    LogLine(
-        b"offload to ",
-        rf'msg="offload to \w+".*?memory\.required\.kv={SIZE}',
-        says("predicted_kv_bytes size"),
+    *(
+        line
+        for anchor in (b"offload to ", b"msg=offload ")  # the second: 0.5
+        for line in (
+            LogLine(
+                anchor,
+                rf"{OFFLOAD}.*?layers\.model=(\d+) layers\.offload=(\d+)",
+                says("layers count", "layers_offloaded count", rank=1),
+            ),
+            LogLine(
+                anchor,
+                rf"{OFFLOAD}.*?memory\.required\.full={SIZE}",
+                says("predicted_total_bytes size"),
+            ),
+            LogLine(
+                anchor,
+                rf"{OFFLOAD}.*?memory\.required\.kv={SIZE}",
+                says("predicted_kv_bytes size"),
+            ),
+        )
     ),
     LogLine(
         b"total memory", rf'msg="total memory" size={SIZE}', says("predicted_total_bytes size", keep="last")
     ),
     *(
         LogLine(
-            f'msg="{name}" device='.encode(),
-            rf'msg="{name}" device=(\S+) size={SIZE}',
+            f'msg="{name}" '.encode(),
+            rf'msg="{name}" {DEVICE} size={SIZE}',
             (Said("device", "place"), Said(word, "size", "last", PREDICTED)),
         )
         for name, word in (

@@ -74,6 +74,7 @@ LINES = (
         says("kv_bytes GiB", "kv_tokens count", keep="last"),
     ),
     LogLine(b"tokens in paged KV cache", r"Using (\d+) tokens in paged KV cache", says("kv_tokens count")),
+    LogLine(b"for k/v cache", r"Allocate (\d+) bytes for k/v cache", says("kv_bytes B", keep="last", rank=1)),
     LogLine(
         b"device total memory",
         rf"kv size is (\d+)\. device total memory {N} GiB",
@@ -94,6 +95,12 @@ LINES = (
     LogLine(b"TRTGptModel max", r"TRTGptModel maxSequenceLen: (\d+)", says("max_model_len count")),
     LogLine(b"Application startup complete", r"Application startup complete", (), "ready"),
     LogLine(b"ready to serve", r"Engine loaded and ready to serve", (), "ready"),
+    LogLine(
+        b"CUDA runtime error in",
+        r"\[TensorRT-LLM\]\[ERROR\] CUDA runtime error in .*: out of memory",
+        (),
+        "oom",
+    ),
     LogLine(b"Executor worker returned", r"Executor worker returned error", (), "failed"),
 )
 LOG = LogReader(

@@ -107,7 +107,8 @@ class LogFile:
         known = known or [pair for pair in fitting if pair[0].name in self.open]
         if known:
             return known[0] if not begun else (begun[0] if begun[0] not in known else known[0])
-        speaking = [pair for pair in fitting if any(line.says or line.turn == "start" for line, _ in pair[1])]
+        alone = ("start",) if self.latest is not None else ("start", "failed", "oom")  # an excerpt of its end
+        speaking = [pair for pair in fitting if any(line.says or line.turn in alone for line, _ in pair[1])]
         return (begun or speaking)[0] if begun or speaking else (None, [])
 
     def _lines(self, reader: LogReader, found: Matched, hit: Hit, source: str) -> None:
