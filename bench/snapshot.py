@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-SHARE_FREED = 0.45
+NUM_LIVE = 20_000
+"""Blocks that a training holds between its steps."""
 NUM_STACKS, NUM_FRAMES = 3000, 4000
 EVENT = {"stream": 0, "compile_context": "N/A", "user_metadata": ""}
 
@@ -40,7 +41,7 @@ def write(path: Path, num_events: int, depth: int) -> None:
     now, address = 1_700_000_000_000_000, 0x7F0000000000
     while len(events) < num_events:
         now, address = now + chance.randrange(50), address + 512
-        if live and chance.random() < SHARE_FREED:
+        if len(live) > NUM_LIVE and chance.random() < 0.5:
             place = chance.randrange(len(live))
             live[place], live[-1] = live[-1], live[place]  # taken out of the middle, all behind it would move
             at, size, frames = live.pop()
