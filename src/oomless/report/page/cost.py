@@ -36,7 +36,7 @@ def verdict(answer: Cost, words: Phrases) -> str:
 
 def price(answer: Cost, words: Phrases) -> str:
     """Return what renting costs, and by whom; and a million tokens where a rate is given."""
-    rent = answer.rent_price.label if answer.rent_price else words("cost.given")
+    rent = words.said(answer.rent_price.label) if answer.rent_price else words("cost.given")
     said = words("cost.rent", who=rent, usd=f"{answer.question.rent.usd_per_hour:,.2f}")
     own, rented = answer.own_usd_per_million_tokens, answer.rent_usd_per_million_tokens
     if own is None or rented is None:
@@ -99,8 +99,8 @@ def inputs(answer: Cost, words: Phrases) -> Html:
     rows = [
         (
             words.known(f"input.{each.what}", each.what),
-            number(f"{amount(each.value)} {each.unit}"),
-            each.date or "–",
+            number(f"{amount(each.value)} {words.said(each.unit)}"),
+            el("td", each.date or "–", class_="date"),
             el("td", each.source, class_="wrap", lang="en"),
         )
         for each in answer.inputs

@@ -58,7 +58,15 @@ def coded(text: str) -> Html:
 def table(
     head: Iterable[object], rows: Iterable[Iterable[object]], caption: str = "", **attributes: object
 ) -> Html:
-    """Return a table in a frame that scrolls by itself; the first cell of a row names it."""
+    """Return a table in a frame that scrolls by itself; the first cell of a row names it. A head stands where
+    its column's values do."""
+    head, rows = list(head), [list(row) for row in rows]
+    numbers = [_is_number(cell) for cell in rows[0]] if rows else []
+    aligned = [*numbers, *[False] * (len(head) - len(numbers))]
+    heads = [
+        el("th", each, scope="col", class_="num" if right else None)
+        for each, right in zip(head, aligned, strict=False)
+    ]
     body = []
     for row in rows:
         first, *rest = row
@@ -69,7 +77,7 @@ def table(
         el(
             "table",
             el("caption", caption) if caption else None,
-            el("thead", el("tr", [el("th", each, scope="col") for each in head])),
+            el("thead", el("tr", heads)),
             el("tbody", body),
             **attributes,
         ),
@@ -78,6 +86,10 @@ def table(
         role="region",
         aria_label=caption or None,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Html) and value.startswith('<td class="num"')
 
 
 def _is_cell(value: object) -> bool:

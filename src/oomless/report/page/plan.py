@@ -106,7 +106,9 @@ def first_part(planned: AnyPlanned, words: Phrases) -> Html:
 def figures(row: PlanRow | TrainingRow, words: Phrases) -> list[str]:
     """Return price and speed of a row, as sentences."""
     found = (
-        [] if row.price is None else [words("plan.rent", usd=f"{row.usd_per_hour:,.2f}", who=row.price.label)]
+        []
+        if row.price is None
+        else [words("plan.rent", usd=f"{row.usd_per_hour:,.2f}", who=words.said(row.price.label))]
     )
     if isinstance(row, PlanRow) and row.speed is not None:
         speed = row.speed
