@@ -235,6 +235,23 @@ def test_names_of_models(printed: str, name: str | None) -> None:
     assert model_name(printed) == name
 
 
+def test_a_log_of_ollama_is_of_its_day() -> None:
+    """It prints its own release and no build of llama.cpp: the newest was taken for every log."""
+    log = next(log for log in other_logs.llama_logs() if log.name == "llamacpp-2026")
+    own = "\n".join(line for line in log.lines if "build" not in line)
+    text = (
+        'time=2025-11-04T08:00:00.000Z level=INFO source=routes.go:1 msg="Listening on 127.0.0.1:11434 '
+        '(version 0.12.9)"\n'
+        'time=2025-11-04T08:00:01.000Z level=INFO source=server.go:1 msg="starting runner" cmd="/bin/ollama '
+        'runner --model /models/blobs/sha256-ab --port 1"\n' + own + "\n"
+    )
+    asked = question_of(runs_of(text)[-1])
+    assert asked.question is not None
+    assert asked.question.asked.engine == "ollama"
+    assert asked.question.asked.engine_version == "2025-11"
+    assert "engine_version" in asked.assumed
+
+
 def test_types_and_builds_of_llamacpp() -> None:
     assert [file_type(each) for each in ("Q5_K - Small", "all F32", "IQ4_XS - 4.25 bpw")] == [
         "Q5_K_S",

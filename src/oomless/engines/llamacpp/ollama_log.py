@@ -3,6 +3,8 @@
 Its sizes on each device are what it expects before loading; they count where its own engine prints no others.
 """
 
+import re
+
 from ...recording.log_lines import PREDICTED, LogLine, LogReader, Said, says
 from .log import HOST_BUFFERS, LLAMA
 from .log import LOG as LLAMACPP_LOG
@@ -95,6 +97,10 @@ OLLAMA = (
     LogLine(b"KvSize:", r"\bParallel:(\d+)\b", says("max_num_seqs count", rank=1)),
     LogLine(b"KvSize:", r"\bKvSize:(\d+)\b", says("context count", rank=1)),
     LogLine(b"KvCacheType:", r"\bKvCacheType:([a-z]\w+)", says("kv_cache_dtype text")),
+    *(
+        LogLine(anchor, rf"\btime=(\d{{4}}-\d\d)-\d\dT.*{re.escape(anchor.decode())}", says("month text"))
+        for anchor in (b"inference compute", b"starting runner", b"starting llama server", b"Listening on")
+    ),
     LogLine(b"runner started in", r"llama(?: runner|-server) started in", (), "ready"),
     LogLine(b"Load failed", r'msg="Load failed"', (), "failed"),
 )

@@ -22,7 +22,7 @@ def llama_cells(run: LoggedRun, found: Mapping[str, object]) -> dict[str, str]:
         words.append(f"ub={micro.value:.0f}")
     flash = run.text("flash_attn_resolved") or run.text("flash_attn")
     words.append(f"fa={int(flash not in NO_FLASH)}")
-    if build := build_date(str(found.get("engine_version", ""))):
+    if build := build_of(run, str(found.get("engine_version", ""))):
         words.append(f"build={build}")
     if (devices := len(run.on_cards("weights_bytes"))) > 1:
         words.append(f"devices={devices}")
@@ -46,6 +46,12 @@ def file_type(printed: str) -> str:
     name, _, size = printed.removeprefix("mostly ").removeprefix("all ").partition(" - ")
     suffix = {"Small": "_S", "Medium": "_M", "Large": "_L"}.get(size.split(" ")[0] if size else "", "")
     return name.strip() + (suffix if re.fullmatch(r"I?Q\d_K|IQ\d", name.strip()) else "")
+
+
+def build_of(run: LoggedRun, version: str) -> str | None:
+    """Return the month of the llama.cpp that ran: of its build; else, where a program that runs it prints its
+    own release alone, that of its log, since such a program is seldom older than its last release."""
+    return build_date(version) or run.text("month") or None
 
 
 def build_date(text: str) -> str | None:

@@ -12,7 +12,7 @@ from ...run.serving import Asked, Layout
 from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import facts_of
-from .log_llama import NO_FLASH, build_date, file_type
+from .log_llama import NO_FLASH, build_date, build_of, file_type
 from .log_row import configuration_row
 from .logged_run import LoggedRun
 
@@ -109,6 +109,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     if hardware is None or not _devices(run):
         hardware = _llama_hardware(run)
     found = facts_of(run)
+    version = str(found.get("engine_version", ""))
     slots = int(found.get("max_num_seqs", 1)) or 1
     unified = run.text("kv_unified") in ("true", "1")
     cells = run.first("context")
@@ -120,7 +121,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
     micro = run.first("ubatch_size")
     asked = Asked(
         engine=run.engine,
-        engine_version=build_date(str(found.get("engine_version", ""))),
+        engine_version=build_of(run, version),
         layout=Layout(pp=max(1, hardware.num_gpus)),
         quantization=file_type(str(found.get("quantization", ""))) or None,
         max_model_len=length or None,
@@ -141,7 +142,8 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         ServingQuestion(model, asked, hardware),
         row,
         missing,
-        ("gpu",) if not found.get("gpu") or hardware.card.memory_bytes == ANY_SIZE else (),
+        ("gpu",) * (not found.get("gpu") or hardware.card.memory_bytes == ANY_SIZE)
+        + ("engine_version",) * (build_date(version) is None),
     )
 
 
