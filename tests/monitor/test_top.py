@@ -134,3 +134,37 @@ def test_once_and_json_are_for_pipes() -> None:
     assert document["schema"] == "oomless/top/1"
     assert len(done[2].splitlines()) >= 3
     assert "\x1b" not in done[0] + done[2]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of its own")
+def test_a_terminal_is_given_back_as_it_was() -> None:
+    """Orders to the terminal were spelled out as text: every look scrolled, and nothing was given back."""
+    ours, its = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "oomless", "top", "--interval", "0.2"],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=environment(TERM="xterm-256color", COLUMNS="80", LINES="24"),
+    ) as child:
+        os.close(its)
+        seen = os.read(ours, 1 << 16)
+        while b"process on a card" not in seen and b"pid" not in seen:
+            seen += os.read(ours, 1 << 16)
+        os.write(ours, b"q")
+        while chunk := read_or_end(ours):
+            seen += chunk
+        assert child.wait() == 0
+    os.close(ours)
+    assert b"\x1b[?1049h" in seen
+    assert seen.rindex(b"\x1b[?1049l") > seen.rindex(b"\x1b[?1049h")
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
+    assert b"\\x1b" not in seen
+
+
+def read_or_end(terminal: int) -> bytes:
+    """What a terminal shows next; nothing once nobody writes."""
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:
+        return b""

@@ -49,6 +49,10 @@ class PlainStream:
         for line in lines:
             self.write(line)
 
+    def plain(self, text: str) -> str:
+        """Return a text as `write` would show it, for a view that orders the terminal about by itself."""
+        return printable(text if self.said is None else self.said(text), KEPT)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 

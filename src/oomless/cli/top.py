@@ -58,14 +58,15 @@ def _full_screen(machine: "LiveMachine", interval: float) -> None:
 
     from ..report.top_text import top_lines
     from .keys import Keys
+    from .terminal import PlainStream
 
-    console = Console(highlight=False)
+    output = sys.stdout if isinstance(sys.stdout, PlainStream) else PlainStream(sys.stdout)
+    console = Console(file=output.stream, highlight=False)  # its cursor moves; what it shows is plain
 
     def page() -> Text:
         size = console.size
-        return Text(
-            "\n".join(top_lines(machine.now(), size.width, size.height)), no_wrap=True, overflow="crop"
-        )
+        lines = top_lines(machine.now(), size.width, size.height)
+        return Text(output.plain("\n".join(lines)), no_wrap=True, overflow="crop")
 
     with Keys() as keys, Live(page(), console=console, screen=True, auto_refresh=False) as live:
         while not keys.wait(interval):
