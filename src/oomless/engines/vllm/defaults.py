@@ -19,6 +19,7 @@ from .release import LATENTS_OFF, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
+V0_SEQUENCES = 256
 SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
@@ -36,7 +37,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             f"{default_length(model)} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
         )
-    seqs, tokens = default_batch(rules, hardware, length, model)
+    if rules.v0:
+        from .v0_batch import v0_batch  # rules of releases before 0.11
+
+        seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
+    else:
+        seqs, tokens = default_batch(rules, hardware)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
         tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     if asked.no_enable_chunked_prefill:
@@ -87,15 +93,12 @@ def engine_run(model: Model, hardware: Hardware, version: str) -> str:
     return version.replace("V1", f"V1, {LATENTS_OFF}") if "V1" in version else f"{version} (V0)"
 
 
-def default_batch(rules: VllmRules, hardware: Hardware, length: int, model: Model) -> tuple[int, int]:
-    """(max_num_seqs, max_num_batched_tokens) of the API server.
+def default_batch(rules: VllmRules, hardware: Hardware) -> tuple[int, int]:
+    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
     """
-    if rules.v0:
-        chunked = length > 32768 and not model.kinds.has(MLA)
-        return 256, 2048 if chunked else max(length, 2048)
     memory, card = hardware.card.memory_bytes, hardware.card
     large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
     if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:

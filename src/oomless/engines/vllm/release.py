@@ -15,6 +15,14 @@ class VllmRules(ReleaseRules):
     deals_remainder_to_earlier_stages: bool = False
 
     # what its server chooses
+    v0_chunk: int = 0
+    """Tokens of a chunk of a long prompt in the first engine; 0: it reads prompts whole."""
+    v0_tokens_of_images: int = 0
+    """The least batch of a model that sees images, in the first engine."""
+    v0_cuts_cached_prefixes: bool = False
+    v0_cuts_beside_images: bool = False
+    v0_cuts_latents: bool = False
+    v0_cuts_on_rocm: bool = False
     takes_1024_sequences: bool = False
     takes_a100_for_small: bool = False
     knows_huge_cards: bool = False

@@ -1,0 +1,54 @@
+"""How many tokens vLLM's first engine reads at a time where the question is silent: a long prompt in chunks,
+where its features let it, or else the longest prompt whole."""
+
+from ...model.attention import MLA, Linear, Sliding
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.serving import Asked
+from .release import VllmRules
+
+LONG_CONTEXT = 32768
+"""Tokens of --max-model-len beyond which a prompt is read in chunks."""
+LEAST_TOKENS = 2048
+"""What a batch of whole prompts has at least."""
+
+
+def v0_batch(model: Model, asked: Asked, hardware: Hardware, length: int, rules: VllmRules) -> int:
+    """Return --max-num-batched-tokens of V0 (engine/arg_utils.py and config.py, SchedulerConfig, of 0.4.1 to
+    0.8.5).
+
+    Up to 0.5.3 a prompt is never cut unless that is asked for. A profile run of the whole length is what a
+    long model ran out of: deepseek-coder-33b reads 65,536 tokens at once in 0.4.1 (vllm#4429).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> model, card = load("llama-3.1-8b"), parse_gpu("h100")
+    >>> [
+    ...     v0_batch(model, Asked(), card, 131072, RELEASES.at(version))
+    ...     for version in ("0.5.3", "0.6.2", "0.6.6")
+    ... ]
+    [131072, 512, 2048]
+    """
+    images = any(tensor.part == "vision" for tensor in model.tensors)
+    whole = max(length, LEAST_TOKENS)
+    chunked = rules.v0_chunk and length > LONG_CONTEXT and not reads_whole(model, asked, hardware, rules)
+    return max(rules.v0_chunk if chunked else whole, rules.v0_tokens_of_images if images else 0)
+
+
+def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules) -> bool:
+    """Return whether a feature keeps a release from cutting long prompts: a draft, adapters, windows, states
+    in all of them.
+
+    In 0.7 latents switch the cutting off again, but only after the batch was chosen.
+    """
+    images = any(tensor.part == "vision" for tensor in model.tensors)
+    return (
+        asked.speculation is not None
+        or asked.enable_lora
+        or model.kinds.has(Sliding, Linear)
+        or (asked.enable_prefix_caching and not rules.v0_cuts_cached_prefixes)
+        or (images and not rules.v0_cuts_beside_images)
+        or (model.kinds.has(MLA) and not rules.v0_cuts_latents)
+        or (hardware.card.vendor == "AMD" and not rules.v0_cuts_on_rocm)
+    )
