@@ -12,6 +12,7 @@ from oomless.model.attention import Linear
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
 
@@ -119,3 +120,76 @@ def test_few_graphs_without_experts_leave_little() -> None:
 
 def test_an_h20_is_what_torch_sees_of_it() -> None:
     assert parse_gpu("h20").card.memory_bytes == 95 * GIB
+
+
+@pytest.mark.parametrize(
+    ("version", "tokens"),
+    [("0.4.1", 65_536), ("0.5.4", 512), ("0.6.4", 512), ("0.6.5", 2048), ("0.8.5 (V0)", 2048)],
+)
+def test_the_first_engine_cuts_long_prompts_by_release(version: str, tokens: int) -> None:
+    """deepseek-coder-33b on two L40 runs out in 0.4.1, which profiles its whole length (vllm#4429)."""
+    found = answer("deepseek-coder-33b", "l40:2", tp=2, engine_version=version, dtype="float16")
+    assert found.request.max_num_batched_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "asked", "tokens"),
+    [
+        ("deepseek-r1", "0.7.2", {}, 2048),  # chunks are switched off later, and the batch stays
+        ("deepseek-r1", "0.8.5 (V0)", {}, 65_536),
+        ("qwen2.5-vl-7b", "0.6.6", {}, 65_536),
+        ("qwen2.5-vl-7b", "0.7.2", {"max_model_len": 2048}, 5120),
+        ("llama-3.1-8b", "0.6.6", {"enable_lora": True}, 65_536),
+        ("llama-3.1-8b", "0.5.5", {"enable_prefix_caching": True}, 65_536),
+        ("llama-3.1-8b", "0.6.2", {"enable_prefix_caching": True}, 512),
+    ],
+)
+def test_features_that_keep_prompts_whole(
+    model: str, version: str, asked: dict[str, Any], tokens: int
+) -> None:
+    words = {"max_model_len": 65_536, **asked}
+    found = answer(model, "h200:8", tp=8 if "r1" in model else 1, engine_version=version, **words)
+    assert found.request.max_num_batched_tokens == tokens
+
+
+def test_prompts_stay_whole_on_rocm() -> None:
+    def tokens(version: str) -> int:
+        asked = {"engine_version": version, "max_model_len": 65_536}
+        return answer("llama-3.1-8b", "mi300x", **asked).request.max_num_batched_tokens
+
+    assert (tokens("0.6.2"), tokens("0.6.6")) == (512, 65_536)
+
+
+def test_mtp_of_a_checkpoint_with_dspark_is_one_layer() -> None:
+    """vllm#51041: DeepSeek-V4-Flash-0731 with MTP prints the capacity of one window more, as the preview."""
+    words: dict[str, Any] = {"engine_version": "0.26.0", "max_model_len": 121_344}
+    mtp, dspark = (
+        answer("deepseek-v4-flash-0731", "h200:2", tp=2, speculation=Speculation(method), **words)
+        for method in ("mtp", "dspark")
+    )
+    weights = [
+        sum(each.bytes for each in found.ledger.lines if each.category == "weights")
+        for found in (mtp, dspark)
+    ]
+    assert 3 < (weights[1] - weights[0]) / GIB < 3.6  # two layers of 256 experts in FP4 over two ranks
+    assert mtp.kv_cache.needed_bytes < dspark.kv_cache.needed_bytes
+
+
+def test_sglang_captures_prefills_since_0_5_10() -> None:
+    """2.32 GiB for the 74 sizes of a chunk of 16,384 tokens (Qwen3-8B on B200)."""
+    older, newer = (
+        line(answer("qwen3-8b", "b200", engine="sglang", engine_version=version), "runtime.cuda_graphs")
+        for version in ("0.5.9", "0.5.12")
+    )
+    more = [getattr(newer, end) - getattr(older, end) for end in ("low_bytes", "bytes", "high_bytes")]
+    assert more[0] < 2.32 * GIB < more[2]
+    assert more[0] < more[1] < more[2]
+
+
+def test_what_loading_leaves_in_sglang() -> None:
+    def most(model: str, **asked: Any) -> float:
+        found = answer(model, "h200:8", tp=8, engine="sglang", **asked)
+        return line(found, "fragmentation.loading").high_bytes / GIB
+
+    assert most("deepseek-r1") == pytest.approx(0.3)
+    assert most("deepseek-v4-flash") == most("deepseek-r1", quantization="nvfp4") == pytest.approx(1.2)

@@ -161,6 +161,8 @@ class Model(Record):
     tied: bool = False
     draft: tuple[Layer, ...] = ()
     """MTP or draft layers: stored with the model, run only when speculation is asked for."""
+    num_mtp: int = 0
+    """Layers of the draft that run where MTP is asked for, though its stages are DSpark's; 0: all of them."""
     streams: int = 1
     """Residual streams a token: 4 under hyper-connections."""
     explained_bytes: int = 0

@@ -8,13 +8,13 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import GQA, MLA, Linear
+from ...model.attention import V4, V41, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import GB, GIB
+from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import (
@@ -26,6 +26,7 @@ from .cache import (
     row_bytes,
 )
 from .defaults import stages
+from .graphs import graph_line
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
@@ -120,7 +121,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             "fragmentation.loading",
             "load_extra",
             rules.release,
-            ("amd",) if hardware.card.vendor == "AMD" else (),
+            loading_tags(model, asked, hardware, stage),
         ),
         *kept(model, asked, stage),
     ]
@@ -131,46 +132,13 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
 
 
-def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
-    """Return the line of captured graphs; latent attention on Hopper adds what each head of the rank
-    reserves.
-
-    >>> from ...model.load import load
-    >>> from ...run.hardware import parse_gpu
-    >>> from ...run.serving import Layout
-    >>> from ...units import GIB
-    >>> asked = Resolved(engine_version="0.4.6", layout=Layout(tp=8))
-    >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
-    >>> round(line.bytes / GIB, 2)
-    6.2
-    """
-    release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
-    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
-    each = facts.constant("sglang", "graphs_per_head", release, *tags)
-    heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
-    if not heads or not each.high:
-        return line
-    heads //= attention_ranks(asked.layout)
-    more = [int(heads * size * GIB) for size in (each.value, each.low, each.high)]
-    return line._replace(
-        bytes=line.bytes + more[0],
-        low_bytes=line.low_bytes + more[1],
-        high_bytes=line.high_bytes + more[2],
-        formula=f"{line.formula} + {heads} heads x {each.value:g} GiB",
-        source=f"{line.source}; {each.source}",
-    )
-
-
-def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
-    """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
-    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention; windows and
-    chunks have wrappers and tables of their own, which plain grouped queries have not."""
+def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[str, ...]:
+    """What the memory that loading leaves beside the tensors goes by: of another maker's checkpoint it cannot
+    be told from what that keeps in 16 bit."""
     found = {
-        "mla": model.kinds.has(MLA),
-        "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
-        "dp_attention": asked.layout.enable_dp_attention,
-        "states": model.kinds.has(Linear),
-        "plain": all(isinstance(each, GQA) for each in model.kinds.attentions),
+        "amd": hardware.card.vendor == "AMD",
+        "v4": stage.kinds(model).has(V4, V41),
+        "requantised": asked.quantization not in (None, model.quantization),
     }
     return tuple(name for name, holds in found.items() if holds)
 

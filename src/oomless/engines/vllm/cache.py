@@ -11,6 +11,7 @@ from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from ..recurrent_states import recurrent_state_bytes
+from .rank_tensors import draft_layers
 from .release import RELEASES, VllmRules
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
@@ -80,7 +81,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     if asked.speculative and stage.last:
-        attentions += [layer.attention for layer in model.draft]
+        attentions += [layer.attention for layer in model.draft[: draft_layers(model, asked)]]
     if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and half as long as all the others
 

@@ -2,6 +2,7 @@
 
 from ...run.serving import Resolved
 from ..rank import CacheLayout
+from .captures import captures
 from .release import RELEASES, VllmRules
 
 
@@ -104,6 +105,8 @@ def blocks_of_graphs(layout: CacheLayout, asked: Resolved) -> int:
     states = any(group.fixed_blocks for group in layout.groups)
     if not states or asked.enforce_eager or not RELEASES.at(asked.engine_version).needs_block_a_sequence:
         return 0
+    if captures(asked.compilation_config).mode == "PIECEWISE":
+        return 0  # the check is for graphs of whole decode steps (config/compilation.py)
     return asked.max_num_seqs
 
 

@@ -21,6 +21,7 @@ from .profile_feed_forward import largest_layer, quantises_inputs, widest_inner
 from .release import VllmRules
 
 MEGA_MOE = "deep_gemm_mega_moe"
+ATTENTION_TAGS = ("mla", "v4")
 HOPPER_SMS = 132
 """Multiprocessors of a card whose table row has none: the largest that the constants were measured on."""
 
@@ -74,6 +75,12 @@ class ProfileRun(Record):
         """Hidden states that live at once in the forward pass."""
         passes_on = not self.stage.last and not self.rules.v0
         return self.constant("forward_hidden_copies", *(["passes_on"] if passes_on else [])).value
+
+    @property
+    def sampler_spread(self) -> Constant:
+        """Return the spread of what sampling takes: the same code samples for every kind of attention."""
+        tags = [tag for tag in self.tags if tag not in ATTENTION_TAGS]
+        return facts.constant("vllm", "activation_spread", self.rules.release, *tags)
 
     def upper_end(self, quantity: str) -> float:
         """Return the most that something is known to take."""
@@ -203,7 +210,7 @@ def sampler_lines(
     source = source_of(per_logit)
     num, vocab = run.rows * run.model.vocab_size, run.model.vocab_size
     formula = f"{run.rows} rows x {vocab} x {per_logit.value:g} B"
-    sampler = fitted_line("logits.sampler", logits, spread, formula, source)
+    sampler = fitted_line("logits.sampler", logits, run.sampler_spread, formula, source)
     more = 0.0
     if run.asked.speculative and not run.rules.v0:
         more += run.upper_end("rejection_bytes_per_logit")

@@ -33,6 +33,24 @@ def shard(
     return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
 
 
+def draft_layers(model: Model, asked: Resolved) -> int:
+    """Return how many layers of the draft run: a checkpoint with DSpark's stages that is asked for MTP runs
+    num_nextn_predict_layers of them (config/speculative.py, models/deepseek_v4/nvidia/mtp.py).
+
+    vllm#51041: 150,992 tokens of DeepSeek-V4-Flash-0731 with MTP are those of one layer.
+
+    >>> from ...model.load import load
+    >>> from ...run.speculation import Speculation
+    >>> model = load("deepseek-v4-flash-0731")
+    >>> [draft_layers(model, Resolved(speculation=Speculation(method))) for method in ("mtp", "dspark")]
+    [1, 3]
+    """
+    said = asked.speculation
+    if not model.num_mtp or said is None or said.method.lower() == "dspark":
+        return len(model.draft)
+    return model.num_mtp
+
+
 def stage_layers(
     tensor: Tensor, model: Model, asked: Resolved, stage: Stage, rules: VllmRules
 ) -> tuple[int, ...] | None:
@@ -46,7 +64,10 @@ def stage_layers(
             if not asked.speculative or not stage.last:
                 return None
             # embedding and head of a draft are the target's own, unless an old release kept its copies
-            return tensor.layers if not tensor.copy_of or not rules.shares_ends_with_draft else None
+            if tensor.copy_of and rules.shares_ends_with_draft:
+                return None
+            end = len(model.layers) + draft_layers(model, asked)
+            return tuple(layer for layer in tensor.layers if layer < end) or (None if tensor.layers else ())
         case "main" | "vision":
             if tensor.copy_of:
                 return None

@@ -55,7 +55,10 @@ def read(config: Config, name: str) -> Model:
     elif num_mtp:
         tensors += mtp_tensors(draft, num_layers, hidden, vocab, stored, streams)
     ropes = read_ropes(config, max_positions)
-    return assembled(config, name, stored, quantization, layers, tensors, ropes, draft=draft, streams=streams)
+    model = assembled(
+        config, name, stored, quantization, layers, tensors, ropes, draft=draft, streams=streams
+    )
+    return model._replace(num_mtp=num_mtp) if dspark else model
 
 
 def read_attentions(config: Config, ratios: tuple[int, ...]) -> list[V4]:

@@ -1,0 +1,74 @@
+"""CUDA graphs of SGLang: of decode steps, by the kind of attention, and of prefills from 0.5.10 on."""
+
+from ... import facts
+from ...facts.release import Release
+from ...ledger import Line
+from ...model.attention import GQA, MLA, Linear
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.serving import Resolved
+from ...units import GIB
+from ..overhead_lines import measured
+from ..rank import Stage
+from .release import RELEASES, attention_ranks
+from .share import prefill_sizes
+
+
+def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
+    """Return the line of captured graphs; latent attention on Hopper adds what each head of the rank
+    reserves.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> from ...units import GIB
+    >>> asked = Resolved(engine_version="0.4.6", layout=Layout(tp=8))
+    >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
+    >>> round(line.bytes / GIB, 2)
+    6.2
+    """
+    release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
+    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
+    if "plain" in tags and RELEASES.at(asked.engine_version).captures_prefills and asked.layout.pp == 1:
+        return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release)
+    each = facts.constant("sglang", "graphs_per_head", release, *tags)
+    heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
+    if not heads or not each.high:
+        return line
+    heads //= attention_ranks(asked.layout)
+    more = [int(heads * size * GIB) for size in (each.value, each.low, each.high)]
+    return line._replace(
+        bytes=line.bytes + more[0],
+        low_bytes=line.low_bytes + more[1],
+        high_bytes=line.high_bytes + more[2],
+        formula=f"{line.formula} + {heads} heads x {each.value:g} GiB",
+        source=f"{line.source}; {each.source}",
+    )
+
+
+def with_prefills(line: Line, num_sizes: int, release: Release) -> Line:
+    """Return the line of decode graphs with those of prefills, which 0.5.10 captures besides: one for each
+    size up to the chunk, unless there are pipeline stages (server_args.py)."""
+    each = facts.constant("sglang", "prefill_graph", release)
+    more = [int(num_sizes * size * GIB) for size in (each.value, each.low, each.high)]
+    return line._replace(
+        bytes=line.bytes + more[0],
+        low_bytes=line.low_bytes + more[1],
+        high_bytes=line.high_bytes + more[2],
+        formula=f"{line.formula} + {num_sizes} graphs of prefills x {each.value:g} GiB",
+        source=f"{line.source}; {each.source}",
+    )
+
+
+def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
+    """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
+    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention; windows and
+    chunks have wrappers and tables of their own, which plain grouped queries have not."""
+    found = {
+        "mla": model.kinds.has(MLA),
+        "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
+        "dp_attention": asked.layout.enable_dp_attention,
+        "states": model.kinds.has(Linear),
+        "plain": all(isinstance(each, GQA) for each in model.kinds.attentions),
+    }
+    return tuple(name for name, holds in found.items() if holds)
