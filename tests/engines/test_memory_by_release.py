@@ -154,8 +154,8 @@ def test_features_that_keep_prompts_whole(
 
 def test_prompts_stay_whole_on_rocm() -> None:
     def tokens(version: str) -> int:
-        asked = {"engine_version": version, "max_model_len": 65_536}
-        return answer("llama-3.1-8b", "mi300x", **asked).request.max_num_batched_tokens
+        found = answer("llama-3.1-8b", "mi300x", engine_version=version, max_model_len=65_536)
+        return found.request.max_num_batched_tokens
 
     assert (tokens("0.6.2"), tokens("0.6.6")) == (512, 65_536)
 
