@@ -88,6 +88,7 @@ bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one ru
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.watched
 	$(BIN)/python -m bench.monitor
+	$(BIN)/python -m bench.server
 
 SITE ?= site
 

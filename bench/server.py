@@ -1,0 +1,102 @@
+"""What the server holds: latency at 200 requests a second with and without slow clients beside, and its
+memory over 100,000 requests.
+
+`python -m bench.server` prints the figures of this machine.
+"""
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RATE, SECONDS = 200, 6
+SLOW = 50
+REQUESTS, CONNECTIONS = 100_000, 10
+LENGTHS = 40
+"""Different questions, so that not every answer is a remembered one."""
+
+
+async def ask(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, index: int) -> None:
+    """Ask one question on an open connection and read the whole answer."""
+    question = f"/api/infer?model=deepseek-r1&gpu=h200:8&max-model-len={1024 * (1 + index % LENGTHS)}"
+    writer.write(f"GET {question} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    assert length is not None, head
+    assert head.startswith(b"HTTP/1.1 200"), head
+    await reader.readexactly(int(length[1]))
+
+
+async def latency(port: int) -> str:
+    """Return p50 and p99 in milliseconds at a steady rate."""
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    taken: list[float] = []
+
+    async def one() -> None:
+        begun = time.perf_counter()
+        pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        await ask(port, *pair, 0)
+        idle.append(pair)
+        taken.append((time.perf_counter() - begun) * 1e3)
+
+    begun, tasks = time.perf_counter(), []
+    for index in range(RATE * SECONDS):
+        await asyncio.sleep(max(begun + index / RATE - time.perf_counter(), 0))
+        tasks.append(asyncio.create_task(one()))
+    await asyncio.gather(*tasks)
+    taken.sort()
+    return f"p50 {taken[len(taken) // 2]:.1f} ms, p99 {taken[int(len(taken) * 0.99)]:.1f} ms"
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """Send a head a byte at a time."""
+    for byte in b"GET /api/gpus HTTP/1.1\r\nX-Slow: " + b"a" * 1000:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.1)
+
+
+def held(process: "subprocess.Popen[str]") -> int:
+    """Return KiB that the server has in memory (Linux)."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    return int(found[1]) if found else 0
+
+
+async def measured(port: int, process: "subprocess.Popen[str]") -> None:
+    """Print all of it."""
+    await latency(port)
+    print(f"{RATE} requests/s: {await latency(port)}")
+    slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(SLOW)]
+    drips = [asyncio.create_task(drip(writer)) for _, writer in slow]
+    print(f"{SLOW} slow clients beside: {await latency(port)}")
+    for each in drips:
+        each.cancel()
+
+    async def many(count: int) -> None:
+        pair = await asyncio.open_connection("127.0.0.1", port)
+        for index in range(count):
+            await ask(port, *pair, index)
+        pair[1].close()
+
+    for share in (0.05, 0.95):
+        await asyncio.gather(*(many(int(REQUESTS * share) // CONNECTIONS) for _ in range(CONNECTIONS)))
+        print(f"after {int(REQUESTS * share):,} more requests: {held(process):,} KiB")
+
+
+def main() -> None:
+    """Start a server, measure it, end it."""
+    command = [sys.executable, "-m", "oomless", "web", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r":(\d+)/", process.stderr.readline())
+        try:
+            assert found is not None
+            asyncio.run(measured(int(found[1]), process))
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()
