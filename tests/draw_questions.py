@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from random import Random
 
 from oomless import facts
-from oomless.engines import ENGINES, engine
+from oomless.engines import engine
+from oomless.facts.options import ENGINE_NAMES
 
 Words = list[str]
 
@@ -89,7 +90,7 @@ def serving_words(draw: Random, name: str) -> Words:
 
 def serving() -> Iterator[Words]:
     """Every engine x its eras x models, then every model of the catalogue once on the default engine."""
-    for name in ENGINES:
+    for name in ENGINE_NAMES:
         for version in engine(name).versions:
             for index in range(30 if name in ("vllm", "sglang", "llamacpp", "trtllm") else 16):
                 draw = Random(f"{name} {version} {index}")

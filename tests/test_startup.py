@@ -42,7 +42,7 @@ def loads(body: str) -> tuple[str, set[str]]:
         [sys.executable, "-c", LOADED.format(body=body)],
         capture_output=True,
         text=True,
-        env=environment(),
+        env={name: value for name, value in environment().items() if not name.startswith("OOMLESS_")},
         check=True,
         timeout=60,
     )

@@ -14,6 +14,16 @@ MOST_SHOWN = 80
 """Characters of a value that a message shows."""
 
 
+def config_folder(environ: Mapping[str, str]) -> str:
+    """Return the folder with the user's own defaults and calibrations; it need not exist.
+
+    >>> config_folder({"XDG_CONFIG_HOME": "/home/a/.config"})
+    '/home/a/.config/oomless'
+    """
+    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(base, "oomless")
+
+
 def need_path(value: object, name: str) -> None:
     """Refuse what is neither a text nor a path."""
     if not isinstance(value, str | os.PathLike):

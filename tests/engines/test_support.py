@@ -7,7 +7,6 @@ import pytest
 
 from command import call
 from oomless import facts
-from oomless.engines import ENGINES
 from oomless.engines.support import (
     CACHE_WORDS,
     FAMILIES_OF_KINDS,
@@ -21,6 +20,7 @@ from oomless.engines.support import (
     support_rows,
     weights_word,
 )
+from oomless.facts.options import ENGINE_NAMES
 from oomless.model.load import load
 from oomless.run.cards import cards
 
@@ -108,7 +108,7 @@ def test_families_and_kinds_are_of_the_catalogue() -> None:
 
 def test_no_row_that_runs_says_what_one_that_does_not_denies() -> None:
     """Of two such rows one would be wrong: a release, a form, a cache and a card that both name."""
-    for name in ENGINES:
+    for name in ENGINE_NAMES:
         rows = support_rows(name)
         refused, good = ([row for row in rows if row.runs == kind] for kind in (DOES_NOT_RUN, RUNS))
         for one, other in product(refused, good):

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from oomless import facts
-from oomless.engines import ENGINES
+from oomless.facts.options import ENGINE_NAMES
 from oomless.ledger import Category, Key
 from oomless.model.families import FAMILIES
 from oomless.speed.machine import DeviceClass
@@ -137,15 +137,15 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
     ("optimizer_words", "optimizer"): lambda: column("optimizers", "optimizer"),
     ("traced", "claim"): lambda: column("guide_claims", "id"),
     ("watched", "claim"): lambda: column("guide_claims", "id"),
-    ("engine_flags", "engine"): lambda: {*ENGINES},
-    ("engines", "engine"): lambda: {*ENGINES, "training", "megatron"},
-    ("efficiencies", "engine"): lambda: {*ENGINES, "train"},
-    ("kernels", "engine"): lambda: {*ENGINES},
-    ("measured", "engine"): lambda: {*ENGINES},
+    ("engine_flags", "engine"): lambda: {*ENGINE_NAMES},
+    ("engines", "engine"): lambda: {*ENGINE_NAMES, "training", "megatron"},
+    ("efficiencies", "engine"): lambda: {*ENGINE_NAMES, "train"},
+    ("kernels", "engine"): lambda: {*ENGINE_NAMES},
+    ("measured", "engine"): lambda: {*ENGINE_NAMES},
     ("measured", "device"): lambda: {*get_args(DeviceClass)},
     ("measured", "kind"): lambda: column("bands", "kind"),
     ("measured_quantities", "parts"): lambda: {*get_args(Category), *get_args(Key)},
-    ("support", "engine"): lambda: {*ENGINES},
+    ("support", "engine"): lambda: {*ENGINE_NAMES},
     ("conditions", "implies"): lambda: column("conditions", "word"),
     ("conditions", "excludes"): lambda: column("conditions", "word"),
     ("hardware", "confidence"): lambda: {"A", "B", "C", "D"},

@@ -13,9 +13,9 @@ import yaml  # type: ignore[import-untyped,unused-ignore]
 from hypothesis import given, settings
 
 from command import call
-from oomless.engines import LLAMA
 from oomless.engines.command_line import read_command
 from oomless.errors import UnsupportedError
+from oomless.facts.options import LLAMA
 from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.candidates import PlannedRow
 from oomless.plan.goals import Wanted
@@ -66,14 +66,14 @@ def check_row(plan: Plan, planned: PlannedRow[PlanRow]) -> None:
             "--concurrency",
             str(row.asked.concurrency),
         ]
-        if row.asked.engine in LLAMA:
+        if row.asked.engine in LLAMA.split():
             beside += ["--quantization", row.asked.quantization or "none"] if row.asked.quantization else []
             beside += ["--pp", str(row.asked.layout.pp)] if row.asked.layout else []
         if row.asked.engine.startswith("vllm-"):
             beside += ["--engine", row.asked.engine]
         if in_checkpoint(row.asked, plan.model.quantization):
             beside += ["--quantization", row.asked.quantization or "none"]
-        if row.asked.engine in LLAMA or in_checkpoint(row.asked, plan.model.quantization):
+        if row.asked.engine in LLAMA.split() or in_checkpoint(row.asked, plan.model.quantization):
             beside.append(plan.model_word)  # a file's name says nothing of what lies there
         back = infer("infer", "--offline", "--command", planned.launch.command, *beside)
         assert back["ranks"] == again["ranks"], planned.launch.command

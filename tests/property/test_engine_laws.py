@@ -12,9 +12,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from oomless.engines import ENGINES, engine
+from oomless.engines import engine
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
+from oomless.facts.options import ENGINE_NAMES
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.cards import Card
@@ -25,11 +26,11 @@ from property.questions import VERDICTS, Question, answer, sizes
 
 FEW = settings(max_examples=30)
 """Nine engines take turns, so that the whole file is done within two minutes."""
-DIVIDED = [name for name in ENGINES if knows(engine(name), "tp")]
+DIVIDED = [name for name in ENGINE_NAMES if knows(engine(name), "tp")]
 """Engines whose ranks divide tensors."""
-DEALT = [name for name in ENGINES if name not in DIVIDED]
+DEALT = [name for name in ENGINE_NAMES if name not in DIVIDED]
 """Engines that deal layers out."""
-every_engine = pytest.mark.parametrize("name", ENGINES)
+every_engine = pytest.mark.parametrize("name", ENGINE_NAMES)
 
 
 # sums and order
@@ -207,7 +208,9 @@ def test_longer_sequences_never_need_less(name: str, data: st.DataObject, one: i
     never_less(answer(question, context=less), answer(question, context=more))
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if knows(engine(name), "max_num_batched_tokens")])
+@pytest.mark.parametrize(
+    "name", [name for name in ENGINE_NAMES if knows(engine(name), "max_num_batched_tokens")]
+)
 @FEW
 @given(st.data(), sizes(16, 65536), sizes(16, 65536))
 def test_a_larger_step_never_needs_less(name: str, data: st.DataObject, one: int, other: int) -> None:
@@ -272,7 +275,7 @@ FOLLOW_ORDER = ("fragmentation.weights", "fragmentation.loading", "kv_cache.copi
 """What the allocator adds follows the order of creation, and with it what is left for the pool."""
 
 
-@pytest.mark.parametrize("name", [each for each in ENGINES if not engine(each).file_types])
+@pytest.mark.parametrize("name", [each for each in ENGINE_NAMES if not engine(each).file_types])
 @FEW
 @given(st.data())
 def test_the_order_of_layers_changes_nothing(name: str, data: st.DataObject) -> None:

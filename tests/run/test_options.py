@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 import oomless
 from oomless import facts
-from oomless.engines import ENGINES
 from oomless.errors import UsageError
-from oomless.facts.options import TITLES, Option
+from oomless.facts.options import ENGINE_NAMES, TITLES, Option
 from oomless.run.option_values import choices_of, fault_of, read, text_of, value_of
 from oomless.run.options import TABLES, arguments, asked_of, by_flag, by_keyword, engines_of, options_of
 from oomless.run.serving import Asked, Layout, Resolved, serving_question
@@ -103,7 +102,7 @@ def test_every_entry_is_whole(command: str) -> None:
         assert option.help.endswith((".", "]")), option.field
         assert not seen & {*option.names, option.field}, option.field
         seen |= {*option.names, option.field}
-        assert set(engines_of(option)) <= set(ENGINES), option.field
+        assert set(engines_of(option)) <= set(ENGINE_NAMES), option.field
         if option.default is not None and not option.several:
             assert value_of(option, option.default, "") == option.default
         if option.listed:

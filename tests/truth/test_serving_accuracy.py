@@ -10,14 +10,15 @@ from typing import NamedTuple
 import pytest
 
 from command import call
-from oomless.engines.llamacpp import IK_LLAMACPP, LLAMACPP, OLLAMA
+from oomless.engines import engine
+from oomless.facts.options import LLAMA
 from oomless.model.load import catalogue_name, load
 from oomless.report.validate_text import validate_table_text
 from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score, summarize, validate_table
 from tables.score import TABLES, Budget, check_errors, errors, records, write_records
 
-LLAMA_WORDS = [word for each in (LLAMACPP, IK_LLAMACPP, OLLAMA) for word in each.rows.words]
+LLAMA_WORDS = [word for name in LLAMA.split() for word in engine(name).rows.words]
 TABLE = TABLES / "inference.csv"
 
 ERRORS = {

@@ -1,18 +1,17 @@
 """This machine's calibrations: stored from logs, listed, exported, removed, and given to answers."""
 
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..files import config_folder
 from ..truth.calibration import Calibration, Seen, as_document, read_calibrations, seen_in, with_new
 from ..truth.reconcile.reconciled import Reconciled
 
 
 def calibrations_path(environ: Mapping[str, str]) -> Path:
     """Return where calibrations are stored: beside the config file."""
-    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return Path(base) / "oomless" / "calibrations.json"
+    return Path(config_folder(environ)) / "calibrations.json"
 
 
 def seen_by(found: Reconciled) -> tuple[Seen, ...]:

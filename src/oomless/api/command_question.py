@@ -1,14 +1,15 @@
 """A question as a command line, a page or an agent puts it - fields of the table of options, a pasted
 command, a saved answer, the user's own defaults - and its answer."""
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, did_you_mean
+from ..files import config_folder
 from ..ledger import CATEGORIES
 from ..records import Record
 from ..run.options import answered_of, asked_of
-from ..run.settings import read_settings, with_settings
 from .serving import ServingAnswer, infer
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
         from .pasted import from_command
 
         model, options, notes = from_command(model, options)
-    options, from_settings = with_settings(options, read_settings(environ))
+    options, from_settings = with_defaults(options, environ)
     notes = (*notes, *from_settings)
     if model is None:
         raise UsageError(
@@ -55,6 +56,19 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
     if "gpu" not in asked and not (how["compare"] or "").startswith("gpu="):
         raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
     return PutQuestion(model, asked, how, notes)
+
+
+def with_defaults(
+    options: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return options with the user's own defaults, and a note on each; nothing is imported where there are
+    none."""
+    named = any(name.startswith("OOMLESS_") for name in environ)
+    if not named and not os.path.lexists(os.path.join(config_folder(environ), "config.toml")):
+        return options, ()
+    from ..run.settings import read_settings, with_settings
+
+    return with_settings(options, read_settings(environ))
 
 
 def need_category(explain: str | None) -> None:
@@ -77,10 +91,7 @@ def serving_answer(put: PutQuestion, environ: Mapping[str, str]) -> ServingAnswe
 
 def calibration(environ: Mapping[str, str]) -> "Calibration | None":
     """Return what this machine's logs taught; nothing is imported where none is stored."""
-    import os
-
-    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    if not os.path.exists(os.path.join(base, "oomless", "calibrations.json")):
+    if not os.path.exists(os.path.join(config_folder(environ), "calibrations.json")):
         return None
     from .calibrations import calibration as stored
 
@@ -94,7 +105,7 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
 
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
-    settings, notes = with_settings(rest, read_settings(environ))
+    settings, notes = with_defaults(rest, environ)
     taken = {option.field for option in asked_of("speed")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
     if model is None:
@@ -115,7 +126,7 @@ def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str
 
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
-    settings, notes = with_settings(rest, read_settings(environ))
+    settings, notes = with_defaults(rest, environ)
     taken = {option.field for option in asked_of("tune")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
     if "gpu" not in asked:
@@ -130,7 +141,7 @@ def guide_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     """Return the answer to a question of `guide`; the user's defaults are those of serving."""
     from .guide import guide
 
-    settings, _ = with_settings(options, read_settings(environ))
+    settings, _ = with_defaults(options, environ)
     taken = {option.field for option in asked_of("guide")}
     asked = {name: value for name, value in settings.items() if name in taken}
     if model is None:

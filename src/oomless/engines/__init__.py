@@ -5,37 +5,33 @@ from functools import cache
 from importlib import import_module
 
 from ..errors import UnsupportedError, UsageError, did_you_mean
-from ..facts.options import DEFAULT_ENGINE
-from .record import Engine
+from ..facts.derived_engines import DERIVED
+from ..facts.options import DEFAULT_ENGINE, ENGINE_NAMES
+from .record import Engine, derived
 
-ENGINES = {
-    "vllm": "vllm",
-    "vllm-ascend": "vllm_ascend",
-    "vllm-hpu": "vllm_hpu",
-    "sglang": "sglang",
-    "llamacpp": "llamacpp",
-    "ik-llamacpp": "llamacpp",
-    "ollama": "llamacpp",
-    "trtllm": "trtllm",
-    "transformers": "transformers",
-}
-"""Engine name -> module, which has its record under its name in capitals."""
-LLAMA = ("llamacpp", "ik-llamacpp", "ollama")
+GGUF_ENGINE = "llamacpp"
+"""What reads a GGUF file where nobody names an engine."""
 
 
 @cache
 def engine(name: str) -> Engine:
-    """Return the record of an engine; its module is loaded when it is first asked for."""
-    if name not in ENGINES:
-        raise UsageError(f"unknown engine {name!r}", did_you_mean(name, list(ENGINES), "oomless engines"))
-    module = import_module(f".{ENGINES[name]}", __name__)
+    """Return the record of an engine. Its module, which has it under its name in capitals, is loaded when it
+    is first asked for; what has no rules of its own is the record of another under its own name."""
+    if name not in ENGINE_NAMES:
+        raise UsageError(
+            f"unknown engine {name!r}", did_you_mean(name, list(ENGINE_NAMES), "oomless engines")
+        )
+    row = DERIVED.get(name)
+    if row is not None and not row.module:
+        return derived(engine(row.of), name)
+    module = import_module(f".{row.module if row else name}", __name__)
     found: Engine = getattr(module, name.upper().replace("-", "_"))
     return found
 
 
 def engines() -> Iterator[Engine]:
     """Yield every engine."""
-    return map(engine, ENGINES)
+    return map(engine, ENGINE_NAMES)
 
 
 @cache
@@ -58,7 +54,7 @@ def default_engine(vendor: str, is_gguf: bool) -> str:
     >>> default_engine("Huawei", False), default_engine("Intel", False)
     ('vllm-ascend', 'vllm-hpu')
     """
-    return LLAMA[0] if is_gguf else dict(engine(DEFAULT_ENGINE).cards.instead).get(vendor, DEFAULT_ENGINE)
+    return GGUF_ENGINE if is_gguf else dict(engine(DEFAULT_ENGINE).cards.instead).get(vendor, DEFAULT_ENGINE)
 
 
 def check_card(name: str, vendor: str) -> None:

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..facts.derived_engines import DERIVED
 from ..ledger import Line
 from ..model.model import Model, Tensor
 from ..records import Record
@@ -235,3 +236,21 @@ class Engine(Record):
     def latest(self) -> str:
         """The newest release that is known."""
         return self.versions[-1]
+
+
+def derived(parent: Engine, name: str) -> Engine:
+    """Return the record that an engine has of another's, with what facts/derived_engines.py says of its own.
+
+    >>> from . import engine
+    >>> found = derived(engine("llamacpp"), "ik-llamacpp")
+    >>> found.label, found.start == engine("llamacpp").start
+    ('ik_llama.cpp', True)
+    """
+    row = DERIVED[name]
+    return parent._replace(
+        name=row.name,
+        label=row.label,
+        cards=CardMakers(only=row.makers, tried=row.makers),
+        rows=parent.rows._replace(words=(row.label,)),
+        log_signs=row.log_signs,
+    )

@@ -13,7 +13,7 @@ from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import CacheGroup, CacheLayout, Stage
-from .record import CardMakers
+from .record import derived
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
 
@@ -99,15 +99,10 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     ]
 
 
-VLLM_ASCEND = VLLM._replace(
-    name="vllm-ascend",
-    label="vLLM-Ascend",
-    cards=CardMakers(only=("Huawei",), tried=("Huawei",)),
+VLLM_ASCEND = derived(VLLM, "vllm-ascend")._replace(
     candidates=VLLM.candidates._replace(forms=("fp8",)),
     start=VLLM.start._replace(image=IMAGE, package="", prefills=(), decodes=()),
-    rows=VLLM.rows._replace(words=("vLLM-Ascend",)),
     resolve=resolve,
     cache_layout=cache_layout,
     beside_pool=beside_pool,
-    log_signs=(b"device_config=npu", b"plugin ascend is", b"[model_runner_v1.py"),
 )

@@ -10,7 +10,7 @@ from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Placed, Stage
-from .record import CardMakers
+from .record import derived
 from .vllm import VLLM
 
 BLOCK_SIZE = 128
@@ -44,14 +44,9 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     ]
 
 
-VLLM_HPU = VLLM._replace(
-    name="vllm-hpu",
-    label="vLLM-HPU",
-    cards=CardMakers(only=("Intel",), tried=("Intel",)),
+VLLM_HPU = derived(VLLM, "vllm-hpu")._replace(
     candidates=VLLM.candidates._replace(forms=("fp8",)),
     start=VLLM.start._replace(image="", package="", prefills=(), decodes=()),
-    rows=VLLM.rows._replace(words=("vLLM-HPU",)),
     resolve=resolve,
     placed_weights=placed_weights,
-    log_signs=(b"device_config=hpu",),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import OomlessError, UsageError, did_you_mean
 from ..facts.options import Option
-from ..files import read_whole
+from ..files import config_folder, read_whole
 from ..limits import SETTINGS, parse_toml
 from ..records import Record
 from .option_values import read, value_of
@@ -43,8 +43,7 @@ class Setting(Record):
 
 def config_path(environ: Mapping[str, str]) -> str:
     """Return $OOMLESS_CONFIG, or oomless/config.toml in the folder of the user's configuration."""
-    base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return environ.get("OOMLESS_CONFIG") or os.path.join(base, "oomless", "config.toml")
+    return environ.get("OOMLESS_CONFIG") or os.path.join(config_folder(environ), "config.toml")
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[Setting, ...]:

@@ -4,7 +4,8 @@ bytes of the file."""
 import re
 from collections.abc import Mapping
 
-from ..engines.llamacpp import IK_LLAMACPP, LLAMACPP
+from ..engines.llamacpp import LLAMACPP
+from ..engines.llamacpp.release import IK_BUILDS
 from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
@@ -165,7 +166,7 @@ def _asked(row: dict[str, str], model: Model) -> Asked:
     rules = engine_of(row["engine"]) or LLAMACPP
     mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
-    ik = rules == IK_LLAMACPP
+    ik = rules.name == IK_BUILDS.engine
     interleaved = row["quant"].endswith(("_R4", "_R8")) and any(
         isinstance(layer.ffn, MoE) for layer in model.layers
     )

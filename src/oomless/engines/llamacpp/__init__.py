@@ -8,7 +8,7 @@ the graph of one micro-batch needs, found by building that graph and serving it 
 from functools import partial
 
 from ..layouts import layers_over_cards, one_machine
-from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable, derived
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import resolve, stages
@@ -74,20 +74,8 @@ LLAMACPP = Engine(
     cache_field="cache_type_k",
     log="llamacpp.log",
 )
-IK_LLAMACPP = LLAMACPP._replace(
-    name="ik-llamacpp",
-    label="ik_llama.cpp",
-    cards=CardMakers(),
-    start=Start(port=8080),
-    rows=EngineRows(words=("ik_llama.cpp",)),
-    log_signs=(b"mla_attn ", b"fused_moe ", b"kv^T: not used", b"c^KV ("),
-)
-OLLAMA = LLAMACPP._replace(
-    name="ollama",
-    label="Ollama",
-    cards=CardMakers(),
+OLLAMA = derived(LLAMACPP, "ollama")._replace(
     start=Start(by="modelfile", port=11434),
     tag_type=USUAL,
-    rows=EngineRows(words=("Ollama",)),
     log="llamacpp.ollama_log",
 )

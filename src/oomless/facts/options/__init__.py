@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ...records import Record
+from ..derived_engines import with_derived
 
 DEFAULT_ENGINE, DEFAULT_FRAMEWORK = "vllm", "transformers"
 """What is asked where nobody names one."""
-VLLM, LLAMA = "vllm vllm-ascend vllm-hpu", "llamacpp ik-llamacpp ollama"
+VLLM, LLAMA = with_derived("vllm"), with_derived("llamacpp")
 """Engines that are one with a few rules of their own: they share its flags and its command line."""
 ENGINE_NAMES = (*VLLM.split(), "sglang", *LLAMA.split(), "trtllm", "transformers")
 

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from ...engines import ENGINES, engine
+from ...engines import engine
 from ...engines.record import Engine
+from ...facts.options import ENGINE_NAMES
 from ...model.load import catalogue_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
@@ -21,7 +22,7 @@ def table_word(engine_name: str) -> str:
     >>> table_word("vllm-ascend"), table_word("llamacpp"), table_word("?")
     ('vLLM-Ascend', 'llama.cpp', '?')
     """
-    return engine(engine_name).rows.words[0] if engine_name in ENGINES else engine_name
+    return engine(engine_name).rows.words[0] if engine_name in ENGINE_NAMES else engine_name
 
 
 QUANTITIES = {
@@ -124,7 +125,7 @@ def _version(run: LoggedRun, text: str) -> str:
 
 def _engine(run: LoggedRun) -> Engine | None:
     """The record of the engine that wrote a log; None where a trainer or an allocator alone did."""
-    return engine(run.engine) if run.engine in ENGINES else None
+    return engine(run.engine) if run.engine in ENGINE_NAMES else None
 
 
 def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
