@@ -87,7 +87,7 @@ class Asked(Record):
     reserve: str | None = None
     n_gpu_layers: int | None = None
     ubatch_size: int | None = None
-    flash_attn: bool = True
+    flash_attn: bool | None = None
     kv_unified: bool | None = None
     swa_full: bool = False
     cache_type_k: str = "f16"
@@ -241,6 +241,7 @@ class Resolved(Asked):
                 max_model_len=max_model_len,
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
+                flash_attn=asked.flash_attn is not False,
                 context=asked.context or max_model_len,
                 concurrency=asked.concurrency or 1,
             )

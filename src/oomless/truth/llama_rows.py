@@ -29,6 +29,10 @@ four bits, in ik_llama.cpp interleaved when loaded (-rtr)."""
 LAST_WITH_ALL_LOGITS = "2026-05"
 HOST = WHOLE._replace(card=WHOLE.card._replace(vendor="generic"))
 APPLE = WHOLE._replace(card=WHOLE.card._replace(vendor="Apple"))
+VULKAN = WHOLE._replace(card=WHOLE.card._replace(vendor="Vulkan"))
+"""Cards of any maker by another backend than CUDA's, which has rules of its own."""
+BACKENDS = {"CPU": HOST, "Apple": APPLE, "Vulkan": VULKAN}
+"""By the first word of a row's card."""
 
 
 def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
@@ -56,7 +60,7 @@ def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, flo
             raise Incomplete("the row counts one part of the cache")
         if not re.search(r"parallel \d+|\d+ seq", row["batch_or_parallel"]):
             raise Incomplete("the number of slots is not given, and V4 keeps rows for each")
-    hardware = HOST if row["gpu"].strip() == "CPU" else WHOLE
+    hardware = BACKENDS.get(row["gpu"].partition(" ")[0], WHOLE)
     asked = LLAMACPP.resolve(model, hardware, _asked(row, model), Layout(pp=_num_devices(row)))
     if quantity == "compute_buffer":  # the log's first device, which has the output only if it is alone
         line = LLAMACPP.budget_lines(model, asked, hardware, LLAMACPP.stages(model, asked)[0]).charged[0]

@@ -79,8 +79,22 @@ class Batch(NamedTuple):
     num_states: int = 1
     """States that a layer writes for each slot: one, and one for each drafted token."""
 
+    cast_keys: int = 0
+    """llama.cpp since #23907 (2026-06): streams of the cache whose keys flash attention reads in F16, stored
+    in another type; the copy has its place behind the product. 0: none, or the backend's pool has it."""
+    cast_values: int = 0
+    """The same of values."""
+
     left: Left | None = None
     """The layer lies on the host, and the card multiplies it for a whole micro-batch."""
+
+    def in_16_bit(self, key_width: int, value_width: int) -> int:
+        """Return the bytes of the copies in F16 that flash attention makes of keys and values of all cells.
+
+        >>> Batch(262144, 512, cast_keys=1, cast_values=1).in_16_bit(1024, 1024) // 2**20
+        1024
+        """
+        return self.num_cells * F16 * (self.cast_keys * key_width + self.cast_values * value_width)
 
     @property
     def ik(self) -> bool:

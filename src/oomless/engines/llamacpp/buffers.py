@@ -16,6 +16,7 @@ from .cache import has_windows, row_bytes, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes
+from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
 
@@ -63,7 +64,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         copied_down=copied[1],
         split_kv_b=not expands(model, asked),
         early=rules.expands_in_f32,
-        transposed_values=not asked.flash_attn,
+        transposed_values=asked.flash_attn is False,
         num_copies=copies,
         row_indices=rules.inputs_row_indices,
         embedded_input=host and rules.inputs_embeddings,
@@ -72,9 +73,20 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         index_heads=index_heads(model, asked),
         num_seqs=slots,
         num_states=states_of_slot(asked),
+        cast_keys=cast_streams(asked.cache_type_k, asked, hardware),
+        cast_values=cast_streams(asked.cache_type_v, asked, hardware),
         has_output=copied_output > 0 or (on_cards and multiplies_output(asked, stage)),
         copied_output=copied_output,
     )
+
+
+def cast_streams(cache_type: str, asked: Resolved, hardware: Hardware) -> int:
+    """Return the streams of the cache that flash attention copies to F16 in a place of the graph: those of
+    all slots, which the reserved graph has (ggml_cuda_flash_attn_ext_get_alloc_size)."""
+    on_card = hardware.card.vendor in ("NVIDIA", "AMD", "")
+    if not on_card or is_ik(asked) or not rules_of(asked).reserves_cast_cache or cache_type.upper() == "F16":
+        return 0
+    return 1 if asked.kv_unified else asked.max_num_seqs or 1
 
 
 def multiplies_output(asked: Resolved, stage: Stage) -> bool:
@@ -184,12 +196,12 @@ LAYER_TABLE = "model.embed_tokens_per_layer.weight"
 
 
 def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
-    """Bytes of the largest matrix of layers (or the output) left on the host: the first card multiplies it
-    for a whole micro-batch."""
+    """Bytes of the largest matrix of layers left on the host: the first card multiplies it for a whole
+    micro-batch. The graph itself has the copy of an output that is left there (`copied_output`)."""
     left = offload(len(model.layers), asked, output_first(asked))
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
         return 0
-    if not left.first and left.output:
+    if not left.first:
         return 0
     file = stored(model, asked)
     matrices = [
@@ -201,7 +213,7 @@ def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, st
             HOST,
             output_first(asked),
         )
-        if len(each.group.shape) > 1 and (each.group.name != EMBEDDING or (model.tied and not left.output))
+        if len(each.group.shape) > 1 and each.group.name not in (EMBEDDING, HEAD)
     ]
     return max((group.format.num_bytes(group.shape) * group.repeat for group in matrices), default=0)
 
@@ -344,7 +356,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         f"{row.value:g} GiB",
         row.source,
     )
-    return Budget((compute, context, *drafts), ())
+    running = pool_lines(model, asked, hardware.card, stage, batch, layers)
+    return Budget((compute, context, *drafts, *running), ())
 
 
 def draft_lines(model: Model, asked: Resolved, stage: Stage, buffer: int) -> tuple[Line, ...]:

@@ -51,6 +51,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         if asked.n_gpu_layers is None or alone
         else min(asked.n_gpu_layers, len(model.layers) + 1),
         mla_attn=mode,
+        flash_attn=flashes_unasked(model, found) if asked.flash_attn is None else asked.flash_attn,
         max_num_seqs=num_slots(found),
         kv_unified=asked.max_num_seqs is None and found.concurrency <= LLAMACPP_BUILDS.at(LATEST).auto_slots
         if asked.kv_unified is None
@@ -65,6 +66,18 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def flashes_unasked(model: Model, asked: Resolved) -> bool:
+    """Return whether flash attention runs where nobody says so: a cache of quantised values needs it, and
+    builds turned it on by themselves one after the other."""
+    rules = rules_of(asked)
+    sinks = any(isinstance(each.core, GQA) and each.core.sinks for each in model.kinds.attentions)
+    return (
+        rules.flashes_unasked
+        or (sinks and rules.flashes_sinks_unasked)
+        or TYPES[asked.cache_type_v.upper()].block > 1
+    )
 
 
 def served_as(model: Model, engine: str) -> str:
@@ -199,7 +212,7 @@ def flash(model: Model, asked: Resolved) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
     turns itself off."""
     heads_differ = expands(model, asked) and model.kinds.has(MLA, DSA)
-    return asked.flash_attn and (is_ik(asked) or not heads_differ)
+    return asked.flash_attn is not False and (is_ik(asked) or not heads_differ)
 
 
 def output_first(asked: Resolved) -> bool:

@@ -63,6 +63,7 @@ def many_heads(
     if batch.left is not None and kv_heads:  # a layer whose attention was pruned has no cache
         keys, values = sent(graph, batch.left.keys, batch.left.values)
     if batch.flash:
+        out += batch.in_16_bit(kv_heads * value_dim, kv_heads * value_dim)
         return graph.expand(graph.view(graph.op(out, graph.view(query), keys, values, mask)))
     scores = graph.op(cells * tokens * heads * F32, keys, graph.view(query))
     scores = graph.op(scores.size, scores, mask, in_place=True)

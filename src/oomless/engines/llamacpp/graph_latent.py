@@ -116,7 +116,8 @@ def _absorbed(graph: Graph, batch: Batch, mla: MLA, query: Node, mask: Node) -> 
     tokens, cells, heads = batch.num_tokens, batch.num_cells, mla.num_heads
     compressed = mla.kv_lora_rank * heads * tokens * F32
     if batch.flash:
-        found = graph.view(graph.op(compressed, graph.view(query), graph.stored, mask))
+        copied = batch.in_16_bit(mla.latent_dim, 0)  # values are a part of the keys
+        found = graph.view(graph.op(compressed + copied, graph.view(query), graph.stored, mask))
     else:
         values = graph.stored
         if batch.ik and batch.mla_mode != 1:

@@ -17,6 +17,9 @@ class LlamaRules(ReleaseRules):
     fits_itself: bool = False
     """It changes what was not set where a card is too small."""
     serves_v4: bool = False
+    flashes_unasked: bool = False
+    """Flash attention is on where nobody says otherwise."""
+    flashes_sinks_unasked: bool = False
 
     # the cache
     keeps_slots_apart: bool = False
@@ -31,10 +34,16 @@ class LlamaRules(ReleaseRules):
     fuses_indexer: bool = False
     fuses_gated_delta: bool = False
     casts_mask: bool = False
+    reserves_cast_cache: bool = False
+    """Of a cache that is not F16, for flash attention; before, the copies came out of the backend's pool."""
     reserves_logits_of_slots: bool = False
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False
+
+    # what multiplies quantised matrices on AMD's cards
+    has_mfma_kernels: bool = False
+    has_wmma_kernels: bool = False
 
     # experts on the host
     lacks_interleaved_kernels: bool = False

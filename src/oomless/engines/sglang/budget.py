@@ -27,6 +27,7 @@ from .cache import (
 )
 from .defaults import stages
 from .graphs import graph_line
+from .page_tables import page_tables
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
@@ -127,6 +128,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     ]
     if not asked.enforce_eager:
         beside.append(graph_line(model, asked, hardware, stage))
+        beside.append(page_tables(model, asked, hardware, rules))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         beside.append(draft_line(model, asked, hardware, stage))
     return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
@@ -214,7 +216,7 @@ def prefill_tokens(asked: Resolved) -> int:
 
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
-    expanded heads of MLA; logits.
+    expanded heads of MLA; then the logits, where those are more.
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
@@ -242,6 +244,7 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     if stage.last:
         rows = max(asked.cuda_graph_max_bs or 0, 1)
         logits = rows * model.vocab_size * (width + 4)
-        formula = f"{rows} rows x {model.vocab_size:,} x ({width} + 4) B"
-        lines.append(assumed_line("logits.sampler", logits, spread, formula))
+        more = max(0, logits - size)  # logits come when the layers are done, on the same stream
+        formula = f"{rows} rows x {model.vocab_size:,} x ({width} + 4) B, less what the layers leave"
+        lines.append(assumed_line("logits.sampler", more, spread, formula))
     return lines

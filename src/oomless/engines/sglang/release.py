@@ -32,6 +32,8 @@ class SglangRules(ReleaseRules):
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
+    has_one_page_table: bool = False
+    """Of captured batches; before, one more for drafts whether there are any."""
     reserves_for_deepep: bool = False
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False

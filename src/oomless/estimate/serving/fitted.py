@@ -1,6 +1,7 @@
 """What an engine changes by itself where a question does not fit, and the estimate of that."""
 
 from ...engines import engine
+from ...ledger import Ledger
 from ...run.serving import Asked
 from ...units import MIB
 from .estimate import Estimate, estimate_serving
@@ -23,7 +24,7 @@ def fitted(estimate: Estimate) -> Estimate:
 
     def spare(asked: Asked) -> tuple[int, ...]:
         found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
-        return tuple(ledger.headroom_bytes - asked.fit_target * MIB for ledger in found.ledgers)
+        return tuple(projected(ledger) - asked.fit_target * MIB for ledger in found.ledgers)
 
     changed = fit(estimate.model, estimate.asked, cards, spare)
     if changed is None:
@@ -31,3 +32,10 @@ def fitted(estimate: Estimate) -> Estimate:
     asked, said = changed
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
     return found._replace(warnings=(said, *found.warnings))
+
+
+def projected(ledger: Ledger) -> int:
+    """Return the bytes that are free by what an engine projects: it knows its buffers, and not what its
+    operations take while they run (common/fit.cpp)."""
+    running = sum(line.bytes for line in ledger.lines if line.key == "temporaries.running")
+    return ledger.headroom_bytes + running

@@ -240,7 +240,7 @@ ASKED: tuple[Option, ...] = (
            known={LLAMA: "-b --batch-size"}),
     Option("hf_file", "", "text", "llamacpp", "The file of a repository: its name says the type.",
            known={LLAMA: "-hff --hf-file"}),
-    Option("flash_attn", "--flash-attn -fa", "onoff", "llamacpp", "Flash attention [on].", True,
+    Option("flash_attn", "--flash-attn -fa", "onoff", "llamacpp", "Flash attention [by the build].",
            known={LLAMA: "-fa --flash-attn -no-fa=off --no-flash-attn=off"}),
     Option("kv_unified", "--kv-unified -kvu", "switch", "llamacpp",
            "Slots share one cache, as they do if their number is not given.",

@@ -1,0 +1,95 @@
+"""What ggml's operations take while they run: which cards and builds need it, and a verdict of it."""
+
+from typing import Any
+
+import pytest
+
+import oomless
+from oomless.engines.llamacpp.operation_pool import kept_bytes, multiplies_in_16_bit
+from oomless.ledger import Line
+from oomless.run.cards import Card, synthetic
+from oomless.run.serving import Resolved
+from oomless.units import GIB
+
+RUNNING = "temporaries.running"
+
+
+def lines(model: str, gpu: str, key: str = RUNNING, **flags: Any) -> list[Line]:
+    found = oomless.infer(model, gpu=gpu, engine="llamacpp", **flags)
+    return [line for line in found.ledger.lines if line.key == key]
+
+
+def test_scores_of_all_heads_are_copied_to_16_bit_without_flash_attention() -> None:
+    """Qwen2-72B on three cards of 24 GiB ran out at more than 10,000 of 32,000 tokens (llama.cpp#8766)."""
+    asked = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 32000, "pp": 3}
+    (line,) = lines("qwen2-72b-instruct", "24GiB:3", flash_attn=False, **asked)
+    assert line.bytes == 32000 * 512 * 64 * 2 + 64 * 128 * 512 * 2
+    assert oomless.infer("qwen2-72b-instruct", gpu="24GiB:3", engine="llamacpp", **asked).verdict == (
+        "does_not_fit"
+    )
+    assert not lines("qwen2-72b-instruct", "24GiB:3", flash_attn=True, **asked)
+
+
+@pytest.mark.parametrize(("build", "flash"), [("2024-07", False), ("2025-07", False), ("2025-09", True)])
+def test_old_builds_have_no_flash_attention_unless_asked(build: str, flash: bool) -> None:
+    found = oomless.infer("qwen3-8b", gpu="rtx-4090", engine="llamacpp", engine_version=build, context=8192)
+    assert found.estimate.request.flash_attn is flash
+    asked = oomless.infer(
+        "qwen3-8b", gpu="rtx-4090", engine="llamacpp", engine_version=build, context=8192, flash_attn=True
+    )
+    assert asked.estimate.request.flash_attn is True
+
+
+def test_a_quantised_cache_is_copied_into_the_pool_and_later_into_the_graph() -> None:
+    asked = {"quantization": "Q8_0", "context": 131072, "cache_type_k": "q8_0", "cache_type_v": "q8_0"}
+    (line,) = lines("qwen3-8b", "rtx-4090", engine_version="2025-12", **asked)
+    assert line.bytes == 131072 * 2 * 8 * 128 * 2
+    assert not lines("qwen3-8b", "rtx-4090", engine_version="2026-06", **asked)
+    buffers = {
+        build: lines("qwen3-8b", "rtx-4090", "activations.compute_buffer", engine_version=build, **asked)[0]
+        for build in ("2025-12", "2026-06")
+    }
+    grown = buffers["2026-06"].bytes - buffers["2025-12"].bytes
+    assert 0.3 * line.bytes < grown <= line.bytes  # other tensors give way to it
+
+
+def card(vendor: str, capability: str) -> Card:
+    return synthetic(24 * GIB, "a card")._replace(vendor=vendor, compute_capability=capability)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "build", "kind", "tokens", "copies"),
+    [
+        ("NVIDIA", "7.0", "2025-03", "Q4_K", 512, True),
+        ("NVIDIA", "7.0", "2025-03", "Q4_K", 32, False),
+        ("NVIDIA", "8.6", "2025-03", "Q4_K", 512, False),
+        ("NVIDIA", "6.1", "2025-03", "Q4_K", 512, False),
+        ("AMD", "gfx1100", "2025-03", "Q4_K", 512, True),
+        ("AMD", "gfx1100", "2026-02", "Q4_K", 512, False),
+        ("AMD", "gfx1100", "2026-02", "Q6_K", 512, True),
+        ("AMD", "gfx1030", "2025-03", "Q4_K", 512, False),
+        ("AMD", "gfx942", "2025-03", "Q4_K", 512, True),
+        ("AMD", "gfx942", "2026-02", "Q4_K", 512, False),
+        ("AMD", "gfx90a", "2026-02", "Q4_K", 512, True),
+        ("AMD", "gfx1201", "2026-02", "Q4_K", 512, False),
+    ],
+)
+def test_who_multiplies_quantised_matrices_in_16_bit(
+    vendor: str, capability: str, build: str, kind: str, tokens: int, copies: bool
+) -> None:
+    asked = Resolved(engine="llamacpp", engine_version=build)
+    assert multiplies_in_16_bit(card(vendor, capability), asked, tokens, kind) is copies
+
+
+def test_the_old_pool_keeps_every_buffer_that_was_outgrown() -> None:
+    assert kept_bytes(0, [(size,) for size in (100, 200, 300)]) == 105 + 210 + 315
+    assert kept_bytes(0, [(300,), (200,), (100,)]) == 315
+    assert kept_bytes(0, [(100, 100), (105, 105)]) == 210
+
+
+def test_buffers_that_are_kept_on_rocm_are_a_range() -> None:
+    asked = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 16384, "flash_attn": False}
+    (line,) = lines("qwen3-8b", "mi210", **asked)
+    (plain,) = lines("qwen3-8b", "a100", **asked)
+    assert line.low_bytes >= plain.bytes
+    assert line.bytes == line.high_bytes > 2 * line.low_bytes
