@@ -14,7 +14,11 @@ from tables.score import TABLES
 
 TABLE = TABLES / "verdicts.csv"
 FRESH = TABLES / "verdicts_blind.csv"
-BLIND = TABLES / "blind" / "verdicts_1.jsonl"
+FRESH_2 = TABLES / "verdicts_blind_2.csv"
+BLIND = {
+    TABLES / "blind" / "verdicts_1.jsonl": FRESH,
+    TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
+}
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
 
@@ -40,6 +44,9 @@ FRESH_BUDGETS = {
 }
 
 
+FRESH_2_BUDGET = Confusion(right=0.74, wrong_fits=6, wrong_does_not_fit=1, tight=6, none=2)
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -57,6 +64,11 @@ def fresh() -> dict[str, Any]:
     return validated(FRESH)
 
 
+@pytest.fixture(scope="module")
+def fresh_2() -> dict[str, Any]:
+    return validated(FRESH_2)
+
+
 @pytest.mark.parametrize("kind", BUDGETS)
 def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None:
     keep(document["summary"][kind], BUDGETS[kind])
@@ -65,6 +77,10 @@ def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None
 @pytest.mark.parametrize("kind", FRESH_BUDGETS)
 def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None:
     keep(fresh["summary"][kind], FRESH_BUDGETS[kind])
+
+
+def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
+    keep(fresh_2["summary"]["serve"], FRESH_2_BUDGET)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:
@@ -87,9 +103,10 @@ def test_the_counts_add_up(document: dict[str, Any]) -> None:
         assert (row["verdict"] is None) == (row["status"] != "scored") == bool(row["reason"])
 
 
-def test_blind_predictions_name_the_fresh_cases() -> None:
-    header, *made = [json.loads(line) for line in BLIND.read_text(encoding="utf-8").splitlines()]
-    with FRESH.open(encoding="utf-8", newline="") as file:
+@pytest.mark.parametrize("predictions", BLIND, ids=lambda path: path.stem)
+def test_blind_predictions_name_the_fresh_cases(predictions: Path) -> None:
+    header, *made = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    with BLIND[predictions].open(encoding="utf-8", newline="") as file:
         happened = {row["id"]: row["outcome"] for row in csv.DictReader(file)}
     assert header["num_rows"] == len(made)
     assert [row["id"] for row in made] == list(happened)
