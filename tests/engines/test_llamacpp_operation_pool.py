@@ -21,7 +21,7 @@ def lines(model: str, gpu: str, key: str = RUNNING, **flags: Any) -> list[Line]:
 
 def test_scores_of_all_heads_are_copied_to_16_bit_without_flash_attention() -> None:
     """Qwen2-72B on three cards of 24 GiB ran out at more than 10,000 of 32,000 tokens (llama.cpp#8766)."""
-    asked = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 32000, "pp": 3}
+    asked: dict[str, Any] = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 32000, "pp": 3}
     (line,) = lines("qwen2-72b-instruct", "24GiB:3", flash_attn=False, **asked)
     assert line.bytes == 32000 * 512 * 64 * 2 + 64 * 128 * 512 * 2
     assert oomless.infer("qwen2-72b-instruct", gpu="24GiB:3", engine="llamacpp", **asked).verdict == (
@@ -41,7 +41,12 @@ def test_old_builds_have_no_flash_attention_unless_asked(build: str, flash: bool
 
 
 def test_a_quantised_cache_is_copied_into_the_pool_and_later_into_the_graph() -> None:
-    asked = {"quantization": "Q8_0", "context": 131072, "cache_type_k": "q8_0", "cache_type_v": "q8_0"}
+    asked: dict[str, Any] = {
+        "quantization": "Q8_0",
+        "context": 131072,
+        "cache_type_k": "q8_0",
+        "cache_type_v": "q8_0",
+    }
     (line,) = lines("qwen3-8b", "rtx-4090", engine_version="2025-12", **asked)
     assert line.bytes == 131072 * 2 * 8 * 128 * 2
     assert not lines("qwen3-8b", "rtx-4090", engine_version="2026-06", **asked)
@@ -88,7 +93,12 @@ def test_the_old_pool_keeps_every_buffer_that_was_outgrown() -> None:
 
 
 def test_buffers_that_are_kept_on_rocm_are_a_range() -> None:
-    asked = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 16384, "flash_attn": False}
+    asked: dict[str, Any] = {
+        "quantization": "Q4_K_M",
+        "engine_version": "2024-07",
+        "context": 16384,
+        "flash_attn": False,
+    }
     (line,) = lines("qwen3-8b", "mi210", **asked)
     (plain,) = lines("qwen3-8b", "a100", **asked)
     assert line.low_bytes >= plain.bytes
