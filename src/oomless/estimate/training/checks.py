@@ -161,3 +161,13 @@ def check_model(model: Model, request: TrainingResolved) -> None:
         )
     if request.method == "qlora" and not recipe(request.precision).packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")
+
+
+def micro_batches(asked: TrainingAsked, mesh: Mesh) -> int:
+    """Return the micro-batches of a step: those that are asked for, and one for each stage of a pipeline
+    where nobody says how many.
+
+    >>> micro_batches(TrainingAsked(), Mesh(pp=8)), micro_batches(TrainingAsked(grad_accum=2), Mesh(pp=8))
+    (8, 2)
+    """
+    return mesh.pp if mesh.pp > asked.grad_accum == 1 else asked.grad_accum

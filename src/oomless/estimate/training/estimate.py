@@ -12,7 +12,15 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
 from ..serving.unified_memory import on_shared_memory
-from .checks import check_model, check_sharding, check_types, in_types_of, trained_model, with_targets
+from .checks import (
+    check_model,
+    check_sharding,
+    check_types,
+    in_types_of,
+    micro_batches,
+    trained_model,
+    with_targets,
+)
 from .data_loading import checkpoint_disk, data_workers_bytes
 from .job import Job, capacity_of
 from .kbit_preparation import may_be_prepared, prepared_line
@@ -68,8 +76,7 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
             "choose a length that is a multiple",
         )
     request = check_sharding(request, mesh)._replace(mesh=mesh)
-    if mesh.pp > request.grad_accum == 1:
-        request = request._replace(grad_accum=mesh.pp)
+    request = request._replace(grad_accum=micro_batches(request, mesh))
     request = in_types_of(hardware.card, asked, request)
     check_types(request, hardware.card)
     check_model(model, request)

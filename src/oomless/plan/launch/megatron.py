@@ -77,7 +77,6 @@ FIXED = (
     "--use-mcore-models",
     "--distributed-timeout-minutes 60",
     "--tokenizer-type NullTokenizer",
-    "--make-vocab-size-divisible-by 1",
     "--mock-data",
     "--train-iters 100",
     "--lr 1e-5",

@@ -5,6 +5,7 @@ from typing import Any, assert_never
 
 from ... import facts
 from ...errors import UnsupportedError
+from ...estimate.training.checks import micro_batches
 from ...frameworks import framework as record
 from ...frameworks import names
 from ...frameworks.defaults import resolved
@@ -49,6 +50,7 @@ def flavor(model: Model) -> tuple[str, str] | None:
 
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question."""
+    asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh))
     hub = place(hub_word(model, word))
     types = types_of(asked, hardware)
     match record(asked.framework).launch:
