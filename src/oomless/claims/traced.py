@@ -78,7 +78,11 @@ def c03() -> TracedFindings:
     for model in ("deepseek-coder-1.3b", "profile-deepseek-pro-13b"):
         points = [(TOKENS * batch, found[f"{model} train {batch}"].share) for batch in (1, 4, 16, 32)]
         figures += [
-            Finding(f"traced, {model}, amp-bf16: share at {tokens:,} tokens a card", share, "%")
+            Finding(
+                f"traced, {model}, amp-bf16: share of the step's peak at {tokens:,} tokens a card",
+                round(share, 1),
+                "%",
+            )
             for tokens, share in points
         ]
         for share in (40.0, 60.0):
@@ -87,12 +91,16 @@ def c03() -> TracedFindings:
                 figures.append(
                     Finding(
                         f"traced, {model}, amp-bf16: tokens a card for {share:.0f} %, between traced ones",
-                        tokens,
-                        "",
+                        round(tokens),
+                        "tokens",
                     )
                 )
         figures.append(
-            Finding(f"traced, {model}, inference: share at 1,024 tokens", found[f"{model} infer"].share, "%")
+            Finding(
+                f"traced, {model}, inference: share at 1,024 tokens",
+                round(found[f"{model} infer"].share, 1),
+                "%",
+            )
         )
     return TracedFindings(
         tuple(figures),
