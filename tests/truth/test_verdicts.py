@@ -15,9 +15,11 @@ from tables.score import TABLES
 TABLE = TABLES / "verdicts.csv"
 FRESH = TABLES / "verdicts_blind.csv"
 FRESH_2 = TABLES / "verdicts_blind_2.csv"
+TRAIN_2 = TABLES / "verdicts_train_2.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
+    TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -45,6 +47,9 @@ FRESH_BUDGETS = {
 
 
 FRESH_2_BUDGET = Confusion(right=0.74, wrong_fits=6, wrong_does_not_fit=1, tight=6, none=2)
+
+
+TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
 
 
 def validated(path: Path) -> dict[str, Any]:
@@ -81,6 +86,10 @@ def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None
 
 def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
     keep(fresh_2["summary"]["serve"], FRESH_2_BUDGET)
+
+
+def test_the_second_fresh_cases_of_training_keep_their_budget() -> None:
+    keep(validated(TRAIN_2)["summary"]["train"], TRAIN_2_BUDGET)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:
