@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from oomless.api.training import TrainingAnswer, train
+from oomless.api.training import train
+from oomless.api.training_answer import TrainingAnswer
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 from oomless.frameworks import framework
 from oomless.frameworks.plan_space import PlannedCards
 from oomless.model.load import load
 from oomless.plan.launch.training import launches, training_launch
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, TrainingAsked
+from oomless.run.training import Mesh, Method, TrainingAsked
 
 MODELS = (
     "deepseek-r1-distill-qwen-7b deepseek-r1-distill-llama-8b llama-3.1-8b llama-3.1-70b qwen3-30b-a3b "
@@ -61,7 +62,8 @@ def drawn(seed: int, name: str) -> Run | None:
     ways = list(of.plan.ways(base, load(model), cards))
     if not ways:
         return None
-    method = one.choice(tuple(each for each in of.methods if each in ("full", "lora", "qlora")))
+    methods: tuple[Method, ...] = ("full", "lora", "qlora")
+    method = one.choice([each for each in methods if each in of.methods])
     asked = one.choice(ways)._replace(
         method=method,
         micro_batch=one.choice((1, 2, 4)),

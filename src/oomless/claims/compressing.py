@@ -3,6 +3,8 @@
 Figures of quality are rows of facts/compressed.csv, each with the run that gave it; bytes are worked out.
 """
 
+from typing import Any
+
 from .. import facts
 from ..compress.backward.block_floats import packed_bytes
 from ..compress.codecs.pruned import packed_bytes as sparse_bytes
@@ -74,7 +76,12 @@ def c23() -> Evidence:
         figures.append(
             Finding(f"share of activations in all memory for 35 % less, from {name}", 35 / (1 - ratio), "%")
         )
-    asked = {"precision": "bf16", "optimizer": "adamw-fused", "seq_len": 2048, "micro_batch": 4}
+    asked: dict[str, Any] = {
+        "precision": "bf16",
+        "optimizer": "adamw-fused",
+        "seq_len": 2048,
+        "micro_batch": 4,
+    }
     peaks = [train(CODER, "80GiB", activation_bits=bits, **asked).peaks.allocated_bytes for bits in (16, 8)]
     figures += [
         Finding(f"peak of training, activations in {bits} bits", gib(peak), "GiB")

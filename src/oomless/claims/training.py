@@ -174,7 +174,7 @@ def c12() -> Evidence:
     zero: dict[str, Any] = {"framework": "deepspeed", "sharding": "zero3"}
     ways: tuple[tuple[str, dict[str, Any]], ...] = (
         ("ZeRO-3, AdamW in F32 (16 B a parameter)", zero),
-        ("FSDP2, pure BF16 (8 B)", {"framework": "fsdp", "sharding": "fsdp2", "precision": "bf16"}),
+        ("FSDP2, pure BF16 (8 B)", {"sharding": "fsdp2", "precision": "bf16"}),
         ("ZeRO-3, F32 optimizer on the host", zero | {"offload": ("optimizer",)}),
     )
     for name, asked in ways:
@@ -191,7 +191,7 @@ def c12() -> Evidence:
             f"oomless train {LARGE} --gpu a100-80gb:4 {way} --seq-len 2048 --recompute full --json"
             for way in (
                 "--framework deepspeed --zero 3",
-                "--framework fsdp --fsdp --precision bf16",
+                "--fsdp --precision bf16",
                 "--framework deepspeed --zero 3 --offload optimizer",
             )
         ),
