@@ -31,7 +31,7 @@ CLAIM = "the guide's claim is about it"
 ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
     "claims/parallel.py": (CLAIM, ("fsdp",)),
     "claims/speed.py": (CLAIM, ("deepspeed",)),
-    "claims/training.py": (CLAIM, ("deepspeed")),
+    "claims/training.py": (CLAIM, ("deepspeed",)),
     "compress/quality/lazy_model.py": (PACKAGE, ("transformers",)),
     "cli/catalogues.py": (PACKAGE, ("transformers",)),
     "cli/train.py": ("an example of the help", ("torchtitan",)),
