@@ -73,12 +73,17 @@ class Case(NamedTuple):
     uses: tuple[str, ...]
 
 
-def parameters() -> dict[str, Parameter]:
-    """Return the rows of efficiencies.csv that have a prior with a spread, by name."""
+def parameters(only: str = "") -> dict[str, Parameter]:
+    """Return the rows of efficiencies.csv that have a prior with a spread, by name; `only`: those of one
+    class of engines, and of cards on which no other was measured."""
     found = {}
+    measured = facts.table("measured")
+    others = {cells["device"] for cells in measured if cells["engine"] != only}
+    alone = {cells["device"] for cells in measured} - others
     for cells in facts.table("efficiencies"):
         row = conditional_row("efficiencies", cells)
-        if float(cells["spread"]) > 0:
+        own = only in ("", cells["engine"]) or cells["device"] in alone
+        if float(cells["spread"]) > 0 and own:
             found[row.name] = Parameter(row, float(cells["prior"]), float(cells["spread"]))
     return found
 
@@ -88,9 +93,10 @@ def laid_over(constants: dict[str, Parameter], values: dict[str, float]) -> Effi
     return Efficiencies(tuple(constants[name].at(value) for name, value in values.items()))
 
 
-def fit(table: list[MeasuredRow]) -> Fit:
-    """Return the most likely constants, given rows. Constants that no row depends on stay at their priors."""
-    constants = parameters()
+def fit(table: list[MeasuredRow], only: str = "") -> Fit:
+    """Return the most likely constants, given rows. Constants that no row depends on stay at their priors;
+    `only`: those of one class of engines, others as the table has them."""
+    constants = parameters(only)
     values = {name: each.prior for name, each in constants.items()}
     cases = [case for row in table if (case := case_of(row, constants)) is not None]
     names = sorted({name for case in cases for name in case.uses})

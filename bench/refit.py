@@ -1,16 +1,18 @@
 """Fit facts/efficiencies.csv anew to the measured rows of tests/tables, and write it back with measured.csv:
-`python -m bench.refit`.
+`python -m bench.refit`, or only what one engine has of its own: `python -m bench.refit llamacpp`.
 
 Priors, spreads and bands are written by hand and stay; value, ends, number of rows and source of what was
 fitted are renewed.
 """
 
 import csv
+import sys
 from collections import Counter
 from math import exp
 from pathlib import Path
 
 from oomless import facts
+from oomless.engines.speed_classes import class_of_word
 from oomless.errors import OomlessError
 from oomless.facts import conditional_row
 from oomless.truth.serving_rows import Incomplete
@@ -39,6 +41,12 @@ def measured(table: list[MeasuredRow]) -> Counter[tuple[str, str, str]]:
     return found
 
 
+def is_of(row: MeasuredRow, only: str) -> bool:
+    """Return whether a row is of a class of engines."""
+    found = class_of_word(row.configuration["engine"])
+    return found is not None and found.name == only
+
+
 def cited(support: tuple[str, ...]) -> str:
     """Return the rows that speak for a constant, neighbours as a range: 22 24 m6 f127-f282."""
     runs: list[list[str]] = []
@@ -62,10 +70,12 @@ def write(name: str, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
-    """Fit, and write the tables."""
+def main(only: str = "") -> None:
+    """Fit, and write the tables; `only`: the constants of one class of engines, to its rows, others as they
+    are."""
     table = [row for path in TABLES for row in read_table(path)]
-    found = fit(table)
+    mine = [row for row in table if not only or is_of(row, only)]
+    found = fit(mine, only)
     rows = [dict(cells) for cells in facts.table("efficiencies")]
     for row in rows:
         name = conditional_row("efficiencies", row).name
@@ -87,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

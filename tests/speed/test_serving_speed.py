@@ -11,8 +11,10 @@ from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation, read_speculation
+from oomless.speed.banded import TimePart
 from oomless.speed.dynamic import Dynamic
 from oomless.speed.serving import ServingSpeed, serving_speed
+from oomless.truth.speed_harness import predict_speed
 
 
 def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **asked: object) -> Estimate:
@@ -139,3 +141,54 @@ def test_as_many_tokens_hold_as_a_step_checks_at_most(length: object) -> None:
         read_speculation(
             {"method": "mtp", "num_speculative_tokens": 3, "accepted_length": length}, "--speculative-config"
         )
+
+
+def gguf(engine_version: str = "", model: str = "deepseek-v2-lite", gpu: str = "rtx-4090") -> ServingSpeed:
+    asked = estimate(
+        model, gpu, 1, engine="llamacpp", quantization="Q4_0", engine_version=engine_version or None
+    )
+    return serving_speed(asked, input_len=512, output_len=128, concurrency=1)
+
+
+def seconds_of(parts: tuple[TimePart, ...], name: str) -> float:
+    return sum(part.seconds for part in parts if part.what == name)
+
+
+def test_experts_of_a_prompt_cost_what_their_release_does() -> None:
+    """llama.cpp's host sorted tokens by expert until 2025-08-25, and multiplied each on its own until
+    2025-04-30 (#15525, #13199)."""
+    apart, sorted_by_host, now = (
+        seconds_of(gguf(date).prompt_parts, "routing") for date in ("2025-03", "2025-06", "")
+    )
+    assert apart > sorted_by_host > now == 0
+
+
+def test_a_server_samples_what_a_benchmark_does_not() -> None:
+    """A token of llama-server takes longer than one of llama-bench by sampling and sending."""
+    cells = {"engine": "llama.cpp", "model": "Llama-3.2-3B", "quant": "Q4_K_M", "gpu": "RTX 4080"}
+    rows = ({**ROW, **cells, "input_len": length} for length in ("short", "64"))
+    served, alone = (1 / predict_speed(row, "decode", "tok/s")[0] for row in rows)
+    assert 2e-4 < served - alone < 2e-3
+
+
+ROW = {
+    "n_gpus": "1",
+    "parallelism": "-",
+    "output_len": "128",
+    "concurrency_or_batch": "1",
+    "metric": "decode",
+    "params_b": "",
+    "active_params_b": "",
+    "weight_bytes_gb": "",
+    "date": "2026-01",
+}
+
+
+def test_long_kernels_hide_launches() -> None:
+    """A prompt of 8,192 tokens hides what a prompt of 128 shows."""
+    asked = estimate(engine="sglang", engine_version="0.5.6")
+    short, long = (
+        serving_speed(asked, input_len=length, output_len=16, concurrency=1).prompt_parts
+        for length in (128, 8192)
+    )
+    assert seconds_of(long, "launches") < seconds_of(short, "launches") / 4

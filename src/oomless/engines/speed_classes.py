@@ -40,8 +40,8 @@ class SpeedClass(NamedTuple):
     """Small batches are multiplied by vector units, which unpack quantised values as they are read."""
     multiplies_integers: bool = False
     """Large batches of quantised values are multiplied as integers."""
-    expert_tile: int = 1
-    """Rows that the products of an expert are filled up to on a card."""
+    tile: Callable[[Words], int] = lambda conditions: 1
+    """(conditions) -> rows that the products of an expert are filled up to on a card."""
     overlaps_stages: bool = True
     """Stages of a pipeline work on several batches at once."""
     mixes_prompts: bool = True
@@ -63,6 +63,17 @@ class SpeedClass(NamedTuple):
 MMQ_TILE = 128
 """llama.cpp chooses the tile by the tokens of the whole batch, whatever one expert has of them
 (ggml-cuda/mmq.cuh: mmq_x, up to 128)."""
+MMQ_STEP = 8
+"""Its tiles have a multiple of so many columns."""
+
+
+def mmq_tile(conditions: Words) -> int:
+    """Return the tile of an expert's product: by its own tokens where each is multiplied on its own.
+
+    >>> mmq_tile(frozenset()), mmq_tile(frozenset({"apart"}))
+    (128, 8)
+    """
+    return MMQ_STEP if "apart" in conditions else MMQ_TILE
 
 
 def vllm_row(word: str, date: str, sparse: bool) -> Words:
@@ -150,15 +161,22 @@ def llamacpp(release: str, sparse: bool) -> Words:
     It captures a token's kernels as a CUDA graph since #6766 for dense models, and since 2025-08 with routed
     experts, whose ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off). Norms
     with their weights, additions, gates and the choice of experts are one kernel each since 2025-09 (#14800,
-    #15631, #16130).
+    #15631, #16130). The experts of a prompt are one product since 2025-04-30 (#13199), and sorted for on the
+    card since 2025-08-25 (#15525).
 
     >>> sorted(llamacpp("2024-01", False)), sorted(llamacpp("", False))
     (['eager'], ['fused'])
+    >>> sorted(llamacpp("2025-03", True)), sorted(llamacpp("2025-08-23", True))
+    (['apart', 'eager', 'host_sorted'], ['host_sorted'])
     """
     date = release if release[:4].isdigit() else ""
-    if date and date < ("2025-08" if sparse else "2024-06"):
-        return frozenset(("eager",))
-    return frozenset(("fused",)) if not date or date >= "2025-09" else frozenset()
+    if not date or date >= "2025-09":
+        return frozenset(("fused",))
+    own = {"eager"} if date < ("2025-08" if sparse else "2024-06") else set()
+    if sparse:
+        own |= {"apart"} if date < "2025-04-30" else set()
+        own |= {"host_sorted"} if date < "2025-08-25" else set()
+    return frozenset(own)
 
 
 def llamacpp_row(word: str, date: str, sparse: bool) -> Words:
@@ -196,7 +214,7 @@ SPEED_CLASSES = (
         llamacpp_row,
         multiplies_vectors=True,
         multiplies_integers=True,
-        expert_tile=MMQ_TILE,
+        tile=mmq_tile,
         overlaps_stages=False,
     ),
     SpeedClass(

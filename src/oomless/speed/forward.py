@@ -13,12 +13,13 @@ from .matrices import beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
 from .roofline import roofline
+from .routing import routing
 
 
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
     """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
     for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
-    padded = speed_class(run.engine).expert_tile if machine.device in ("gddr", "hbm") else 1
+    padded = speed_class(run.engine).tile(run.conditions) if machine.device in ("gddr", "hbm") else 1
     matrices = matrices_of(net, split, load, padded)
     if machine.device == "other":
         return roofline(machine, net, split, load, matrices)
@@ -38,20 +39,20 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
     passes = machine.reached("passes", engine, conditions)
     bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
-    streams = sum(count for kind, count in net.kinds if kind in HYPER_CONNECTED)
-    hyper = streams * machine.reached("hyper_passes", engine, conditions) * tokens * net.hidden * 2
-    activations_s = (activation_bytes(net, split, tokens, everywhere, passes) + hyper) / bandwidth
+    hyper = hyper_connected(net) * machine.reached("hyper_passes", engine, conditions)
+    moved = activation_bytes(net, split, tokens, everywhere, passes) + hyper * tokens * net.hidden * 2
+    activations_s = moved / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, engine, conditions)
     rest = max(kernels - multiplied.num_kernels, 0)
     kernels_s = rest * machine.reached("kernel", engine, conditions) + multiplied.floors_s
-    device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s + kernels_s
-    launches_s = kernels * machine.reached("launch", engine, conditions)
-    # a queue of launches hides the more, the longer kernels take
-    launches_s = (device_s**2 + launches_s**2) ** 0.5 - device_s
+    routing_s = routing(net, machine, split, engine, conditions, load)
+    device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s
+    device_s += kernels_s + routing_s
+    launches_s = bare_launches_s(machine, engine, conditions, kernels, device_s)
     seconds = device_s + launches_s
-    each_s = machine.reached("host_sequence", engine, conditions)
-    host_s = machine.reached("host", engine, conditions) + each_s * load.sequences / split.dp
+    sequences, each_s = load.sequences / split.dp, machine.reached("host_sequence", engine, conditions)
+    host_s = machine.reached("host", engine, conditions) + each_s * sequences
     sends_s = stages_s(net, machine, split, tokens)
     flops = f"{work.decode_flops + work.prompt_flops + work.index_flops:.3g} operations"
     parts = [
@@ -62,23 +63,40 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         TimePart("activations", activations_s, f"{passes:g} {RESIDUAL}", cite("passes")),
         TimePart("collectives", joining_s, joined, "speed/collectives.py"),
         TimePart("kernels", kernels_s, f"{kernels} kernels", cite("kernel")),
+        TimePart("routing", routing_s, ROUTED, cite("sorting", "kernel")),
         TimePart("launches", launches_s, f"{kernels} {LAUNCHED}", cite("launch")),
         TimePart("host", host_s, "scheduling, sampling, detokenising", cite("host")),
         TimePart("stages", sends_s, f"{split.pp - 1} sends between pipeline stages", "speed/collectives.py"),
     ]
     stage_s = seconds / split.pp + host_s + sends_s / max(split.pp - 1, 1)
     seconds += host_s + sends_s
-    streamed_s = load.sequences / split.dp * machine.reached("stream", engine, conditions)
+    streamed_s = sequences * machine.reached("stream", engine, conditions)
     if streamed_s > seconds:
-        words = f"{load.sequences / split.dp:,.0f} tokens leave one process, beyond the pass"
+        words = f"{sequences:,.0f} tokens leave one process, beyond the pass"
         parts.append(TimePart("streams", streamed_s - seconds, words, cite("stream")))
         seconds, stage_s = streamed_s, max(stage_s, streamed_s)
     return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s, host_s)
 
 
+def hyper_connected(net: Network) -> int:
+    """Return the layers that mix several residual streams."""
+    return sum(count for kind, count in net.kinds if kind in HYPER_CONNECTED)
+
+
+def bare_launches_s(
+    machine: Machine, engine: str, conditions: frozenset[str], kernels: int, device_s: float
+) -> float:
+    """Return the seconds by which launches are longer than what a queue of them hides behind kernels:
+    (kernels^p + launches^p)^(1/p) - kernels."""
+    launches_s = kernels * machine.reached("launch", engine, conditions)
+    hiding = machine.reached("hiding", engine, conditions)
+    return float((device_s**hiding + launches_s**hiding) ** (1 / hiding) - device_s)
+
+
 REACHED = "(bandwidth x share reached)"
 ATTENDING = "(peak x share reached), decoding beside reading"
 RESIDUAL = "passes over the residual stream a layer"
+ROUTED = "tokens sorted by expert on the host, experts multiplied one by one"
 LAUNCHED = "launches by the host, hidden in part"
 HYPER_CONNECTED = ("v4", "v41")
 """Kinds of layers with several residual streams, which every rank mixes whole."""

@@ -213,9 +213,9 @@ def split_of(layout: Layout, name: str, per_node: int) -> Split:
 
 
 def runner_of(request: Asked, sparse: bool = False) -> Runner:
-    """The class of an engine, and what its release does with its kernels."""
+    """The class of an engine, and what its release does with its kernels, behind a server."""
     found = speed_class(engine(request.engine).speed_class)
-    conditions = found.conditions(request.engine_version or "", sparse)
+    conditions = found.conditions(request.engine_version or "", sparse) | {"served"}
     return Runner(found.name, conditions | {"eager"} if request.enforce_eager else conditions)
 
 

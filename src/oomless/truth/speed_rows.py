@@ -86,7 +86,8 @@ class SpeedRow(NamedTuple):
 
 
 def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> SpeedRow:
-    """The setup and the load of a row."""
+    """The setup and the load of a row. A prompt that is called short was sent to a server; an engine's own
+    benchmark counts its tokens."""
     net, known = network_of(row)
     card = card_of(row["gpu"])
     machine = machine_of(card, efficiencies)
@@ -95,6 +96,8 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
             f"only a bound is known on {card.name}: no speed was measured on cards like it"
         )
     runner = runner_of(row["engine"], row.get("date", ""), bool(net.experts) and machine.device in NVIDIA)
+    if not row["input_len"].strip().isdecimal():
+        runner = runner._replace(conditions=runner.conditions | {"served"})
     count = row["n_gpus"].strip() or "1"
     if not count.isdecimal() or not 0 < int(count) <= MAX_GPUS:
         raise Incomplete(f"n_gpus is {count!r}")
