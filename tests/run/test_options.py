@@ -34,7 +34,7 @@ NOT_OF_A_QUESTION = {
         "speculative_num_steps",
         "speculative_num_draft_tokens",
     },
-    "train": {"gpu", "revision", "offline", "zero", "fsdp", "no_bucket_view", "global_batch"},
+    "train": {"gpu", "revision", "offline", "zero", "fsdp", "global_batch"},
 }
 """Who is asked, where, and parts of other fields."""
 PYTHON: dict[str, set[object]] = {

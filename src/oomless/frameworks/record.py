@@ -102,6 +102,14 @@ class Framework(NamedTuple):
     """Embedding and head count as a layer each when layers are dealt to pipeline stages."""
     wide_embedding_moments: bool
     """Moments of the embedding stay in F32 under optimizers of bitsandbytes."""
+    runs_transformers: bool
+    """Its layers are transformers' own modules; else it has modules or kernels of its own."""
+    fuses_adapters: bool
+    """A matrix and its adapter are one function that adds the update in place and keeps the input alone; so
+    is a whole gated feed-forward (Unsloth, kernels/fast_lora.py: LoRA_MLP, LoRA_QKV, LoRA_W)."""
+    defers_scatter: bool
+    """Under FSDP gradients of all but the last micro-batch stay whole on each rank (no_sync: accelerate's
+    accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
     peft: bool
     """Adapters are PEFT's."""
     ties: bool
@@ -185,6 +193,9 @@ def of_facts(name: str) -> Framework:
         inputs_a_layer=int(row["checkpoints"]),
         counts_ends=row["pipeline_ends"] == "layers",
         wide_embedding_moments=row["embedding_moments"] == "float32",
+        runs_transformers=row["modules"] == "transformers",
+        fuses_adapters=row["adapter_products"] == "fused",
+        defers_scatter=row["accumulation"] == "deferred",
         peft=row["adapters"] == "peft",
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",

@@ -90,7 +90,7 @@ class TrainingAsked(NamedTuple):
     data_workers: int = 0
     expert_imbalance: float = 1.0
     expandable_segments: bool = False
-    gradient_bucket_view: bool = True
+    gradient_bucket_view: bool = False
     limit_all_gathers: bool = True
     dropout: float = 0.0
     packed: bool = False

@@ -34,8 +34,6 @@ def training_question(
         values["sharding"] = STAGES[stage]
     if values.pop("fsdp", False):
         values["sharding"] = "fsdp2"
-    if values.pop("no_bucket_view", False):
-        values["gradient_bucket_view"] = False
     mesh = base.mesh._replace(**sizes)
     if batch is not None:
         if "grad_accum" in values:

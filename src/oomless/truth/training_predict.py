@@ -49,8 +49,8 @@ def predict_training(row: dict[str, str], quantity: str, unit: str) -> tuple[flo
 
 
 def interval(row: dict[str, str], quantity: str) -> Interval:
-    """The interval of a quantity; where a length is only bounded, its lower end is that of shorter
-    samples."""
+    """The interval of a quantity; its lower end is that of shorter samples where a length is only bounded,
+    and of one micro-batch where their number is not said."""
     if quantity not in QUANTITIES:
         raise UnsupportedError(
             f"{quantity} is not predicted: sources differ in which layers and micro-batches they count"
@@ -71,6 +71,10 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
         found = found._replace(low=found.low - UNSAID_LOW * passing, high=found.high + UNSAID_HIGH * passing)
     beside = 2 * asked.beside
     found = Interval(found.value + beside, found.low + beside, found.high + beside)
+    if not row["grad_accum"] and asked.asked.grad_accum > 1 and asked.asked.mesh.pp == 1:
+        alone = asked.asked._replace(grad_accum=1)
+        once = of_group(group_of(estimate_training(asked.model, alone, asked.hardware), asked), quantity)
+        found = found._replace(low=min(found.low, once.low + beside))
     if row["seq_len"] and length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
         shorter = asked.asked._replace(seq_len=max(1, asked.asked.seq_len // 2))
         less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
@@ -83,7 +87,7 @@ def with_doubt(found: Interval, left_open: tuple[str, ...]) -> Interval:
     lie beyond theirs (facts/engines.csv, unsaid_share).
 
     >>> with_doubt(Interval(100, 90, 110), ("run",))
-    Interval(value=100, low=78.0, high=133.0)
+    Interval(value=100, low=76.0, high=131.0)
     """
     doubt = facts.constant("training", "unsaid_share", (0,), *left_open)
     return found._replace(

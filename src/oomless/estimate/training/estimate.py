@@ -7,7 +7,7 @@ from ...frameworks.defaults import resolved
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
-from ...ledger import Line, exact
+from ...ledger import Line, ranged
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
@@ -27,6 +27,7 @@ from .kbit_preparation import may_be_prepared, prepared_line
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
+from .phases import reaching
 from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, check_mesh, portions, stages
 from .reserved import process_line, with_spread
@@ -118,12 +119,23 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     """Return the ledger of a stage at its peak: states, what the fullest phase adds, what the allocator holds
     beside it, the context."""
     job, found = step.job, phases(step)
-    worst = max(found, key=lambda phase: phase.total_bytes)
+    worst = reaching(max(found, key=lambda phase: phase.total_bytes), found)
     workspaces = process_line("runtime.cublas", job.hardware.card)
     held = step.held._replace(lines=(*step.held.lines, workspaces))
     always = [line for line in held.lines if line.category != "gradients"]
     source = f"estimate/training/step.py: {worst.name}"
-    passing = [exact(part.key, "policy", part.what, part.bytes, part.formula, source) for part in worst.parts]
+    passing = [
+        ranged(
+            part.key,
+            "policy",
+            part.what,
+            (part.bytes, part.bytes, max(part.bytes, part.most)),
+            "assumed" if part.most > part.bytes else "exact",
+            part.formula,
+            source,
+        )
+        for part in worst.parts
+    ]
     lines = with_spread([*always, *passing], job.request)
     steady = sum(line.bytes for line in always)
     steady += held.gradients if resident_gradients(job) else 0

@@ -7,13 +7,15 @@ from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms_norm
 from ...frameworks.graphs.graph import walk
 from ...frameworks.graphs.layers import norms_of
-from ...frameworks.graphs.loss import Loss, LossShape, loss_graph, loss_kind
+from ...frameworks.graphs.loss import Loss, LossShape, has_loss, loss_graph, loss_kind
 from ...run.training import TrainingResolved
 from .job import Job
 
 COMPARING = ("dpo", "kto")
 """Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits,
 whatever its cross-entropy."""
+SAMPLING = ("grpo", "ppo")
+"""Tasks whose loss is made of the log-probabilities of sampled tokens."""
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
 
@@ -81,4 +83,6 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     kind = loss_kind(request.loss or "plain", request.framework)
     if request.task in COMPARING and kind.kind in OF_LABELS:
         kind = loss_kind("log-probs", request.framework)
+    if request.task in SAMPLING and kind.kind in OF_LABELS and has_loss("sampled", request.framework):
+        kind = loss_kind("sampled", request.framework)
     return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind

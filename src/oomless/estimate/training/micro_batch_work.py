@@ -78,6 +78,7 @@ def work_of(job: Job) -> MicroBatchWork:
         prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
         adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
         adapter_dropout=of.adapter_dropout,
+        fused_adapters=of.fuses_adapters and request.method != "full" and request.adapter == "lora",
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
         wide_norms=wide_norms(request),

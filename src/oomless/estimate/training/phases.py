@@ -19,6 +19,8 @@ class PhasePart(NamedTuple):
     what: str
     bytes: int
     formula: str
+    most: int = 0
+    """The most that it may be, where the framework's rule leaves that open."""
 
     @property
     def category(self) -> Category:
@@ -36,6 +38,33 @@ class StepPhase(NamedTuple):
     @property
     def total_bytes(self) -> int:
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def most_bytes(self) -> int:
+        """What it holds where its rules leave something open: the most."""
+        return sum(max(part.bytes, part.most) for part in self.parts)
+
+
+def reaching(worst: StepPhase, phases: tuple[StepPhase, ...]) -> StepPhase:
+    """Return the fullest phase; what another one may hold beyond it is the most of the part that leaves it
+    open.
+
+    >>> plain = StepPhase("optimizer", "", (PhasePart("gradients.trained", "", 8, ""),))
+    >>> open_one = StepPhase("backward", "", (PhasePart("gradients.trained", "", 2, "", 11),))
+    >>> reaching(plain, (plain, open_one)).parts[0].most
+    11
+    """
+    other = max(phases, key=lambda phase: phase.most_bytes)
+    beyond = other.most_bytes - worst.most_bytes
+    if beyond <= 0:
+        return worst
+    widest = max(other.parts, key=lambda part: part.most - part.bytes)
+    parts = list(worst.parts)
+    at = next((at for at, part in enumerate(parts) if part.key == widest.key), len(parts))
+    if at == len(parts):
+        parts.append(widest._replace(bytes=0, most=0))
+    parts[at] = parts[at]._replace(most=max(parts[at].bytes, parts[at].most) + beyond)
+    return worst._replace(parts=tuple(parts))
 
 
 class LayerStates(NamedTuple):

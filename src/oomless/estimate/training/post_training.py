@@ -20,7 +20,7 @@ from .head_and_loss import COMPARING
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
-from .reserved import OUTSIDE
+from .reserved import OUTSIDE, within_room
 from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
@@ -95,7 +95,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
 
     def moment(name: str, lines: list[Line]) -> TrainingMoment:
-        return TrainingMoment(name, group.ledger._replace(lines=tuple(lines)))
+        found = in_one_allocator(lines, group)
+        return TrainingMoment(name, group.ledger._replace(lines=found))
 
     moments = [moment("update", [*update, *stays, *resident])]
     if compares:
@@ -106,6 +107,30 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     return After(tuple(moments), apart)
+
+
+OTHER_MODELS = ("reference", "reward", "value")
+"""Owners of models beside the policy."""
+
+
+def in_one_allocator(lines: list[Line], group: RankGroup) -> tuple[Line, ...]:
+    """Return the lines of a moment; what the allocator holds beyond its tensors is at most what all of them
+    leave of the card.
+
+    What cannot be given back was measured with one model (kept_share), so that beside others the upper end
+    stays that of what is reserved without a limit.
+    """
+    others = sum(line.high_bytes for line in lines if line.key != "fragmentation.reserved")
+    room = group.ledger.capacity_bytes - others
+    several = any(line.owner in OTHER_MODELS for line in lines)
+
+    def bounded(line: Line) -> Line:
+        if line.key != "fragmentation.reserved":
+            return line
+        found = within_room(line, group.kept, room)
+        return found._replace(high_bytes=line.high_bytes) if several else found
+
+    return tuple(bounded(line) for line in lines)
 
 
 def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[list[Line], list[Line]]:

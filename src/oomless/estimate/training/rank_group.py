@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...ledger import CATEGORIES, Ledger, Line
 from .job import Job
 from .phases import StepPhase
-from .reserved import OUTSIDE, held_beyond, process_line, streams_apart
+from .reserved import OUTSIDE, KeptBlocks, held_beyond, kept_beyond, process_line, streams_apart
 from .states import RankStates
 
 
@@ -34,6 +34,8 @@ class RankGroup(NamedTuple):
     peaks: Peaks
     apart_bytes: int = 0
     """What other streams than the computation's take at another moment than the peak."""
+    kept: KeptBlocks = KeptBlocks(0, 0)
+    """What the allocator cannot give back."""
 
     @property
     def passing_bytes(self) -> int:
@@ -85,4 +87,4 @@ def rank_group(
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, job.capacity_bytes, tuple(lines))
     peaks = Peaks(num_allocated, reserved, device, worst.name, worst.moment)
-    return RankGroup(ledger, phases, held, steady, peaks, apart)
+    return RankGroup(ledger, phases, held, steady, peaks, apart, kept_beyond(job, passing, apart))

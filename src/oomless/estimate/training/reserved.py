@@ -1,6 +1,8 @@
 """What training takes beyond its tensors: blocks that the allocator holds and nobody uses, workspaces,
 context, communication buffers."""
 
+from typing import NamedTuple
+
 from ... import facts
 from ...frameworks import framework
 from ...ledger import Key, Kind, Ledger, Line, ranged
@@ -55,8 +57,11 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         else "whole",
         request.framework,
     ]
-    if sharding == "zero3" and framework(request.framework).zero_is_deepspeed:
+    of = framework(request.framework)
+    if sharding == "zero3" and of.zero_is_deepspeed:
         found.append(sharding)
+    if of.runs_transformers:
+        found.append("modules")
     found.append(request.method)
     if request.expandable_segments:
         found.append("expandable")
@@ -81,7 +86,7 @@ def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
         line._replace(
             kind="fitted" if spread.num_runs else "assumed",
             low_bytes=round(line.bytes * spread.low),
-            high_bytes=round(line.bytes * spread.high),
+            high_bytes=max(line.high_bytes, round(line.bytes * spread.high)),
         )
         if line.category in PASSING
         else line
@@ -113,22 +118,47 @@ def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: 
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
     low, high = max(0, min(low, value)), max(high, value) + round(slack.high * GIB)
-    stays = facts.constant("training", "kept_share", (0,), *conditions)
-    kept, kept_high = (apart + round(transient * (share - 1)) for share in (stays.value, stays.high))
-    value = min(value, max(0, kept, room))
-    high = max(value, min(high, max(kept_high, room)))
-    return ranged(
+    kept = kept_beyond(job, transient, apart)
+    found = ranged(
         "fragmentation.reserved",
         "policy",
         "held by the allocator beyond that",
-        (value, min(low, value), high),
+        (value, low, high),
         kind,
         (f"{apart:,} B of other streams + " if apart else "")
         + f"{transient:,} B x ({row.value} - 1)"
         + (f" - {above:,} B that the optimizer takes of it" if above and value else "")
-        + f", at most what the card leaves, or {kept:,} B",
+        + f", at most what the card leaves, or {kept.value:,} B",
         row.source,
     )
+    return within_room(found, kept, room)
+
+
+class KeptBlocks(NamedTuple):
+    """Bytes beyond what is allocated that an allocator cannot give back, and the most of them."""
+
+    value: int
+    high: int
+
+
+def kept_beyond(job: Job, transient: int, apart: int) -> KeptBlocks:
+    """Return what the allocator cannot give back: a share of what comes and goes."""
+    stays = facts.constant("training", "kept_share", (0,), *words(job.request))
+    value, high = (apart + round(transient * (share - 1)) for share in (stays.value, stays.high))
+    return KeptBlocks(value, high)
+
+
+def within_room(line: Line, kept: KeptBlocks, room: int) -> Line:
+    """Return what the allocator holds beyond the tensors, on a card of which all else leaves `room`: idle
+    segments go back before anything fails.
+
+    >>> held = ranged("fragmentation.reserved", "policy", "held", (9, 1, 12), "fitted", "", "")
+    >>> within_room(held, KeptBlocks(2, 3), 4)[4:7]
+    (4, 1, 4)
+    """
+    value = min(line.bytes, max(0, kept.value, room))
+    high = max(value, min(line.high_bytes, max(kept.high, room)))
+    return line._replace(bytes=value, low_bytes=min(line.low_bytes, value), high_bytes=high)
 
 
 def process_line(key: Key, card: Card) -> Line:

@@ -3,6 +3,7 @@ what is alive at several of its moments."""
 
 from typing import NamedTuple
 
+from ...frameworks import framework
 from ...run.training import TrainingResolved
 from .activations import CheckpointSegment
 from .gathered import Gathered
@@ -12,7 +13,7 @@ from .phases import HEAD, LayerStates, PhasePart
 from .pipeline import in_flight, pipeline_buffers
 from .rank_portions import PipelineStage, Portion
 from .recomputation import reentrant
-from .states import RankStates
+from .states import RankStates, views_into_buckets
 
 
 def resident_gradients(job: Job) -> bool:
@@ -26,7 +27,20 @@ def held_always(job: Job) -> bool:
     partition of DeepSpeed's ZeRO-3. A DeepSpeed engine without ZeRO has no buckets."""
     if job.engine is not None:
         return job.engine.stage == 3
-    return job.request.sharding in ("ddp", "distopt", "megatron_fsdp")
+    return job.request.sharding in ("distopt", "megatron_fsdp") or views_into_buckets(job.request)
+
+
+def may_defer_scatter(job: Job) -> bool:
+    """Whether fully sharded ranks may keep the gradients of several micro-batches whole, and scatter them in
+    the last one's backward.
+
+    Where a framework enters no_sync under accumulation, FSDP1 does so in every release. FSDP2 has no such
+    method: accelerate turns its reductions off from 1.11 on (Accelerator.no_sync, pull request 3762), and a
+    question does not say which release runs.
+    """
+    several = job.request.grad_accum > 1 and job.mesh.pp == 1
+    sharded = job.request.sharding in ("fsdp1", "fsdp2", "hsdp")
+    return several and sharded and framework(job.request.framework).defers_scatter
 
 
 def inputs_wait(request: TrainingResolved) -> bool:
@@ -89,7 +103,8 @@ class StageStep(NamedTuple):
         request, engine = self.job.request, self.job.engine
         if engine is not None and engine.stage == 3:
             return False  # a whole gradient is among what is gathered
-        return request.grad_accum > 1 or self.job.mesh.pp > 1 or request.sharding in ("ddp", "zero2")
+        several = request.grad_accum > 1 or self.job.mesh.pp > 1
+        return several or request.sharding == "zero2" or views_into_buckets(request)
 
     @property
     def makes_partition_anew(self) -> bool:
@@ -127,7 +142,13 @@ class StageStep(NamedTuple):
             late = max(0, self.held.gradients - self.kept // chunks)
             formula = "all of them, when one micro-batch less is in flight"
             return PhasePart("gradients.trained", "gradients", late, formula)
-        return PhasePart("gradients.trained", "gradients", self.held.gradients, "memory of their own")
+        held, size = self.held.gradients, self.job.recipe.compute
+        if may_defer_scatter(self.job):
+            whole = max(held, size * self.held.trained_values)
+            formula = f"{self.held.trained_values:,} values x {size} B, if whole until the last micro-batch"
+            value = whole if request.sharding == "fsdp1" else held
+            return PhasePart("gradients.trained", "gradients", value, formula, whole)
+        return PhasePart("gradients.trained", "gradients", held, "memory of their own")
 
     def waiting(self) -> PhasePart:
         """Return what micro-batches in flight keep beside the running one."""

@@ -169,6 +169,8 @@ def states(
     lines = state_lines(sums, over, request, form, rule)
     if engine is not None:
         lines = (*lines, *engine_lines(engine, sums, request))
+    elif request.sharding == "ddp" and mesh.dp * mesh.cp > 1 and not views_into_buckets(request):
+        lines = (*lines, bucket_line(sums))
     away = on_host(request, rule, engine)
     kept = tuple(line for line in lines if line.key not in away)
 
@@ -185,6 +187,22 @@ def states(
         sums.largest,
         sums.trained,
     )
+
+
+def views_into_buckets(request: TrainingResolved) -> bool:
+    """Whether the gradients of replicated ranks are views into the buckets in which they are reduced: where
+    DDP is told so, and in Megatron's own."""
+    views = request.gradient_bucket_view or framework(request.framework).megatron_core
+    return request.sharding == "ddp" and views
+
+
+def bucket_line(sums: StateSums) -> Line:
+    """Return the buckets of torch's DDP, which its reducer makes once, and into which gradients are copied
+    (torch/csrc/distributed/c10d/reducer.cpp, initialize_buckets). Neither torch nor accelerate has gradients
+    as views into them unless told (gradient_as_bucket_view)."""
+    formula = f"{sums.trained:,} trained values, as wide as their gradients"
+    source = "torch/nn/parallel/distributed.py, gradient_as_bucket_view"
+    return exact("communication.bucket", "policy", "buckets of DDP", sums.gradients, formula, source)
 
 
 def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved) -> tuple[Line, ...]:

@@ -26,7 +26,13 @@ class After(NamedTuple):
 
     @property
     def peak(self) -> TrainingMoment:
-        return max(self.moments, key=lambda each: each.ledger.total_bytes)
+        """The moment that holds most, without what an allocator would give back to another one."""
+        return max(self.moments, key=lambda each: held_bytes(each.ledger))
+
+
+def held_bytes(ledger: Ledger) -> int:
+    """Return the bytes of a ledger but for those that the allocator holds and nobody uses."""
+    return sum(line.bytes for line in ledger.lines if line.key != "fragmentation.reserved")
 
 
 class TrainingEstimate(NamedTuple):

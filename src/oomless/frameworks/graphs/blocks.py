@@ -40,6 +40,8 @@ class MicroBatchWork(NamedTuple):
     """Bytes of an adapter's weight: what it reads is cast to them."""
     adapter_dropout: bool = False
     """An adapter drops some of what it reads: a mask of a byte and a copy are kept."""
+    fused_adapters: bool = False
+    """A matrix and its LoRA are one function; so are the three of a gated feed-forward."""
     adapted_experts: int = 0
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
@@ -197,6 +199,10 @@ def linear(
         saves = (read,) if work.trained else ()
         b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=unpacked, product=True)
         return
+    if work.fused_adapters:
+        around = unpacked + rows * work.lora_rank * work.compute
+        b.op(name, (read,), {out: size}, (read,), forward_temp=around, backward_temp=around, product=True)
+        return
     base = b.fresh(f"{name}.base")
     b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
     given = read
@@ -283,6 +289,9 @@ def gated(
     work = b.work
     rows = work.tokens if rows is None else rows
     up, product = b.fresh("up"), b.fresh("product")
+    if is_gated and work.fused_adapters and work.targets(f"{names}gate_proj"):
+        _fused_feed_forward(b, x, width_in, width, out, rows)
+        return
     if not is_gated:
         linear(b, f"{names}up_proj", x, width_in, width, up, rows)
         b.op("activation", (up,), {product: b.sizes[up]}, (up,))
@@ -299,6 +308,26 @@ def gated(
             linear(b, f"{names}up_proj", x, width_in, width, up, rows)
             b.op("silu_multiply", (gate, up), {product: size}, (gate, up))
     linear(b, f"{names}down_proj", product, width, width_in, out, rows)
+
+
+def _fused_feed_forward(b: Builder, x: str, width_in: int, width: int, out: str, rows: int) -> None:
+    """Gate, up, down and their adapters in one function: it keeps its input, gate and up. The backward makes
+    the gradient of the product, and writes the other two over gate and up (Unsloth, kernels/fast_lora.py,
+    LoRA_MLP; kernels/swiglu.py, swiglu_DWf_DW_dfg_kernel)."""
+    work = b.work
+    gate, up = b.fresh("gate"), b.fresh("up")
+    inner = rows * width * work.compute
+    around = inner + (width_in * width * work.compute if work.quantized else 0)
+    b.op(
+        "feed_forward",
+        (x,),
+        {gate: inner, up: inner, out: rows * width_in * work.compute},
+        (x, gate, up),
+        forward_temp=around,
+        backward_temp=around,
+        product=True,
+    )
+    b.constants.update((gate, up))
 
 
 def add(b: Builder, x: str, y: str, out: str) -> None:

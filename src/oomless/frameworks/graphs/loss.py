@@ -98,6 +98,15 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     )
 
 
+def has_loss(name: str, framework: str) -> bool:
+    """Whether facts/losses.csv has a loss for a framework, of its own or for all.
+
+    >>> has_loss("sampled", "fsdp"), has_loss("sampled", "trl")
+    (True, False)
+    """
+    return any(row["loss"] == name and row["framework"] in ("", framework) for row in facts.table("losses"))
+
+
 def chunk_tokens(loss: Loss, shape: LossShape) -> int:
     """Tokens of the largest chunk.
 
