@@ -34,4 +34,6 @@ def test_frozen_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (FOLDER / NAME).read_text(encoding="utf-8").splitlines()
     questions = [line.partition(" -> ")[0] for line in lines]
     assert len(questions) >= 2000
+    assert all(questions)
+    assert len(set(questions)) == len(questions), "a merge left a question twice"
     check(NAME, (f"{question} -> {digest(question)}" for question in questions))
