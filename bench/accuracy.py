@@ -41,7 +41,7 @@ NOW = (
 )
 """What a table is about, and the table."""
 RUNS = ("inference.csv", "inference_fresh.csv", "inference_round3.csv", "inference_fresh_llamacpp.csv")
-CASES = ("verdicts.csv", "verdicts_blind.csv", "verdicts_blind_2.csv")
+CASES = ("verdicts.csv", "verdicts_blind.csv", "verdicts_blind_2.csv", "verdicts_train_2.csv")
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
 Rows = list[dict[str, str]]
 
@@ -104,7 +104,7 @@ def accuracy_rows() -> Rows:
     found: Rows = []
     for path in sorted((TABLES / "blind").glob("*.jsonl")):
         about, _, number = path.stem.rpartition("_")
-        if about == "verdicts":
+        if about.startswith("verdicts"):
             continue
         table, rows = blind(path)
         found += rows_of(about, f"blind {number}", table, summarize(rows))
@@ -115,10 +115,9 @@ def accuracy_rows() -> Rows:
 
 def verdict_rows() -> Rows:
     """Return how many verdicts were right, by kind of case: as they were blind, then as they are now."""
-    rounds = {
-        f"blind {path.stem.rpartition('_')[2]}": blind_cases(path)
-        for path in sorted((TABLES / "blind").glob("verdicts_*.jsonl"))
-    }
+    rounds: dict[str, list[tuple[str, JudgedCase]]] = {}
+    for path in sorted((TABLES / "blind").glob("verdicts_*.jsonl")):
+        rounds.setdefault(f"blind {path.stem.rpartition('_')[2]}", []).extend(blind_cases(path))
     now = [case for name in CASES for case in judge_table(TABLES / name, answered, None)]
     return [row for made, cases in (*rounds.items(), ("now", now)) for row in counted(made, cases)]
 
