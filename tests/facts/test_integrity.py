@@ -1,6 +1,7 @@
 """Every table of facts: a key that no two rows share, a source, numbers in order, and names that exist."""
 
 import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -259,3 +260,20 @@ def test_dates_of_releases_are_days_in_order() -> None:
     days = [date.fromisoformat(row["date"]) for row in rows if row["package"] == "transformers"]
     assert days == sorted(days)
     assert column("releases", "package") == {"transformers", "torch"}
+
+
+def test_a_config_that_names_another_holds_what_differs() -> None:
+    for path in (FOLDER / "models").glob("*.json"):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        other = config.pop("like", None)
+        if other is None:
+            continue
+        assert path.stem.startswith(f"{other}-"), (
+            "another one's name is the beginning of its own, so no circle"
+        )
+        base = facts.model_config(other)
+        assert [
+            key
+            for key, value in config.items()
+            if base.get(key, "") == value and type(base[key]) is type(value)
+        ] == []

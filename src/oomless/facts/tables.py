@@ -39,9 +39,17 @@ def has_model_config(name: str) -> bool:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """Return the config of a catalogue model, as its publisher wrote it."""
+    """Return the config of a catalogue model, as its publisher wrote it.
+
+    The file of a model whose keys are those of another and a few more, such as its quantised checkpoint,
+    names that one under `like` and holds what differs.
+
+    >>> model_config("qwen3-8b-fp8")["hidden_size"]
+    4096
+    """
     import json
 
     with open(join(HERE, "models", f"{name}.json"), encoding="utf-8") as file:
         config: dict[str, Any] = json.load(file)
-    return config
+    like = config.pop("like", None)
+    return model_config(like) | config if like else config
