@@ -81,8 +81,9 @@ def changes_of(commit: str) -> Changes:
 
 def shown(found: Changes) -> str:
     """Return a commit as a section of the page."""
-    kinds = [f"{kind} {num}" for kind, num in found.changed.most_common(MOST_KINDS)]
-    rest = found.changed.total() - sum(num for _, num in found.changed.most_common(MOST_KINDS))
+    most = sorted(found.changed.items(), key=lambda item: (-item[1], item[0]))[:MOST_KINDS]
+    kinds = [f"{kind} {num}" for kind, num in most]
+    rest = found.changed.total() - sum(num for _, num in most)
     counts = f"{found.changed.total()} changed"
     counts += f" ({', '.join(kinds)}{f', others {rest}' if rest else ''})" if kinds else ""
     counts += f", {found.new} new" if found.new else ""
