@@ -178,6 +178,19 @@ MAX_AGE_YEARS = 1
 """Older prices are another market: A100 rents halved between 2024 and 2026."""
 
 
+@cache
+def known_prices_by_card() -> dict[str, tuple[Price, ...]]:
+    """Return the known prices of each card, by its short name.
+
+    >>> {price.card for price in known_prices_by_card()["h100-80gb-sxm5"]}
+    {'h100-80gb-sxm5'}
+    """
+    found: dict[str, list[Price]] = {}
+    for price in known_prices():
+        found.setdefault(price.card, []).append(price)
+    return {card: tuple(prices) for card, prices in found.items()}
+
+
 def year_of(price: Price) -> int:
     """The last year that a date names.
 
@@ -209,7 +222,7 @@ def cheapest(
     """The lowest rent of `num_gpus` cards together; None if nobody in the table offers it."""
     rows = [
         price
-        for price in (known_prices() if table is None else table)
+        for price in (known_prices_by_card().get(card, ()) if table is None else table)
         if price.card == card
         and tier in (price.tier, "any")
         and (not providers or price.provider.lower() in {name.lower() for name in providers})

@@ -121,18 +121,24 @@ class Search(CardSearch[PlanRow]):
         """Sizes upwards. A replica of what already held the whole load is not tried: it only costs more."""
         alone: set[Layout] = set()
         for hardware in sizes:
-            for layout, replicas in record(engine).candidates.layouts(self.model, hardware):
-                if replicas > 1 and (layout in alone or replicas > self.wanted.concurrency):
-                    continue
-                for kind in kinds_of_cache(engine, self.wanted.kv_cache_dtypes):
-                    row = self.candidate(engine, form, kind, hardware, layout, replicas)
-                    if row is not None:
-                        yield row
-                        if replicas == 1:
-                            alone.add(layout)
-                        break
-                    if kind == "auto" and self.hopeless:
-                        break
+            yield from self.of_machine(engine, form, hardware, alone)
+
+    def of_machine(
+        self, engine: str, form: Form, hardware: Hardware, alone: set[Layout]
+    ) -> Iterator[PlanRow]:
+        """The rows of so many cards; `alone` takes the layouts of which one copy holds the whole load."""
+        for layout, replicas in record(engine).candidates.layouts(self.model, hardware):
+            if replicas > 1 and (layout in alone or replicas > self.wanted.concurrency):
+                continue
+            for kind in kinds_of_cache(engine, self.wanted.kv_cache_dtypes):
+                row = self.candidate(engine, form, kind, hardware, layout, replicas)
+                if row is not None:
+                    yield row
+                    if replicas == 1:
+                        alone.add(layout)
+                    break
+                if kind == "auto" and self.hopeless:
+                    break
 
     hopeless = False
     """Whether the last candidate failed by more than a smaller cache could bring."""

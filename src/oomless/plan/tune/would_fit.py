@@ -13,7 +13,7 @@ from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ..goals import Goal, Wanted
-from ..ranking import rank
+from ..nearest_cards import NearestCards
 from ..search import Search
 from .order import flag_words
 from .space import applies, reached
@@ -244,10 +244,10 @@ def of_other_cards(estimate: Estimate) -> Iterator[Change]:
         quantizations=(request.quantization or "none",),
         kv_cache_dtypes=(estimate.asked.value(rules.cache_field),) if rules.cache_types else (),
     )
-    rows = Search(estimate.model, estimate.model.name, wanted).run().rows
+    nearest = NearestCards(Search(estimate.model, estimate.model.name, wanted))
     named: set[str] = set()
     for goal in GOALS_ELSEWHERE:
-        for row in rank(rows, goal, wanted.limits, True).rows:
+        for row in nearest.ranked(goal):
             asked = estimate.asked._replace(layout=row.asked.layout, tensor_split=None)
             made = None if row.gpu in named else elsewhere(estimate, asked, row.hardware)
             if made is not None:
