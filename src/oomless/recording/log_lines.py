@@ -11,9 +11,13 @@ from ..units import GIB, KIB, MIB
 
 Keep = Literal["first", "last", "least", "most", "sum"]
 """Which of several values of one rank counts."""
-Turn = Literal["", "start", "load", "draft", "ready", "end", "failed", "oom"]
+Turn = Literal["", "start", "load", "draft", "pool", "ready", "end", "failed", "oom"]
 """What a line does to a run: `start` opens one, `load` begins a model (the second of a rank is a draft),
-`draft` says that the next model is one, `ready` ends the start, `end` the run, `failed` and `oom` say how."""
+`draft` says that the next model is one, `pool` ends the making of a cache, `ready` ends the start, `end` the
+run, `failed` and `oom` say how."""
+Whose = Literal["model", "pool", "run"]
+"""Whose figure a line carries: of the model that was loaded last; of the cache that is being made, where both
+models may be loaded before either has one; or of the whole run."""
 
 UNITS = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "B": 1, "count": 1, "share": 1, "percent": 0.01}
 """Unit of a group -> factor; `text`, `flag` and `arguments` are no numbers."""
@@ -34,6 +38,7 @@ class Said(NamedTuple):
     keep: Keep = "first"
     rank: int = 0
     """Of several wordings of one fact the one of lowest rank counts: the most precise, the latest."""
+    whose: Whose = "model"
 
 
 class LogLine(NamedTuple):
@@ -96,16 +101,16 @@ class LogReader(NamedTuple):
     """(word -> its text in the log) -> tokens of a cache's block that the log does not say; 0: unknown."""
 
 
-def says(*pairs: str, keep: Keep = "first", rank: int = 0) -> tuple[Said, ...]:
+def says(*pairs: str, keep: Keep = "first", rank: int = 0, whose: Whose = "model") -> tuple[Said, ...]:
     """Return what the groups of a line are, written `word unit`.
 
     >>> says("weights_bytes GiB", "model text")[0]
-    Said(word='weights_bytes', unit='GiB', keep='first', rank=0)
+    Said(word='weights_bytes', unit='GiB', keep='first', rank=0, whose='model')
     """
     found = []
     for pair in pairs:
         word, _, unit = pair.partition(" ")
-        found.append(Said(word, unit, keep, rank))
+        found.append(Said(word, unit, keep, rank, whose))
     return tuple(found)
 
 

@@ -170,8 +170,45 @@ def _sglang() -> list[Written]:
             ],
             {"engine": "sglang", "weights_bytes": gib(125.65)},
             state="failed",
-        )
+        ),
+        Written("sglang-draft-loaded-first", [*DRAFT_FIRST], DRAFT_FIRST_FACTS, state="ready"),
     ]
+
+
+DRAFT_FIRST = (
+    "[2026-08-01 23:37:40] server_args=ServerArgs(model_path='a/B-8B', tp_size=1, pp_size=1, dp_size=1, ep_size=1, dtype='auto', speculative_algorithm='DFLASH', chunked_prefill_size=2048)",
+    "[2026-08-01 23:37:50] Load weight begin. avail mem=115.30 GB",
+    "[2026-08-01 23:39:39] Load weight end. elapsed=109.3 s, type=BForCausalLM, quant=fp8, avail mem=107.30 GB, mem usage=8.00 GB.",
+    "[2026-08-01 23:39:43] Load weight begin. avail mem=107.30 GB",
+    "[2026-08-01 23:39:55] Load weight end. elapsed=12.2 s, type=DFlashBForCausalLM, avail mem=106.30 GB, mem usage=1.00 GB.",
+    "[2026-08-01 23:40:01] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 80000, K size: 10.00 GB, V size: 10.00 GB",
+    "[2026-08-01 23:40:01] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 100000, K size: 4.00 GB, V size: 4.00 GB",
+    "[2026-08-01 23:40:01] SWAKVPool mem usage: 28.00 GB, swa size: 80000, full size: 100000",
+    "[2026-08-01 23:40:01] Memory pool end. avail mem=78.30 GB",
+    "[2026-08-01 23:40:01] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 100000, K size: 2.00 GB, V size: 2.00 GB",
+    "[2026-08-01 23:40:01] Memory pool end. avail mem=74.30 GB",
+    "[2026-08-01 23:43:38] Capture target prefill CUDA graph end. elapsed=216.19 s, mem usage=5.25 GB, avail mem=69.05 GB.",
+    "[2026-08-01 23:43:41] Capture target verify CUDA graph end. elapsed=3.00 s, mem usage=0.50 GB, avail mem=68.55 GB.",
+    "[2026-08-01 23:43:42] Capture draft verify CUDA graph end. elapsed=0.77 s, mem usage=0.25 GB, avail mem=68.30 GB.",
+    "[2026-08-01 23:43:42] max_total_num_tokens=100000, chunked_prefill_size=2048, max_prefill_tokens=16384, max_running_requests=48, context_len=65536, available_gpu_mem=68.30 GB",
+    "[2026-08-01 23:43:50] The server is fired up and ready to roll!",
+)
+"""Since both models are loaded before either has a cache: all that followed was taken for the draft's."""
+DRAFT_FIRST_FACTS: dict[str, object] = {
+    "engine": "sglang",
+    "model": "a/B-8B",
+    "tp": 1,
+    "pp": 1,
+    "dp": 1,
+    "ep": 1,
+    "max_model_len": 65536,
+    "max_num_seqs": 48,
+    "max_num_batched_tokens": 2048,
+    "weights_bytes": gib(8),
+    "kv_bytes": gib(28),
+    "kv_tokens": 100000,
+    "cuda_graph_bytes": gib(5.75),
+}
 
 
 def _training() -> list[Written]:

@@ -227,6 +227,8 @@ def test_rows_name_nobody() -> None:
         ("C:\\models\\Qwen2.5-3B-Instruct-Q4_K_M.gguf", "qwen2.5-3b"),
         ("/opt/llm/deepseek-r1-14b", "deepseek-r1-distill-qwen-14b"),
         ("/data/DeepSeek-R1-0528-w8a8", "deepseek-r1-0528"),
+        ("/data/Qwen3-32B-w8a8-MindIE", "qwen3-32b"),
+        ("somebody/gemma-4-26B-A4B-it-qat-AWQ-INT4", "gemma-4-26b-a4b"),
         ("Somebody/Something-New-9B", None),
         ("", None),
     ],

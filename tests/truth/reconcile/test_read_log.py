@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 
 import found_logs
 import other_logs
@@ -86,7 +87,8 @@ def test_lines_of_ranks_may_come_in_any_order(log: Written) -> None:
         for index, line in enumerate(log.lines)
         if "Available KV" in line or "KV Cache is allocated" in line
     ]
-    if "eagle" in log.name or len(measured) < 2:
+    ranks = {re.match(r"\[[^\]]*\]|\S+", log.lines[index]) for index in measured}
+    if len({each[0] for each in ranks if each}) < 2:  # a process prints its caches in the order of its models
         return
     lines = list(log.lines)
     moved = [lines[index] for index in measured]
@@ -164,6 +166,29 @@ def test_a_refusal_before_the_end_of_an_engine_is_one_run() -> None:
         "of 8.00 GiB of which 1.00 GiB is free.\n(EngineCore_DP0 pid=1) ERROR EngineCore failed to start.\n"
     )
     assert [run.state for run in read(text)] == ["oom"]
+
+
+def test_what_follows_a_refusal_is_no_other_cause() -> None:
+    """The process above says that its core did not start; the run was called one that failed."""
+    text = (
+        "(EngineCore_DP0 pid=7) INFO [gpu_model_runner.py:1] Model loading took 7.0 GiB memory\n"
+        "(EngineCore_DP0 pid=7) torch._inductor.exc.InductorError: OutOfMemoryError: HIP out of memory. "
+        "Tried to allocate 80.00 MiB. GPU 0 has a total capacity of 8.00 GiB of which 0 bytes is free.\n"
+        "RuntimeError: Engine core initialization failed. See root cause above.\n"
+    )
+    assert [run.state for run in read(text)] == ["oom"]
+
+
+def test_a_short_word_for_a_type_is_the_type() -> None:
+    """`half` was no known type, and the run had no question."""
+    text = next(log for log in LOGS if log.name == "vllm-0.11.0-v1").text
+    asked = text.replace("'model': ", "'dtype': 'half', 'model': ")
+    assert facts_of(read(asked)[-1])["dtype"] == "float16"
+
+
+def test_a_build_of_llamacpp_is_named_either_way() -> None:
+    text = "build_info: b8854-de71b5f81\nload_tensors:        CUDA0 model buffer size =  3000.50 MiB\n"
+    assert facts_of(read(text)[-1])["engine_version"] == "b8854-de71b5f81"
 
 
 def test_a_device_of_axolotl_is_named_anew() -> None:

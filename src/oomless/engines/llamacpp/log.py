@@ -12,6 +12,7 @@ LOAD = (
     LogLine(
         b"build: ", r"^(?:.*\s)?build: (\d+ \([0-9a-f]{6,}\)) with", says("engine_version text"), "start"
     ),
+    LogLine(b"build_info: ", r"build_info: (b\d+-[0-9a-f]{6,})\b", says("engine_version text"), "start"),
     LogLine(b"main: build = ", r"main: build = (\d+ \([0-9a-f]{6,}\))", says("engine_version text"), "start"),
     LogLine(
         b"loaded meta data",

@@ -22,61 +22,75 @@ LINES = (
     LogLine(b"Load weight end", rf"Load weight end\..*?avail mem={N} ?GB", says("free_after_load_bytes GiB")),
     LogLine(b"Load weight end", r"Load weight end\..*?type=(\w+),", says("architecture text")),
     LogLine(b"Load weight end", r"Load weight end\..*?dtype=torch\.(\w+)", says("dtype text", rank=1)),
-    LogLine(b"Using KV cache dtype", r"Using KV cache dtype: torch\.(\w+)", says("cache_type text")),
     LogLine(
         b"memory for KV cache", rf"available memory for KV cache is {N} ?GB", says("kv_available_bytes GiB")
     ),
-    LogLine(b"#tokens: ", r"#tokens: (\d+)\b", says("pool_tokens count", keep="most")),
+    LogLine(b"#tokens: ", r"#tokens: (\d+)\b", says("pool_tokens count", keep="most", whose="pool")),
     LogLine(
         b"KV Cache is allocated",
         rf"KV Cache is allocated\..*?\bKV size: {N} ?GB",
-        says("kv_bytes GiB", keep="sum"),
+        says("kv_bytes GiB", keep="sum", whose="pool"),
     ),
     LogLine(
         b"KV Cache is allocated",
         rf"KV Cache is allocated\..*?\bK size: {N} ?GB, V size: {N} ?GB",
-        says("kv_bytes GiB", "kv_bytes GiB", keep="sum"),
+        says("kv_bytes GiB", "kv_bytes GiB", keep="sum", whose="pool"),
     ),
     LogLine(
         b"SWAKVPool mem usage",
         rf"SWAKVPool mem usage: {N} ?GB, swa size: \d+, full size: (\d+)",
-        says("kv_total_bytes GiB", "pool_tokens count"),
+        says("kv_total_bytes GiB", "pool_tokens count", whose="pool"),
     ),
     LogLine(
         b"Mamba Cache is allocated",
         rf"conv_state size: {N} ?GB, ssm_state size: {N} ?GB",
-        says("state_bytes GiB", "state_bytes GiB", keep="sum"),
+        says("state_bytes GiB", "state_bytes GiB", keep="sum", whose="pool"),
     ),
-    LogLine(b"emory pool end", rf"Memory pool end\. avail mem={N} ?GB", says("free_after_pool_bytes GiB")),
+    LogLine(
+        b"emory pool end",
+        rf"Memory pool end\. avail mem={N} ?GB",
+        says("free_after_pool_bytes GiB", whose="pool"),
+        "pool",
+    ),
     LogLine(
         b"bytes_per_full_token",
         rf"memory calculation: bytes_per_full_token={N}, available_bytes={N} ?GB",
-        says("kv_bytes_per_token B", "kv_available_bytes GiB"),
+        says("kv_bytes_per_token B", "kv_available_bytes GiB", whose="pool"),
     ),
     LogLine(
-        b"bytes_per_full_token", r"memory calculation: .*?\bfull_token=(\d+)\b", says("pool_tokens count")
+        b"bytes_per_full_token",
+        r"memory calculation: .*?\bfull_token=(\d+)\b",
+        says("pool_tokens count", whose="pool"),
     ),
-    LogLine(b"max_total_num_tokens", r"\bmax_total_num_tokens[= ]([\d,]*\d)\b", says("kv_tokens count")),
+    LogLine(
+        b"max_total_num_tokens",
+        r"\bmax_total_num_tokens[= ]([\d,]*\d)\b",
+        says("kv_tokens count", whose="run"),
+    ),
     LogLine(
         b"max_running_requests=",
         r"max_total_num_tokens=\d+,.*?max_running_requests=(\d+)\b",
-        says("max_num_seqs count"),
+        says("max_num_seqs count", whose="run"),
     ),
-    LogLine(b"context_len=", r"max_total_num_tokens=\d+,.*?context_len=(\d+)\b", says("max_model_len count")),
+    LogLine(
+        b"context_len=",
+        r"max_total_num_tokens=\d+,.*?context_len=(\d+)\b",
+        says("max_model_len count", whose="run"),
+    ),
     LogLine(
         b"chunked_prefill_size=",
         r"max_total_num_tokens=\d+, chunked_prefill_size=(\d+)\b",
-        says("max_num_batched_tokens count"),
+        says("max_num_batched_tokens count", whose="run"),
     ),
     LogLine(
         b"available_gpu_mem=",
         rf"max_total_num_tokens=\d+,.*?available_gpu_mem={N} ?GB",
-        says("free_bytes GiB"),
+        says("free_bytes GiB", whose="run"),
     ),
     LogLine(
         b"apture",
         rf"Capture (?:cuda|npu|CUDA|piecewise CUDA|xpu|cpu|musa|device|decode|prefill|target\s?\w*) ?\w* graph end\..*?mem usage={N} ?GB",
-        says("cuda_graph_bytes GiB", keep="sum"),
+        says("cuda_graph_bytes GiB", keep="sum", whose="run"),
     ),
     LogLine(
         b"apture draft",

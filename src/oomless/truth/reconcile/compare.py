@@ -47,8 +47,9 @@ def compare(run: LoggedRun, asked: LogQuestion) -> Comparison:
 
 
 def _can(quantity: str, asked: LogQuestion) -> bool:
-    """Whether a figure of the cache can be said: not without the card."""
-    return "gpu" not in asked.missing or not quantity.startswith("kv_")
+    """Whether a figure can be said: not without the card, where the cache is what the card leaves, and the
+    batches that have a graph follow its size."""
+    return "gpu" not in asked.missing or not quantity.startswith(("kv_", "cuda_graph"))
 
 
 def _predicted(estimate: Estimate, quantity: str, run: LoggedRun) -> tuple[float, float, float] | None:

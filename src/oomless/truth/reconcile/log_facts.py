@@ -47,6 +47,8 @@ WORDS = (
     "max_concurrency",
 )
 """The words of contract and JSON, in their order."""
+SHORT_TYPES = {"half": "float16", "float": "float32"}
+"""Words for a type that engines take beside its name (vllm/config: STR_DTYPE_TO_TORCH_DTYPE)."""
 
 
 def arguments(run: LoggedRun) -> Arguments:
@@ -97,7 +99,8 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         elif unit in ("count", "share") and value is not None:
             found[word] = int(value) if unit == "count" else value
         elif unit == "text":
-            found[word] = text.removeprefix("torch.")
+            plain = text.removeprefix("torch.")
+            found[word] = SHORT_TYPES.get(plain, plain) if word == "dtype" else plain
     for word in ("engine_version", "gpu", "dtype", "quantization", "kv_cache_dtype", "model"):
         value_said = run.first(word)
         if value_said is not None and word not in found and value_said.value not in LEFT_TO_THE_ENGINE:

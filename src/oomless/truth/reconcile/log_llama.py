@@ -57,10 +57,10 @@ def build_of(run: LoggedRun, version: str) -> str | None:
 def build_date(text: str) -> str | None:
     """Return the day of a build of llama.cpp, between the known ones; None without a number.
 
-    >>> build_date("8054 (01d8eaa28)"), build_date("0.19.0")
-    ('2026-02', None)
+    >>> build_date("8054 (01d8eaa28)"), build_date("b8054-01d8eaa28"), build_date("0.19.0")
+    ('2026-02', '2026-02', None)
     """
-    number = text.split(" ")[0]
+    number = re.split(r"[ -]", text.removeprefix("b"))[0]
     if not number.isdecimal() or len(number) > 6:
         return None
     rows = [row for row in facts.table("llamacpp_builds") if int(row["build"]) <= int(number)]

@@ -11,8 +11,10 @@ FILE_WORDS = re.compile(
     r"[-_. ](?:(?:i1|ud)[-_.])?(?:i?q\d[a-z0-9_]*|f16|bf16|f32|mxfp4|q8_0|gguf|\d{5}-of-\d{5})$"
 )
 """What a GGUF file's name says behind the model's."""
-TUNING = re.compile(r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|ascend|npu|dummy|v\d)$")
-"""What makers of copies for NPUs write behind a name."""
+TUNING = re.compile(
+    r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|mindie|ascend|npu|dummy|qat|merged|v\d)$"
+)
+"""What makers of copies write behind a name: for NPUs, trained for the packing, adapters laid into it."""
 BETWEEN_FIGURES = re.compile(r"(?<=\d)_(?=\d)")
 """Qwen1_5 of makers who write no point into a file's name."""
 SIZED = re.compile(r"-(\d+(?:\.\d+)?b)$")

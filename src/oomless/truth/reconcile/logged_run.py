@@ -1,10 +1,10 @@
 """One start of an engine as its log tells it: values by word and by the process that wrote them."""
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from ...ledger import Owner
-from ...recording.log_lines import PREDICTED, UNITS, LogReader, Said, number
+from ...recording.log_lines import PREDICTED, UNITS, LogReader, Said, Whose, number
 from ...recording.oom_text import OutOfMemoryText
 from ...units import GB, GIB, KB, KIB, MB, MIB, TIB
 
@@ -71,6 +71,8 @@ class LoggedRun:
         self.ooms: list[OutOfMemoryText] = []
         self.failures: list[str] = []
         self.loads: dict[str, int] = {}
+        self.pools: dict[str, int] = {}
+        """Caches that each process has made."""
         self.pids: dict[str, str] = {}
         self.peaks: dict[str, float] = {}
         self.engine = reader.name if reader else "torch"
@@ -106,9 +108,24 @@ class LoggedRun:
         """Whether the program prints devices and layers in place of a layout."""
         return self.reader is not None and self.reader.names_devices
 
-    def owner(self, label: Label) -> Owner | None:
-        """Return whose values a process prints now: the second model that it loads is a draft."""
-        return "draft" if self.loads.get(label.text, 0) > 1 else "engine"
+    def owner(self, label: Label, whose: Whose = "model") -> Owner | None:
+        """Return whose values a process prints now: the second model that it loads is a draft, and so is the
+        second cache that it makes then. SGLang once made the model's before it loaded the draft; newer
+        releases load both first."""
+        has_draft = self.loads.get(label.text, 0) > 1
+        match whose:
+            case "model":
+                return "draft" if has_draft else "engine"
+            case "pool":
+                return "draft" if has_draft and self.pools.get(label.text, 0) else "engine"
+            case "run":
+                return "engine"
+            case _:
+                assert_never(whose)
+
+    def ends_pool(self, label: Label) -> None:
+        """Count a cache that a process has made."""
+        self.pools[label.text] = self.pools.get(label.text, 0) + 1
 
     def loads_model(self, label: Label) -> None:
         """Count a model that a process begins to load."""
@@ -133,7 +150,8 @@ class LoggedRun:
                 continue
             value = _value(text, each.unit, printed)
             if value is not None:
-                kept = LoggedValue(value, source, place, self.owner(label), each.rank, each.keep, each.unit)
+                owner = self.owner(label, each.whose)
+                kept = LoggedValue(value, source, place, owner, each.rank, each.keep, each.unit)
                 self.values.setdefault(each.word, []).append(kept)
 
     def of_ranks(self, word: str, owner: Owner | None = "engine") -> dict[str, LoggedValue]:

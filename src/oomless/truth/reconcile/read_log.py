@@ -126,13 +126,16 @@ class LogFile:
                 case "ready" if run.state != "ready":
                     run.state, run.ended_at = "ready", source
                 case "failed" | "oom":
-                    run.state, run.ended_at = line.turn, source
+                    if run.state != "oom":  # what ends an engine behind a refusal is no other cause
+                        run.state, run.ended_at = line.turn, source
                     run.failures.append(f"{source}: {hit.text.strip()[:300]}")
             if line.says:
                 run.add(line.says, groups, label, source)
                 if len(run.wordings) < MOST_WORDINGS:
                     run.wordings[source] = hit.text.strip()[:LONGEST_WORDING]
                 self.num_facts += 1
+            if line.turn == "pool":
+                run.ends_pool(label)
             for sign, engine in reader.also:
                 if sign.decode() in hit.text:
                     run.engine = engine
