@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import need
 from ..recording.recording import Words
-from .operator_lines import Function, between, function_at
+from .operator_lines import lines_between
 from .profiler import MARK
 from .source_files import SourceFile, source_file
 
@@ -34,12 +34,12 @@ class Frame:
     """A call of a function of the model or the user. Allocations between two calls inside of it wait for the
     second one's line."""
 
-    __slots__ = ("function", "is_own", "last", "shown", "waiting")
+    __slots__ = ("is_own", "last", "place", "shown", "waiting")
 
     def __init__(self, file: SourceFile, name: str, line: int) -> None:
         self.shown = file.shown
         self.is_own = file.is_own
-        self.function: Function | None = function_at(file.path, name, line)
+        self.place = file.path, name, line
         self.last = line
         self.waiting: list[Row] = []
 
@@ -159,7 +159,7 @@ class EventReader:
         """Give the allocations that waited their lines: they lie before a call on this line, or before the
         end."""
         if frame.waiting:
-            places = between(frame.function, frame.last, line, len(frame.waiting))
+            places = lines_between(*frame.place, frame.last, line, len(frame.waiting))
             for row, at in zip(frame.waiting, places, strict=True):
                 row[LINE] = self.found.line_words.number(f"{frame.shown}:{at}")
                 if frame.is_own:

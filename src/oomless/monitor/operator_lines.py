@@ -1,23 +1,34 @@
 """Lines of operators: torch's profiler says from which line a function was called, but `x + y` calls none.
-What was allocated between two calls comes from an operator that the source has between them."""
+What was allocated between two calls comes from an operator that the source evaluates between them."""
 
 import ast
 import sys
 from collections.abc import Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 MAX_SOURCE_BYTES = 2_000_000
-OPERATORS = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.AugAssign, ast.Subscript)
+OPERATORS = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.AugAssign)
+INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+VALUE_FIRST = (ast.Assign, ast.AnnAssign, ast.NamedExpr)
+"""What computes its value before it looks at where that goes."""
+
+
+class Evaluated(NamedTuple):
+    """A piece of an expression as Python evaluates it."""
+
+    line: int
+    kind: Literal["call", "operator", "part"]
+    """A part, `x[a]`, is most often a view, which allocates nothing."""
 
 
 class Function(NamedTuple):
-    """A function of a source file, and the lines of its operators in the order in which they stand."""
+    """A function of a source file, and its calls and operators in the order in which they are evaluated."""
 
     name: str
     first: int
     last: int
-    operators: tuple[int, ...]
+    evaluated: tuple[Evaluated, ...]
 
 
 @cache
@@ -26,29 +37,39 @@ def functions(path: str) -> tuple[Function, ...]:
     try:
         with open(path, "rb") as file:
             tree = ast.parse(file.read(MAX_SOURCE_BYTES))
+        found = [Function("<module>", 1, sys.maxsize, tuple(evaluated(tree)))]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+                name = getattr(node, "name", "<lambda>")
+                found.append(Function(name, first, node.end_lineno or first, tuple(evaluated(node))))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    found = [Function("<module>", 1, sys.maxsize, tuple(sorted(operator_lines(tree))))]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
-            name = getattr(node, "name", "<lambda>")
-            found.append(Function(name, first, node.end_lineno or first, tuple(sorted(operator_lines(node)))))
     return tuple(found)
 
 
-def operator_lines(function: ast.AST) -> Iterator[int]:
-    """Yield a line for each operator of a function, those of functions inside of it left out."""
-    waiting = list(ast.iter_child_nodes(function))
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+def evaluated(around: ast.AST) -> Iterator[Evaluated]:
+    """Yield the calls and operators of a function in the order in which Python evaluates them, those of
+    functions inside of it left out.
+
+    >>> [each[:] for each in evaluated(ast.parse("y = (q * c) + f(q) * s"))]
+    [(1, 'operator'), (1, 'call'), (1, 'operator'), (1, 'operator')]
+    """
+    children = list(ast.iter_child_nodes(around))
+    if isinstance(around, VALUE_FIRST) and around.value is not None:
+        children = [around.value, *(each for each in children if each is not around.value)]
+    for child in children:
+        if isinstance(child, INNER):
             continue
-        if isinstance(node, OPERATORS) and not (
-            isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+        yield from evaluated(child)
+        if isinstance(child, ast.Call):
+            yield Evaluated(child.lineno, "call")
+        elif isinstance(child, ast.Subscript):
+            yield Evaluated(child.lineno, "part")
+        elif isinstance(child, OPERATORS) and not (
+            isinstance(child, ast.UnaryOp) and isinstance(child.op, ast.Not)
         ):
-            yield node.lineno
-        waiting.extend(ast.iter_child_nodes(node))
+            yield Evaluated(child.lineno, "operator")
 
 
 @cache
@@ -58,23 +79,55 @@ def function_at(path: str, name: str, line: int) -> Function | None:
     return min(found, key=lambda each: each.last - each.first, default=None)
 
 
-def between(function: Function | None, before: int, after: int | None, count: int) -> list[int]:
-    """Return lines for `count` allocations that lie between a call on line `before` and one on line `after`
-    (None: the function's end), in order.
+@cache
+def lines_between(
+    path: str, name: str, line: int, before: int, after: int | None, count: int
+) -> tuple[int, ...]:
+    """Return the same as `between`, of the innermost function of that name around a line of a file."""
+    return between(function_at(path, name, line), before, after, count)
 
-    >>> body = Function("forward", 17, 19, (18, 19, 19))
-    >>> between(body, 18, 19, 1), between(body, 18, 19, 2), between(body, 19, None, 1), between(None, 5, 7, 2)
-    ([18], [18, 19], [19], [7, 7])
+
+def between(function: Function | None, before: int, after: int | None, count: int) -> tuple[int, ...]:
+    """Return lines for `count` allocations that lie between a call on line `before` and one on line `after`
+    (None: the function's end), in order: those of the operators that are evaluated between them, where these
+    are as many; else of as many as there are lines with operators, or with calls that were not heard.
+
+    >>> source = "def r(q, k):\\n a = q * c + f(q) * s\\n b = k * c + f(k) * s"
+    >>> rotated = Function("r", 1, 3, tuple(evaluated(ast.parse(source).body[0])))
+    >>> between(rotated, 1, 2, 1), between(rotated, 2, 3, 3), between(rotated, 3, None, 2)
+    ((2,), (2, 2, 3), (3, 3))
+    >>> between(rotated, 2, 3, 5), between(None, 5, 7, 2)
+    ((2, 3, 3, 3, 3), (7, 7))
     """
-    last = after if after is not None else (function.last if function else before)
     near = after if after is not None else before
     if function is None:
-        return [near] * count
+        return (near,) * count
+    passed = steps_between(function.evaluated, before, after)
+    for kinds in (("operator",), ("operator", "part")):
+        exact = tuple(each.line for each in passed if each.kind in kinds)
+        if len(exact) == count:
+            return exact
+    last = after if after is not None else function.last
+    known = sorted({each.line for each in function.evaluated if each.kind != "call"})
     if last >= before:
-        lines = sorted({line for line in function.operators if before <= line <= last})
+        lines = [line for line in known if before <= line <= last]
     else:  # a loop has begun again
-        lines = sorted({line for line in function.operators if line >= before})
-        lines += sorted({line for line in function.operators if line <= last})
+        lines = [line for line in known if line >= before] + [line for line in known if line <= last]
+    lines = lines or [each.line for each in passed]  # calls that nobody hears, as of a partial
     if not lines:
-        return [near] * count
-    return [lines[min(at, len(lines) - 1)] for at in range(count)]
+        return (near,) * count
+    return tuple(lines[min(at, len(lines) - 1)] for at in range(count))
+
+
+def steps_between(steps: tuple[Evaluated, ...], before: int, after: int | None) -> tuple[Evaluated, ...]:
+    """Return what is evaluated after the last call on a line and before the next one on another; round the
+    end where a loop has begun again."""
+    calls = [at for at, each in enumerate(steps) if each == (before, "call")]
+    begin = calls[-1] + 1 if calls else next((at for at, each in enumerate(steps) if each.line >= before), 0)
+    if after is None:
+        return steps[begin:]
+    ends = [at for at, each in enumerate(steps) if each == (after, "call")]
+    later = [at for at in ends if at >= begin]
+    if later:
+        return steps[begin : later[0]]
+    return steps[begin:] + steps[: ends[0]] if ends else ()
