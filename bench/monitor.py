@@ -1,5 +1,5 @@
 """What watching costs: CPU seconds a step, plain and watched in turn in one process, with the null pair
-(plain against plain) beside. `python -m bench.monitor [MODEL ...]`."""
+(plain against plain) beside. `python -m bench.monitor [MODEL ...] [--always | --sampled]`."""
 
 import statistics
 import sys
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 PAIRS = 24
-CYCLE = 8
-"""Steps of a block in which one is sampled."""
+CYCLE, EVERY = 8, 100
+"""One step in so many is sampled: here, and in a run."""
 
 
 def tiny() -> tuple[Any, Any, Callable[[], Any]]:
@@ -29,7 +29,7 @@ def experts() -> tuple[Any, Any, Callable[[], Any]]:
 
 
 MODELS = {"tiny": tiny, "1.3B, 4 layers": coder, "experts": experts}
-STEPS = {"tiny": 6, "1.3B, 4 layers": 2, "experts": 6}
+STEPS = {"tiny": 6, "1.3B, 4 layers": 1, "experts": 6}
 """Of a block."""
 
 
@@ -70,7 +70,7 @@ def step(model: Any, optimizer: Any, ids: Any) -> float:
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-    return float(loss)
+    return float(loss.detach())
 
 
 def block_s(num: int, run: Callable[[], Any]) -> float:
@@ -104,34 +104,40 @@ def always_on(run: Callable[[], None], model: Any, optimizer: Any, num: int) -> 
 
 
 def sampled(run: Callable[[], None], model: Any, optimizer: Any) -> str:
-    """The row of a sampled step: what a block with one costs beyond one without, in plain steps."""
-    extra, whole = [], []
+    """The row of a sampled step: how many plain steps it lasts, and what a sample costs of a run in which one
+    step in a hundred is sampled: the step at whose end it begins, its own, and the one after, beyond plain
+    ones."""
+    kinds: dict[str, list[float]] = {"plain": [], "before": [], "sampled": [], "after": []}
     with watched(model, optimizer, CYCLE) as watch:
         for _ in range(2 * CYCLE):  # past the first samples, which read sources
             run()
-        for _ in range(PAIRS // 2):
-            plain = steps_s(run, watch, False, CYCLE - 3)
-            one = steps_s(run, watch, True, 1)
-            after = steps_s(run, watch, True, 1)
-            extra.append(one / plain)
-            whole.append((one + after - 2 * plain) / plain)
-    return f"{spread(extra):<24}{100 * statistics.median(whole) / 100:.3f} %"
+        while len(kinds["after"]) < PAIRS // 2:
+            one, waits = watch.sampler.running, watch.sampler.waiting is not None
+            cost_s = block_s(1, run)
+            begins = watch.sampler.running and not one
+            kinds["sampled" if one else "after" if waits else "before" if begins else "plain"].append(cost_s)
+    plain = statistics.median(kinds["plain"])
+    parts = {kind: statistics.median(found) / plain - 1 for kind, found in kinds.items()}
+    of_all = (parts["before"] + parts["sampled"] + parts["after"]) / EVERY
+    shown = ", ".join(f"{kind} {100 * parts[kind]:+.1f} %" for kind in ("before", "sampled", "after"))
+    one = [each / plain for each in kinds["sampled"]]
+    return f"{spread(one):<24}{100 * of_all:>6.3f} %   ({shown}; plain {spread_of(kinds['plain'], plain)})"
 
 
-def steps_s(run: Callable[[], None], watch: Any, is_sampled: bool, num: int) -> float:
-    """CPU seconds a step of the next steps that are sampled, or that are not."""
-    while watch.sampler.events.running is not is_sampled:
-        run()
-    return block_s(num, run) / num
+def spread_of(found: list[float], middle: float) -> str:
+    """The quartiles around a median."""
+    low, _, high = statistics.quantiles([each / middle for each in found], n=4)
+    return f"{low:.3f} to {high:.3f}"
 
 
 def main() -> None:
-    """Print a row a model."""
+    """Print a row a model and tier."""
     import torch
 
     torch.set_num_threads(1)
-    chosen = sys.argv[1:] or list(MODELS)
-    for name in chosen:
+    words = [each for each in sys.argv[1:] if not each.startswith("--")]
+    only = [each for each in sys.argv[1:] if each.startswith("--")]
+    for name in words or list(MODELS):
         model, optimizer, batch = MODELS[name]()
 
         def run(model: Any = model, optimizer: Any = optimizer, batch: Any = batch) -> None:
@@ -140,10 +146,12 @@ def main() -> None:
         for _ in range(3):
             run()
         print(f"{name}, {PAIRS} pairs of {STEPS[name]} steps, CPU seconds, one thread")
-        print(f"  {'null: plain / plain':<24}{'watched / plain':<24}ms a plain step")
-        print(f"  {always_on(run, model, optimizer, STEPS[name])}")
-        print(f"  {'sampled / plain':<24}of all time, at one in 100")
-        print(f"  {sampled(run, model, optimizer)}", flush=True)
+        if "--sampled" not in only:
+            print(f"  {'null: plain / plain':<24}{'watched / plain':<24}ms a plain step")
+            print(f"  {always_on(run, model, optimizer, STEPS[name])}", flush=True)
+        if "--always" not in only:
+            print(f"  {'sampled / plain':<24}of all time, at one in {EVERY}")
+            print(f"  {sampled(run, model, optimizer)}", flush=True)
 
 
 def spread(values: list[float]) -> str:
