@@ -19,6 +19,7 @@ from .errors import OomlessError as OomlessError
 from .errors import UnsupportedError as UnsupportedError
 from .errors import UsageError as UsageError
 from .estimate.serving.stage_rank import Adjust as Adjust
+from .estimate.training.training_estimate import TrainingEstimate as TrainingEstimate
 from .model.model import Model as Model
 from .plan.answer import Plan as Plan
 from .plan.cost import Cost as Cost
@@ -502,6 +503,7 @@ def train(
     world_size: int | None = ...,
     offline: bool = ...,
     revision: str | None = ...,
+    adjust: Callable[[TrainingEstimate], TrainingEstimate] | None = ...,
     reserve: str | None = ...,
     expandable_segments: bool | None = ...,
     framework: str | None = ...,

@@ -9,6 +9,7 @@ import pytest
 from written_runs import MIB, question, sample, start, step, write
 
 from command import call
+from oomless import facts
 from oomless.api.monitored import show
 from oomless.api.training import train
 from oomless.api.watched_rows import COLUMNS, measured_rows
@@ -16,7 +17,7 @@ from oomless.errors import OomlessError
 from oomless.truth.validate import validate_table
 
 ASKED: dict[str, Any] = {
-    "config": {"_name_or_path": "Qwen/Qwen2.5-0.5B"},
+    "config": {**facts.model_config("qwen2.5-0.5b"), "_name_or_path": "Qwen/Qwen2.5-0.5B"},
     "micro_batch": 2,
     "seq_len": 1024,
     "optimizer": "adamw",
@@ -42,8 +43,8 @@ def run_of(folder: Path, asked: dict[str, Any], device: str = "cuda:0") -> Path:
         folder,
         begun,
         question()._replace(question=asked, predicted=()),
-        step(1),
-        sample(2)._replace(reserved_bytes=700 * MIB),
+        step(1, reserved_bytes=700 * MIB if device != "cpu" else 0),
+        sample(2),
     )
     return folder
 
@@ -83,6 +84,12 @@ def test_what_the_table_has_no_word_for_is_said(tmp_path: Path) -> None:
         rows_of(run_of(tmp_path / "b", {**ASKED, "precision": ""}))
     with pytest.raises(OomlessError, match="did not say what it trains"):
         rows_of(write(tmp_path / "c" / "d", start(), step(1), sample(2)).parent)
+
+
+def test_a_model_that_was_cut_is_not_called_by_its_old_name(tmp_path: Path) -> None:
+    """A script that loads a name and drops layers wrote rows of the whole model."""
+    cut = {**ASKED["config"], "num_hidden_layers": 4}
+    assert rows_of(run_of(tmp_path / "run", ASKED | {"config": cut}))[0]["model"] == "LlamaForCausalLM"
 
 
 def test_the_command_prints_the_table(tmp_path: Path) -> None:

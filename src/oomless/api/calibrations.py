@@ -4,9 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..errors import OomlessError
 from ..files import config_folder
-from ..truth.calibration import Calibration, Seen, as_document, read_calibrations, seen_in, with_new
+from ..monitor.entries import RunQuestion
+from ..monitor.watched_run import WatchedRank, WatchedRun
+from ..truth.calibration import (
+    Calibration,
+    Seen,
+    as_document,
+    read_calibrations,
+    seen_in,
+    seen_in_training,
+    with_new,
+)
 from ..truth.reconcile.reconciled import Reconciled
+from ..truth.reconcile.scrub import scrub
+from .monitored import UNNAMED, asked_again
 
 
 def calibrations_path(environ: Mapping[str, str]) -> Path:
@@ -21,16 +34,37 @@ def seen_by(found: Reconciled) -> tuple[Seen, ...]:
     return tuple(one for one in each if one is not None)
 
 
+def watched(run: WatchedRun) -> tuple[Seen, ...]:
+    """Return what a watched run teaches: nothing of one that grew or died, whose allocator gave its caches
+    back because the card was full, or whose model or card is not known by name."""
+    rank = run.worst
+    asked = rank.run.of(RunQuestion)
+    if not asked or not asked[-1].question or not _is_whole(rank):
+        return ()
+    try:
+        estimate = asked_again(asked[-1].question, rank.run.start.device_name).estimate
+    except OomlessError:
+        return ()
+    if estimate.model.name == UNNAMED:
+        return ()
+    day = datetime.fromtimestamp(rank.run.start.time, UTC).date().isoformat()
+    found = seen_in_training(estimate, rank.reserved_bytes, scrub(run.name), day)
+    return (found,) if found is not None else ()
+
+
+def _is_whole(rank: WatchedRank) -> bool:
+    full = any(each.retries for each in rank.steps)
+    return not (full or rank.leaks or rank.death is not None)
+
+
 def stored(environ: Mapping[str, str]) -> tuple[Seen, ...]:
     """Return what is stored."""
     return read_calibrations(calibrations_path(environ))
 
 
-def document_with(found: Reconciled, environ: Mapping[str, str]) -> tuple[str, tuple[Seen, ...]]:
-    """Return the file's new content and what was added to it."""
-    old = stored(environ)
-    new = seen_by(found)
-    return as_document(with_new(old, new)), new
+def document_with(new: tuple[Seen, ...], environ: Mapping[str, str]) -> str:
+    """Return the file's new content."""
+    return as_document(with_new(stored(environ), new))
 
 
 def document_without(machine: str, environ: Mapping[str, str]) -> tuple[str, int]:

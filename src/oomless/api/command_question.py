@@ -168,12 +168,20 @@ def need_training(model: str | None, options: dict[str, Any], compare: str | Non
         raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
 
 
-def training_answer(model: str | None, options: dict[str, Any]) -> "TrainingAnswer":
-    """Return the answer to a question of `train`: a model and flags, or the file of a run."""
+def training_answer(
+    model: str | None, options: dict[str, Any], environ: Mapping[str, str]
+) -> "TrainingAnswer":
+    """Return the answer to a question of `train`, a model and flags or the file of a run, with what this
+    machine's watched runs taught."""
     from .training import train
 
     need_training(model, options)
-    return train(model, **options)
+    learned = calibration(environ)
+    if learned is None:
+        return train(model, **options)
+    found = train(model, **options, adjust=learned.of_training)
+    found.warnings = (*found.warnings, *filter(None, [learned.note()]))
+    return found
 
 
 def cost_answer(options: dict[str, Any]) -> "Cost":

@@ -7,6 +7,8 @@ from typing import Any
 from ..errors import OomlessError
 from ..ledger import Compared, Line, beside
 from ..model.families import build
+from ..model.load import catalogue_name, load
+from ..model.model import Model
 from ..monitor.entries import Healed, Leak, MonitorFault, RunEnd, RunQuestion, SampledStep, WatchedStep
 from ..monitor.expected import counted, observed, predicted_lines
 from ..monitor.journal import RankRun, read_run
@@ -16,9 +18,11 @@ from ..monitor.watched_run import WatchedRank, WatchedRun
 from ..recording.file import read_trace
 from ..recording.timeline import Timeline, timeline
 from .training import train
+from .training_answer import TrainingAnswer
 
 HOST = "1024GiB"
 """The card that stands for a CPU in a prediction: what is predicted is what is held, not whether it fits."""
+UNNAMED = "the run's model"
 
 
 def show(folder: str | os.PathLike[str]) -> WatchedRun:
@@ -61,21 +65,35 @@ def prediction_of(run: RankRun) -> tuple[tuple[Line, ...], str]:
         again = run.start._replace(predicted=asked[-1].predicted)
         return counted(predicted_lines(again), run.start.device), ""
     try:
-        return predict(asked[-1].question, run.start.device, run.start.device_name), ""
+        return predict(asked[-1].question, run.start.device), ""
     except OomlessError as error:
         return (), error.message
 
 
-def predict(question: dict[str, Any], device: str = "cpu", device_name: str = "") -> tuple[Line, ...]:
+def predict(question: dict[str, Any], device: str = "cpu") -> tuple[Line, ...]:
     """Return the lines of `oomless train` for what a live run would have asked."""
+    return counted(asked_again(question, HOST).ledger.lines, device)
+
+
+def asked_again(question: dict[str, Any], card: str) -> TrainingAnswer:
+    """Return the answer of `oomless train` to what a live run would have asked, on a card for each of its
+    ranks."""
     flags = dict(question)
-    config = flags.pop("config", None)
+    model = asked_model(flags.pop("config", None))
+    ranks = flags.get("dp", 1)
+    return train(model, f"{card}:{ranks if isinstance(ranks, int) else 1}", **flags)
+
+
+def asked_model(config: Any) -> Model:
+    """Return the model of a live run's configuration. It bears the catalogue's name where the catalogue has a
+    model of the name that it was loaded by, with as many parameters: a script may have cut layers off."""
     if not isinstance(config, dict):
         raise OomlessError("the run's model has no configuration", "watch(..., expect=oomless.train(...))")
-    model = build(config, "the run's model", "the run's own configuration")
-    ranks = flags.get("dp", 1)
-    answer = train(model, f"{HOST}:{ranks if isinstance(ranks, int) else 1}", **flags)
-    return counted(answer.ledger.lines, device)
+    model = build(config, UNNAMED, "the run's own configuration")
+    name = catalogue_name(str(config.get("_name_or_path") or ""))
+    if name is None or load(name).num_parameters != model.num_parameters:
+        return model
+    return model._replace(name=name)
 
 
 def highest_step(run: RankRun) -> Timeline | None:

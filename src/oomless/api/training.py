@@ -1,5 +1,6 @@
 """The Python interface of training; apart from api.py, so that a serving answer does not load it."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,10 +67,11 @@ def train(
     world_size: int | None = None,
     offline: bool = False,
     revision: str | None = None,
+    adjust: Callable[[TrainingEstimate], TrainingEstimate] | None = None,
     **flags: Any,
 ) -> TrainingAnswer:
     """Return whether `model`, or the run of a file of Megatron-LM arguments, trains on `gpu`. The flags are
-    those of `oomless train`.
+    those of `oomless train`; `adjust` puts what this very machine was seen to hold in place of the tables'.
 
     >>> answer = train(
     ...     "deepseek-coder-1.3b",
@@ -109,6 +111,7 @@ def train(
     with faults_of(str(from_file), (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)
         estimate = with_moments(found, asked, hardware, stands, offline)
+    estimate = adjust(estimate) if adjust is not None else estimate
     words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
     if file is None:
         return TrainingAnswer(estimate, *words)

@@ -12,7 +12,6 @@ from typing import Any
 from .. import facts
 from ..errors import OomlessError
 from ..facts.options import DEFAULT_FRAMEWORK
-from ..model.load import catalogue_name
 from ..monitor.entries import RunQuestion, RunStart
 from ..monitor.expected import is_card
 from ..monitor.watched_run import WatchedRun
@@ -20,6 +19,7 @@ from ..truth import training_state_words as states
 from ..truth.reconcile.scrub import scrub
 from ..truth.tables import TRAINING
 from ..units import GB, GIB
+from .monitored import UNNAMED, asked_model
 
 COLUMNS = ("id", "source", *TRAINING, "quantity", "value", "unit", "value_gib", "completeness", "notes")
 PRECISIONS = {
@@ -49,7 +49,7 @@ def measured_rows(run: WatchedRun) -> list[dict[str, str]]:
     row = configuration_row(rank.run.start, asked[-1].question)
     figures = {"model_states": rank.peak.steady_bytes}
     if is_card(rank.run.start.device):
-        figures |= {"peak_allocated": rank.peak.peak_bytes, "peak_reserved": rank.peak.reserved_bytes}
+        figures |= {"peak_allocated": rank.peak.peak_bytes, "peak_reserved": rank.reserved_bytes}
     name = scrub(run.name)
     return [
         {
@@ -130,11 +130,13 @@ def framework_word(framework: str) -> str:
 
 
 def model_word(start: RunStart, asked: dict[str, Any]) -> str:
-    """Return the name that the model was loaded by where the catalogue knows it; else the model's class, in
+    """Return the catalogue's name of the model where it is one of the catalogue; else the model's class, in
     whose place a person has to write a name."""
-    config = asked.get("config")
-    name = str(config.get("_name_or_path") or "") if isinstance(config, dict) else ""
-    return catalogue_name(name) or start.model
+    try:
+        name = asked_model(asked.get("config")).name
+    except OomlessError:
+        return start.model
+    return start.model if name == UNNAMED else name
 
 
 def read_back(known: Iterable[str], is_meant: Callable[[str], bool], what: str) -> str:

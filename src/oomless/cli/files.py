@@ -3,9 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from ..errors import OomlessError, UsageError
 from ..files import write_whole
+
+if TYPE_CHECKING:
+    from ..truth.calibration import Seen
 
 
 def need_place(path: str | None, flag: str, suffix: str = "") -> None:
@@ -37,3 +43,18 @@ def print_rows(rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def keep_calibrations(seen: "tuple[Seen, ...]", needs: str, what: str) -> None:
+    """Keep what logs or runs teach for later answers on this machine; say what they lack if they teach
+    nothing."""
+    from ..api.calibrations import calibrations_path, document_with
+
+    if not seen:
+        click.echo(f"nothing to learn: {needs}", err=True)
+        return
+    path = calibrations_path(os.environ)
+    content = document_with(seen, os.environ)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content, f"--calibrate: {path}")
+    click.echo(f"kept what {len(seen)} {what} teach in {path}", err=True)

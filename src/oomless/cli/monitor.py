@@ -1,11 +1,15 @@
 """`oomless monitor`: what a watched run left behind, a budget for a command, metrics for Prometheus."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UsageError, did_you_mean
 from ..files import json_text
+
+if TYPE_CHECKING:
+    from ..monitor.watched_run import WatchedRun
 
 ACTIONS = ("show", "dashboard")
 OVER = 3
@@ -26,6 +30,7 @@ OVER = 3
 @click.option("--plot", metavar="FILE", help="Draw the run into this SVG file.")
 @click.option("--html", metavar="FILE", help="Write the run as one page.")
 @click.option("--row", "rows", is_flag=True, help="Print measured rows (CSV) as validate reads them.")
+@click.option("--calibrate", is_flag=True, help="Keep what the run teaches for later answers on its card.")
 @click.option("--compare", nargs=2, metavar="RUN_A RUN_B", help="Two runs side by side.")
 @click.option("--budget", metavar="SIZE", help="End with 3 if the command behind -- takes more memory.")
 @click.option("--exporter", metavar="ADDR", help="Serve Prometheus metrics of runs at HOST:PORT.")
@@ -35,6 +40,7 @@ def monitor(
     plot: str | None,
     html: str | None,
     rows: bool,
+    calibrate: bool,
     compare: tuple[str, str] | None,
     budget: str | None,
     exporter: str | None,
@@ -58,26 +64,38 @@ def monitor(
     if len(words) != 2:
         hint = "oomless monitor show RUN; two by --compare RUN_A RUN_B"
         raise UsageError(f"`monitor {words[0]}` takes one folder", hint)
-    return _rows(words[1]) if rows else _show(words[1], plot, html, as_json)
-
-
-def _rows(folder: str) -> int:
     from ..api.monitored import show
-    from ..api.watched_rows import measured_rows
-    from .files import print_rows
-
-    print_rows(measured_rows(show(folder)))
-    return 0
-
-
-def _show(folder: str, plot: str | None, html: str | None, as_json: bool) -> int:
-    from ..api.monitored import highest_step, show
-    from ..files import write_whole
-    from .files import need_place, write_svg
+    from .files import need_place
 
     need_place(plot, "--plot", ".svg")
     need_place(html, "--html")
-    run = show(folder)
+    run = show(words[1])
+    if calibrate:
+        _calibrate(run)
+    return _rows(run) if rows else _show(run, plot, html, as_json)
+
+
+def _calibrate(run: "WatchedRun") -> None:
+    from ..api.calibrations import watched
+    from .files import keep_calibrations
+
+    needs = "a run teaches whose model and card are known by name, and which neither grew nor filled its card"
+    keep_calibrations(watched(run), needs, "runs")
+
+
+def _rows(run: "WatchedRun") -> int:
+    from ..api.watched_rows import measured_rows
+    from .files import print_rows
+
+    print_rows(measured_rows(run))
+    return 0
+
+
+def _show(run: "WatchedRun", plot: str | None, html: str | None, as_json: bool) -> int:
+    from ..api.monitored import highest_step
+    from ..files import write_whole
+    from .files import write_svg
+
     if plot is not None or html is not None:
         from ..report.monitor_html import run_html
         from ..report.monitor_svg import run_svg

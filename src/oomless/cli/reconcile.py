@@ -71,16 +71,8 @@ def _show(found: "Reconciled", as_json: bool) -> None:
 
 
 def _calibrate(found: "Reconciled") -> None:
-    import os
+    from ..api.calibrations import seen_by
+    from .files import keep_calibrations
 
-    from ..api.calibrations import calibrations_path, document_with
-    from ..files import write_whole
-
-    path = calibrations_path(os.environ)
-    content, new = document_with(found, os.environ)
-    if not new:
-        click.echo("nothing to learn: a log needs weights, a pool and a card that is known by name", err=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content, f"--calibrate: {path}")
-    click.echo(f"kept what {len(new)} logs teach in {path}", err=True)
+    needs = "a log needs weights, a pool and a card that is known by name"
+    keep_calibrations(seen_by(found), needs, "logs")

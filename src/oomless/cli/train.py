@@ -1,11 +1,11 @@
 """`oomless train`: options -> answer on stdout -> exit code."""
 
+import os
 import sys
 from typing import Any
 
-from ..api.command_question import need_category, need_training
+from ..api.command_question import need_category, need_training, training_answer
 from ..api.compare import variants
-from ..api.training import train as train_api
 from ..api.training_answer import TrainingAnswer
 from ..errors import UsageError
 from ..files import json_text
@@ -25,7 +25,7 @@ def _train(model: str | None, **options: Any) -> int:
                 "--compare does not go with --megatron-args", "give two argument files, one after the other"
             )
         return _compare(model, options, how)
-    return _answer(train_api(model, **options), how)
+    return _answer(training_answer(model, options, os.environ), how)
 
 
 def _answer(answer: TrainingAnswer, how: dict[str, Any]) -> int:
@@ -53,9 +53,9 @@ def _compare(model: str | None, asked: dict[str, Any], how: dict[str, Any]) -> i
     estimates: list[TrainingAnswer] = []
     for value in asked_for.values:
         if asked_for.field == "model":
-            estimates.append(train_api(value, **asked))
+            estimates.append(training_answer(value, asked, os.environ))
         else:
-            estimates.append(train_api(model, **{**asked, asked_for.field: value}))
+            estimates.append(training_answer(model, {**asked, asked_for.field: value}, os.environ))
     if how["json"]:
         document = {
             "schema": "oomless/compare/1",

@@ -96,8 +96,6 @@ class SampledStep(NamedTuple):
     num_events: int
     cost_s: float
     """What looking cost."""
-    reserved_bytes: int = 0
-    allocated_bytes: int = 0
     tokens: int = 0
 
 

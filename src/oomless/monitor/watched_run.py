@@ -41,6 +41,11 @@ class WatchedRank(NamedTuple):
         """Return the most that the run's counter showed."""
         return max((each.highest_bytes for each in self.steps), default=0)
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Return the most that the allocator had taken from its card at the end of a step; 0 on a host."""
+        return max((each.reserved_bytes for each in self.steps), default=0)
+
     def seconds(self) -> dict[str, float]:
         """Return where the time went, by phase."""
         found: dict[str, float] = {}

@@ -78,7 +78,7 @@ def peak_lines(rank: "WatchedRank") -> list[str]:
 
 def reserved_lines(rank: "WatchedRank") -> list[str]:
     """Return what the allocator of a card keeps beyond what is alive."""
-    reserved = max((step.reserved_bytes for step in rank.steps), default=0)
+    reserved = rank.reserved_bytes
     if not reserved:
         return []
     live = max((step.highest_bytes for step in rank.steps), default=0)

@@ -1,10 +1,12 @@
 """What this machine's own logs teach: how much more, or less, than predicted an engine holds beside weights
-and cache, by engine, release, card and layout.
+and cache, by engine, release, card and layout; and a training beside its states, by its whole question.
 
 A log gives one number: predicted weights and pool less measured ones, which the engine's budget makes equal
-to what is missing from the lines beside them. Several logs give its median and spread. An answer is shifted
-by it. Fewer than three logs can only make it more careful; three and more also make it narrower, never
-narrower than their own spread. Nothing crosses a card, a release or a layout.
+to what is missing from the lines beside them. A watched training gives what its allocator took from the card
+less what was predicted of it. Several logs give its median and spread. An answer is shifted by it. Fewer than
+three logs can only make it more careful; three and more also make it narrower, never narrower than their own
+spread. Nothing crosses a card, a release or a layout; of a training, nothing crosses a model or a batch
+either, since what it holds beside its states grows with both.
 """
 
 import json
@@ -15,9 +17,12 @@ from typing import Any, NamedTuple
 
 from ..engines.rank import Budget
 from ..errors import OomlessError
+from ..estimate.training.rank_group import RankGroup
+from ..estimate.training.training_estimate import TrainingEstimate, worst_of
 from ..ledger import Line
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout
+from ..run.training import TrainingAsked
 from ..units import MIB
 from .reconcile.compare import Comparison
 from .reconcile.log_facts import facts_of
@@ -30,6 +35,8 @@ MARGIN, LEAST_BYTES = 1.5, 64 * MIB
 """The spread that is kept: half as much again as the logs show, and never less than what figures are rounded
 to."""
 MOST_LOGS = 10_000
+STATES = ("weights", "gradients", "optimizer")
+"""Of a training, what follows from shapes: no log shifts it."""
 
 
 class Seen(NamedTuple):
@@ -107,6 +114,34 @@ def seen_in(run: LoggedRun, comparison: Comparison, date: str) -> Seen | None:
     )
 
 
+def training_case(model: str, asked: TrainingAsked) -> str:
+    """Return a training's whole question as text, but for framework and card, which stand beside it, and for
+    the memory that is kept free, which changes nothing that is held.
+
+    >>> from oomless.run.training import Mesh
+    >>> training_case("qwen3-32b", TrainingAsked(micro_batch=4, mesh=Mesh(tp=2), reserve="2GiB"))
+    'qwen3-32b micro_batch=4 tp=2'
+    """
+    beside = ("framework", "framework_version", "reserve")
+    return " ".join([model, *(f"{name}={asked.value(name)}" for name in asked.given() if name not in beside)])
+
+
+def training_machine(estimate: TrainingEstimate) -> tuple[str, str, str, str]:
+    """Return what a training's run holds for: framework, release, card and the whole question."""
+    request = estimate.request
+    release, card = release_of(request.framework_version), estimate.hardware.card.name
+    return request.framework, release, card, training_case(estimate.model.name, request)
+
+
+def seen_in_training(estimate: TrainingEstimate, reserved_bytes: int, source: str, date: str) -> Seen | None:
+    """Return what a watched training teaches whose allocator took so much of its card; None of a card that is
+    not known by name."""
+    if not estimate.hardware.card.vendor or not reserved_bytes:
+        return None
+    missing = reserved_bytes - estimate.peaks.reserved_bytes
+    return Seen(*training_machine(estimate), missing, estimate.model.name, source, date)
+
+
 def learned(seen: Iterable[Seen]) -> Learned | None:
     """Return what logs of one machine teach together; None without any."""
     logs = list(seen)
@@ -142,20 +177,47 @@ class Calibration:
         self.used[machine] = found
         return budget._replace(charged=_shifted(budget.charged, found.shift_bytes, found))
 
+    def of_training(self, estimate: TrainingEstimate) -> TrainingEstimate:
+        """Return an answer as this machine's watched runs have it, where there are any of this very case."""
+        machine = training_machine(estimate)
+        found = learned(each for each in self.seen if each.machine == machine)
+        if found is None or (not found.shift_bytes and found.num_logs < ENOUGH):
+            return estimate
+        self.used[machine] = found
+        groups = tuple(_shifted_group(group, found) for group in estimate.groups)
+        return estimate._replace(groups=groups, worst_rank=worst_of(groups))
+
     def note(self) -> str:
         """Return what an answer says of it; empty if it did nothing."""
         parts = [
-            f"{engine} {release} on {card} ({layout}): logs of this machine: {each.num_logs}, the latest of "
-            f"{each.date}"
+            f"{f'{engine} {release}'.rstrip()} on {card} ({layout}): logs of this machine: {each.num_logs}, "
+            f"the latest of {each.date}"
             for (engine, release, card, layout), each in self.used.items()
         ]
         return f"calibrated by {'; '.join(parts)}" if parts else ""
 
 
+def _shifted_group(group: RankGroup, found: Learned) -> RankGroup:
+    """A group of ranks whose lines beside its states are shifted."""
+    lines = group.ledger.lines
+    beside = tuple(line for line in lines if line.category not in STATES)
+    shifted = iter(_shifted(beside, found.shift_bytes, found))
+    changed = tuple(line if line.category in STATES else next(shifted) for line in lines)
+    shift = sum(line.bytes for line in changed) - sum(line.bytes for line in lines)
+    peaks = group.peaks._replace(
+        reserved_bytes=group.peaks.reserved_bytes + shift, device_bytes=group.peaks.device_bytes + shift
+    )
+    return group._replace(ledger=group.ledger._replace(lines=changed), peaks=peaks)
+
+
 def _shifted(lines: tuple[Line, ...], shift: int, found: Learned) -> tuple[Line, ...]:
-    """The lines with the shift on the one that is known least; with enough logs it carries the whole doubt,
-    and the others none."""
-    widest = max(range(len(lines)), key=lambda index: lines[index].high_bytes - lines[index].low_bytes)
+    """The lines with the shift on the one that is known least, of those that are no smaller than what is
+    taken away; with enough logs it carries the whole doubt, and the others none. Nothing changes if there is
+    none."""
+    bearing = [index for index, line in enumerate(lines) if line.bytes + shift >= 0]
+    if not bearing:
+        return lines
+    widest = max(bearing, key=lambda index: lines[index].high_bytes - lines[index].low_bytes)
     below = sum(line.bytes - line.low_bytes for line in lines)
     narrow = found.num_logs >= ENOUGH
     changed = []
@@ -165,6 +227,7 @@ def _shifted(lines: tuple[Line, ...], shift: int, found: Learned) -> tuple[Line,
             if narrow:
                 down, up = min(below, found.spread_bytes), found.spread_bytes
             value = line.bytes + shift
+            down = min(down, value)
             source = f"{line.source}; calibrated by {found.num_logs} logs of this machine ({found.date})"
             changed.append(
                 line._replace(bytes=value, low_bytes=value - down, high_bytes=value + up, source=source)

@@ -223,7 +223,7 @@ def _guide(model: str | None, fields: Fields, environ: Mapping[str, str], posted
 def _train(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
     from ..api.command_question import training_answer
 
-    return training_answer(model, fields)
+    return training_answer(model, fields, environ)
 
 
 def _plan(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:
