@@ -1,10 +1,16 @@
 """`--lang`, OOMLESS_LANG and the locale choose the language of text; JSON, flags, names and numbers never
 change with it."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
 import pytest
 
 from command import call
+from oomless.cli.app import app
 from oomless.report.messages import is_english
+from oomless.report.printed_tables import cells_of
 
 LOCALES = ("OOMLESS_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 QUESTIONS = (
@@ -16,6 +22,43 @@ QUESTIONS = (
     ("train", "deepseek-v2-lite", "--gpu", "a100-80gb:8"),
     ("train", "deepseek-v2-lite", "--gpu", "h100:8", "--method", "lora"),
 )
+REPORTS = (
+    "infer deepseek-r1 --gpu h20:8 --explain all",
+    "infer deepseek-r1 --gpu h200:8 --compare kv-cache-dtype=auto,fp8",
+    "train deepseek-v2-lite --gpu a100-80gb:8 --explain all",
+    "train deepseek-v2-lite --gpu a100-80gb:8 --compare zero=1,2,3",
+    "plan deepseek-r1 --gpu h200 --gpu b200 --context 32k --concurrency 16 --front",
+    "plan deepseek-r1 --gpu h200 --fastest --disaggregate --rows 1",
+    "plan deepseek-r1 --gpu rtx-3060 --host-memory 64GiB",
+    "plan deepseek-r1-distill-qwen-7b --for train --gpu h100 --max-gpus 2",
+    "plan --largest-model --gpu rtx-3060 --rows 1",
+    "tune deepseek-r1-distill-qwen-7b --gpu h100 --concurrency 8 --slo ttft=2s,tpot=50ms",
+    "speed deepseek-r1 --gpu h200:8 --concurrency 32",
+    "speed qwen3-8b --gpu h100 --arrival-rate 2 --requests 20",
+    "cost --gpu h100:8",
+    "cost --gpu h100 --list-prices",
+    "claims",
+    "claims C07",
+    "accuracy",
+    "gpus h100",
+    "models v3.2",
+    "engines",
+    "doctor",
+    "config show",
+    "guide deepseek-v2-lite --gpu h100",
+    "foo",
+    "infer deepseek-r1 --gpu h20:8 --foo",
+    "infer deepseek-r1 --gpu h20:8 --tp",
+    "infer",
+)
+LOG = """INFO 06-01 10:00:00 [core.py:58] Initializing a V1 LLM engine (v0.9.0) with config: \
+model='deepseek-ai/DeepSeek-R1', tensor_parallel_size=8, max_seq_len=163840
+INFO Model loading took 79.2487 GiB and 3.1 seconds
+INFO Available KV cache memory: 30.10 GiB
+INFO GPU KV cache size: 437,760 tokens
+"""
+AS_THEY_ARE = ("$", "=", "source:", "来源：", "|--", "oomless ")
+"""What lines of commands, formulas and sources begin with: they are the same in both languages."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +100,51 @@ def test_another_language_is_refused() -> None:
     found = call("gpus", "--lang", "fr")
     assert (found.code, found.out) == (2, "")
     assert "--lang fr is not known" in found.err
+
+
+def english_lines(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if not line.startswith(AS_THEY_ARE) and is_english(line)]
+
+
+@pytest.mark.parametrize("question", REPORTS)
+def test_every_report_is_chinese(question: str) -> None:
+    found = call(*question.split(), "--lang", "zh")
+    assert english_lines(found.out + found.err) == []
+
+
+def test_a_reconciled_log_is_told_in_chinese(tmp_path: Path) -> None:
+    file = tmp_path / "server.log"
+    file.write_text(LOG, encoding="utf-8")
+    found = call("reconcile", str(file), "--gpu", "h200:8", "--lang", "zh")
+    assert "缓存池" in found.out
+    assert english_lines(found.out.replace(str(tmp_path), "")) == []
+
+
+def commands_below(command: click.Command, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield name
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            below = command.get_command(context, each)
+            assert below is not None
+            yield from commands_below(below, (*name, each))
+
+
+@pytest.mark.parametrize("name", list(commands_below(app)), ids=" ".join)
+def test_help_is_chinese(name: tuple[str, ...]) -> None:
+    found = call(*name, "--help", "--lang", "zh")
+    assert found.out.startswith("用法：oomless")
+    assert english_lines(found.out.partition("示例：")[0]) == []
+    assert found.out != call(*name, "--help").out
+
+
+def test_wide_characters_are_aligned() -> None:
+    """Numbers of a column end in the same column of the terminal, whatever stands before them."""
+    printed = call("infer", "deepseek-r1", "--gpu", "h200:8", "--compare", "kv-cache-dtype=auto,fp8")
+    chinese = call(
+        "infer", "deepseek-r1", "--gpu", "h200:8", "--compare", "kv-cache-dtype=auto,fp8", "--lang=zh"
+    )
+    for text in (printed.out, chinese.out):
+        rows = [cells_of(line) for line in text.splitlines() if line[-1:].isdigit()]
+        assert len({(row[1].end, row[2].end) for row in rows}) == 1

@@ -8,6 +8,7 @@ import click
 
 from .. import __version__
 from ..errors import UsageError, did_you_mean
+from .help_text import Spoken, speaking
 
 COMMANDS = {
     "infer": ("infer", "Will it serve: memory by category and rank, capacity of the cache."),
@@ -58,7 +59,7 @@ class Lazy(click.Group):
             return None
         module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
         command: click.Command = getattr(module, cmd_name)
-        return command
+        return speaking(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -94,6 +95,9 @@ Examples:
 def app(debug: bool) -> None:
     """How much accelerator memory a language model needs, which hardware holds it, and proof that the answer
     was right."""
+
+
+app.context_class = Spoken
 
 
 def refuse_empty(words: list[str]) -> None:

@@ -9,6 +9,7 @@ import click
 from .. import __version__, facts
 from ..api.catalogues import engine_rows, gpu_rows, model_rows, rows_json
 from ..files import json_text
+from ..report.columns import columns as table_lines
 from ..units import format_bytes
 
 
@@ -17,11 +18,8 @@ def show(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: str, as_j
     if as_json:
         click.echo(json_text(rows_json(schema, rows)))
         return 0
-    widths = [max(map(len, (column, *(str(row[column] or "") for row in rows)))) for column in columns]
-    click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)).rstrip())
-    for row in rows:
-        cells = (str(row[column] if row[column] is not None else "") for column in columns)
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+    cells = [tuple("" if row[column] is None else str(row[column]) for column in columns) for row in rows]
+    click.echo("\n".join(table_lines([columns, *cells])))
     return 0
 
 

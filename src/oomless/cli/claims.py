@@ -19,10 +19,11 @@ def claims(claim_id: str | None, as_json: bool) -> int:
 
         click.echo(json_text(claims_json(chosen)))
         return 0
+    if claim_id is None:
+        lines = (f"{one.id}  {one.evidence.verdict:<13}  {one.statement}" for one in chosen)
+        click.echo("\n".join(lines))  # at once: a table is aligned as a whole
+        return 0
     for one in chosen:
-        if claim_id is None:
-            click.echo(f"{one.id}  {one.evidence.verdict:<13}  {one.statement}")
-            continue
         click.echo(f'{one.id} ({one.subject}): "{one.statement}"')
         click.echo(f"{one.evidence.verdict}: {one.evidence.because}")
         for figure in one.evidence.figures:

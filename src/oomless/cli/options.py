@@ -7,6 +7,7 @@ import click
 
 from ..errors import UsageError
 from ..facts.options import TITLES, Group, Option
+from ..report.language import spoken
 from ..run.choices import is_word, need_choice
 from ..run.option_values import choices_of, read
 from ..run.options import options_of
@@ -53,6 +54,17 @@ class Grouped(click.Option):
         super().__init__([*option.names, option.field], default=None, help=option.help, **words)
         self.group: Group = option.group
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return how it is written and what it means, in the user's language."""
+        record = super().get_help_record(ctx)
+        if record is None or self.name is None:
+            return record
+        words = spoken()
+        ours = words.option(str(ctx.command.name), self.name, self.help or "")
+        if ours == self.help:  # the same option of another command
+            ours = words.option("train", self.name, words.help(ours))
+        return record[0], record[1].replace(self.help or "", ours)
+
 
 def click_option(option: Option) -> Grouped:
     """Return the click option of a row of the table."""
@@ -87,10 +99,17 @@ class Asking(click.Command):
             if record is not None:
                 title = TITLES[param.group] if isinstance(param, Grouped) else "Help"
                 found.setdefault(title, []).append(record)
+        groups = {title: group for group, title in TITLES.items()}
         for title in (*TITLES.values(), "Help"):
             if title in found:
-                with formatter.section(title):
+                with formatter.section(titled(title, groups.get(title))):
                     formatter.write_dl(found[title])
+
+
+def titled(title: str, group: Group | None) -> str:
+    """Return the title of a group in the user's language."""
+    words = spoken()
+    return words.help(title) if words.language == "en" else words.known(f"titles.{group}", words.help(title))
 
 
 def asking(

@@ -3,9 +3,12 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from ..report.language import Phrases
 
 from ..files import printable
 
@@ -24,16 +27,16 @@ class PlainStream:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.said: Callable[[str], str] | None = None
-        """Puts what is written into another language than English."""
+        self.words: Phrases | None = None
+        """Of the language that what is written is put into; None: it stays as it is."""
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             return self.stream.write(text)
-        if self.said is not None:
-            text = self.said(text)
+        if self.words is not None:
+            text = self.words.printed(text)
         shown = self.stream.isatty()
         if shown:
             import shutil  # a start is imports, and most answers go into a pipe
@@ -51,7 +54,7 @@ class PlainStream:
 
     def plain(self, text: str) -> str:
         """Return a text as `write` would show it, for a view that orders the terminal about by itself."""
-        return printable(text if self.said is None else self.said(text), KEPT)
+        return printable(text if self.words is None else self.words.printed(text), KEPT)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -116,7 +119,7 @@ def speak(language: str) -> None:
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, PlainStream):
-            stream.said = words_of(language).printed
+            stream.words = words_of(language)
 
 
 def colour() -> bool:

@@ -1,6 +1,7 @@
 """The text of `oomless accuracy`: blind rounds first, then every table as it is predicted now."""
 
 from ..api.accuracy import BLIND, TableError, VerdictCount, known_misses, table_errors, verdict_counts
+from .language import spoken
 from .validate_text import HEADER, percent, table_text
 
 
@@ -9,6 +10,7 @@ def accuracy_text() -> str:
     errors = table_errors()
     blind = [each for each in errors if each.made.startswith(BLIND)]
     now = [each for each in errors if not each.made.startswith(BLIND)]
+    chinese = 2 if spoken().language == "zh" else 0  # a miss stands in both languages
     parts = [
         "Predicted before anything was known of the rows:",
         errors_text(blind),
@@ -17,7 +19,7 @@ def accuracy_text() -> str:
         "\nVerdicts beside what ran:",
         *map(verdict_text, verdict_counts()),
         "\nKnown misses:",
-        *(f"- {title}: {text}" for title, text, _, _ in known_misses()),
+        *(f"- {row[chinese]}: {row[chinese + 1]}" for row in known_misses()),
     ]
     return "\n".join(parts)
 

@@ -1,6 +1,5 @@
 """A serving estimate for people: verdict first, then where the memory goes, then what the cache holds."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from ..api.screen import cache_lines, question_line, verdict_line
 from ..api.serving import ServingAnswer
 from ..ledger import CATEGORIES, Ledger
 from ..units import format_bytes, gib
+from .language import spoken
 
 BAR_WIDTH = 24
 Bar = Callable[[int, int], str]
@@ -71,13 +71,11 @@ def print_table(console: Any, table: Any) -> None:
 def said(table: Any) -> Any:
     """Put a table's title, heads and cells into the language of the terminal, before its columns are
     measured."""
-    speaks: Callable[[str], str] | None = getattr(sys.stdout, "said", None)
-    if speaks is None:
-        return table
-    table.title = table.title and speaks(table.title)
+    words = spoken()
+    table.title = table.title and words.printed(words.cell(table.title))
     for column in table.columns:
-        column.header = speaks(column.header)
-        column._cells = [speaks(cell) if isinstance(cell, str) else cell for cell in column._cells]
+        column.header = words.cell(column.header)
+        column._cells = [words.cell(cell) if isinstance(cell, str) else cell for cell in column._cells]
     return table
 
 
@@ -150,6 +148,7 @@ def bar(num_bytes: int, capacity_bytes: int, columns: int = BAR_WIDTH) -> str:
 
 def print_lines(console: Any, ledger: Ledger, category: str) -> None:
     """Each line of a rank with its formula, the numbers put in, and its source."""
+    words = spoken()
     for line in ledger.lines:
         if category not in ("all", line.category):
             continue
@@ -159,7 +158,9 @@ def print_lines(console: Any, ledger: Ledger, category: str) -> None:
             else f" ({gib(line.low_bytes):.3f} to {gib(line.high_bytes):.3f})"
         )
         console.print(
-            f"{line.category}: {line.what}  {gib(line.bytes):.4f} GiB{spread}, {line.kind}", soft_wrap=True
+            f"{words.said(line.category)}: {words.line(line.key, line.what)}  "
+            f"{gib(line.bytes):.4f} GiB{spread}, {line.kind}",
+            soft_wrap=True,
         )
         console.print(f"    = {line.formula}", soft_wrap=True)
         console.print(f"    source: {line.source}", soft_wrap=True)

@@ -3,10 +3,13 @@
 Chinese is that of docs/zh/glossary.md. Flags, names and numbers are the same in both.
 """
 
+import sys
 from functools import cache
+from itertools import groupby
 from typing import Literal
 
 from .messages import in_chinese
+from .printed_tables import is_tabular, tables_said
 from .word_tables import rows_of
 
 Language = Literal["en", "zh"]
@@ -28,7 +31,12 @@ def _options() -> dict[tuple[str, str], str]:
     return {(row["command"], row["field"]): row["zh"] for row in rows_of("options")}
 
 
-PREFIXES = {"oomless: ": "oomless：", "note: ": "注意：", "warning: ": "警告："}
+@cache
+def _exactly(table: str) -> dict[str, str]:
+    return {row["en"]: row["zh"] for row in rows_of(table)}
+
+
+PREFIXES = {"- ": "- ", "oomless: ": "oomless：", "note: ": "注意：", "warning: ": "警告："}
 """What stands before a sentence on a terminal."""
 
 
@@ -79,13 +87,44 @@ class Phrases:
         """
         return in_chinese(text) if self.language == "zh" else text
 
+    def cell(self, text: str) -> str:
+        """Return what a cell of a printed table says: a head by the list of heads, which are no messages.
+
+        >>> Phrases("zh").cell("cards"), Phrases("zh").cell("h200:8"), Phrases("en").cell("cards")
+        ('卡', 'h200:8', 'cards')
+        """
+        if self.language == "en":
+            return text
+        said = _exactly("heads").get(text) or self.said(text)
+        return text if said.replace("、", ", ") == text else said  # names and flags alone are no list of ours
+
+    def help(self, text: str) -> str:
+        """Return a paragraph of a command's help, whole also where it is cut off.
+
+        >>> Phrases("zh").help("One JSON object on stdout.")
+        '在标准输出打印一个 JSON 对象。'
+        """
+        if self.language == "en":
+            return text
+        known, cut = _exactly("help"), text.removesuffix("...")
+        if cut == text:
+            return known.get(text, text)
+        return next((zh for en, zh in known.items() if en.startswith(cut)), text)
+
     def printed(self, text: str) -> str:
-        """Return printed lines in the page's language: sentences as a whole, tables and commands as they are.
+        """Return printed lines in the page's language: sentences as a whole, tables cell by cell, commands as
+        they are.
 
         >>> Phrases("zh").printed("note: use fewer ranks\\n  $ oomless gpus\\n")
         '注意：减少 rank\\n  $ oomless gpus\\n'
         """
-        return "\n".join(map(self._line, text.split("\n")))
+        if self.language == "en":
+            return text
+        found = list[str]()
+        for tabular, group in groupby(text.split("\n"), is_tabular):
+            lines = list(group)
+            found += tables_said(lines, self.cell) if tabular else map(self._line, lines)
+        return "\n".join(found)
 
     def _line(self, line: str) -> str:
         start, said, end = indent_of(line), line.strip(" "), tail_of(line)
@@ -121,3 +160,14 @@ def words_of(language: str) -> Phrases:
     ('zh', 'en')
     """
     return Phrases("zh" if language.lower().startswith("zh") else "en")
+
+
+def spoken() -> Phrases:
+    """Return the words of the language that stdout puts what is printed into; English where it puts it into
+    none.
+
+    >>> spoken().language
+    'en'
+    """
+    words: Phrases | None = getattr(sys.stdout, "words", None)
+    return words or Phrases("en")

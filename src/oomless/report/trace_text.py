@@ -8,6 +8,7 @@ from ..ledger import Compared
 from ..recording.traced import ModuleNode, Traced
 from ..units import format_bytes, gib
 from .estimate_text import Bar, open_console, print_barred, print_lines, print_table
+from .language import spoken
 
 DEPTH = 4
 SMALL_SHARE = 0.002
@@ -33,21 +34,21 @@ def verdict_line(traced: Traced) -> str:
 
 def question_line(traced: Traced) -> str:
     """What was asked, in one line."""
-    request = traced.recording.request
+    request, words = traced.recording.request, spoken()
     shown = [str(request.get("model"))]
     for key in ("for", "method", "precision", "optimizer", "sharding", "recompute", "dtype", "attention"):
         value = request.get(key)
         if value not in (None, "", "none"):
-            shown.append(f"{key} {value}")
+            shown.append(f"{words.cell(key)} {value}")
     if request.get("for") == "infer":
-        shown.append(f"{request.get('concurrency')} x {request.get('context'):,} tokens")
+        shown.append(words.said(f"{request.get('concurrency')} x {request.get('context'):,} tokens"))
     elif request.get("seq_len"):
-        shown.append(f"{request.get('micro_batch')} x {request.get('seq_len'):,} tokens")
+        shown.append(words.said(f"{request.get('micro_batch')} x {request.get('seq_len'):,} tokens"))
     if request.get("world_size", 1) > 1:
         shown.append(f"rank {request.get('rank')} of {request.get('world_size')}")
     if traced.settings.text():
         shown.append(traced.settings.text())
-    return ", ".join(shown)
+    return words("comma").join(shown)
 
 
 def print_trace(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from ..truth.validate import Summary
+from .language import spoken
+from .printed_tables import cells_wide
 
 HEADER = ("quantity", "rows", "scored", "median", "p90", "max", "inside", "width")
 
@@ -14,15 +16,14 @@ def validate_table_text(summary: dict[str, Summary]) -> str:
 
 def table_text(header: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str:
     """Return a Markdown table, readable as it is: first column to the left, numbers to the right."""
-    rows = [header, *cells]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    words = spoken()
+    rows = [tuple(map(words.cell, row)) for row in (header, *cells)]
+    widths = [max(cells_wide(row[column]) for row in rows) for column in range(len(header))]
 
     def line(cells: tuple[str, ...]) -> str:
-        padded = [
-            cells[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)),
-        ]
-        return f"| {' | '.join(padded)} |"
+        blanks = [" " * (width - cells_wide(cell)) for cell, width in zip(cells, widths, strict=True)]
+        numbers = (blank + cell for blank, cell in zip(blanks[1:], cells[1:], strict=True))
+        return f"| {' | '.join((cells[0] + blanks[0], *numbers))} |"
 
     rule = f"|{'-' * (widths[0] + 2)}|" + "".join(f"{'-' * (width + 1)}:|" for width in widths[1:])
     return "\n".join([line(rows[0]), rule, *(line(row) for row in rows[1:])])
