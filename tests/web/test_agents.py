@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from command import call, environment
 from oomless.web.agents import input_schema
 from oomless.web.openapi import parameters
 from oomless.web.question import COMMANDS
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def with_agent(script: Callable[[Any], Awaitable[None]]) -> None:
@@ -79,6 +82,26 @@ def test_an_agent_walks_from_a_question_to_launch_files() -> None:
         failed, text = await ask("gpus", pattern=row["gpu"].partition(":")[0])
         assert json.loads(text)["rows"]
         assert calls <= 6
+
+    with_agent(script)
+
+
+def test_docs_are_resources() -> None:
+    async def script(session: Any) -> None:
+        from mcp import MCPError
+
+        listed = (await session.list_resources()).resources
+        files = [*DOCS.glob("en/*.md"), *DOCS.glob("zh/*.md")]
+        assert {str(each.uri) for each in listed} == {
+            f"oomless://docs/{file.parent.name}/{file.stem}" for file in files
+        }
+        assert all(each.title for each in listed)
+        for file in (DOCS / "en" / "plan.md", DOCS / "zh" / "memory.md"):
+            found = await session.read_resource(f"oomless://docs/{file.parent.name}/{file.stem}")
+            assert found.contents[0].text == file.read_text(encoding="utf-8")
+        for uri in ("oomless://docs/en/../../etc/passwd", "oomless://docs/en/memry", "file:///etc/passwd"):
+            with pytest.raises(MCPError, match="no page"):
+                await session.read_resource(uri)
 
     with_agent(script)
 

@@ -1,0 +1,59 @@
+"""The documentation as resources for agents: the Markdown pages that the site is made of, in both languages.
+A wheel brings them beside the package; in a checkout they lie beside src."""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import UsageError, did_you_mean
+from ..report.language import LANGUAGES, Language
+
+SCHEME = "oomless://docs/"
+PACKAGE = Path(__file__).parents[1]
+PLACES = (PACKAGE / "docs", PACKAGE.parents[1] / "docs")
+
+
+class DocsPage(NamedTuple):
+    """A page of the documentation."""
+
+    language: Language
+    name: str
+    path: Path
+
+    @property
+    def uri(self) -> str:
+        return f"{SCHEME}{self.language}/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Return its first heading."""
+        with self.path.open(encoding="utf-8") as file:
+            return file.readline().lstrip("# ").rstrip()
+
+
+@cache
+def docs_pages() -> dict[str, DocsPage]:
+    """Return every page by its address.
+
+    >>> docs_pages()["oomless://docs/en/memory"].title, len(docs_pages()) % 2
+    ('What lies on a card', 0)
+    """
+    found = (
+        DocsPage(language, path.stem, path)
+        for language in LANGUAGES
+        for place in PLACES
+        for path in sorted((place / language).glob("*.md"))
+    )
+    return {page.uri: page for page in found}
+
+
+def docs_text(uri: str) -> str:
+    """Return a page as Markdown.
+
+    >>> docs_text("oomless://docs/en/memory").splitlines()[0]
+    '# What lies on a card'
+    """
+    page = docs_pages().get(uri)
+    if page is None:
+        raise UsageError(f"no page {uri[:80]!r}", did_you_mean(uri[:80], list(docs_pages())))
+    return page.path.read_text(encoding="utf-8")
