@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import UsageError, did_you_mean
-from .docs import docs_pages, docs_text
+from .docs import listed, read_page
 from .openapi import SUMMARIES, parameters
 from .question import COMMANDS, Reply, refusal
 from .sent import PostedFile
@@ -24,7 +24,6 @@ INSTRUCTIONS = (
     "help. A row of plan has the command and files that start it (launch). models and gpus list known names. "
     "The documentation is there as resources: oomless://docs/en/memory says what lies on a card."
 )
-MARKDOWN = "text/markdown"
 LOG = "log"
 """What holds the text of a log, in place of a file."""
 
@@ -77,7 +76,6 @@ async def called(lanes: Lanes, name: str, arguments: Mapping[str, Any]) -> Reply
 def agent_server() -> "Server[Lanes]":
     """Return the server of the tools; the extra `mcp` must be there."""
     import mcp_types as types
-    from mcp import MCPError
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
 
@@ -112,29 +110,6 @@ def agent_server() -> "Server[Lanes]":
         text = types.TextContent(text=found.content.decode())
         return types.CallToolResult(content=[text], is_error=found.status != 200)
 
-    async def resources(
-        context: ServerRequestContext[Lanes], params: types.PaginatedRequestParams | None
-    ) -> types.ListResourcesResult:
-        pages = docs_pages().values()
-        return types.ListResourcesResult(
-            resources=[
-                types.Resource(
-                    uri=page.uri, name=f"{page.language}/{page.name}", title=page.title, mime_type=MARKDOWN
-                )
-                for page in pages
-            ]
-        )
-
-    async def read(
-        context: ServerRequestContext[Lanes], params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
-        try:
-            text = docs_text(params.uri)
-        except UsageError as error:
-            raise MCPError(types.INVALID_PARAMS, f"{error.message}: {error.hint}") from None
-        page = types.TextResourceContents(uri=params.uri, mime_type=MARKDOWN, text=text)
-        return types.ReadResourceResult(contents=[page])
-
     return Server(
         "oomless",
         version=__version__,
@@ -142,8 +117,8 @@ def agent_server() -> "Server[Lanes]":
         lifespan=lifespan,
         on_list_tools=tools,
         on_call_tool=call,
-        on_list_resources=resources,
-        on_read_resource=read,
+        on_list_resources=listed,
+        on_read_resource=read_page,
     )
 
 

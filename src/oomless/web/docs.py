@@ -3,11 +3,15 @@ A wheel brings them beside the package; in a checkout they lie beside src."""
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError, did_you_mean
 from ..report.language import LANGUAGES, Language
 
+if TYPE_CHECKING:
+    import mcp_types as types
+
+MARKDOWN = "text/markdown"
 SCHEME = "oomless://docs/"
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "docs", PACKAGE.parents[1] / "docs")
@@ -57,3 +61,30 @@ def docs_text(uri: str) -> str:
     if page is None:
         raise UsageError(f"no page {uri[:80]!r}", did_you_mean(uri[:80], list(docs_pages())))
     return page.path.read_text(encoding="utf-8")
+
+
+async def listed(context: Any, params: "types.PaginatedRequestParams | None") -> "types.ListResourcesResult":
+    """Return every page, for an agent that asks what there is."""
+    import mcp_types as types
+
+    return types.ListResourcesResult(
+        resources=[
+            types.Resource(
+                uri=page.uri, name=f"{page.language}/{page.name}", title=page.title, mime_type=MARKDOWN
+            )
+            for page in docs_pages().values()
+        ]
+    )
+
+
+async def read_page(context: Any, params: "types.ReadResourceRequestParams") -> "types.ReadResourceResult":
+    """Return the page that an agent asks for; an address that is none is refused with what was meant."""
+    import mcp_types as types
+    from mcp import MCPError
+
+    try:
+        text = docs_text(params.uri)
+    except UsageError as error:
+        raise MCPError(types.INVALID_PARAMS, f"{error.message}: {error.hint}") from None
+    page = types.TextResourceContents(uri=params.uri, mime_type=MARKDOWN, text=text)
+    return types.ReadResourceResult(contents=[page])
