@@ -27,7 +27,8 @@ def each_s(call: Callable[[], object], runs: int = 200) -> float:
 def main() -> None:
     """Print the table."""
     import oomless
-    from oomless.estimate.serving.weights import _counted
+    from oomless.engines.vllm.weights import ALLOCATED
+    from oomless.estimate.serving.weights import _counted, _formula
 
     python = [sys.executable]
     oomless_command = [sys.executable.replace("python3", "oomless").replace("python", "oomless")]
@@ -55,6 +56,8 @@ def main() -> None:
 
     def anew() -> object:
         _counted.cache_clear()
+        _formula.cache_clear()
+        ALLOCATED.clear()
         return oomless.infer(model, "h200:8", tp=8)
 
     print(f"\n{'in process':<50} {'ms':>8}")

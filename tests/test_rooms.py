@@ -14,7 +14,7 @@ import oomless
 SOURCE = Path(oomless.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = ("units", "records", "errors", "limits", "files", "ledger")
+GROUND = ("units", "records", "kept", "errors", "limits", "files", "ledger")
 ROOMS = (
     "facts",
     "model",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 else:
     from collections import _tuplegetter  # what reads a field of every namedtuple
 
+    new = tuple.__new__
+
     class RecordType(type):
         """Makes a class of records: the annotations in its body are the fields, in order."""
 
@@ -25,6 +27,7 @@ else:
                 return made
             fields = made._fields = made.__match_args__ = tuple(made.__annotations__)
             made._field_defaults = {field: body[field] for field in fields if field in body}
+            made._num_fields = len(fields)
             made._last = tuple(made._field_defaults.values())  # defaults follow what has none
             for place, field in enumerate(fields):
                 setattr(made, field, _tuplegetter(place, ""))
@@ -34,12 +37,13 @@ else:
         """The methods of a NamedTuple."""
 
         def __new__(cls, *values: Any, **named: Any) -> "Record":
-            missing = len(cls._fields) - len(values)
-            if named or not 0 <= missing <= len(cls._last):
-                values = cls._filled(values, named)
-            elif missing:
-                values += cls._last[-missing:]
-            return tuple.__new__(cls, values)
+            missing = cls._num_fields - len(values)
+            if named or missing:
+                if named or not 0 < missing <= len(cls._last):
+                    values = cls._filled(values, named)
+                else:
+                    values += cls._last[-missing:]
+            return new(cls, values)
 
         @classmethod
         def _filled(cls, values: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
@@ -56,16 +60,20 @@ else:
 
         @classmethod
         def _make(cls, values: Any) -> "Record":
-            made = tuple.__new__(cls, values)
-            if len(made) != len(cls._fields):
+            made = new(cls, values)
+            if len(made) != cls._num_fields:
                 raise TypeError(f"{cls.__name__} has {len(cls._fields)} fields, not {len(made)}")
             return made
 
         def _replace(self, **named: Any) -> "Record":
-            made = self._make(map(named.pop, self._fields, self))
-            if named:
-                raise ValueError(f"{type(self).__name__} has no field {', '.join(named)}")
-            return made
+            values, place = list(self), self._fields.index
+            try:
+                for field, value in named.items():
+                    values[place(field)] = value
+            except ValueError:
+                unknown = ", ".join(field for field in named if field not in self._fields)
+                raise ValueError(f"{type(self).__name__} has no field {unknown}") from None
+            return new(type(self), values)
 
         def _asdict(self) -> dict[str, Any]:
             return dict(zip(self._fields, self, strict=True))

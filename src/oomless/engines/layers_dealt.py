@@ -1,5 +1,6 @@
 """Layers dealt out over pipeline stages, and which of them have a tensor."""
 
+from functools import lru_cache
 from typing import Literal
 
 from ..errors import UsageError
@@ -59,7 +60,13 @@ def layers_on(tensor: Tensor, stage: Stage, tied: bool) -> tuple[int, ...] | Non
     if tensor.layers:
         if stage.num_stages == 1:
             return tensor.layers
-        return tuple(layer for layer in tensor.layers if stage.start <= layer < stage.stop) or None
+        return _within(tensor.layers, stage.start, stage.stop) or None
     if tensor.name == EMBEDDING:
         return () if stage.first or (tied and stage.last) else None
     return () if (stage.first if tensor.lookup else stage.last) else None
+
+
+@lru_cache(maxsize=4096)
+def _within(layers: tuple[int, ...], start: int, stop: int) -> tuple[int, ...]:
+    """Return the layers from `start` up to `stop`: most tensors of a model have the same."""
+    return tuple(layer for layer in layers if start <= layer < stop)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from ..ledger import Key
 from ..model.model import EMBEDDING, HEAD, Model
 from ..model.storage import BF16, Format, Shape
+from ..run.serving import Resolved
 from .rank import Placed
 
 KV_B = "self_attn.kv_b_proj.weight"
@@ -108,6 +109,33 @@ def allocation(parts: list[Member]) -> list[Placed]:
     if form.block:
         placed.append(Placed(key, f"{name} scales", form.scale_bytes(shape) * stacked, count, layers))
     return placed
+
+
+def of_weights(asked: Resolved) -> Resolved:
+    """Return what a question says that decides which weights a rank has, and nothing else: questions of one
+    layout with other loads, batches or shares of the card become one.
+
+    >>> from ..run.serving import Layout
+    >>> short, long = (
+    ...     Resolved(layout=Layout(tp=8), dtype="bfloat16", context=length) for length in (4096, 32768)
+    ... )
+    >>> of_weights(short) == of_weights(long), of_weights(short).layout.tp
+    (True, 8)
+    """
+    return NOTHING_ASKED._replace(
+        engine=asked.engine,
+        engine_version=asked.engine_version,
+        layout=asked.layout,
+        dtype=asked.dtype,
+        quantization=asked.quantization,
+        speculation=asked.speculation,
+        engram=asked.engram,
+        num_redundant_experts=asked.num_redundant_experts,
+        moe_a2a_backend=asked.moe_a2a_backend,
+    )
+
+
+NOTHING_ASKED = Resolved()
 
 
 def stacked_shape(parts: list[Member]) -> Shape:

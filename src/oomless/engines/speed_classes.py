@@ -233,7 +233,10 @@ SPEED_CLASSES = (
 
 def speed_class(name: str) -> SpeedClass:
     """Return a class by its name; one that no engine here has is like vLLM in nothing."""
-    return next((each for each in SPEED_CLASSES if each.name == name), SpeedClass(name))
+    return BY_NAME.get(name) or SpeedClass(name)
+
+
+BY_NAME = {each.name: each for each in SPEED_CLASSES}
 
 
 def class_of_word(word: str) -> SpeedClass | None:

@@ -12,6 +12,7 @@ from typing import Literal
 from .. import facts
 from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
+from ..kept import Kept
 from ..model.model import Model
 from ..model.quantization_scheme import REQUANTISED
 from ..records import Record
@@ -223,6 +224,14 @@ def model_words(model: Model) -> frozenset[str]:
     >>> sorted(model_words(load("qwen3.5-35b-a3b"))), sorted(model_words(load("deepseek-v4-pro")))
     (['gqa', 'linear', 'moe', 'qwen3_5', 'qwen3_5_moe'], ['deepseek_v4', 'moe', 'v4', 'v4_pro'])
     """
+    return MODEL_WORDS.of(model, None, lambda: _words(model))
+
+
+MODEL_WORDS = Kept[frozenset[str]](most=64)
+"""Words by model: every size and layout of a search asks."""
+
+
+def _words(model: Model) -> frozenset[str]:
     words = {model.family, model.family.removesuffix("_moe").removesuffix("_text")}
     for attention in model.kinds.attentions:
         words |= {attention.kind, attention.core.kind}
@@ -243,6 +252,14 @@ def weights_word(model: Model, quantization: str | None) -> str:
     >>> weights_word(load("qwen3-8b"), "w8a8"), weights_word(load("qwen3-8b"), "fp8")
     ('int8', 'fp8')
     """
+    return WEIGHTS_WORDS.of(model, quantization, lambda: _weights_word(model, quantization))
+
+
+WEIGHTS_WORDS = Kept[str](most=64)
+"""Words by model and --quantization."""
+
+
+def _weights_word(model: Model, quantization: str | None) -> str:
     method = model.quantization if quantization in (None, "none") else quantization
     if method in METHOD_WORDS:
         return METHOD_WORDS[method]

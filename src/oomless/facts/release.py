@@ -1,11 +1,14 @@
 """A release of any software here: numbers that compare, of a version (0.19.0) or of a date (2026-08)."""
 
+from functools import lru_cache
+
 from ..errors import UsageError
 
 Release = tuple[int, ...]
 """The numbers of a version, or year, month and day of a build; () comes before every release."""
 
 
+@lru_cache(maxsize=256)
 def read_release(text: str) -> Release:
     """Return the release that a text names. What may follow its numbers is a pre- or post-release, or a
     remark in brackets; neither counts.

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from ..estimate.serving.estimate import Estimate
-from ..estimate.training.training_estimate import TrainingEstimate
 from ..run.cards import Card, Hardware, cards
 from ..run.hardware import parse_gpu
-from ..speed.serving import ServingSpeed
-from ..speed.training import TrainingSpeed
 from .cards import short_name
 from .goals import Wanted
 from .launch import Launch
 from .prices import Price, cheapest
+
+if TYPE_CHECKING:  # of two searches a plan makes one
+    from ..estimate.serving.estimate import Estimate
+    from ..estimate.training.training_estimate import TrainingEstimate
+    from ..speed.serving import ServingSpeed
+    from ..speed.training import TrainingSpeed
 
 NO_ROOM, NO_HOST = "does not fit", "needs more of the host than --host-memory"
 NOT_RUN = "the engine does not run it there"
@@ -30,9 +32,9 @@ class Candidate(Protocol):
     @property
     def gpu(self) -> str: ...
     @property
-    def estimate(self) -> Estimate | TrainingEstimate: ...
+    def estimate(self) -> "Estimate | TrainingEstimate": ...
     @property
-    def speed(self) -> ServingSpeed | TrainingSpeed | None: ...
+    def speed(self) -> "ServingSpeed | TrainingSpeed | None": ...
     @property
     def price(self) -> Price | None: ...
     @property

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Union
 from ..model.model import Model
 from ..speed.banded import Figure
 from .candidates import NEAREST_MISSES, Candidate, PlannedRow
-from .search import PlanRow
-from .training_search import TrainingRow
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # of two searches a plan makes one
     from .answer import Plan
+    from .search import PlanRow
     from .training_answer import TrainingPlan
+    from .training_search import TrainingRow
 
 SCHEMA = "oomless/plan/1"
 
@@ -70,7 +70,7 @@ def model_json(model: Model) -> dict[str, Any]:
     return {name: getattr(model, name) for name in ("name", "num_parameters", "checkpoint_bytes")}
 
 
-def row_json(planned: PlannedRow[PlanRow]) -> dict[str, Any]:
+def row_json(planned: "PlannedRow[PlanRow]") -> dict[str, Any]:
     """A row of serving."""
     row = planned.row
     estimate, speed, request = row.estimate, row.speed, row.estimate.request
@@ -93,7 +93,7 @@ def row_json(planned: PlannedRow[PlanRow]) -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def training_row_json(planned: PlannedRow[TrainingRow]) -> dict[str, Any]:
+def training_row_json(planned: "PlannedRow[TrainingRow]") -> dict[str, Any]:
     """A row of training."""
     row = planned.row
     speed, request = row.speed, row.estimate.request
@@ -109,7 +109,7 @@ def training_row_json(planned: PlannedRow[TrainingRow]) -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def shared_json(row: Candidate, planned: PlannedRow[PlanRow] | PlannedRow[TrainingRow]) -> dict[str, Any]:
+def shared_json(row: Candidate, planned: "PlannedRow[PlanRow] | PlannedRow[TrainingRow]") -> dict[str, Any]:
     """What every row has."""
     launch = planned.launch
     return {

@@ -1,6 +1,8 @@
 """One forward pass of the slowest rank, in seconds: weights, matrix units, cache, communication, kernels,
 host - each a part."""
 
+from functools import cache
+
 from ..engines.speed_classes import speed_class
 from ..facts import select
 from .attention_work import attention_seconds, attention_work
@@ -19,10 +21,8 @@ from .routing import routing
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:
     """Return the time of a pass. A host that launches kernels one by one is hidden in part, and a pass waits
     for its pipeline stages; on a card of which no speed was measured it is the hardware's best."""
-    padded = speed_class(run.engine).tile(run.conditions) if machine.device in ("gddr", "hbm") else 1
-    matrices = matrices_of(net, split, load, padded)
     if machine.device == "other":
-        return roofline(machine, net, split, load, matrices)
+        return roofline(machine, net, split, load, matrices_of(net, split, load))
     engine, conditions = run.engine, run.conditions | generation(machine)
     if load.prompt_tokens:
         conditions |= {"prompts"}
@@ -33,6 +33,8 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         weights_s, matrix_s = multiplied.reading_s, multiplied.beyond_s
     else:
         multiplied = NONE
+        padded = speed_class(run.engine).tile(run.conditions) if machine.device in ("gddr", "hbm") else 1
+        matrices = matrices_of(net, split, load, padded)
         weights_s = reading_s(matrices, machine, engine, conditions)
         matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
     work = attention_work(net, split, load)
@@ -130,13 +132,16 @@ def activation_bytes(net: Network, split: Split, tokens: float, everywhere: floa
 def num_kernels(net: Network, engine: str, conditions: frozenset[str]) -> int:
     """Return the kernels of a pass: those of each kind of block, and the head and the sampler."""
 
-    def of(block: str) -> float:
-        return select("kernels", (engine, block), conditions).constant.value
-
-    of_kind = {kind: of(kind) for kind, _ in net.kinds}
-    more = net.more_norms * of("norm")
-    more += net.biases * of("bias")
+    of_kind = {kind: kernels_of(engine, kind, conditions) for kind, _ in net.kinds}
+    more = net.more_norms * kernels_of(engine, "norm", conditions)
+    more += net.biases * kernels_of(engine, "bias", conditions)
     return int(sum(count * of_kind[kind] for kind, count in net.kinds) + more) + HEAD_KERNELS
+
+
+@cache
+def kernels_of(engine: str, block: str, conditions: frozenset[str]) -> float:
+    """Return the kernels that an engine runs for a kind of block."""
+    return select("kernels", (engine, block), conditions).constant.value
 
 
 HEAD_KERNELS = 10

@@ -72,8 +72,9 @@ class Curves(NamedTuple):
                 Product(1, max(round(weights.params / net.hidden), 1), net.hidden, False),
             )
             a_value = weights.bytes / weights.params if weights.params else 0.0
+            curve, rate = self.curve(self.dense, type_of(weights.format))
             for product in products:
-                read_s, total_s, floor_s = self.product_s(product, ranks, rows, weights.format, a_value)
+                read_s, total_s, floor_s = self.product_s(product, ranks, rows, curve, rate, a_value)
                 reading += product.num * read_s
                 beyond += product.num * (total_s - read_s)
                 floors += product.num * floor_s
@@ -87,21 +88,22 @@ class Curves(NamedTuple):
         return Multiplied(reading, beyond, floors, kernels)
 
     def product_s(
-        self, product: Product, ranks: int, rows: float, form: str, a_value: float
+        self, product: Product, ranks: int, rows: float, curve: KernelCurve, rate: float, a_value: float
     ) -> tuple[float, float, float]:
-        """Return (reading, reading and computing, floor) of one product."""
-        kind = type_of(form)
-        curve, rate = self.curve(self.dense, kind)
+        """Return (reading, reading and computing, floor) of one product on a curve, whose shares are of
+        `rate`; `a_value`: bytes of a value of its weights."""
         outputs = product.outputs if product.cuts_inputs else product.outputs / ranks
         inputs = product.inputs / ranks if product.cuts_inputs else product.inputs
         moved = outputs * inputs * a_value + rows * inputs * min(a_value, 2.0) + rows * outputs * 2
         reading = moved / (self.machine.bytes_per_s * curve.memory)
-        best, share = inf, curve.compute
+        best, share, num_sms, depth = inf, curve.compute, self.machine.num_sms, inputs + curve.depth
         for height, width in DENSE_TILES:
-            waves = ceil(ceil(rows / height) * ceil(outputs / width) / self.machine.num_sms)
-            best = min(best, waves * 2 * height * width * (inputs + curve.depth) / share)
+            waves = ceil(ceil(rows / height) * ceil(outputs / width) / num_sms)
+            work = waves * 2 * height * width * depth / share
+            if work < best:
+                best = work
             share *= curve.shrink
-        computing = best * self.machine.num_sms / rate
+        computing = best * num_sms / rate
         return reading, hidden(reading, computing, curve.power), curve.floor_s
 
     def experts_s(

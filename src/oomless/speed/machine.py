@@ -1,6 +1,7 @@
 """How fast a card is: what facts/hardware.csv says of its memory, its matrix units and its links."""
 
 import re
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from ..errors import UnsupportedError
@@ -39,10 +40,10 @@ class Machine(NamedTuple):
     def peak(self, kind: str) -> float:
         """Operations a second in a type; in one that the card lacks it computes in 16 bit, without matrix
         units in FP32."""
-        rates = dict(self.flops_per_s)
-        for name in (kind, "bf16", "fp32"):
-            if rates.get(name):
-                return rates[name]
+        for wanted in (kind, "bf16", "fp32"):
+            for name, rate in self.flops_per_s:
+                if name == wanted and rate:
+                    return rate
         return 0.0
 
     def reached(self, quantity: str, engine: str = "", conditions: frozenset[str] = frozenset()) -> float:
@@ -55,6 +56,7 @@ PCIE_BYTES_PER_S = {"3": 16 * GB, "4": 32 * GB, "5": 64 * GB}
 """x16, one direction, as the standard gives it."""
 
 
+@lru_cache(maxsize=256)
 def machine_of(card: Card, efficiencies: Efficiencies = SHIPPED) -> Machine:
     """The rates of a card; a card without a known bandwidth has no speed to tell.
 

@@ -3,6 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
+from ..kept import Kept
 from ..model.attention import GQA, Sliding
 from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, HEAD, Model, Tensor
@@ -88,17 +89,13 @@ class Network(NamedTuple):
         return self.linear_params + routed + self.head.params
 
 
-_KNOWN: dict[tuple[int, str], tuple[Model, Network]] = {}
+_KNOWN = Kept[Network](most=64)
 
 
 def network(model: Model, quantization: str | None = None) -> Network:
     """The sums of a model as an engine runs it under --quantization (a method's name, or a GGUF file
     type)."""
-    key = (id(model), quantization or "")
-    found = _KNOWN.get(key)
-    if found is None or found[0] is not model:
-        found = _KNOWN[key] = (model, of_tensors(model, stored(model, quantization)))
-    return found[1]
+    return _KNOWN.of(model, quantization or "", lambda: of_tensors(model, stored(model, quantization)))
 
 
 def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:

@@ -1,5 +1,6 @@
 """The model as its GGUF file stores it."""
 
+from ...kept import Kept
 from ...model.attention import MLA
 from ...model.gguf_dynamic import experts_of
 from ...model.gguf_model import as_gguf
@@ -14,18 +15,11 @@ def stored(model: Model, asked: Resolved) -> Model:
     if model.quantization.startswith("gguf"):
         return model
     word, whole = asked.quantization or published_as(model), expands(model, asked)
-    key = (id(model), word, whole)
-    if key not in _FILES:
-        if len(_FILES) >= MOST_FILES:
-            _FILES.clear()
-        _FILES[key] = (model, as_gguf(model, word, "whole" if whole else "split"))
-    return _FILES[key][1]
+    return _FILES.of(model, (word, whole), lambda: as_gguf(model, word, "whole" if whole else "split"))
 
 
-MOST_FILES = 64
-_FILES: dict[tuple[int, str, bool], tuple[Model, Model]] = {}
-"""Files by model, type and how keys and values lie in them: every stage and card asks again. The model is
-kept, so its id stays its own."""
+_FILES = Kept[Model](most=64)
+"""Files by model, type and how keys and values lie in them: every stage and card asks again."""
 
 
 LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")

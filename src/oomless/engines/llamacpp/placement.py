@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...errors import UsageError
 from ...files import shown
+from ...kept import Kept
 from ...model.gguf_model import gguf_name
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.name_expressions import PatternError
@@ -203,17 +204,12 @@ def held(
 ) -> list[Held]:
     """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
-    key = (id(model), tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
-    if key not in _PLACES:
-        if len(_PLACES) >= MOST_PLACES:
-            _PLACES.clear()
-        _PLACES[key] = (model, _places(model, asked, stages, output))
-    return _PLACES[key][1].get(device, [])
+    key = (tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
+    return _PLACES.of(model, key, lambda: _places(model, asked, stages, output)).get(device, [])
 
 
-MOST_PLACES = 32
-_PLACES: dict[tuple[object, ...], tuple[Model, dict[int, list[Held]]]] = {}
-"""What lies where: each card of a layout asks, several times. The model is kept, so its id stays its own."""
+_PLACES = Kept[dict[int, list[Held]]](most=32)
+"""What lies where: each card of a layout asks, several times."""
 
 
 def _places(model: Model, asked: Resolved, stages: Sequence[Stage], output: int) -> dict[int, list[Held]]:

@@ -8,13 +8,14 @@ models/deepseek_v2.py, deepseek_nextn.py, deepseek_v4.py and layers/vocab_parall
 from math import prod
 from typing import TYPE_CHECKING
 
+from ...kept import Kept
 from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Part, Tensor
 from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
-from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, unexplained
+from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, of_weights, unexplained
 from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
@@ -75,7 +76,22 @@ def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:
 def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
-    clones = shared_clones(model, asked, hardware, rules)
+    clones, decided = shared_clones(model, asked, hardware, rules), of_weights(asked)
+    return ALLOCATED.of(
+        model,
+        (decided, stage, part, clones),
+        lambda: allocations(members_of(model, decided, stage, part, rules, clones)),
+    )
+
+
+ALLOCATED = Kept[list[Placed]](most=1024)
+"""What a rank allocates for a part of a model: cards of one kind and shares of a load ask again."""
+
+
+def members_of(
+    model: Model, asked: Resolved, stage: Stage, part: Part, rules: SglangRules, clones: int
+) -> list[Member]:
+    """Return every piece of one part of the checkpoint that a rank has, and the parameter that it becomes."""
     members: list[Member] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage) if tensor.part == part else None
@@ -84,7 +100,7 @@ def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage,
         shape, repeat = shard(tensor, model, asked, clones)
         name, form = parameter_of(tensor, model, rules), runtime_format(tensor, model, asked)
         members.append((name, tensor.name, layers, shape, form, repeat))
-    return allocations(members)
+    return members
 
 
 def parameter_of(tensor: Tensor, model: Model, rules: SglangRules) -> str:

@@ -3,11 +3,12 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ...kept import Kept
 from ...model.attention import GQA
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ..parameters import Member, allocations, fused_name, fused_qkv_a
+from ..parameters import Member, allocations, fused_name, fused_qkv_a, of_weights
 from ..rank import Placed, Stage
 from ..releases import first_with
 from ..runtime_formats import check_quantization, runtime_format
@@ -66,14 +67,8 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
+    placed = _of_checkpoint(model, of_weights(asked), hardware, stage, rules)
     model = with_whole_tower(model, asked.layout.tp)
-    members = members_of(model, asked, stage, rules)
-    if model.family == "gpt_oss" and model.quantization == "mxfp4":
-        from . import mxfp4  # rules of one family
-
-        placed = mxfp4.placed(members, hardware, rules)
-    else:
-        placed = allocations(members)
     extra = extra_tensors(model, asked, hardware, stage, rules)
     if asked.cpu_offload_gb:
         from .offload import stay_on_card  # few leave weights on the host
@@ -83,7 +78,27 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
         from .lora import adapter_tensors
 
         extra = extra + adapter_tensors(model, asked, stage, rules)
-    return placed + extra
+    return [*placed, *extra]
+
+
+def _of_checkpoint(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
+) -> list[Placed]:
+    """Return what a rank allocates for the checkpoint's own tensors."""
+    if model.family == "gpt_oss" and model.quantization == "mxfp4":
+        from . import mxfp4  # rules of one family
+
+        return mxfp4.placed(members_of(model, asked, stage, rules), hardware, rules)
+    whole = asked.layout.tp
+    return ALLOCATED.of(
+        model,
+        (asked, stage),
+        lambda: allocations(members_of(with_whole_tower(model, whole), asked, stage, rules)),
+    )
+
+
+ALLOCATED = Kept[list[Placed]](most=1024)
+"""What a rank allocates: cards of one kind and shares of a load ask again."""
 
 
 def members_of(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Member]:

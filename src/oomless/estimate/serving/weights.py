@@ -31,7 +31,12 @@ def weight_lines(
         total = sum([group.total_bytes for group in groups])
         whole += total
         notes = dict.fromkeys([group.note for group in groups if group.note])
-        formula = " + ".join([_formula(group) for group in groups[:MOST_SHOWN]])
+        formula = " + ".join(
+            [
+                _formula(group.name, group.num_bytes, group.per_layer * (len(group.layers) or 1))
+                for group in groups[:MOST_SHOWN]
+            ]
+        )
         if len(groups) > MOST_SHOWN:
             formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
         line = exact(key, "engine", WORDS[key], total, formula, "; ".join([what, *notes]))
@@ -112,9 +117,9 @@ WORDS: dict[Key, str] = {
 """What people read for each part of a model."""
 
 
-def _formula(group: Placed) -> str:
-    _, name, num_bytes, per_layer, layers, _ = group
-    times = per_layer * (len(layers) or 1)
+@lru_cache(maxsize=4096)
+def _formula(name: str, num_bytes: int, times: int) -> str:
+    """Return how many tensors of a group there are, and of what size: sizes of a layout share them."""
     short = name.removeprefix("model.layers.{}.").removeprefix("model.")
     return f"{short} {times} x {num_bytes:,} B" if times > 1 else f"{short} {num_bytes:,} B"
 
