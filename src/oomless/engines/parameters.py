@@ -81,19 +81,24 @@ def allocations(
     """Return what is allocated for members: one allocation for all that share a parameter and its layers, in
     the order of creation; tensors of a tower that the list calls alike stay apart. `of_parameter` makes
     those of one parameter."""
-    shared: dict[tuple[str, tuple[int, ...]], list[Member]] = {}
+    shared: list[list[Member]] = []
     alone: list[list[Member]] = []
+    by_name: dict[str, list[list[Member]]] = {}
     for member in members:
         parameter, tensor, layers = member[:3]
-        parts = shared.get((parameter, layers))
-        if parts is None:
-            shared[parameter, layers] = [member]
-        elif parameter == tensor:
-            alone.append([member])
+        of_name = by_name.setdefault(parameter, [])
+        for parts in of_name:  # hardly ever two: equal layers are one object, and need no comparison
+            if parts[0][2] is layers or parts[0][2] == layers:
+                if parameter == tensor:
+                    alone.append([member])
+                else:
+                    parts.append(member)
+                break
         else:
-            parts.append(member)
+            of_name.append([member])
+            shared.append(of_name[-1])
     make = of_parameter or allocation
-    return [placed for parts in (*shared.values(), *alone) for placed in make(parts)]
+    return [placed for parts in (*shared, *alone) for placed in make(parts)]
 
 
 def allocation(parts: list[Member]) -> list[Placed]:

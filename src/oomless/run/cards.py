@@ -1,6 +1,6 @@
 """Cards and machines made of them: the catalogue, and how much of a card's memory a process really sees."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
@@ -201,6 +201,7 @@ def is_card(name: str) -> bool:
     return alias_row(name) is not None or card_row(name) is not None
 
 
+@lru_cache(maxsize=256)
 def find_card(name: str) -> tuple[Card, str]:
     """The card of a short name or alias, and how the name was read."""
     wanted = "-".join(name.strip().lower().replace("_", " ").split())

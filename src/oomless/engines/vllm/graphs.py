@@ -70,7 +70,7 @@ def graph_lines(
     def of(quantity: str) -> float:
         return facts.constant("vllm", quantity, rules.release, *tags).value
 
-    num_layers = stage.stop - stage.start
+    num_layers, num_graphs = stage.stop - stage.start, graph_sizes(asked, rules)
     if rules.v0:
         estimate = of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
     else:
@@ -78,7 +78,7 @@ def graph_lines(
         estimate += of("graphs_moe") if model.kinds.has_experts else 0
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
-        estimate *= graph_sizes(asked, rules) / of("graphs_fitted")
+        estimate *= num_graphs / of("graphs_fitted")
     spread = facts.constant("vllm", "graphs_spread", rules.release, *tags)
     estimate, spread = (
         estimate * spread.value,
@@ -88,7 +88,7 @@ def graph_lines(
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     formula = (
-        f"{num_layers} layers, {graph_sizes(asked, rules)} "
+        f"{num_layers} layers, {num_graphs} "
         f"graphs{', each with and without adapters' if asked.enable_lora else ''}"
     )
     scores = 0
@@ -102,7 +102,7 @@ def graph_lines(
     )
     if rules.v0:
         return [line]
-    few = max(1 - graph_sizes(asked, rules) / of("graphs_fitted"), 0)
+    few = max(1 - num_graphs / of("graphs_fitted"), 0)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))

@@ -67,8 +67,16 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
-    placed = _of_checkpoint(model, of_weights(asked), hardware, stage, rules)
-    model = with_whole_tower(model, asked.layout.tp)
+    published, model = model, with_whole_tower(model, asked.layout.tp)
+    if model.family == "gpt_oss" and model.quantization == "mxfp4":
+        from . import mxfp4  # rules of one family
+
+        placed = mxfp4.placed(members_of(model, asked, stage, rules), hardware, rules)
+    else:
+        decided = of_weights(asked)
+        placed = ALLOCATED.of(
+            published, (decided, stage), lambda: allocations(members_of(model, decided, stage, rules))
+        )
     extra = extra_tensors(model, asked, hardware, stage, rules)
     if asked.cpu_offload_gb:
         from .offload import stay_on_card  # few leave weights on the host
@@ -79,22 +87,6 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 
         extra = extra + adapter_tensors(model, asked, stage, rules)
     return [*placed, *extra]
-
-
-def _of_checkpoint(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
-) -> list[Placed]:
-    """Return what a rank allocates for the checkpoint's own tensors."""
-    if model.family == "gpt_oss" and model.quantization == "mxfp4":
-        from . import mxfp4  # rules of one family
-
-        return mxfp4.placed(members_of(model, asked, stage, rules), hardware, rules)
-    whole = asked.layout.tp
-    return ALLOCATED.of(
-        model,
-        (asked, stage),
-        lambda: allocations(members_of(with_whole_tower(model, whole), asked, stage, rules)),
-    )
 
 
 ALLOCATED = Kept[list[Placed]](most=1024)

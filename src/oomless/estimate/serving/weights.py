@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import compress, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...engines.rank import Count, Placed
@@ -23,23 +23,22 @@ def weight_lines(
 ) -> list[Line]:
     """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine
     calls its weights. `spread` is the model's `size_spread`."""
-    parts: dict[Key, list[Placed]] = {}
-    for group in placed:
-        parts.setdefault(group.key, []).append(group)
-    lines, whole = [], 0
-    for key, groups in parts.items():
-        total = sum([group.total_bytes for group in groups])
-        whole += total
-        notes = dict.fromkeys([group.note for group in groups if group.note])
-        formula = " + ".join(
-            [
-                _formula(group.name, group.num_bytes, group.per_layer * (len(group.layers) or 1))
-                for group in groups[:MOST_SHOWN]
-            ]
-        )
-        if len(groups) > MOST_SHOWN:
-            formula += f" + {len(groups) - MOST_SHOWN} smaller groups"
-        line = exact(key, "engine", WORDS[key], total, formula, "; ".join([what, *notes]))
+    groups: dict[Key, list[tuple[str, int, int]]] = {}
+    totals: dict[Key, int] = {}
+    notes: dict[Key, dict[str, None]] = {}
+    for key, name, num_bytes, per_layer, layers, note in placed:
+        times = per_layer * (len(layers) or 1)
+        totals[key] = totals.get(key, 0) + num_bytes * times
+        groups.setdefault(key, []).append((name, num_bytes, times))
+        notes.setdefault(key, {what: None})
+        if note:
+            notes[key][note] = None
+    lines = []
+    for key, total in totals.items():
+        formula = " + ".join([_formula(*group) for group in groups[key][:MOST_SHOWN]])
+        if len(groups[key]) > MOST_SHOWN:
+            formula += f" + {len(groups[key]) - MOST_SHOWN} smaller groups"
+        line = exact(key, "engine", WORDS[key], total, formula, "; ".join(notes[key]))
         if key in ("weights.scales", "weights.unexplained"):  # may be there or not
             line = line._replace(kind="assumed", low_bytes=0)
         elif spread is not None:
@@ -49,13 +48,13 @@ def weight_lines(
         lines.append(line)
     if counts == "plain":
         return lines
-    sizes: Sizes = tuple((group.num_bytes, group.per_layer, group.layers) for group in placed)
+    sizes: Sizes = tuple([(size, count, layers) for _, _, size, count, layers, _ in placed])
     large = (
         sum(count * (len(layers) or 1) for size, count, layers in sizes if size > SMALL)
         if counts == "allocated"
         else 0
     )
-    lines.append(rounding_line(_counted(sizes, counts) - whole, counts, large))
+    lines.append(rounding_line(_counted(sizes, counts) - sum(totals.values()), counts, large))
     return lines
 
 
@@ -133,23 +132,23 @@ def _counted(sizes: Sizes, counts: Count) -> int:
     """
     small = 0
     outside: list[int] = []
-    inside: list[tuple[list[int], tuple[int, ...]]] = []
+    inside: list[tuple[int, list[int]]] = []
+    bits: dict[tuple[int, ...], int] = {}
+    """A bit for each set of layers."""
     for num_bytes, count, layers in sizes:
         if num_bytes <= SMALL:
             small += rounded(num_bytes) * count * (len(layers) or 1)
         elif layers:
-            inside.append(([num_bytes] * count, layers))
+            inside.append((bits.setdefault(layers, 1 << len(bits)), [num_bytes] * count))
         else:
             outside += [num_bytes] * count
-    kinds = {layers: frozenset(layers) for _, layers in inside}
+    held: dict[int, int] = {}
+    for layers, bit in bits.items():
+        for layer in layers:
+            held[layer] = held.get(layer, 0) | bit
     runs = [(outside, 1)]
-    for held, alike in groupby(
-        sorted(frozenset().union(*kinds.values())), lambda layer: [layer in each for each in kinds.values()]
-    ):
-        of_layer = set(compress(kinds, held))
-        runs.append(
-            ([size for group, layers in inside if layers in of_layer for size in group], len(list(alike)))
-        )
+    for of_layer, alike in groupby(held[layer] for layer in sorted(held)):
+        runs.append(([size for bit, group in inside if bit & of_layer for size in group], len(list(alike))))
     taken = place(runs)
     taken = taken._replace(small_bytes=taken.small_bytes + small)
     return taken.reserved_bytes if counts == "reserved" else taken.allocated_bytes
