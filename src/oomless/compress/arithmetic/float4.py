@@ -26,12 +26,12 @@ def encode(quotients: Array, out: Array, scratch: Scratch) -> None:
     words = sums.view(np.int32)
     np.add(quotients, np.float32(HALVES), out=sums)
     np.copyto(out, words, casting="unsafe")
-    np.minimum(out, 4, out=out)
+    scratch.at_most(out, 4)
     for magic, least, most in ((WHOLES, 2, 4), (TWOS, 2, 3)):
         np.add(quotients, np.float32(magic), out=sums)
         np.copyto(steps, words, casting="unsafe")
-        np.maximum(steps, least, out=steps)
-        np.minimum(steps, most, out=steps)
+        scratch.at_least(steps, least)
+        scratch.at_most(steps, most)
         np.add(out, steps, out=out)
     np.subtract(out, 4, out=out)
 
@@ -47,7 +47,7 @@ def encode_away(quarters: Array, out: Array, scratch: Scratch) -> None:
     np.copyto(whole, quarters, casting="unsafe")
     np.add(whole, 1, out=out)
     np.right_shift(out, 1, out=out)
-    np.minimum(out, 4, out=out)
+    scratch.at_most(out, 4)
     beyond = scratch.take("float4 beyond", "bool", *quarters.shape)
     for border in (10, 14, 20):
         np.greater_equal(whole, border, out=beyond)
@@ -72,7 +72,7 @@ def encode_bits(bits: Array, below: Array, out: Array, scratch: Scratch) -> None
     np.add(codes, 31, out=codes)
     np.add(codes, moved, out=codes)
     np.right_shift(codes, 6, out=codes)
-    np.maximum(codes, 2 * FROM, out=codes)
+    scratch.at_least(codes, 2 * FROM)
     np.subtract(codes, 2 * FROM, out=codes)
     np.copyto(out, codes, casting="unsafe")
     beyond = scratch.take("float4 beyond", "bool", *bits.shape)

@@ -48,7 +48,7 @@ def store(words: Array, signs: Array, out: Array, scratch: Scratch) -> None:
         np.copyto(out[:, 1::2], np.minimum(words[1], LARGEST_CODE)[:, :-1], casting="unsafe")
     else:
         join_pairs(words, 8, out, scratch)
-        np.minimum(out, LARGEST_CODE, out=out)
+        scratch.at_most(out, LARGEST_CODE)
     np.bitwise_or(out, signs, out=out)
 
 

@@ -104,11 +104,22 @@ def write_q8_0(tile: Tile, out: Array) -> None:
     np.bitwise_and(quotients.view(np.uint32), SIGN, out=words)
     np.bitwise_or(words, BELOW_HALF_BITS, out=words)
     np.add(quotients, halves, out=quotients)
-    blocks = out.reshape(rows, columns // BLOCK, 34)
     codes = tile.scratch.take("ggml codes", "int8", rows, columns)
     np.copyto(codes, quotients, casting="unsafe")
-    blocks[:, :, :2] = scales.astype(np.float16)[:, :, None].view(np.uint8)
-    blocks[:, :, 2:] = codes.view(np.uint8).reshape(rows, columns // BLOCK, BLOCK)
+    store_blocks(scales, codes, out)
+
+
+def store_blocks(scales: Array, codes: Array, out: Array) -> None:
+    """Write a float16 scale and the bytes of its codes, block by block: each goes as one item, since numpy
+    spends its time between the rows of a block."""
+    np = numpy()
+    bytes_each = codes.nbytes // scales.size
+    blocks = np.dtype([("scale", "<f2"), ("codes", f"V{bytes_each}")])
+    into = np.ascontiguousarray(out).view(blocks)
+    into["scale"] = scales
+    into["codes"] = codes.view(f"V{bytes_each}").reshape(scales.shape)
+    if not np.may_share_memory(into, out):
+        np.copyto(out, into.view(np.uint8))
 
 
 def write_q4_0(tile: Tile, out: Array) -> None:
@@ -125,12 +136,15 @@ def write_q4_0(tile: Tile, out: Array) -> None:
     np.add(quotients, np.float32(8.5), out=quotients)
     codes = tile.scratch.take("ggml codes", "uint8", rows, columns)
     np.copyto(codes, quotients, casting="unsafe")
-    np.minimum(codes, 15, out=codes)
-    halves = codes.reshape(rows, columns // BLOCK, 2, BLOCK // 2)
-    blocks = out.reshape(rows, columns // BLOCK, 18)
-    blocks[:, :, :2] = scales.astype(np.float16)[:, :, None].view(np.uint8)
-    np.left_shift(halves[:, :, 1], 4, out=blocks[:, :, 2:])
-    np.bitwise_or(blocks[:, :, 2:], halves[:, :, 0], out=blocks[:, :, 2:])
+    tile.scratch.at_most(codes, 15)
+    eights = codes.view(np.uint64).reshape(
+        -1, 4
+    )  # a block is four words: two of its first half, two of its second
+    packed = tile.scratch.take("ggml packed", "uint64", eights.shape[0], 2)
+    for word in (0, 1):
+        np.left_shift(eights[:, 2 + word], 4, out=packed[:, word])
+        np.bitwise_or(packed[:, word], eights[:, word], out=packed[:, word])
+    store_blocks(scales, packed, out)
 
 
 def largest(tile: Tile) -> Array:

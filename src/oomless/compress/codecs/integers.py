@@ -150,10 +150,11 @@ class Integers(NamedTuple):
         if (
             self.zeros or self.scale_dtype == "F16"
         ):  # float16 rounds small scales so far that a quotient may pass
-            np.maximum(quotients, np.float32(self.lowest), out=quotients)
+            tile.scratch.at_least(quotients, self.lowest)
         np.add(quotients, np.float32(MAGIC - (self.lowest if self.packed else 0)), out=quotients)
         words = quotients.view(np.int32)
-        np.minimum(words, MAGIC_BITS + (-2 * self.lowest if self.packed else -self.lowest) - 1, out=words)
+        highest = -2 * self.lowest if self.packed else -self.lowest
+        tile.scratch.at_most(words, MAGIC_BITS + highest - 1)
         return words.view(np.uint32)
 
     def store(self, words: Array, out: Array, scratch: Scratch) -> None:

@@ -42,8 +42,11 @@ def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
     """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the
     lower half of a byte."""
     np = numpy()
-    np.left_shift(codes[1], 4, out=out)
-    np.bitwise_or(out, codes[0], out=out)
+    upper = codes[1].reshape(-1)
+    if upper.size % 8 == 0:  # eight codes at once: none has bits that would leave its byte
+        upper = upper.view(np.uint64)
+    np.left_shift(upper, 4, out=upper)
+    np.bitwise_or(codes[1], codes[0], out=out)
     add_signs(tile, out)
 
 
