@@ -48,18 +48,14 @@ def stored_weights(source: Checkpoint) -> tuple[StoredWeight, ...]:
             f"{source.folder}: {foreign[:80]} is packed by another tool",
             "give the checkpoint that it was made from, or one in FP8 or compressed-tensors",
         )
-    found, taken = [], set()
     quantized = dict(_quantized(source))
+    owners = {part.stored.name: module for module, weight in quantized.items() for part in weight.parts}
+    found = []
     for name, located in source.tensors.items():
-        if name in taken:
-            continue
-        module = name.rpartition(".")[0]
-        if module in quantized and module not in taken:
-            weight = quantized[module]
-            taken |= {part.stored.name for part in weight.parts} | {module}
-            found.append(weight)
-        elif name not in taken:
+        if name not in owners:
             found.append(plain(located))
+        elif owners[name] in quantized:
+            found.append(quantized.pop(owners[name]))
     return tuple(found)
 
 
