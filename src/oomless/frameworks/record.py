@@ -148,6 +148,9 @@ class Framework(NamedTuple):
     """Parts of a layer that its selective recomputation may name: those that the graphs run again."""
     plan: PlanSpace = PlanSpace()
     """What a plan may try."""
+    log: str = ""
+    """The module that says how its log reads (its LOG) and what question it puts (its asks), loaded where one
+    is read; "": its logs put none."""
 
     def habits(self, version: str | None) -> Habits:
         """Return what the releases in a text did otherwise than the newest ones."""

@@ -20,7 +20,8 @@ Whose = Literal["model", "pool", "run"]
 models may be loaded before either has one; or of the whole run."""
 
 UNITS = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "B": 1, "count": 1, "share": 1, "percent": 0.01}
-"""Unit of a group -> factor; `text`, `flag` and `arguments` are no numbers."""
+"""Unit of a group -> factor; `text`, `flag`, `arguments` and `json` are no numbers. `place` is the device
+that a line is of, `name` that of the argument whose text (`named`) comes behind it."""
 NUMBER = r"(-?\d[\d.,]*)"
 """A number as logs print it, with its sign, its thousands or its decimal comma."""
 
@@ -49,6 +50,8 @@ class LogLine(NamedTuple):
     says: tuple[Said, ...] = ()
     """What each group of the pattern is, in order."""
     turn: Turn = ""
+    goes_on: bool = False
+    """Its value ends in a later line: the pattern is read on those that follow too."""
 
 
 class Live(NamedTuple):

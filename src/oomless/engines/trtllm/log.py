@@ -21,7 +21,7 @@ LINES = (
         "start",
     ),
     LogLine(b"tensor_parallel_size=", r"(?:^|LLM Args:\s*)(model=.*)", says("resolved arguments")),
-    LogLine(b"models--", r"/models--([\w.-]+)/snapshots/", says("model_folder text")),
+    LogLine(b"models--", r"\[TRT-LLM\].{0,200}?/models--([\w.-]+)/snapshots/", says("model_folder text")),
     LogLine(
         b"(inside torch)",
         rf"after loading model weights \(inside torch\) in memory usage profiling: {N} GiB",

@@ -19,6 +19,7 @@ RECORDS = {
         title="Axolotl",
         marks=("base_model", "sequence_len", "micro_batch_size"),
         reads=read,
+        log="axolotl.log",
         plan=PlanSpace(shardings=("none", "fsdp2"), ways=in_full_sequences),
     )
 }

@@ -23,6 +23,7 @@ RECORDS = {
         title="DeepSpeed",
         marks=("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
         reads=read,
+        log="deepspeed.log",
         plan=PlanSpace(shardings=("zero2", "zero3"), ways=with_offload),
     )
 }

@@ -39,6 +39,7 @@ RECORDS = {
         title="LLaMA-Factory",
         marks=("model_name_or_path", "finetuning_type", "cutoff_len", "stage"),
         reads=read,
+        log="llama_factory.log",
         refuses=refuses,
         plan=PlanSpace(shardings=("none", "zero3"), ways=fine_tuning),
     )

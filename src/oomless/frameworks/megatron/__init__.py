@@ -43,5 +43,6 @@ SPACE = PlanSpace(shardings=("distopt",), recompute=("none", "selective", "full"
 MODULES = (*RECOMPUTED, "norm")
 """Words of --recompute-modules, and what other frameworks call layernorm."""
 RECORDS = {
-    name: of_facts(name)._replace(modules=MODULES, plan=SPACE) for name in ("megatron-lm", "megatron-bridge")
+    name: of_facts(name)._replace(modules=MODULES, plan=SPACE, log="megatron.log")
+    for name in ("megatron-lm", "megatron-bridge")
 }

@@ -29,6 +29,7 @@ RECORDS = {
         title="torchtitan",
         marks=("training", "parallelism", "activation_checkpoint"),
         reads=read,
+        log="torchtitan.log",
         plan=PlanSpace(
             shardings=("fsdp2",), recompute=("none", "selective", "full"), ways=with_tensor_parallelism
         ),

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ...errors import OomlessError
 from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...estimate.training.training_estimate import TrainingEstimate
 from ...ledger import Compared
 from ..validate import of_estimate
 from .log_facts import KEYS, facts_of
@@ -11,6 +12,7 @@ from .log_question import LogQuestion
 from .log_row import QUANTITIES, table_word
 from .logged_run import LoggedRun
 from .reasons import reason_for
+from .training_compare import training_estimate, training_rows
 
 
 class Comparison(NamedTuple):
@@ -19,10 +21,15 @@ class Comparison(NamedTuple):
     estimate: Estimate | None
     rows: tuple[Compared, ...]
     problem: str = ""
+    training: TrainingEstimate | None = None
+    """What is predicted of a run that trains."""
 
 
 def compare(run: LoggedRun, asked: LogQuestion) -> Comparison:
     """Return measured figures beside predicted ones: weights, profile, cache, graphs, and what is left."""
+    if asked.training is not None:
+        trained, problem = training_estimate(asked.training)
+        return Comparison(None, training_rows(run, trained), problem, trained)
     estimate, problem = None, asked.reason
     if asked.question is not None:
         model, serving, hardware = asked.question

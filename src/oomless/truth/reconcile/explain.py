@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ...errors import OomlessError
 from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...estimate.training.changes import changes_that_fit as training_changes
 from ...plan.tune.would_fit import changes_that_fit
 from ...recording.oom_text import OutOfMemoryText
 from ...run.options import share_of_card
@@ -60,10 +61,11 @@ def explain(run: LoggedRun, asked: LogQuestion, comparison: Comparison) -> Expla
     short = None
     if oom is not None and oom.tried_bytes is not None and oom.free_bytes is not None:
         short = max(0, oom.tried_bytes - oom.free_bytes)
-    expected = tuple(estimate.ledger.by_category().items()) if estimate is not None else ()
+    ledger = next((each.ledger for each in (estimate, comparison.training) if each is not None), None)
+    expected = tuple(ledger.by_category().items()) if ledger is not None else ()
     saved = oom is not None and oom.fragmentation_would_have_saved
     return Explanation(
-        oom, short, held_by(oom) if oom else (), expected, saved, advice(run, estimate, short, saved, oom)
+        oom, short, held_by(oom) if oom else (), expected, saved, advice(run, comparison, short, saved, oom)
     )
 
 
@@ -105,13 +107,16 @@ def _of_values(run: LoggedRun) -> OutOfMemoryText | None:
 
 
 def advice(
-    run: LoggedRun, estimate: Estimate | None, short: int | None, saved: bool, oom: OutOfMemoryText | None
+    run: LoggedRun, comparison: Comparison, short: int | None, saved: bool, oom: OutOfMemoryText | None
 ) -> tuple[Advice, ...]:
     """Return the smallest changes that would have fitted, the cheapest first."""
-    found = []
+    estimate, found = comparison.estimate, []
     if saved and oom is not None:
         room = (oom.reserved_unallocated_bytes or 0) + (oom.free_bytes or 0) - (oom.tried_bytes or 0)
         found.append(Advice(EXPANDABLE, room))
+    if comparison.training is not None:
+        changes = training_changes(comparison.training)
+        return (*found, *(Advice(change.flags, change.headroom_bytes) for change in changes))
     if estimate is None:
         return tuple(found)
     if (longest := _longest(run, estimate)) is not None:

@@ -5,16 +5,17 @@ from typing import NamedTuple
 from ...errors import OomlessError
 from ...model.load import load
 from ...model.model import Model
-from ...run.cards import Hardware, find_card, synthetic
+from ...run.cards import Hardware, synthetic
 from ...run.hardware import parse_gpu
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
-from ...units import TIB
 from ..serving_rows import Incomplete, ServingQuestion, question
+from .log_card import logged_card
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_date, build_of, file_type
 from .log_row import configuration_row
 from .logged_run import LoggedRun
+from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, training_question
 
 
 class LogQuestion(NamedTuple):
@@ -25,22 +26,20 @@ class LogQuestion(NamedTuple):
     missing: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     reason: str = ""
-
-
-SAYS_NO_QUESTION = (
-    "the text does not say what was run; `oomless train` and `oomless infer` answer for a command"
-)
-ANY_SIZE = 16 * TIB
-"""Of a card that nobody knows: what lies on it is predicted, whether it fits is not."""
+    training: TrainingAsks | None = None
+    """What a training log asks."""
 
 
 def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
     """Return the question of a run; `gpu` and `model` stand in for what the log does not say."""
     named = model if model and _in_catalogue(model) else ""
     row = configuration_row(run, gpu, named)
-    missing = [] if model or _in_catalogue(row["model"]) else ["model"]
-    if run.reader is None or run.reader.is_training:
+    if run.reader is None:
         return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
+    if run.reader.is_training:
+        asks = training_question(run, gpu, model)
+        return LogQuestion(None, row, asks.missing, asks.assumed, asks.reason, asks)
+    missing = [] if model or _in_catalogue(row["model"]) else ["model"]
     if missing:
         return LogQuestion(
             None, row, tuple(missing), (), f"model {row['model'] or 'unknown'} is not in the catalogue"
@@ -155,14 +154,8 @@ def _devices(run: LoggedRun) -> list[str]:
 def _llama_hardware(run: LoggedRun) -> Hardware:
     """The devices that buffers lie on; a card that the catalogue does not know is one of any size."""
     devices = _devices(run)
-    name, card = run.text("gpu"), None
-    words = name.lower().removeprefix("nvidia ").removeprefix("geforce ")
-    for word in (name, words, words.replace(" ", "-"), words.removeprefix("apple ").replace(" ", "-")):
-        try:
-            card = find_card(word)[0]
-            break
-        except OomlessError:
-            continue
+    name = run.text("gpu")
+    card = logged_card(name)
     if card is None:
         card = synthetic(ANY_SIZE, name or "any card")
         card = card._replace(

@@ -75,6 +75,8 @@ class LoggedRun:
         """Caches that each process has made."""
         self.pids: dict[str, str] = {}
         self.peaks: dict[str, float] = {}
+        self.named: dict[str, str] = {}
+        """Arguments that are printed one a line, as they are first said."""
         self.engine = reader.name if reader else "torch"
         self.seen_starts: set[tuple[str, str]] = set()
         """Start lines that were read, with the process that wrote each."""
@@ -137,7 +139,7 @@ class LoggedRun:
 
     def add(self, said: tuple[Said, ...], groups: tuple[str, ...], label: Label, source: str) -> None:
         """Keep what a line says; a figure that is none is not kept."""
-        place = label.text
+        place, name = label.text, ""
         printed = next((group for group in groups if group in SIZES), "")
         position = 0
         for each in said:
@@ -147,6 +149,12 @@ class LoggedRun:
                 continue
             if each.unit == "place":
                 place = text
+                continue
+            if each.unit == "name":
+                name = text
+                continue
+            if each.unit == "named":
+                self.named.setdefault(name, text)
                 continue
             value = _value(text, each.unit, printed)
             if value is not None:
@@ -203,7 +211,7 @@ def _amount(value: LoggedValue) -> float:
 
 
 def _value(text: str, unit: str, printed: str) -> float | str | None:
-    if unit in ("text", "flag", "arguments"):
+    if unit in ("text", "flag", "arguments", "json"):
         return text.strip()
     if unit == "size":
         amount, _, name = text.partition(" ")

@@ -13,7 +13,7 @@ from ...recording.oom_text import OutOfMemoryText, read_oom
 from ...units import MIB
 from .blocks import LogBlock, blocks, open_log
 from .logged_run import Label, LoggedRun
-from .scan import OOM_WORDS, Hit, anchors, compiled, hits, matches, peaks
+from .scan import OOM_WORDS, Hit, anchors, compiled, going_on, hits, matches, peaks
 
 MOST_WORDINGS, LONGEST_WORDING = 2000, 400
 QUIET_BYTES, QUIET_WHEN_READY = 16 * MIB, MIB
@@ -41,6 +41,7 @@ class LogFile:
         self.latest: LoggedRun | None = None
         self.quiet = 0
         self.all_anchors = anchors(self.readers)
+        self.long = going_on(self.readers)
         self.num_facts = 0
 
     def feed(self, block: LogBlock) -> None:
@@ -49,9 +50,9 @@ class LogFile:
         wakes = self._wakes()
         is_ready = any(run.state == "ready" for run in self.open.values())
         if self.quiet < (QUIET_WHEN_READY if is_ready else QUIET_BYTES):
-            found = hits(block, self._wanted(wakes))
+            found = hits(block, self._wanted(wakes), self.long)
         elif any(anchor in block.data for anchor in wakes):
-            found = hits(block, self.all_anchors)
+            found = hits(block, self.all_anchors, self.long)
         else:
             found = iter(())
         for hit in found:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
 from ...plan.cards import short_name
+from ...plan.training_answer import arguments_of as training_arguments
 from ...recording.held_places import HeldPlace
 from ...recording.snapshot_file import AllocatorSnapshot
 from ...run.cards import Hardware, card
@@ -56,8 +57,16 @@ class ReconciledRun(NamedTuple):
 
     @property
     def command(self) -> list[str]:
-        """The arguments of `oomless infer` that ask the same; empty where something is missing."""
-        estimate = self.comparison.estimate
+        """The arguments of `oomless infer` or `train` that ask the same; empty where something is missing, or
+        where a list of arguments asks it."""
+        estimate, trained = self.comparison.estimate, self.comparison.training
+        if trained is not None and self.asked.training is not None and not self.asked.missing:
+            asked = self.asked.training.question
+            if asked is None or not asked.word:
+                return []
+            return list(
+                training_arguments(asked.asked, asked.word, self.gpu_word or gpu_word(asked.hardware))
+            )
         if estimate is None or self.asked.missing:
             return []
         word = self.gpu_word or gpu_word(estimate.cards or estimate.hardware)

@@ -15,6 +15,8 @@ BEFORE, BEHIND = 1 << 11, 1 << 16
 """Bytes of a line before and behind an anchor that are looked at."""
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\\u001b\[[0-9;]*m")
 FOLLOWING = 1000
+LONGEST_CONFIGURATION = 1 << 15
+"""Bytes behind a line whose value goes on."""
 LONGEST_FIGURE = 16
 AROUND = 120
 """Bytes before and behind the anchor of a repeated line."""
@@ -30,7 +32,8 @@ class Hit(NamedTuple):
     is_cut: bool
     """Nothing ends the line: its last figure may be part of one."""
     following: str = ""
-    """What comes behind an allocator's complaint, which terminals and pages wrap."""
+    """What comes behind an allocator's complaint, which terminals and pages wrap, and behind a configuration
+    that is printed over many lines."""
 
 
 class LargestFigure(NamedTuple):
@@ -57,8 +60,14 @@ def anchors(readers: Iterable[LogReader]) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys([*OOM_WORDS, *(line.anchor for each in readers for line in each.lines)]))
 
 
-def hits(block: LogBlock, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
-    """Return the lines of a block that have an anchor, in their order."""
+def going_on(readers: Iterable[LogReader]) -> frozenset[bytes]:
+    """Return the anchors of lines whose values go on."""
+    return frozenset(line.anchor for each in readers for line in each.lines if line.goes_on)
+
+
+def hits(block: LogBlock, wanted: tuple[bytes, ...], long: frozenset[bytes] = frozenset()) -> Iterator[Hit]:
+    """Return the lines of a block that have an anchor, in their order. `long`: anchors of values that go on
+    behind their line."""
     found: dict[int, set[bytes]] = {}
     data = block.data
     for anchor in wanted:
@@ -80,7 +89,9 @@ def hits(block: LogBlock, wanted: tuple[bytes, ...]) -> Iterator[Hit]:
         if b"\x1b" in line or b"\\u001b" in line:
             line = ESCAPES.sub(b"", line)
         following = b""
-        if OOM_ANCHOR in found[start] and end >= 0:
+        if end >= 0 and not found[start].isdisjoint(long):
+            following = ESCAPES.sub(b"", data[end : end + LONGEST_CONFIGURATION])
+        elif end >= 0 and OOM_ANCHOR in found[start]:
             following = ESCAPES.sub(b"", data[end : end + FOLLOWING])
         yield Hit(
             number,
@@ -113,7 +124,7 @@ def matches(hit: Hit, lines: Iterable[LogLine]) -> Iterator[tuple[LogLine, tuple
     for line in lines:
         if line.anchor not in hit.anchors:
             continue
-        found = compiled(line.pattern).search(hit.text)
+        found = compiled(line.pattern).search(hit.text + hit.following if line.goes_on else hit.text)
         if found is None or (
             hit.is_cut
             and found.end() == len(hit.text)
