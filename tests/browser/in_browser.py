@@ -87,3 +87,16 @@ class Seen:
     def close(self) -> None:
         self.context.close()
         assert self.complaints == []
+
+
+def serious_faults(page: Any) -> list[tuple[str, str]]:
+    """Open all that opens, and return what a screen reader or weak eyes stumble over, as axe-core finds it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = Axe().run(page).response["violations"]
+    return [
+        (each["id"], f"{each['nodes'][0]['html'][:160]} {each['nodes'][0]['failureSummary'][:200]}")
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]

@@ -28,8 +28,8 @@ def accuracy_part(words: Phrases) -> Html:
     return join(
         (
             el("p", said, class_="verdict open"),
-            el("p", words("accuracy.key"), class_="question"),
             el("h3", words("accuracy.blind.title")),
+            el("p", words("accuracy.key"), class_="question"),
             [about_part(name, words, rows) for name, rows in grouped(blind)],
             verdicts_part(verdict_counts(), words),
             el("h3", words("accuracy.now.title")),

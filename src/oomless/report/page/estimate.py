@@ -1,6 +1,7 @@
 """Fits? and Train? as parts of the page: the verdict, a bar for each group of ranks, the capacity in words,
 what would fit, and every line with formula and source."""
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlencode
 
@@ -26,7 +27,12 @@ def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
             el("p", serving_question(answer, words), class_="question"),
             groups_part(answer.ledgers, answer.worst_rank, words),
             cache_part(answer, words),
-            changes_part("infer", ((each.flags, each.headroom_bytes) for each in answer.changes), words),
+            changes_part(
+                "infer",
+                answer.gpu_word,
+                ((each.flags, each.headroom_bytes) for each in answer.changes),
+                words,
+            ),
             nearest_part(answer, words),
             notes(words("notes"), map(words.said, answer.warnings)),
         )
@@ -191,16 +197,27 @@ def cache_part(answer: ServingAnswer, words: Phrases) -> Html:
     )
 
 
-def pairs_of(command: str, flags: str) -> list[tuple[str, str]] | None:
-    """Return flags of a command line as what stands behind the question mark of an address; None where not
-    all of it is flags.
+MORE_CARDS = re.compile(r" on (\d+) cards$")
+"""What a change ends in that takes more of the same cards."""
 
-    >>> pairs_of("infer", "--tp 8 --enforce-eager"), pairs_of("infer", "--tp 16 on 16 cards")
+
+def pairs_of(command: str, flags: str, gpu: str = "") -> list[tuple[str, str]] | None:
+    """Return a change as what stands behind the question mark of an address, more of the cards of `gpu`
+    included; None where not all of it is flags.
+
+    >>> pairs_of("infer", "--tp 8 --enforce-eager", "h20:8"), pairs_of("infer", "a smaller batch", "h20:8")
     ([('tp', '8'), ('enforce-eager', '')], None)
+    >>> pairs_of("infer", "--tp 16 on 16 cards", "h20:8")
+    [('gpu', 'h20:16'), ('tp', '16')]
     """
     import shlex
 
     known, found = by_flag(command), list[tuple[str, str]]()
+    if more := MORE_CARDS.search(flags):
+        if "+" in gpu:  # several kinds of card in one machine
+            return None
+        found.append(("gpu", f"{gpu.partition(':')[0]}:{more[1]}"))
+        flags = flags[: more.start()]
     words = iter(shlex.split(flags))
     for word in words:
         flag, has_value, text = word.partition("=")
@@ -212,10 +229,10 @@ def pairs_of(command: str, flags: str) -> list[tuple[str, str]] | None:
     return found
 
 
-def changes_part(command: str, changes: Iterable[tuple[str, int]], words: Phrases) -> Html | None:
-    """Return what would fit, each applied by a click where flags alone do it."""
+def changes_part(command: str, gpu: str, changes: Iterable[tuple[str, int]], words: Phrases) -> Html | None:
+    """Return what would fit, each applied by a click where flags and more of the same cards do it."""
     items = [
-        el("li", change_part(flags, pairs_of(command, flags), words), " ", _leaves(headroom, words))
+        el("li", change_part(flags, pairs_of(command, flags, gpu), words), " ", _leaves(headroom, words))
         for flags, headroom in changes
     ]
     return el("section", el("h3", words("changes")), el("ul", items), class_="changes") if items else None
@@ -225,7 +242,7 @@ def change_part(flags: str, pairs: list[tuple[str, str]] | None, words: Phrases)
     """Return a change as a button, or as text."""
     if pairs is None:
         return el("code", words.said(flags))
-    return el("button", el("code", flags), type="button", data_apply=urlencode(pairs))
+    return el("button", el("code", words.said(flags)), type="button", data_apply=urlencode(pairs))
 
 
 def _leaves(headroom: int, words: Phrases) -> str:
@@ -255,7 +272,12 @@ def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
             el("p", question, class_="question"),
             groups_part(answer.ledgers, answer.worst_rank, words),
             moments_part(answer, words),
-            changes_part("train", ((each.flags, each.headroom_bytes) for each in answer.changes), words),
+            changes_part(
+                "train",
+                answer.gpu_word,
+                ((each.flags, each.headroom_bytes) for each in answer.changes),
+                words,
+            ),
             notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
