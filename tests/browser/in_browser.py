@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from command import environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -90,11 +92,11 @@ class Seen:
 
 
 def serious_faults(page: Any) -> list[tuple[str, str]]:
-    """Open all that opens, and return what a screen reader or weak eyes stumble over, as axe-core finds it."""
-    from axe_playwright_python.sync_playwright import Axe
+    """Open all that opens, and return what axe-core finds a screen reader or weak eyes stumble over."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    found = Axe().run(page).response["violations"]
+    found = axe.Axe().run(page).response["violations"]
     return [
         (each["id"], f"{each['nodes'][0]['html'][:160]} {each['nodes'][0]['failureSummary'][:200]}")
         for each in found

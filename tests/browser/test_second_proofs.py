@@ -1,5 +1,5 @@
-"""What the page's own tests do not try: axe-core over every view in Chinese and on a phone, and what would fit
-with more of the same cards."""
+"""What the page's own tests do not try: axe-core over every view in Chinese and on a phone, and what would
+fit with more of the same cards."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
-pytest.importorskip("axe_playwright_python", reason="axe is not installed")
 
 
 @pytest.fixture(scope="module")
