@@ -80,6 +80,11 @@ class Seen:
         self.page.wait_for_selector("html[data-ready]")
         return self.page
 
+    def widen(self, width: int) -> None:
+        """Give the page another width, and wait until it is laid out."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def verdict(self, part: str) -> str:
         """Wait for a verdict that says something; return all of it."""
         found = self.page.locator("#answer .verdict", has_text=part).first

@@ -27,7 +27,8 @@ VIEWS = {
     "accuracy": "",
 }
 languages = pytest.mark.parametrize("language", ["en", "zh"])
-widths = pytest.mark.parametrize("width", [360, 1280])
+WIDTHS = (360, 1280)
+widths = pytest.mark.parametrize("width", WIDTHS)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +44,20 @@ def browser() -> Iterator[Any]:
 
 
 @languages
-@widths
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_opens_by_its_address(
-    browser: Any, site: str, view: str, width: int, language: str
-) -> None:
-    seen = Seen(browser, width)
+def test_every_view_opens_by_its_address(browser: Any, site: str, view: str, language: str) -> None:
+    """Opened as on a phone, and made as wide as a desktop: the width is a matter of the style sheet alone."""
+    seen = Seen(browser, WIDTHS[0])
     page = seen.open(f"{site}{language}/#{view}?{VIEWS[view]}")
     page.locator("#answer .verdict").first.wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("nav a[aria-current=page]").get_attribute("data-view") == view
-    assert page.locator("#tools").is_visible()
+    for width in WIDTHS:
+        seen.widen(width)
+        assert page.evaluate("[innerWidth, document.documentElement.scrollWidth <= innerWidth]") == [
+            width,
+            True,
+        ]
+        assert page.locator("nav a[aria-current=page]").get_attribute("data-view") == view
+        assert page.locator("#tools").is_visible()
     seen.close()
 
 
@@ -259,15 +263,18 @@ def test_the_browser_chooses_the_language(browser: Any, site: str, locale: str, 
     seen.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_no_serious_fault_for_who_cannot_see(browser: Any, site: str, view: str, theme: str) -> None:
+def test_no_serious_fault_for_who_cannot_see(browser: Any, site: str, view: str) -> None:
+    """The dark theme is another set of colours on the same page, so of that the rules of colour are asked."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    seen = Seen(browser, theme=theme)
+    seen = Seen(browser, theme="light")
     page = seen.open(f"{site}en/#{view}?{VIEWS[view]}")
     page.locator("#answer .verdict").first.wait_for()
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     found = axe.Axe().run(page).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    found += axe.Axe().run(page, options=OF_COLOUR).response["violations"]
     serious = [
         (each["id"], each["nodes"][0]["html"][:160], each["nodes"][0]["failureSummary"][:200])
         for each in found
@@ -275,6 +282,9 @@ def test_no_serious_fault_for_who_cannot_see(browser: Any, site: str, view: str,
     ]
     assert serious == []
     seen.close()
+
+
+OF_COLOUR = {"runOnly": {"type": "tag", "values": ["cat.color"]}}
 
 
 def test_the_head_of_a_gguf_file_is_read_in_place_of_a_name(browser: Any, site: str, tmp_path: Path) -> None:

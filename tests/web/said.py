@@ -34,6 +34,7 @@ class Module:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.nodes = list(_nodes(self.tree))
         self.constants = _given(self.tree.body)
 
 
@@ -79,10 +80,10 @@ class Reader:
         for module in self.modules:
             for name, values in module.constants.items():
                 self.constants.setdefault(name, []).extend((module, value) for value in values)
-            for function, call in _calls(module.tree, None):
-                self.calls.setdefault(_called(call), []).append((module, function, call))
-            for node in ast.walk(module.tree):
-                if isinstance(node, Function):
+            for function, node in module.nodes:
+                if isinstance(node, ast.Call):
+                    self.calls.setdefault(_called(node), []).append((module, function, node))
+                elif isinstance(node, Function):
                     self.functions.setdefault(node.name, []).append((module, node))
         self.seen: dict[int, int] = {}
         self.found: dict[str, str] = {}
@@ -95,7 +96,7 @@ class Reader:
                 for value in (*values, *(word.value for word in call.keywords)):
                     self.follow(module, function, value, DEEP)
         for module in self.modules:
-            for function, node in _nodes(module.tree, None):
+            for function, node in module.nodes:
                 for inner, value in _noted(function, node):
                     self.follow(module, inner, value, DEEP)
         return self.found
@@ -221,17 +222,17 @@ def _returned(function: Function) -> list[ast.expr]:
     ]
 
 
-def _nodes(node: ast.AST, function: Function | None) -> Iterator[tuple[Function | None, ast.AST]]:
-    for child in ast.iter_child_nodes(node):
-        inner = child if isinstance(child, Function) else function
-        yield inner, child
-        yield from _nodes(child, inner)
-
-
-def _calls(node: ast.AST, function: Function | None) -> Iterator[tuple[Function | None, ast.Call]]:
-    for inner, child in _nodes(node, function):
-        if isinstance(child, ast.Call):
-            yield inner, child
+def _nodes(tree: ast.AST) -> Iterator[tuple[Function | None, ast.AST]]:
+    """Yield every node below a tree as it is read, each with the innermost function around it."""
+    left: list[tuple[Function | None, ast.AST]] = [(None, tree)]
+    while left:
+        function, node = left.pop()
+        if node is not tree:
+            yield function, node
+        left += [
+            (child if isinstance(child, Function) else function, child)
+            for child in reversed([*ast.iter_child_nodes(node)])
+        ]
 
 
 def template_of(value: ast.expr) -> str | None:

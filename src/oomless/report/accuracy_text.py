@@ -2,7 +2,7 @@
 
 from ..api.accuracy import BLIND, TableError, VerdictCount, known_misses, table_errors, verdict_counts
 from .language import spoken
-from .validate_text import HEADER, percent, table_text
+from .validate_text import HEADER, errors_row, table_text
 
 
 def accuracy_text() -> str:
@@ -27,15 +27,10 @@ def accuracy_text() -> str:
 def errors_text(errors: list[TableError]) -> str:
     """Return errors as a table."""
     cells = [
-        (
+        errors_row(
             f"{each.about}, {each.made}, {each.table}: {each.quantity}",
-            str(each.num_rows),
-            str(each.num_scored),
-            percent(each.median, 3),
-            percent(each.p90, 2),
-            percent(each.max, 1),
-            percent(each.inside, 0),
-            percent(each.width, 0),
+            (each.num_rows, each.num_scored),
+            (each.median, each.p90, each.max, each.inside, each.width),
         )
         for each in errors
     ]

@@ -30,16 +30,27 @@ def table_text(header: tuple[str, ...], cells: Sequence[tuple[str, ...]]) -> str
 
 
 def _row(quantity: str, numbers: Summary) -> tuple[str, ...]:
-    return (
-        quantity,
-        str(numbers.num_rows),
-        str(numbers.num_scored),
-        percent(numbers.median_abs_rel_error, 3),
-        percent(numbers.p90_abs_rel_error, 2),
-        percent(numbers.max_abs_rel_error, 1),
-        percent(numbers.share_inside, 0),
-        percent(numbers.median_width, 0),
+    shares = (
+        numbers.median_abs_rel_error,
+        numbers.p90_abs_rel_error,
+        numbers.max_abs_rel_error,
+        numbers.share_inside,
+        numbers.median_width,
     )
+    return errors_row(quantity, (numbers.num_rows, numbers.num_scored), shares)
+
+
+def errors_row(what: str, counts: tuple[int, int], shares: Sequence[float | None]) -> tuple[str, ...]:
+    """Return a row of HEADER: what was predicted, how many rows and how many scored, and the shares.
+
+    >>> errors_row("peak", (12, 10), (0.00123, 0.05, None, 1.0, 0.2))
+    ('peak', '12', '10', '0.123 %', '5.00 %', '-', '100 %', '20 %')
+    """
+    return (what, *map(str, counts), *map(percent, shares, DIGITS))
+
+
+DIGITS = (3, 2, 1, 0, 0)
+"""Of the percents of HEADER."""
 
 
 def percent(value: float | None, digits: int) -> str:
