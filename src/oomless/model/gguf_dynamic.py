@@ -7,7 +7,6 @@ its size; for another the share follows from the rows of other models, and so do
 
 from functools import lru_cache
 from math import log
-from statistics import median
 from typing import Literal, NamedTuple, cast
 
 from .. import facts
@@ -123,6 +122,8 @@ def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
         return Size(own.plain, own.share, own.share * (1 - doubt), own.share * (1 + doubt), because)
     if experts == "4 bit" and LADDER.index(_largest(plain)) >= LADDER.index("Q4_K"):
         plain = PUBLISHED_EXPERTS
+    from statistics import median  # loads fractions and decimals; few files come here
+
     seen, models = _nearest(name, plain, experts)
     doubt = OTHER_MODEL if models >= FEWEST_MODELS else FEW_MODELS
     because = f"that of {plain} by the share of {len(seen)} published files"
