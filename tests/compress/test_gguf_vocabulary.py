@@ -23,7 +23,7 @@ from test_other_engines import result
 
 import oomless
 from oomless.compress.calibration.sample import sample
-from oomless.compress.gguf.sentence_pieces import Piece, pieces_of_merges, pieces_of_model
+from oomless.compress.gguf.sentence_pieces import ScoredToken, pieces_of_merges, pieces_of_model
 from oomless.compress.gguf.vocabulary import sentence_pieces
 from oomless.compress.weights import CompressRequest, plan
 from oomless.errors import OomlessError
@@ -54,7 +54,7 @@ TOKENIZER = llama2_tokenizer()
 MODEL = json.loads(TOKENIZER.to_str())["model"]
 
 
-def cut(text: str, pieces: dict[str, Piece]) -> list[str]:
+def cut(text: str, pieces: dict[str, ScoredToken]) -> list[str]:
     """What llama.cpp makes of a text: of all neighbours that are a token those with the highest score first,
     of equal ones the left ones; then bytes for characters without a token."""
     parts = list("▁" + text.replace(" ", "▁")) if text else []
@@ -72,7 +72,7 @@ def cut(text: str, pieces: dict[str, Piece]) -> list[str]:
     ]
 
 
-def by_text() -> dict[str, Piece]:
+def by_text() -> dict[str, ScoredToken]:
     return {piece.text: piece for piece in pieces_of_merges(MODEL).values()}
 
 
@@ -120,7 +120,7 @@ def field(number: int, value: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def model_file(pieces: list[Piece], with_space: bool = True) -> bytes:
+def model_file(pieces: list[ScoredToken], with_space: bool = True) -> bytes:
     """A tokenizer.model as SentencePiece writes it."""
     content = b"".join(
         field(1, field(1, piece.text.encode()) + varint(2 << 3 | 5) + struct.pack("<f", piece.score)

@@ -21,7 +21,7 @@ LAST = -1000.0
 ONE_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
-class Piece(NamedTuple):
+class ScoredToken(NamedTuple):
     """A token, its score and its kind."""
 
     text: str
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
     kind: int
 
 
-def pieces_of_model(content: bytes, where: str) -> tuple[list[Piece], bool]:
+def pieces_of_model(content: bytes, where: str) -> tuple[list[ScoredToken], bool]:
     """Return the pieces of a tokenizer.model by number, and whether a text begins with a space.
 
     Source: sentencepiece_model.proto: ModelProto.pieces is field 1, its normalizer_spec 3; of a piece the
@@ -42,7 +42,7 @@ def pieces_of_model(content: bytes, where: str) -> tuple[list[Piece], bool]:
             if field == 1:
                 parts = dict(fields_of(value))
                 (score,) = struct.unpack("<f", parts.get(2, bytes(4)))
-                found.append(Piece(parts[1].decode(), score, parts.get(3, NORMAL)))
+                found.append(ScoredToken(parts[1].decode(), score, parts.get(3, NORMAL)))
             elif field == 3:
                 with_space = bool(dict(fields_of(value)).get(3, 1))
         if not found:
@@ -91,7 +91,7 @@ def number_at(content: bytes, place: int) -> tuple[int, int]:
             return value, place
 
 
-def pieces_of_merges(model: dict[str, Any]) -> dict[int, Piece]:
+def pieces_of_merges(model: dict[str, Any]) -> dict[int, ScoredToken]:
     """Return the pieces of the `model` of a tokenizer.json by number: merged ones in the order of the merges.
 
     >>> model = {"vocab": {"<unk>": 0, "<0x0A>": 1, "a": 2, "b": 3, "ab": 4}, "merges": [["a", "b"]]}
@@ -106,7 +106,7 @@ def pieces_of_merges(model: dict[str, Any]) -> dict[int, Piece]:
     found = {}
     for text, number in model["vocab"].items():
         kind = UNKNOWN if text == model.get("unk_token") else BYTE if ONE_BYTE.fullmatch(text) else NORMAL
-        found[number] = Piece(text, scores.get(text, last), kind)
+        found[number] = ScoredToken(text, scores.get(text, last), kind)
     return found
 
 
@@ -134,7 +134,7 @@ def scheme(step: dict[str, Any]) -> str:
     return "always" if step.get("add_prefix_space", True) else "never"
 
 
-def add_pieces(writer: Any, pieces: list[Piece], with_space: bool) -> None:
+def add_pieces(writer: Any, pieces: list[ScoredToken], with_space: bool) -> None:
     """Add tokens, scores and kinds to a writer of the gguf package."""
     kind = need("gguf.constants", "compress").TokenType
     writer.add_tokenizer_model("llama")

@@ -14,7 +14,7 @@ from .sentence_pieces import (
     NORMAL,
     UNUSED,
     USER_DEFINED,
-    Piece,
+    ScoredToken,
     add_pieces,
     begins_with_space,
     pieces_of_merges,
@@ -38,8 +38,8 @@ def add_vocabulary(writer: Any, folder: Path, vocab_size: int) -> bool:
         return False
     try:
         document = json.loads(read(path)) if path.is_file() else None
-        has_scores = document is None or bool(document["model"].get("byte_fallback"))
-        if has_scores:
+        has_scores = document is None or document["model"].get("byte_fallback")
+        if document is None or has_scores:
             add_pieces(writer, *sentence_pieces(document, model, vocab_size))
         else:
             add_merged_bytes(writer, document, vocab_size, str(path))
@@ -69,7 +69,7 @@ def read(path: Path) -> bytes:
 
 def sentence_pieces(
     document: dict[str, Any] | None, model: Path, vocab_size: int
-) -> tuple[list[Piece], bool]:
+) -> tuple[list[ScoredToken], bool]:
     """Return the pieces of a SentencePiece vocabulary by number, with what tokenizer.json adds to them and
     places that are not used; and whether a text begins with a space."""
     with_space, document = True, document or {}
@@ -83,13 +83,13 @@ def sentence_pieces(
         if number not in found or found[number].kind == NORMAL or found[number].text != text:
             is_control = added.get("special") or looks_special(text)
             kind, text = (CONTROL, text) if is_control else (USER_DEFINED, text.replace("▁", " "))
-            found[number] = Piece(text, LAST, kind)
+            found[number] = ScoredToken(text, LAST, kind)
     beyond = [number for number in found if not 0 <= number < vocab_size]
     if beyond:
         raise OomlessError(
             f"{model.parent}: token {max(beyond):,} is beyond the {vocab_size:,} of config.json", STRANGERS
         )
-    places = [found.get(number, Piece(f"[PAD{number}]", LAST, UNUSED)) for number in range(vocab_size)]
+    places = [found.get(number, ScoredToken(f"[PAD{number}]", LAST, UNUSED)) for number in range(vocab_size)]
     return places, begins_with_space(document) if document else with_space
 
 
