@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install parsers test test-slow test-pythons lint format bench docs accuracy clean
+.PHONY: help demo install parsers test test-slow test-pythons lint format bench bench-compress docs accuracy clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -90,6 +90,20 @@ bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one ru
 	$(BIN)/python -m bench.monitor
 	$(BIN)/python -m bench.server
 
+$(PARSERS)/llama-quantize/.done:
+	mkdir -p $(PARSERS)/llama-quantize
+	cd $(PARSERS)/llama-quantize && npm pack --silent @node-llama-cpp/linux-x64@3 && tar xzf node-llama-cpp-linux-x64-*.tgz
+	@touch $@
+
+FOLDER ?= .bench
+BYTES ?= 3400000000
+
+bench-compress: $(VENV)/.dev $(PARSERS)/llmcompressor/.done $(PARSERS)/llama-quantize/.done $(PARSERS)/gemma/.done ## compress beside copies and other tools, quality on a model of 270M, losses over seeds (a quarter of an hour, 20 GB)
+	$(BIN)/python -m bench.compress $(FOLDER)/random $(FOLDER)/out --make $(BYTES)
+	$(BIN)/python -m bench.compressors $(FOLDER)/random $(FOLDER)/out
+	$(BIN)/python -m bench.quality $(FOLDER)/gemma-3-270m $(FOLDER)/out
+	$(BIN)/python -m bench.losses
+
 SITE ?= site
 
 $(VENV)/.docs: $(VENV)/.core
@@ -105,4 +119,4 @@ accuracy: $(VENV)/.core ## what was predicted beside what was measured; the fact
 	@$(BIN)/python -m bench.accuracy
 
 clean: ## remove what make made
-	rm -rf $(VENV) $(PARSERS)
+	rm -rf $(VENV) $(PARSERS) $(FOLDER)

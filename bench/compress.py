@@ -2,7 +2,7 @@
 
 Each format is written twice, without and with fsync; the copy is the best of three. CPU seconds are those of
 the whole process, reading and writing included. With `--make BYTES` FOLDER is made first, of random weights;
-formats may be named.
+formats may be named. The same weights in DeepSeek's FP8 blocks then become BF16 and int4.
 """
 
 import json
@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
 FORMATS = ("int8", "int4", "fp8-block", "nvfp4", "mxfp4", "q8_0", "q4_0")
+FROM_FP8 = ("bf16", "int4")
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
@@ -40,20 +41,20 @@ MATRICES = {
 LAYER_BYTES = 2 * sum(rows * columns for rows, columns in MATRICES.values())
 
 
-def make(folder: Path, num_bytes: int) -> None:
+def make(folder: Path, num_bytes: int, hollow: bool = False) -> None:
     """Write a model in Llama's shape with random weights, a shard a layer and one for the embedding, which is
-    the head too."""
+    the head too; `hollow` files hold zeros that take no disk."""
     folder.mkdir(parents=True)
     num_layers = max((num_bytes - 2 * VOCABULARY * HIDDEN) // LAYER_BYTES, 1)
     ends = {"model.embed_tokens": (VOCABULARY, HIDDEN), "model.norm": (HIDDEN,)}
-    weight_map = shard(folder / "model-ends.safetensors", ends)
+    weight_map = shard(folder / "model-ends.safetensors", ends, hollow)
     for layer in range(num_layers):
         shapes: dict[str, tuple[int, ...]] = {
             f"model.layers.{layer}.{part}": shape for part, shape in MATRICES.items()
         }
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"model.layers.{layer}.{norm}"] = (HIDDEN,)
-        weight_map |= shard(folder / f"model-{layer:05}.safetensors", shapes)
+        weight_map |= shard(folder / f"model-{layer:05}.safetensors", shapes, hollow)
     config = {
         "model_type": "llama",
         "torch_dtype": "bfloat16",
@@ -71,8 +72,8 @@ def make(folder: Path, num_bytes: int) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    """Write a file of random matrices; return which tensors it holds."""
+def shard(path: Path, shapes: Mapping[str, tuple[int, ...]], hollow: bool = False) -> dict[str, str]:
+    """Write a file of random matrices, or of zeros that take no disk; return which tensors it holds."""
     import numpy as np
 
     chance, entries, end = np.random.default_rng(0), {}, 0
@@ -87,6 +88,9 @@ def shard(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
     header = json.dumps(entries).encode()
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
+        if hollow:
+            file.truncate(8 + len(header) + end)
+            return dict.fromkeys(entries, path.name)
         for shape in shapes.values():
             values = (chance.standard_normal(shape) * 0.02).astype(np.float32)
             file.write((values.view(np.uint32) >> 16).astype(np.uint16).tobytes())
@@ -104,27 +108,41 @@ def copy_s(source: Path, out: Path) -> float:
     return best
 
 
-def main() -> None:
-    """Print a row a format."""
-    source, out = Path(sys.argv[1]), Path(sys.argv[2])
-    if "--make" in sys.argv:
-        make(source, int(sys.argv[sys.argv.index("--make") + 1]))
+def rows(source: Path, out: Path, formats: Sequence[str]) -> None:
+    """Print the rows of one source."""
     num_bytes = sum(path.stat().st_size for path in source.glob("*.safetensors"))
     copy = copy_s(source, out)
-    formats = [word for word in FORMATS if word in sys.argv] or FORMATS
-    print(f"{num_bytes:,} bytes; plain copy {copy:.2f} s")
-    print(f"{'format':<12}{'of the copy':>12}{'with fsync':>12}{'MB a CPU-s':>12}{'peak MB':>10}")
+    print(f"{source.name}: {num_bytes:,} bytes; plain copy {copy:.2f} s")
+    print(f"{'format':<12}{'of the copy':>12}{'with fsync':>12}{'MB a CPU-s':>12}{'peak MB':>10}", flush=True)
     for word in formats:
-        found = {}
-        for durable in ("no", "fsync"):
-            words = [sys.executable, "-c", RUN, str(source), word, str(out), durable]
-            done = subprocess.run(words, check=True, capture_output=True, text=True)
-            found[durable] = json.loads(done.stdout)
-            shutil.rmtree(out)
+        found = {durable: run(source, word, out, durable) for durable in ("no", "fsync")}
         rate = num_bytes / 1e6 / found["no"]["cpu"]
         peak = max(each["peak"] for each in found.values()) / 1e6
         shares = [copy / found[durable]["wall"] for durable in ("no", "fsync")]
-        print(f"{word:<12}{shares[0]:>11.0%}{shares[1]:>12.0%}{rate:>12.0f}{peak:>10.0f}")
+        print(f"{word:<12}{shares[0]:>11.0%}{shares[1]:>12.0%}{rate:>12.0f}{peak:>10.0f}", flush=True)
+
+
+def run(source: Path, word: str, out: Path, durable: str) -> dict[str, float]:
+    """What one run takes; its result is removed."""
+    words = [sys.executable, "-c", RUN, str(source), word, str(out), durable]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    shutil.rmtree(out)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Print a row a format, then what is made of the same weights in FP8 blocks."""
+    from oomless.compress.weights import CompressRequest, compress, plan
+
+    source, out = Path(sys.argv[1]), Path(sys.argv[2])
+    if "--make" in sys.argv and not source.exists():
+        make(source, int(sys.argv[sys.argv.index("--make") + 1]))
+    rows(source, out, [word for word in FORMATS if word in sys.argv] or FORMATS)
+    fp8 = out.with_name(f"{out.name}-fp8")
+    compress(plan(CompressRequest(str(source), "fp8-deepseek")), fp8, durable=False)
+    rows(fp8, out, FROM_FP8)
+    shutil.rmtree(fp8)
 
 
 if __name__ == "__main__":

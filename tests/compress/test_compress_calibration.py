@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 
+import oomless
 from oomless.compress import weights as compressing
 from oomless.compress.calibration import run as calibrating
 from oomless.compress.calibration.grid import Adjustable, adjustable, rounded
@@ -25,12 +26,14 @@ from oomless.compress.checkpoint.source import read_source
 from oomless.compress.codecs.registry import codec
 from oomless.compress.mix.damage import Damage
 from oomless.compress.mix.search import search
+from oomless.compress.quality.encoder import EncoderQuality, of_vectors
 from oomless.compress.quality.language import Quality, compare_models, token_ids
 from oomless.compress.quality.lazy_model import LazyModel
 from oomless.compress.quality.lockstep import Lockstep
 from oomless.compress.weights import CompressRequest, compress, digest, mixed, plan
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 from oomless.model.checkpoint import read_checkpoint
+from oomless.report.compress_text import compress_text
 
 pytestmark = pytest.mark.torch
 TOKENS = 256
@@ -177,6 +180,7 @@ def test_layer_by_layer_is_the_whole_model(checkpoints: dict[str, Path], family:
     """Perplexity of the streamed model is that of transformers' own; a model beside itself has no error."""
     source = read_source(str(checkpoints[family]))
     found = compare_models(source, source, sample(), TOKENS)
+    assert isinstance(found, Quality)
     assert (found.kl_per_token, found.top1_agreement) == (0, 1)
     assert not any(found.layers)
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(checkpoints[family], dtype=torch.float32)
@@ -188,10 +192,37 @@ def test_layer_by_layer_is_the_whole_model(checkpoints: dict[str, Path], family:
     assert found.perplexity_before == pytest.approx(np.exp(np.mean(losses)), rel=1e-4)
 
 
+def test_an_encoder_is_judged_by_its_vectors(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    source = read_source(str(checkpoints["bert"]))
+    alone = compare_models(source, source, sample(), TOKENS)
+    assert isinstance(alone, EncoderQuality)
+    assert (alone.num_pieces, alone.num_tokens, alone.neighbour_agreement) == (4, TOKENS, 1)
+    assert alone.least_cosine == pytest.approx(1, abs=1e-6)
+    model: Any = transformers.AutoModel.from_pretrained(checkpoints["bert"], dtype=torch.float32)
+    vectors = []
+    for word in ("int8", "int4"):
+        answer = oomless.compress(
+            str(checkpoints["bert"]), word, str(tmp_path / word), fsync=False, quality=True, text=None
+        )
+        assert isinstance(answer.quality, EncoderQuality)
+        assert "the same nearest neighbour" in compress_text(answer)
+        vectors.append(answer.quality.cosine)
+    assert vectors[1] < vectors[0] <= 1 + 1e-6
+    with torch.no_grad():
+        ids = token_ids(source, sample(), TOKENS, 64)
+        expected = [model(each).last_hidden_state for each in ids]
+    assert of_vectors(expected, expected, ()).cosine == pytest.approx(1)
+    lazy = LazyModel(source)
+    found = Lockstep(lazy).run(ids)
+    lazy.close()
+    assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(found, expected, strict=True))
+
+
 def test_fp8_is_as_good_as_its_cast(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     source = read_source(str(checkpoints["deepseek_v3_fp8"]))
     compress(plan(CompressRequest(str(checkpoints["deepseek_v3_fp8"]), "bf16")), tmp_path, durable=False)
     found = compare_models(source, read_source(str(tmp_path)), sample(), TOKENS)
+    assert isinstance(found, Quality)
     assert found.kl_per_token == pytest.approx(0, abs=1e-9)
 
 
@@ -209,7 +240,8 @@ def test_a_mix_keeps_its_size_and_is_better_than_one_format(
     assert "--budget" in (tmp_path / "README.md").read_text()
     section = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
     assert section["format"] in ("mixed-precision", "pack-quantized")
-    found: Quality = compare_models(read_source(source), read_source(str(tmp_path)), sample(), TOKENS)
+    found = compare_models(read_source(source), read_source(str(tmp_path)), sample(), TOKENS)
+    assert isinstance(found, Quality)
     assert found.kl_per_token > 0
 
 

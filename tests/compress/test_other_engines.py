@@ -34,8 +34,30 @@ def result(engine: str, script: str, *words: str) -> str:
 
 @pytest.mark.parametrize("word", ["int8", "int4", "int4-asym"])
 def test_vllm_generates(checkpoints: dict[str, Path], word: str, tmp_path: Path) -> None:
+    if word != "int8" and "avx512f" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("vLLM's product of packed integers (cpu_gemm_wna16) needs AVX-512")
     compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, durable=False)
     assert len(json.loads(result("vllm", "vllm_tokens.py", str(tmp_path)))) == 8
+
+
+@pytest.mark.parametrize(
+    ("word", "scheme"),
+    [
+        ("int4", "CompressedTensorsWNA16"),
+        ("int4-asym", "CompressedTensorsWNA16"),
+        ("fp8-block", "CompressedTensorsW8A8Fp8"),
+        ("fp8-channel", "CompressedTensorsW8A8Fp8"),
+        ("nvfp4", "CompressedTensorsW4A4Fp4"),
+        ("mxfp4", "CompressedTensorsW4A4Mxfp4"),
+        ("mxfp8", "CompressedTensorsW8A8Mxfp8"),
+    ],
+)
+def test_vllm_chooses_the_scheme(
+    checkpoints: dict[str, Path], word: str, scheme: str, tmp_path: Path
+) -> None:
+    """No CPU has kernels for the lower ones: what it says is which scheme it took from our config."""
+    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, durable=False)
+    assert scheme in json.loads(result("vllm", "vllm_scheme.py", str(tmp_path)))
 
 
 def test_flower_trains_with_a_quarter_of_the_bytes() -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ..model.checkpoint import read_checkpoint
 from ..model.gguf import read_gguf
 from .mix.search import Mix
+from .quality.encoder import EncoderQuality
 from .quality.language import Quality
 from .weights import Planned
 
@@ -22,7 +23,7 @@ class Compressed(NamedTuple):
     """None: nothing was written, only predicted."""
     errors: dict[str, float]
     """Relative squared error by weight."""
-    quality: Quality | None = None
+    quality: Quality | EncoderQuality | None = None
     mix: Mix | None = None
 
     @property

@@ -7,6 +7,8 @@ from ..units import format_bytes
 
 if TYPE_CHECKING:
     from ..compress.compressed import Compressed
+    from ..compress.quality.encoder import EncoderQuality
+    from ..compress.quality.language import Quality
 
 WORST = 5
 """Modules with the largest error that are shown."""
@@ -71,9 +73,25 @@ def quality_lines(answer: "Compressed") -> list[str]:
         return []
     worst = max(range(len(found.layers)), key=lambda number: found.layers[number], default=0)
     return [
-        f"quality on {found.num_tokens:,} tokens: perplexity {found.perplexity_before:.3f} -> "
-        f"{found.perplexity_after:.3f}, KL {found.kl_per_token:.4f} nats a token, top-1 agreement "
-        f"{found.top1_agreement:.1%}",
+        f"quality on {found.num_tokens:,} tokens: {said_of(found)}",
         f"error of what layers give on: {', '.join(f'{each:.2e}' for each in found.layers[:4])}"
         f"{' ...' if len(found.layers) > 4 else ''}; most in layer {worst}",
     ]
+
+
+def said_of(found: "Quality | EncoderQuality") -> str:
+    """Return the figures of a language model, or of an encoder."""
+    from ..compress.quality.encoder import EncoderQuality
+    from ..compress.quality.language import Quality
+
+    match found:
+        case Quality():
+            return (
+                f"perplexity {found.perplexity_before:.3f} -> {found.perplexity_after:.3f}, KL "
+                f"{found.kl_per_token:.4f} nats a token, top-1 agreement {found.top1_agreement:.1%}"
+            )
+        case EncoderQuality():
+            return (
+                f"cosine of the vectors of {found.num_pieces} pieces {found.cosine:.5f} (least "
+                f"{found.least_cosine:.5f}), the same nearest neighbour {found.neighbour_agreement:.1%}"
+            )

@@ -1,4 +1,5 @@
-"""Perplexity, KL divergence and top-1 agreement of a compressed language model beside its source."""
+"""Perplexity, KL divergence and top-1 agreement of a compressed language model beside its source; cosines and
+nearest neighbours of an encoder's vectors."""
 
 import math
 import queue
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple
 
 from ...errors import OomlessError, UsageError, need
 from ..checkpoint.source import Checkpoint
+from .encoder import EncoderQuality, of_vectors
 from .lazy_model import LazyModel
 from .lockstep import Call, Lockstep
 
-TOKENS, LENGTH = 2048, 256
+TOKENS, LENGTH, ENCODER_LENGTH = 2048, 256, 64
 CHUNK = 64
 """Tokens whose logits are in memory at once, of both models."""
 MAX_TEXT_BYTES = 1 << 23
@@ -129,13 +131,18 @@ def relative_error(before: list[Any], after: list[Any]) -> float:
     return error / (sum(float(one.square().sum()) for one in before) or 1.0)
 
 
-def compare_models(before: Checkpoint, after: Checkpoint, text: str, num_tokens: int = TOKENS) -> Quality:
+def compare_models(
+    before: Checkpoint, after: Checkpoint, text: str, num_tokens: int = TOKENS
+) -> Quality | EncoderQuality:
     """Return the quality of `after` beside `before` on a text."""
     torch = need("torch", "compress")
-    sequences = token_ids(before, text, num_tokens)
     models = LazyModel(before), LazyModel(after)
     try:
+        is_encoder = models[0].model.get_output_embeddings() is None
+        sequences = token_ids(before, text, num_tokens, ENCODER_LENGTH if is_encoder else LENGTH)
         first, second, errors = hidden_states(*models, sequences)
+        if is_encoder:
+            return of_vectors(first, second, errors)
         with torch.no_grad():
             sums = compare_logits(models, first, second, sequences)
     finally:
