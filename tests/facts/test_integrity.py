@@ -1,7 +1,6 @@
 """Every table of facts: a key that no two rows share, a source, numbers in order, and names that exist."""
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from oomless import facts
 from oomless.facts.options import ENGINE_NAMES
+from oomless.facts.tables import config_names, stored_config
 from oomless.ledger import Category, Key
 from oomless.model.families import FAMILIES
 from oomless.speed.machine import DeviceClass
@@ -105,7 +105,7 @@ def column(table: str, name: str) -> frozenset[str]:
 
 @cache
 def models() -> frozenset[str]:
-    return frozenset(path.stem for path in (FOLDER / "models").glob("*.json"))
+    return frozenset(config_names())
 
 
 NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
@@ -263,14 +263,13 @@ def test_dates_of_releases_are_days_in_order() -> None:
 
 
 def test_a_config_that_names_another_holds_what_differs() -> None:
-    for path in (FOLDER / "models").glob("*.json"):
-        config = json.loads(path.read_text(encoding="utf-8"))
+    assert list(config_names()) == sorted(config_names())
+    for name in config_names():
+        config = stored_config(name)
         other = config.pop("like", None)
         if other is None:
             continue
-        assert path.stem.startswith(f"{other}-"), (
-            "another one's name is the beginning of its own, so no circle"
-        )
+        assert name.startswith(f"{other}-"), "another one's name is the beginning of its own, so no circle"
         base = facts.model_config(other)
         assert [
             key

@@ -1,12 +1,10 @@
 """Counts of every release, to the unit: parameters, what a token uses, tensors and bytes of the published
 checkpoint."""
 
-from pathlib import Path
-
 import pytest
 
-import oomless
 from oomless import facts
+from oomless.facts.tables import config_names
 from oomless.model.load import catalogue_name, load
 from oomless.model.model import Model, Part
 
@@ -15,7 +13,7 @@ CATALOGUE = facts.table("catalogue")
 TWICE = {row["model"] for row in facts.table("stored_copies")}
 """Checkpoints that store a tied head too: in their rows the index counts it in checkpoint_bytes and in no
 other column."""
-CONFIGS = sorted(path.stem for path in (Path(oomless.__file__).parent / "facts" / "models").glob("*.json"))
+CONFIGS = list(config_names())
 
 PARTS: dict[str, Part] = {
     "mtp_or_draft_params": "mtp",

@@ -18,7 +18,7 @@ from oomless.web.agents import input_schema
 from oomless.web.openapi import parameters
 from oomless.web.question import COMMANDS
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "en"
 
 
 def with_agent(script: Callable[[Any], Awaitable[None]]) -> None:
@@ -91,15 +91,13 @@ def test_docs_are_resources() -> None:
         from mcp import MCPError
 
         listed = (await session.list_resources()).resources
-        files = [*DOCS.glob("en/*.md"), *DOCS.glob("zh/*.md")]
-        assert {str(each.uri) for each in listed} == {
-            f"oomless://docs/{file.parent.name}/{file.stem}" for file in files
-        }
+        files = list(DOCS.glob("*.md"))
+        assert {str(each.uri) for each in listed} == {f"oomless://docs/{file.stem}" for file in files}
         assert all(each.title for each in listed)
-        for file in (DOCS / "en" / "plan.md", DOCS / "zh" / "memory.md"):
-            found = await session.read_resource(f"oomless://docs/{file.parent.name}/{file.stem}")
+        for file in (DOCS / "plan.md", DOCS / "memory.md"):
+            found = await session.read_resource(f"oomless://docs/{file.stem}")
             assert found.contents[0].text == file.read_text(encoding="utf-8")
-        for uri in ("oomless://docs/en/../../etc/passwd", "oomless://docs/en/memry", "file:///etc/passwd"):
+        for uri in ("oomless://docs/../../etc/passwd", "oomless://docs/memry", "file:///etc/passwd"):
             with pytest.raises(MCPError, match="no page"):
                 await session.read_resource(uri)
 

@@ -2,7 +2,7 @@
 
 import csv
 from functools import cache
-from os.path import dirname, exists, join
+from os.path import dirname, join
 from typing import Any
 
 HERE = dirname(__file__)
@@ -33,23 +33,52 @@ def _lines(name: str) -> list[str]:
         return file.readlines()
 
 
+@cache
+def _configs() -> str:
+    with open(join(HERE, "models.jsonl"), encoding="utf-8") as file:
+        return file.read()
+
+
+def _place(name: str) -> int:
+    """Return where the line of a model begins; -1 without one. The others are not parsed."""
+    head = f'{{"model": "{name}", '
+    return 0 if _configs().startswith(head) else _configs().find(f"\n{head}")
+
+
+def config_names() -> tuple[str, ...]:
+    """Return the models whose configs the catalogue has.
+
+    >>> "deepseek-v3" in config_names()
+    True
+    """
+    return tuple(line.split('"', 4)[3] for line in _configs().splitlines())
+
+
 def has_model_config(name: str) -> bool:
     """Return whether the catalogue has a config of this very name."""
-    return name.replace("-", "").replace(".", "").isalnum() and exists(join(HERE, "models", f"{name}.json"))
+    return name.replace("-", "").replace(".", "").isalnum() and _place(name) >= 0
+
+
+def stored_config(name: str) -> dict[str, Any]:
+    """Return the config of a model as it is stored: where its keys are those of another and a few more, as of
+    its quantised checkpoint, it names that one under `like` and holds what differs."""
+    import json
+
+    content, begin = _configs(), _place(name)
+    if begin < 0:
+        raise FileNotFoundError(name)
+    begin += content[begin] == "\n"
+    line = content[begin : content.find("\n", begin)]
+    config: dict[str, Any] = json.loads(line)["config"]
+    return config
 
 
 def model_config(name: str) -> dict[str, Any]:
     """Return the config of a catalogue model, as its publisher wrote it.
 
-    The file of a model whose keys are those of another and a few more, such as its quantised checkpoint,
-    names that one under `like` and holds what differs.
-
     >>> model_config("qwen3-8b-fp8")["hidden_size"]
     4096
     """
-    import json
-
-    with open(join(HERE, "models", f"{name}.json"), encoding="utf-8") as file:
-        config: dict[str, Any] = json.load(file)
+    config = stored_config(name)
     like = config.pop("like", None)
     return model_config(like) | config if like else config

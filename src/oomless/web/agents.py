@@ -22,7 +22,7 @@ INSTRUCTIONS = (
     "cards hold a load (plan), the best flags (tune), how fast (speed), buy or rent (cost), what a log says "
     "(reconcile). Bytes are integers. verdict is fits, tight or does_not_fit; changes lists flags that would "
     "help. A row of plan has the command and files that start it (launch). models and gpus list known names. "
-    "The documentation is there as resources: oomless://docs/en/memory says what lies on a card."
+    "The documentation is there as resources: oomless://docs/memory says what lies on a card."
 )
 LOG = "log"
 """What holds the text of a log, in place of a file."""

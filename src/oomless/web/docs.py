@@ -1,12 +1,11 @@
-"""The documentation as resources for agents: the Markdown pages that the site is made of, in both languages.
-A wheel brings them beside the package; in a checkout they lie beside src."""
+"""The documentation as resources for agents: the English pages that the site is made of, as Markdown. A wheel
+brings them; in a checkout they lie beside src."""
 
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError, did_you_mean
-from ..report.language import LANGUAGES, Language
 
 if TYPE_CHECKING:
     import mcp_types as types
@@ -14,19 +13,18 @@ if TYPE_CHECKING:
 MARKDOWN = "text/markdown"
 SCHEME = "oomless://docs/"
 PACKAGE = Path(__file__).parents[1]
-PLACES = (PACKAGE / "docs", PACKAGE.parents[1] / "docs")
+PLACES = (PACKAGE / "docs", PACKAGE.parents[1] / "docs" / "en")
 
 
 class DocsPage(NamedTuple):
     """A page of the documentation."""
 
-    language: Language
     name: str
     path: Path
 
     @property
     def uri(self) -> str:
-        return f"{SCHEME}{self.language}/{self.name}"
+        return f"{SCHEME}{self.name}"
 
     @property
     def title(self) -> str:
@@ -39,22 +37,17 @@ class DocsPage(NamedTuple):
 def docs_pages() -> dict[str, DocsPage]:
     """Return every page by its address.
 
-    >>> docs_pages()["oomless://docs/en/memory"].title, len(docs_pages()) % 2
-    ('What lies on a card', 0)
+    >>> docs_pages()["oomless://docs/memory"].title
+    'What lies on a card'
     """
-    found = (
-        DocsPage(language, path.stem, path)
-        for language in LANGUAGES
-        for place in PLACES
-        for path in sorted((place / language).glob("*.md"))
-    )
+    found = (DocsPage(path.stem, path) for place in PLACES for path in sorted(place.glob("*.md")))
     return {page.uri: page for page in found}
 
 
 def docs_text(uri: str) -> str:
     """Return a page as Markdown.
 
-    >>> docs_text("oomless://docs/en/memory").splitlines()[0]
+    >>> docs_text("oomless://docs/memory").splitlines()[0]
     '# What lies on a card'
     """
     page = docs_pages().get(uri)
@@ -69,9 +62,7 @@ async def listed(context: Any, params: "types.PaginatedRequestParams | None") ->
 
     return types.ListResourcesResult(
         resources=[
-            types.Resource(
-                uri=page.uri, name=f"{page.language}/{page.name}", title=page.title, mime_type=MARKDOWN
-            )
+            types.Resource(uri=page.uri, name=page.name, title=page.title, mime_type=MARKDOWN)
             for page in docs_pages().values()
         ]
     )

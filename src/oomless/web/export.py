@@ -28,7 +28,7 @@ POLICY = (
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'"
 )
 NEVER = ("__pycache__", "assets")
-ROOMS_LEFT_OUT = ("cli", "monitor", "trace")
+ROOMS_LEFT_OUT = ("cli", "docs", "monitor", "trace")
 
 
 def export(folder: str, pyodide: str | None) -> str:

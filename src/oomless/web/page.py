@@ -2,6 +2,7 @@
 server and lie in an exported site."""
 
 import shlex
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,7 +12,6 @@ from ..files import json_text
 from ..report.language import LANGUAGES, Language, Phrases, words_of
 from ..report.page.html import Html, coded, el, join
 from ..run.options import asked_of
-from .form import VIEWS, form, lists, versions
 from .question import ASKED, STATUS, Names, Pairs, Reply, asked, fields_of, names_of
 
 ASSETS = {
@@ -51,12 +51,14 @@ def asset(name: str) -> tuple[bytes, str]:
 @cache
 def shell(language: Language, backend: str = "server", head: Html = NO_HEAD) -> str:
     """Return the page without an answer: everything that it asks with, in one language."""
+    from .form import VIEWS, form, lists, versions  # the engines behind it are no matter of a server's start
+
     words = words_of(language)
     said = json_text({key: words(key) for key in SAID})
     content = join(
         (
             el("a", words("skip"), href="#answer", class_="skip"),
-            header(words),
+            header(words, VIEWS),
             el("main", el("div", [form(name, words) for name in VIEWS], class_="forms"), answer_frame(words)),
             lists(),
         )
@@ -81,10 +83,10 @@ def shell(language: Language, backend: str = "server", head: Html = NO_HEAD) -> 
     return f"<!doctype html>\n{page}\n"
 
 
-def header(words: Phrases) -> Html:
+def header(words: Phrases, views: Iterable[str]) -> Html:
     """Return the name of the page, its questions, and the other language."""
     other = next(each for each in LANGUAGES if each != words.language)
-    links = [el("a", words(f"view.{name}"), href=f"#{name}", data_view=name) for name in VIEWS]
+    links = [el("a", words(f"view.{name}"), href=f"#{name}", data_view=name) for name in views]
     return el(
         "header",
         el("div", el("strong", "oomless"), el("span", words("lead")), class_="brand"),
