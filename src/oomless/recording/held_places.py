@@ -73,17 +73,31 @@ class Stacks:
     def __init__(self) -> None:
         self.own = OwnFiles()
         self.places: dict[int, str] = {}
+        self.texts: dict[int, str] = {}
+        """Of frames, which stacks share even where they are no list of their own."""
 
     def placed(self, blocks: Iterable[dict[str, Any]]) -> list[tuple[int, str]]:
         """Return (bytes, place) of blocks whose stacks live as long as this does."""
         found, places = [], self.places
+        known = places.get
         for each in blocks:
-            frames = each.get("frames")
-            place = places.get(id(frames))
+            frames, size = each.get("frames"), each.get("size")
+            place = known(id(frames))
             if place is None:
-                place = places[id(frames)] = place_in(frames, self.own)
-            found.append((whole(each.get("size")), place))
+                place = places[id(frames)] = self._place(frames)
+            found.append((size if type(size) is int else whole(size), place))
         return found
+
+    def _place(self, frames: Any) -> str:
+        """Return the place of a stack; its innermost own frame is told once for all that have it."""
+        try:
+            first = next(compress(frames, map(self.own.__getitem__, map(FILENAME, frames))))
+        except (TypeError, KeyError, IndexError, StopIteration):
+            return place_in(frames, self.own)
+        text = self.texts.get(id(first))
+        if text is None:
+            text = self.texts[id(first)] = place_in(frames, self.own)
+        return text
 
 
 def by_place(blocks: list[tuple[int, str]]) -> tuple[HeldPlace, ...]:

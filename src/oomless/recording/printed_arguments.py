@@ -10,6 +10,8 @@ MOST_CHARACTERS = 1 << 16
 NEXT_NAME = re.compile(r"\s+[A-Za-z_]\w*=")
 """What separates pairs in the text of a pydantic model, which has no commas."""
 
+PATH = re.compile(r"(?:Pure)?(?:Posix|Windows)?Path\(('[^']*'|\"[^\"]*\")\)")
+
 
 class Arguments(NamedTuple):
     """The configuration that a log prints: what was asked, and what the engine made of it."""
@@ -39,6 +41,8 @@ def printed_arguments(text: str) -> dict[str, str]:
     {'model': 'a/b', 'load': "<Load.AUTO: 'auto'>", 'dtype': 'torch.bfloat16'}
     >>> printed_arguments("model='a/b' tp=1 cache=Cache(tp=2, dtype='auto') eager=False ")
     {'model': 'a/b', 'tp': '1', 'cache': "Cache(tp=2, dtype='auto')"}
+    >>> printed_arguments("model=PosixPath('/a/b'), tp=1)")
+    {'model': '/a/b', 'tp': '1'}
     """
     text = text[:MOST_CHARACTERS].strip()
     if text.startswith("{"):
@@ -88,6 +92,8 @@ def _pair(piece: str) -> tuple[str, str]:
     name, value = name.strip(), value.strip()
     if not name.isidentifier():
         return "", ""
+    if path := PATH.fullmatch(value):
+        value = path[1]
     if len(value) > 1 and value[0] in QUOTES and value[-1] == value[0]:
         value = value[1:-1]
     return name, value

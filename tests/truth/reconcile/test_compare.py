@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import found_logs
@@ -119,6 +120,17 @@ def test_modules_in_16_bit_are_a_reason() -> None:
         .replace("14.9888", "10.5")
     )
     assert "makers leave modules in 16 bit" in reasons(beside(text))["weights"]
+
+
+def test_an_output_layer_on_the_host_is_a_reason() -> None:
+    """Ollama leaves it there until all others fit: 347 MiB of weights and the buffer had no reason."""
+    log = found_logs.half_host()
+    held = re.search(r"offloaded (\d+)/\d+ layers", log.text)
+    assert held is not None
+    text = log.text.replace(held[0], f"offloading {held[1]} repeating layers to GPU\n{held[0]}")
+    text = re.sub(r"(CUDA0 compute buffer size = +)[\d.]+", r"\g<1>9999.00", text)
+    found = reasons(beside(text, ""))["activations.compute_buffer"]
+    assert found == "the output layer lies on the host, and its weights are copied into this buffer"
 
 
 def test_what_is_asked_on_the_command_line_counts() -> None:

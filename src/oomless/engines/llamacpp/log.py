@@ -56,6 +56,11 @@ LOAD = (
     LogLine(b", compute capability", r"Device \d+: (.+?), compute capability \d", says("gpu text", rank=1)),
     LogLine(b"found device: ", r"ggml_metal_init: found device: (.+)", says("gpu text", rank=1)),
     LogLine(
+        b" repeating layers to",
+        r"offloading (\d+) repeating layers to GPU",
+        says("repeating_offloaded count"),
+    ),
+    LogLine(
         b" layers to GPU",
         r"offloaded (\d+)/(\d+) layers to GPU",
         says("layers_offloaded count", "layers count"),

@@ -38,7 +38,7 @@ LINES = (
     ),
     LogLine(
         b"SWAKVPool mem usage",
-        rf"SWAKVPool mem usage: {N} ?GB, swa size: \d+, full size: (\d+)",
+        rf"SWAKVPool mem usage: {N} ?GB(?:, swa size: \d+, full size: (\d+))?",
         says("kv_total_bytes GiB", "pool_tokens count", whose="pool"),
     ),
     LogLine(

@@ -24,7 +24,7 @@ LINES = (
     LogLine(b"models--", r"\[TRT-LLM\].{0,200}?/models--([\w.-]+)/snapshots/", says("model_folder text")),
     LogLine(
         b"(inside torch)",
-        rf"after loading model weights \(inside torch\) in memory usage profiling: {N} GiB",
+        rf"after loading model weights \(inside torch\)(?: in memory usage profiling)?: {N} GiB",
         says("weights_bytes GiB"),
     ),
     LogLine(

@@ -36,7 +36,9 @@ PROFILE = (
     ),
     LogLine(b"for non-torch memory", rf"{N} GiB for non-torch memory", says("non_torch_bytes GiB", rank=1)),
     LogLine(
-        b"activation peak memory", rf"activation peak memory takes {N} ?GiB", says("activation_bytes GiB")
+        b"activation peak memory",
+        rf"activation peak memory(?: takes)? {N} ?GiB",
+        says("activation_bytes GiB"),
     ),
     LogLine(
         b"torch peak memory increase", rf"torch peak memory increase: {N} ?GiB", says("activation_bytes GiB")
@@ -108,7 +110,7 @@ CACHE = (
 GRAPHS = (
     LogLine(
         b"raph capturing finished",
-        rf"(?<!ncoder )Graph capturing finished in \d+ secs, took {N} GiB",
+        rf"(?<!ncoder )Graph capturing finished(?: in \d+ secs)?, took {N} GiB",
         says("cuda_graph_bytes GiB"),
     ),
     LogLine(

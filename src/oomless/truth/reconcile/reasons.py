@@ -73,6 +73,25 @@ def offloaded_cache(row: Compared, run: LoggedRun, asked: LogQuestion, estimate:
     return f"{held.value:.0f} of {layers.value:.0f} layers lie on the card, and their cache with them"
 
 
+def output_on_host(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
+    """Ollama puts repeating layers on the card first, and the output layer only if all of them fit; llama.cpp
+    by itself counts it as the first. Its weights are then copied into the compute buffer for each batch."""
+    layers, held, repeating = (
+        run.first(word) for word in ("layers", "layers_offloaded", "repeating_offloaded")
+    )
+    if layers is None or held is None or repeating is None:
+        return ""
+    if held.value == layers.value or repeating.value != held.value:
+        return ""
+    match row.key:
+        case "weights" | "kv_cache.pool":
+            return "the output layer lies on the host, and one layer more on the card instead"
+        case "activations.compute_buffer":
+            return "the output layer lies on the host, and its weights are copied into this buffer"
+        case _:
+            return ""
+
+
 def other_release(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The release is not among those whose source was read: it lies between two rules."""
     if asked.question is None or asked.question.asked.engine_version:
@@ -117,6 +136,7 @@ RULES: tuple[Rule, ...] = (
     draft_loaded,
     no_graphs,
     implied_share,
+    output_on_host,
     offloaded_cache,
     sixteen_bit_modules,
     pooled_images,
