@@ -34,16 +34,13 @@ def run(
     from ..monitor.launcher import die_like
 
     predicted = predict(command, gpu)
-    _say(_first_line(predicted), quiet)
+    where = None if predicted.engine else folder or new_folder()
+    _say(_first_line(predicted, where), quiet)
     if strict and predicted.answer is not None and predicted.answer.verdict == "does_not_fit":
         _say("oomless: not started (--strict)", quiet)
         return 3
     show = _nothing if quiet else _comparison
-    training = (
-        None
-        if predicted.engine
-        else TrainingWatch(folder or new_folder(), lambda text: _say(f"oomless: {text}", quiet))
-    )
+    training = None if where is None else TrainingWatch(where, lambda text: _say(f"oomless: {text}", quiet))
     ended, watched = run_watched(command, predicted, gpu, show, training)
     if training is not None:
         _say_training(training, ended, quiet)
@@ -70,7 +67,9 @@ def _say(text: str, quiet: bool) -> None:
         click.echo(text, err=True)
 
 
-def _first_line(predicted: "Predicted") -> str:
+def _first_line(predicted: "Predicted", folder: Path | None) -> str:
+    if folder is not None:
+        return f"oomless: this starts no engine that is known; what it trains is watched into {folder}"
     if predicted.answer is None:
         return f"oomless: no prediction: {predicted.problem}"
     from ..api.screen import verdict_line

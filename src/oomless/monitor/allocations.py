@@ -68,9 +68,13 @@ class EventReader:
         self.sequence = [number for number, _ in blocks]
         self.blocks = [self.found.module_words.number(name) for _, name in blocks]
         self.marks = marks
+        self.operators: dict[str, int] = {}
+        self.lines: dict[tuple[str, int], int] = {}
+        """Numbers of words that were given, by what they are made of."""
 
     def read(self, roots: list[Any]) -> Allocations:
-        """Return what the events allocate and free."""
+        """Return what the events allocate and free. Half of all events are allocations and most of the others
+        have nothing inside of them: these are done with at once."""
         allocation, python_call, c_call, operator = (
             self.allocation,
             self.python_call,
@@ -78,34 +82,38 @@ class EventReader:
             self.operator,
         )
         waiting: list[tuple[Any, Around]] = [(event, NOTHING) for event in reversed(roots)]
-        pop, extend = waiting.pop, waiting.extend
+        pop, extend, allocated = waiting.pop, waiting.extend, self._allocated
         while waiting:
             event, around = pop()
+            frame = around[4]
             if event is None:
-                assert around[4] is not None
-                self._place(around[4], None)
+                assert frame is not None
+                if frame.waiting:
+                    self._place(frame, None)
                 continue
             fields = event.extra_fields
             kind = type(fields)
             if kind is allocation:
-                self._allocated(event, fields, around)
+                allocated(event, fields, around)
                 continue
             children = event.children
-            if kind is c_call:
-                if around[4] is not None:
-                    around = self._from_line(fields, around, event)
-                elif children:
-                    around = (*around[:3], event, *around[4:])
-            elif kind is python_call:
-                if around[4] is not None:
-                    around = self._from_line(fields, around, None)
+            if frame is not None and (kind is c_call or kind is python_call):
+                number = fields.caller.line_number
+                if frame.waiting:
+                    self._place(frame, number)
+                frame.last = number
+                if children:
+                    around = self._from_line(number, around, event if kind is c_call else None)
+            elif children and kind is c_call:
+                around = (*around[:3], event, *around[4:])
+            if kind is python_call:
                 if children:
                     around = self._inside(event, fields, around)
                     if around[4] is not None:
                         waiting.append((None, around))
                 elif fields.callsite.function_name == MARK:
                     self.found.marks.append((event.start_time_ns, ""))
-            elif kind is operator:
+            elif kind is operator and children:
                 around = self._node(event, fields, around)
             if children:
                 extend([(child, around) for child in reversed(children)])
@@ -119,19 +127,32 @@ class EventReader:
             self.found.rows.append([event.start_time_ns, num_bytes, fields.ptr])
             return
         module, line, own_line, caller, frame, communicates, _ = around
-        operator = 0 if caller is None else self.found.operator_words.number(operator_name(caller.name))
+        operator = 0 if caller is None else self._operator(caller.name)
         row = [event.start_time_ns, num_bytes, fields.ptr, module, line, own_line, operator, communicates]
         self.found.rows.append(row)
         if frame is not None:
             frame.waiting.append(row)
 
-    def _from_line(self, fields: Any, around: Around, caller: Any) -> Around:
+    def _operator(self, name: str) -> int:
+        """The number of an operator by the profiler's name of it."""
+        number = self.operators.get(name)
+        if number is None:
+            number = self.operators[name] = self.found.operator_words.number(operator_name(name))
+        return number
+
+    def _line(self, frame: Frame, number: int) -> int:
+        """The number of a line of a frame's file."""
+        at = frame.shown, number
+        found = self.lines.get(at)
+        if found is None:
+            found = self.lines[at] = self.found.line_words.number(f"{frame.shown}:{number}")
+        return found
+
+    def _from_line(self, number: int, around: Around, caller: Any) -> Around:
         """What stands around the inside of a call that a user's function makes."""
         frame = around[4]
         assert frame is not None
-        number = fields.caller.line_number
-        self._place(frame, number)
-        line = self.found.line_words.number(f"{frame.shown}:{number}")
+        line = self._line(frame, number)
         return around[0], line, line if frame.is_own else around[2], caller, None, around[5], around[6]
 
     def _inside(self, event: Any, fields: Any, around: Around) -> Around:
@@ -158,15 +179,12 @@ class EventReader:
     def _place(self, frame: Frame, line: int | None) -> None:
         """Give the allocations that waited their lines: they lie before a call on this line, or before the
         end."""
-        if frame.waiting:
-            places = lines_between(*frame.place, frame.last, line, len(frame.waiting))
-            for row, at in zip(frame.waiting, places, strict=True):
-                row[LINE] = self.found.line_words.number(f"{frame.shown}:{at}")
-                if frame.is_own:
-                    row[OWN_LINE] = row[LINE]
-            frame.waiting.clear()
-        if line is not None:
-            frame.last = line
+        places = lines_between(*frame.place, frame.last, line, len(frame.waiting))
+        for row, at in zip(frame.waiting, places, strict=True):
+            row[LINE] = self._line(frame, at)
+            if frame.is_own:
+                row[OWN_LINE] = row[LINE]
+        frame.waiting.clear()
 
     def _in_order(self) -> Allocations:
         self.found.rows.sort(key=itemgetter(TIME))

@@ -185,9 +185,8 @@ class Watch:
         first = first_tensor(arguments, named)
         if first is not None:
             self.batch, self.tokens = tuple(first.shape), first.numel()
-        if trains and outermost:
+        if trains and outermost and not self.phases.step:  # the question is asked after the first
             self.autocast = autocast_of(torch)
-            self.before_forward = self.counter.live()
         if self.sampler.running and outermost:
             self.sampler.inputs(arguments, named)
 
@@ -250,10 +249,13 @@ class Watch:
         """A phase begins."""
         assert self.counter is not None
         assert self.sampler is not None
-        live = self.counter.live()
-        self.step_highest = max(self.step_highest, live)
-        if before == "forward":
-            self.step_kept = max(self.step_kept, live - self.before_forward)
+        if after != "data":  # the end of a step has just looked
+            live = self.counter.live()
+            self.step_highest = max(self.step_highest, live)
+            if before == "forward":
+                self.step_kept = max(self.step_kept, live - self.before_forward)
+            if after == "forward":
+                self.before_forward = live
         if self.sampler.running:
             self.sampler.phase(after)
 
@@ -285,7 +287,7 @@ class Watch:
         )
         if number == 1:
             self.guard.call("the run's question", self._ask, number)
-        self.step_highest = self.step_kept = 0
+        self.step_highest, self.step_kept = counted.live_bytes, 0
         self.leaks.stepped(counted, not self.sampler.events.running)
         self.step_s = seconds
         if self.phases.depth["backward"]:
