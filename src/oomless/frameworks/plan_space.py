@@ -23,9 +23,40 @@ def as_it_is(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator
         yield base._replace(mesh=Mesh())
 
 
+def with_copies(base: TrainingAsked, mesh: Mesh, cards: PlannedCards) -> Iterator[TrainingAsked]:
+    """Yield the sharding over all ranks of a mesh, and over those of one machine, with a copy on each: HSDP,
+    whose weights never pass between machines.
+
+    >>> asked, cards = TrainingAsked(sharding="fsdp2"), PlannedCards(16, 8, False)
+    >>> [(each.sharding, each.mesh.shard_size) for each in with_copies(asked, Mesh(tp=2), cards)]
+    [('fsdp2', 0), ('hsdp', 4)]
+    """
+    yield base._replace(mesh=mesh)
+    shards = cards.within // mesh.tp
+    if cards.num > cards.within and shards > 1 and base.sharding == "fsdp2":
+        yield base._replace(mesh=mesh._replace(shard_size=shards), sharding="hsdp")
+
+
+LEAST_TOKENS = 4096
+"""Tokens of a sequence that a rank keeps at least where a plan cuts sequences: NVIDIA's guides cut those of
+8K and more."""
+
+
+def context_sizes(base: TrainingAsked, cards: PlannedCards) -> tuple[int, ...]:
+    """Return the sizes of context parallelism that a plan tries: powers of two within a machine.
+
+    >>> [context_sizes(TrainingAsked(seq_len=n), PlannedCards(16, 8, False)) for n in (4096, 16384)]
+    [(1,), (1, 2, 4)]
+    """
+    length = base.seq_len or LEAST_TOKENS
+    sizes = (size for size in (2, 4, 8) if size <= cards.within and cards.num % size == 0)
+    return (1, *(size for size in sizes if length % (2 * size) == 0 and length // size >= LEAST_TOKENS))
+
+
 def even_alone(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
-    """Yield the sharding over all cards, on a single one too: its script knows no other way."""
-    yield base._replace(mesh=Mesh())
+    """Yield the sharding over all cards, on a single one too, and a copy on each machine: its script knows no
+    other way."""
+    yield from with_copies(base, Mesh(), cards)
 
 
 SHARDS_WEIGHTS = ("zero3", "fsdp1", "fsdp2")

@@ -29,6 +29,8 @@ class Habits(NamedTuple):
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
+    steps_at_start: bool = False
+    """DeepSpeed makes the moments by a step of zero gradients before the first forward."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -65,6 +67,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         recompute=found.get("recompute"),
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
+        steps_at_start=found.get("start") == "stepped",
     )
 
 
@@ -90,6 +93,24 @@ def named(text: str, package: str, alone: bool) -> Release | None:
         re.fullmatch(r"v?(\d+(?:\.\d+)*)", text.strip()) if alone else None
     )
     return read_release(found[1]) if found else None
+
+
+def on_day(framework: str, packages: tuple[str, ...], said: str, day: str) -> str | None:
+    """Return the releases of a run: those that it names, and of other packages the newest ones of its day;
+    of a day before all that are known, the first. A bare number is the framework's own release.
+
+    >>> on_day("transformers", ("transformers", "torch"), "torch 2.4.0", "2024-12-05")
+    'transformers 4.46, torch 2.4.0'
+    >>> on_day("trl", ("transformers", "trl"), "0.21", "2025-08-05")
+    'transformers 4.54, trl 0.21'
+    """
+    own = framework in packages and named(said, framework, True)
+    if own and framework not in said:
+        said = f"{framework} {said}"
+    first = {each["package"]: each["release"] for each in reversed(facts.table("releases"))}
+    missing = [package for package in packages if package in first and package not in said]
+    newest = [f"{package} {release_of(package, day) or first[package]}" for package in missing if day]
+    return ", ".join([*newest, *([said] if said else [])]) or None
 
 
 def release_of(package: str, day: str) -> str | None:

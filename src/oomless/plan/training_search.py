@@ -110,12 +110,12 @@ class TrainingSearch(CardSearch[TrainingRow]):
         within = min(hardware.num_gpus, hardware.per_node)
         cards = PlannedCards(hardware.num_gpus, within, self.wanted.host_memory is not None)
         for sharding in space.shardings:
-            yield from space.ways(TrainingAsked(framework=name, sharding=sharding), self.model, cards)
+            asked = self.training.asked(TrainingAsked(framework=name, sharding=sharding))
+            yield from space.ways(asked, self.model, cards)
 
     def columns(self, name: str, hardware: Hardware) -> Iterator[tuple[BatchColumn, ...]]:
         """Yield the ways whose states a card may hold, each as its kinds of recomputation."""
-        for number, way in enumerate(self.ways(name, hardware)):
-            asked = self.training.asked(way)
+        for number, asked in enumerate(self.ways(name, hardware)):
             if self.states.of(asked, hardware.num_gpus) > hardware.card.memory_bytes:
                 self.passed_over(NO_ROOM)
                 continue

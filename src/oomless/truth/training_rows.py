@@ -12,7 +12,7 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..frameworks import framework
 from ..frameworks.record import Framework
-from ..frameworks.releases import loss_on, release_of
+from ..frameworks.releases import loss_on, on_day
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -219,11 +219,7 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
     said = row["framework_version"]
     if not of.packages or row["framework"] == "PyTorch":
         return said or None
-    known = {each["package"]: each["release"] for each in reversed(facts.table("releases"))}
-    missing = [package for package in of.packages if package in known and package not in said]
-    day = row.get("date")
-    newest = [f"{package} {release_of(package, day) or known[package]}" for package in missing if day]
-    return ", ".join([*newest, *([said] if said else [])]) or None
+    return on_day(of.name, of.packages, said, row.get("date") or "")
 
 
 def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:

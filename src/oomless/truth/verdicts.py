@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -9,9 +10,13 @@ from typing import Any, Literal, NamedTuple
 from .. import limits
 from ..errors import OomlessError
 from ..files import read_whole_text, shown
+from ..frameworks import framework, names
+from ..frameworks.releases import on_day
+from ..run.training import TrainingAsked
 
 VERDICT_COLUMNS = ("id", "kind", "outcome", "args")
-"""What a case cannot lack; source, date, oom_when, confidence, verbatim and note are for readers."""
+"""What a case cannot lack; source, oom_when, confidence, verbatim and note are for readers. Of a case of
+training that names no release, the date says which ones there were."""
 KINDS = {"serve": "infer", "train": "train"}
 """Each kind of case, and the command that its arguments ask."""
 OUTCOMES = ("ran", "oom")
@@ -96,6 +101,8 @@ def _case(row: limits.TableRow) -> VerdictCase:
         fault = f"has args that do not begin with {KINDS[kind]}"
     if not fault and (named := sorted(options & {*NOT_ASKED})):
         fault = f"has {', '.join(named)}, which is no part of a question"
+    if not fault and kind == "train":
+        arguments = of_its_day(arguments, cells.get("date", ""))
     return VerdictCase(
         cells.get("id") or f"line {row.line}",
         kind if kind in KINDS else "serve",
@@ -104,6 +111,31 @@ def _case(row: limits.TableRow) -> VerdictCase:
         cells.get("confidence", ""),
         fault and f"line {row.line} {fault}",
     )
+
+
+def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
+    """Return a question about training with the releases of its day where it names none: what somebody met
+    is no question about releases that came later.
+
+    >>> of_its_day(("train", "qwen3-8b", "--framework", "axolotl"), "2024-12-05")[-2:]
+    ('--framework-version', 'transformers 4.46, deepspeed 0.16.0, torch 2.5')
+    >>> of_its_day(("train", "qwen3-8b", "--framework", "torchtitan"), "2024-12-05")
+    ('train', 'qwen3-8b', '--framework', 'torchtitan')
+    """
+    name = value_of("--framework", arguments) or TrainingAsked().framework
+    if name not in names():
+        return arguments
+    said = value_of("--framework-version", arguments)
+    version = on_day(name, framework(name).packages, said or "", day)
+    if not version or version == said:
+        return arguments
+    at = len(arguments) if said is None else arguments.index("--framework-version")
+    return (*arguments[:at], *arguments[at + 2 :], "--framework-version", version)
+
+
+def value_of(flag: str, arguments: tuple[str, ...]) -> str | None:
+    """Return what follows a flag."""
+    return next((value for word, value in pairwise(arguments) if word == flag), None)
 
 
 def judge(case: VerdictCase, ask: Ask) -> JudgedCase:

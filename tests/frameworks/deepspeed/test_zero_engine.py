@@ -254,3 +254,22 @@ def test_what_a_file_beside_does_not_say_clearly_is_named(tmp_path: Path) -> Non
     warnings = " ".join(read_training_file(tmp_path / "run.yaml").warnings)
     assert "ds.json: zero_optimization.mics_shard_size" in warnings
     assert "nvme" in warnings
+
+
+def test_moments_at_the_start_leave_zero_gradients_beside_the_first_step() -> None:
+    """To 0.13.1 a step of zero gradients makes the moments; the F32 zeros of a sub-group stay until the first
+    real step (stage3.py, initialize_optimizer_states). They lie on the host with an offloaded optimizer."""
+    asked: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "recompute": "full", "seq_len": 1024}
+
+    def zeros(version: str, **more: Any) -> int:
+        found = train("deepseek-coder-33b", "a100-80gb:8", framework_version=version, **asked, **more)
+        return held(found, "temporaries.gradient")
+
+    assert 4 * 10**9 <= zeros("deepspeed 0.12.6") <= 1.05 * 4 * 10**9
+    assert zeros("deepspeed 0.13.2") == zeros("deepspeed 0.12.6", offload="optimizer") == 0
+
+
+def test_what_the_engine_sizes_itself_is_no_less_than_that() -> None:
+    found = train("qwen2.5-7b", "a100-80gb:8", framework="deepspeed", zero=3, seq_len=512, recompute="full")
+    lines = {line.key: line for line in found.ledger.lines}
+    assert lines["communication.bucket"].low_bytes == lines["communication.bucket"].bytes == 10**9

@@ -63,7 +63,7 @@ def test_deepseek_v3_runs_on_the_cards_of_its_paper() -> None:
     found = train("deepseek-v3", "h800:8x256", expandable_segments=True, **PAPER)
     assert found.verdict != "does_not_fit"
     assert found.ledger.total_bytes < found.ledger.capacity_bytes
-    assert found.peaks.allocated_bytes < 71 * GIB
+    assert found.peaks.allocated_bytes < 66 * GIB
 
 
 @pytest.mark.parametrize("modules", ["norm", "mla_up_proj", "moe_act"])
@@ -95,6 +95,19 @@ def test_a_copy_in_fp8_of_what_is_given_up_goes_with_it() -> None:
     kept = saved(run_of("deepseek-v3", ("norm",), precision="fp8"))
     assert not any(name.startswith(("ln1", "ln2")) for name in kept)
     assert "permuted.fp8" in kept
+
+
+def test_products_keep_no_fp8_copy_of_what_another_keeps() -> None:
+    """From Megatron-core 0.14 on linear_proj and the shared experts' first product keep their input as it
+    came, since attention and the router keep it too; under delayed scaling they do not."""
+    run = run_of("deepseek-v3", precision="fp8")
+    kept = saved(run)
+    assert "context" in kept
+    assert "ln2" in kept
+    assert not {"context.fp8", "ln2.fp8"} & set(kept)
+    assert {"context.fp8", "ln2.fp8"} <= set(saved(run._replace(fp8_recipe="delayed")))
+    again = run._replace(recompute="selective", recompute_modules=("shared_experts",))
+    assert "context.fp8" not in saved(again)
 
 
 def test_what_activations_read_is_kept_in_fp8() -> None:

@@ -79,13 +79,18 @@ PASSING = ("activations", "logits", "temporaries", "communication")
 with."""
 
 
+COUNTED: tuple[Key, ...] = ("communication.bucket", "temporaries.gradient")
+"""Keys of what no graph gives: buffers that a framework's source sizes to the value, so that there is at
+least that much."""
+
+
 def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
     """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
     spread = facts.constant("training", "activation_share", (0,), *words(request))
     return [
         line._replace(
             kind="fitted" if spread.num_runs else "assumed",
-            low_bytes=round(line.bytes * spread.low),
+            low_bytes=line.bytes if line.key in COUNTED else round(line.bytes * spread.low),
             high_bytes=max(line.high_bytes, round(line.bytes * spread.high)),
         )
         if line.category in PASSING

@@ -58,14 +58,19 @@ def packed_bytes(values: int, how: str) -> int:
     nf4: 4 bits and an F32 scale for 64 values (bitsandbytes); nf4-dq: those scales in 8 bits, with an F32 for
     256 of them (bitsandbytes, torchao). gptq: 4 or 8 bits, for 128 values a half-precision scale and a zero
     point as wide as a value (AutoGPTQ). int8: a byte and an F32 a row, which is left out (bitsandbytes
-    LLM.int8, arXiv 2208.07339).
+    LLM.int8, arXiv 2208.07339). compressed-int4: 4 bits and a half-precision scale for 128 values, and from
+    the first forward on the matrix in 16 bits beside them (compressed_tensors/linear/compressed_linear.py,
+    forward: decompressed once, and kept).
 
-    >>> [packed_bytes(4096 * 4096, how) for how in ("nf4", "nf4-dq", "gptq-int4", "gptq-int8", "int8")]
-    [9437184, 8654848, 8716288, 17170432, 16777216]
+    >>> names = ("nf4", "nf4-dq", "gptq-int4", "gptq-int8", "int8", "compressed-int4")
+    >>> [packed_bytes(4096 * 4096, how) for how in names]
+    [9437184, 8654848, 8716288, 17170432, 16777216, 42205184]
     """
     match how:
         case "int8":
             return values
+        case "compressed-int4":
+            return values // 2 + -(-values // 128) * 2 + 2 * values
         case "gptq-int4" | "gptq-int8":
             bits = int(how.removeprefix("gptq-int"))
             return values * bits // 8 + -(-values // 128) * (16 + bits) // 8

@@ -1,11 +1,12 @@
 """Megatron-LM: its arguments, its own rules for what a rank holds, and the meshes that a plan may try."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked
-from ..plan_space import PlannedCards, PlanSpace
+from ..plan_space import PlannedCards, PlanSpace, context_sizes
 from ..record import of_facts
 from .step_arguments import RECOMPUTED
 
@@ -25,17 +26,18 @@ def expert_ranks(experts: int, ranks: int) -> tuple[int, ...]:
 
 
 def meshes(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
-    """Yield tensor parallelism within a machine, pipelines over machines, experts over what is left."""
+    """Yield tensor and context parallelism within a machine, pipelines over machines, experts over what is
+    left."""
     experts = max((layer.ffn.num_experts for layer in model.layers if isinstance(layer.ffn, MoE)), default=0)
     most_stages = min(len(model.layers), 2 * max(cards.num // cards.within, 1))
-    for tp in (1, 2, 4, 8):
+    for tp, cp in product((1, 2, 4, 8), context_sizes(base, cards)):
         for pp in (1, 2, 4, 8, 16):
-            if tp > cards.within or cards.num % (tp * pp) or pp > most_stages:
+            if tp * cp > cards.within or cards.num % (tp * cp * pp) or pp > most_stages:
                 continue
-            dp = cards.num // (tp * pp)
-            for ep in expert_ranks(experts, dp * tp):
+            ranks = cards.num // pp  # over which experts are cut
+            for ep in expert_ranks(experts, ranks):
                 yield base._replace(
-                    mesh=Mesh(tp=tp, pp=pp, ep=ep, etp=1 if ep > 1 else 0, sequence_parallel=tp > 1)
+                    mesh=Mesh(tp=tp, pp=pp, cp=cp, ep=ep, etp=1 if ep > 1 else 0, sequence_parallel=tp > 1)
                 )
 
 

@@ -5,7 +5,7 @@ Read in Transformer Engine 2.x attention/dot_product_attention (utils.get_attent
 Megatron-LM core/transformer (attention.py, dot_product_attention.py, multi_latent_attention.py).
 """
 
-from .core_attention import Backend, Heads, core_attention
+from .core_attention import CORE, Backend, Heads, core_attention
 from .environment import Device
 from .latent_attention import latent_heads
 from .operations import Shape, linear, norm
@@ -53,6 +53,7 @@ def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape)
         at=at,
         width=run.hidden,
         module="attn_proj",
+        kept_beside=CORE not in run.recompute_modules,
     )
     return "attention"
 

@@ -188,7 +188,7 @@ def _quantised(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer
         "FP8 copies of weights",
         copies * values,
         0,
-        2 * values,
+        (1 if run.fp8_params else 2) * values,
         f"{copies} x {values:,} values",
         "Transformer Engine module/base.py",
     )

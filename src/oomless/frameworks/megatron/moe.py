@@ -67,6 +67,7 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
         at=at,
         width=run.hidden,
         module=module,
+        kept_beside="shared_experts" not in run.recompute_modules,
     )
     made = {"shared.act": at.tokens * shared * b}
     read = stored(tape, run, "shared.up")

@@ -60,11 +60,20 @@ def linear(
     at: Shape,
     width: int,
     module: str = "",
+    kept_beside: bool = False,
 ) -> None:
     """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a
-    moment, forward and backward."""
+    moment, forward and backward.
+
+    `kept_beside`: an operation before it keeps the same tensor, so that the product keeps no FP8 copy of it
+    (set_save_original_input from Megatron-core 0.14 on, of recipes other than delayed: linear_proj, whose
+    input is attention's output, and the first product of the shared experts, whose input the router keeps).
+    Where attention is computed again nothing before linear_proj keeps its input; Megatron does not ask, but
+    rows of Megatron-Bridge are nearer to the copy.
+    """
     gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
-    source = quantised(tape, run, source)
+    if not kept_beside or run.fp8_recipe == "delayed":
+        source = quantised(tape, run, source)
     tape.op(
         name,
         source,

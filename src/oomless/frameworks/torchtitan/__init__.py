@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked
-from ..plan_space import PlannedCards, PlanSpace
+from ..plan_space import PlannedCards, PlanSpace, context_sizes, with_copies
 from ..record import of_facts
 from .configuration import read
 
@@ -12,13 +12,15 @@ from .configuration import read
 def with_tensor_parallelism(
     base: TrainingAsked, model: Model, cards: PlannedCards
 ) -> Iterator[TrainingAsked]:
-    """Yield the sharding over all cards, and over what tensor parallelism within a machine leaves.
+    """Yield the sharding over all cards and over those of a machine, with the sequence cut or not, and over
+    what tensor parallelism within a machine leaves.
 
     Experts are cut by a degree of their own, and nothing is sharded over one rank. Nothing on a single card.
     """
     if cards.num == 1:
         return
-    yield base._replace(mesh=Mesh(etp=1))
+    for cp in context_sizes(base, cards):
+        yield from with_copies(base, Mesh(cp=cp, etp=1), cards)
     if cards.within > 1:
         mesh = Mesh(tp=cards.within, etp=1, sequence_parallel=True)
         yield base._replace(mesh=mesh, sharding=base.sharding if cards.num > cards.within else "none")

@@ -39,38 +39,79 @@ with torch.inference_mode():
 print(tokenizer.batch_decode(output, skip_special_tokens=True)[0])
 """
 
-FSDP_HEAD = '''"""Full training with FSDP2: torchrun starts one of these on each card."""
+FSDP_HEAD = '''"""Full training with FSDP2: torchrun starts one of these on each card.
+
+Put your data where random tokens are made.
+"""
 
 import os
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import AutoConfig, AutoModelForCausalLM
 '''
 FSDP = """\
-torch.distributed.init_process_group("nccl")
-torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+device = "cuda" if torch.cuda.is_available() else "cpu"
+torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+if device == "cuda":
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 config = AutoConfig.from_pretrained(NAME)
 with torch.device("meta"):
     model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, WEIGHTS))
 if RECOMPUTE:
     model.gradient_checkpointing_enable()
+shards = SHARD_SIZE or world
+mesh = init_device_mesh(device, (world // shards, shards), mesh_dim_names=("replicate", "shard"))
+mesh = mesh if world > shards else mesh["shard"]
 policy = MixedPrecisionPolicy(param_dtype=getattr(torch, ARITHMETIC), reduce_dtype=torch.float32)
 for layer in model.model.layers:
-    fully_shard(layer, mp_policy=policy)
-fully_shard(model, mp_policy=policy)
-model.to_empty(device="cuda")  # load a checkpoint here: torch.distributed.checkpoint
+    fully_shard(layer, mesh=mesh, mp_policy=policy)
+fully_shard(model, mesh=mesh, mp_policy=policy)
+model.to_empty(device=device)
+model.tie_weights()
+for module in model.modules():  # buffers that no checkpoint has
+    if "inv_freq" in module._buffers:
+        for name, buffer in type(module)(config=config).named_buffers():
+            module.get_buffer(name).copy_(buffer)
+whole = {}
+if rank == 0:  # needs host memory for the whole model on the first machine
+    whole = AutoModelForCausalLM.from_pretrained(NAME, dtype=getattr(torch, WEIGHTS)).state_dict()
+set_model_state_dict(
+    model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, foreach=FOREACH)
-for step in range(100):
+model.train()
+for step in range(STEPS):
     for _ in range(GRAD_ACCUM):
-        tokens = torch.randint(config.vocab_size, (MICRO_BATCH, SEQ_LEN), device="cuda")  # your data here
+        tokens = torch.randint(config.vocab_size, (MICRO_BATCH, SEQ_LEN), device=device)  # your data here
         loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss / GRAD_ACCUM
         loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
+    if rank == 0:
+        print({"step": step, "loss": loss.item() * GRAD_ACCUM})
 torch.distributed.destroy_process_group()
 """
 
+ARGUMENTS = """\
+arguments = TrainingArguments(  # before the model: DeepSpeed then shards it while it loads
+    output_dir="outputs",
+    per_device_train_batch_size=MICRO_BATCH,
+    gradient_accumulation_steps=GRAD_ACCUM,
+    gradient_checkpointing=RECOMPUTE,
+    bf16=ARITHMETIC == "bfloat16",
+    fp16=ARITHMETIC == "float16",
+    use_cpu=not torch.accelerator.is_available(),  # to try the script on
+    learning_rate=1e-5,
+    max_steps=STEPS,
+    logging_steps=1,
+    deepspeed=DEEPSPEED,
+)
+"""
 DATA = '''
 
 class Tokens(torch.utils.data.Dataset):
@@ -84,40 +125,31 @@ class Tokens(torch.utils.data.Dataset):
         return {"input_ids": tokens, "labels": tokens}
 
 
-arguments = TrainingArguments(
-    output_dir="outputs",
-    per_device_train_batch_size=MICRO_BATCH,
-    gradient_accumulation_steps=GRAD_ACCUM,
-    gradient_checkpointing=RECOMPUTE,
-    bf16=ARITHMETIC == "bfloat16",
-    fp16=ARITHMETIC == "float16",
-    learning_rate=1e-5,
-    max_steps=100,
-    deepspeed=DEEPSPEED,
-)
 Trainer(model=model, args=arguments, train_dataset=Tokens()).train()
 '''
 
-TRAINER_HEAD = '''"""Full training with transformers' Trainer."""
+TRAINER_HEAD = '''"""Full training with transformers' Trainer. Put your data where random tokens are made."""
 
 import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 '''
 TRAINER = (
-    """\
+    ARGUMENTS
+    + """\
 model = AutoModelForCausalLM.from_pretrained(NAME, dtype=getattr(torch, WEIGHTS))
 """
     + DATA
 )
 
-LORA_HEAD = '''"""Adapters with peft and transformers' Trainer."""
+LORA_HEAD = '''"""Adapters with peft and transformers' Trainer. Put your data where random tokens are made."""
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, TrainingArguments
 '''
 LORA = (
-    """\
+    ARGUMENTS
+    + """\
 narrow = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type="nf4",

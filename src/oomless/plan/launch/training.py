@@ -55,24 +55,26 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
     types = types_of(asked, hardware)
     match record(asked.framework).launch:
         case "fsdp_script":
-            values = script_values(hub, asked, types) | {"WEIGHTS": types.weights, "FOREACH": foreach(asked)}
+            values = script_values(hub, asked, types) | fsdp_values(asked, types)
             files = {"train.py": python(FSDP_HEAD, values, FSDP)}
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
+            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, FSDP_SETUP)
         case "titan_toml":
             start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
             files = {"job.toml": titan_toml(model, hub, asked, hardware, types)}
-            return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware)
+            return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware, TITAN_SETUP)
         case "megatron_args":
             arguments = megatron_arguments(model, asked, hardware.num_gpus, types)
             files = {"megatron.args": FileText("".join(f"{each}\n" for each in arguments))}
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
-            return with_cluster(model, Launch(start, files), hardware)
+            if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
+                start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
+            return with_cluster(model, Launch(start, files), hardware, MEGATRON_SETUP)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
                 "train.py": trainer_script(hub, asked, types, "ds.json"),
             }
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware)
+            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, ZERO_SETUP)
         case "accelerate_script":
             files = {
                 "accelerate.yaml": accelerate_yaml(asked, hardware, types),
@@ -114,6 +116,18 @@ def takes_any(*kinds: LaunchFiles) -> str:
     return f"use --framework {' or '.join(name for name in names() if record(name).launch in kinds)}"
 
 
+MANY_CONNECTIONS = 10.0
+"""From this compute capability on Megatron overlaps without CUDA_DEVICE_MAX_CONNECTIONS=1, which it asserts
+below (megatron/training/arguments.py, validate_args)."""
+MEGATRON_SETUP = (
+    "git clone --depth 1 https://github.com/NVIDIA/Megatron-LM /tmp/Megatron-LM",
+    "cp -rn /tmp/Megatron-LM/. .",
+    "pip install pybind11 'transformer-engine[pytorch]'",
+)
+"""What a rented machine needs before the command; pretrain_gpt.py stands in Megatron-LM's own folder."""
+TITAN_SETUP = ("pip install 'torchtitan<0.3'",)
+FSDP_SETUP = ("pip install torch transformers",)
+ZERO_SETUP = ("pip install torch transformers accelerate deepspeed",)
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
@@ -150,8 +164,9 @@ def ranks(hardware: Hardware) -> tuple[str, ...]:
     return ("--machine_rank", Code("$NODE_RANK"), *head)
 
 
-def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
-    """Return the same command under Slurm, and under SkyPilot where it rents such cards."""
+def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[str, ...]) -> Launch:
+    """Return the same command under Slurm, and under SkyPilot where it rents such cards, whose machines are
+    set up first."""
     files, sky = dict(launch.files), sky_name(hardware)
     name = kubernetes_name(model.name)
     if hardware.num_nodes > 1:
@@ -172,6 +187,7 @@ def with_cluster(model: Model, launch: Launch, hardware: Hardware) -> Launch:
             "resources": {"accelerators": {sky: hardware.per_node}},
             "num_nodes": hardware.num_nodes,
             "workdir": ".",
+            "setup": lines(*(Code(line) for line in setup), Code("")),
             "run": lines(
                 Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
                 Code("NODE_RANK=$SKYPILOT_NODE_RANK"),
@@ -191,8 +207,21 @@ def script_values(hub: str, asked: TrainingAsked, types: FileTypes) -> dict[str,
         "SEQ_LEN": asked.seq_len,
         "MICRO_BATCH": asked.micro_batch,
         "GRAD_ACCUM": asked.grad_accum,
-        "RECOMPUTE": asked.recompute == "full",
+        # accelerate's file says it where FSDP shards: twice is an error
+        "RECOMPUTE": asked.recompute == "full" and not by_accelerate(asked),
+        "STEPS": 100,
     }
+
+
+def by_accelerate(asked: TrainingAsked) -> bool:
+    """Return whether accelerate's FSDP plugin wraps layers in checkpoints."""
+    return record(asked.framework).launch == "accelerate_script" and asked.sharding in ("fsdp1", "fsdp2")
+
+
+def fsdp_values(asked: TrainingAsked, types: FileTypes) -> dict[str, Value]:
+    """Return what FSDP's script is told beside that: ranks that share a copy of the states, 0 for all."""
+    shards = asked.mesh.shard_size if asked.sharding == "hsdp" else 0
+    return {"WEIGHTS": types.weights, "FOREACH": foreach(asked), "SHARD_SIZE": shards}
 
 
 def foreach(asked: TrainingAsked) -> bool | None:
@@ -228,7 +257,8 @@ def titan_toml(
             f"torchtitan has no flavor of {model.name}", takes_any("fsdp_script", "megatron_args")
         )
     mesh = asked.mesh
-    shards = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
+    ranks_of_data = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
+    shards = max(1, mesh.shard_size // mesh.cp) if asked.sharding == "hsdp" else ranks_of_data
     mode = asked.recompute or "selective"
     tables: dict[str, dict[str, Any]] = {
         "job": {"dump_folder": "./outputs", "description": hub + ": planned by oomless"},
@@ -240,14 +270,14 @@ def titan_toml(
         "optimizer": {"name": "AdamW", "lr": 1e-5, "implementation": "fused"},
         "training": {
             "local_batch_size": asked.micro_batch * (asked.grad_accum if mesh.pp > 1 else 1),
-            "global_batch_size": asked.micro_batch * asked.grad_accum * shards,
+            "global_batch_size": asked.micro_batch * asked.grad_accum * ranks_of_data,
             "seq_len": asked.seq_len,
             "steps": 100,
             "dataset": "c4",
             **({} if types.arithmetic == "bfloat16" else {"mixed_precision_param": types.arithmetic}),
         },
         "parallelism": {
-            "data_parallel_replicate_degree": 1,
+            "data_parallel_replicate_degree": ranks_of_data // shards,
             "data_parallel_shard_degree": shards,
             "tensor_parallel_degree": mesh.tp,
             "pipeline_parallel_degree": mesh.pp,
@@ -385,7 +415,8 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> File
     elif asked.method == "full" and resolved(asked).precision == "bf16":
         config["pure_bf16"] = True
     config |= {
-        "dataset": "alpaca_en_demo",
+        "dataset": "tatsu-lab/alpaca",
+        "dataset_dir": "ONLINE",  # of the hub: no dataset_info.json beside it
         "template": "default",
         "cutoff_len": asked.seq_len,
         "per_device_train_batch_size": asked.micro_batch,

@@ -1,0 +1,105 @@
+"""Files that `--write` writes for training, started: a tiny model of the same family on this machine's CPU,
+as many ranks as planned, a few steps on the same tokens."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oomless.model.load import load
+from oomless.plan.launch.training import training_launch
+from oomless.run.hardware import parse_gpu
+from oomless.run.training import Mesh, Method, Sharding, TrainingAsked
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.torch
+
+SAME_TOKENS = """\
+import torch
+_drawn = torch.randint
+torch.randint = lambda *a, **k: (torch.manual_seed(0), _drawn(*a, **k))[1]
+"""
+"""Before a script: every batch is the first one, so that its loss falls."""
+SHAPE: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+STEPS = 4
+
+
+def saved(folder: Path, tied: bool) -> Any:
+    """Return a tiny Llama, saved in a folder."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**SHAPE, tie_word_embeddings=tied)
+    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    return model
+
+
+def started(folder: Path, asked: TrainingAsked, num_gpus: int) -> list[float]:
+    """Write the files of a question, start them, and return the losses that they print."""
+    name = str(folder / "model")
+    launch = training_launch(load(name), name, asked, parse_gpu(f"h100:{num_gpus}"))
+    for file, text in launch.files.items():
+        changed = str(text)
+        if file == "train.py":
+            changed = changed.replace("STEPS = 100", f"STEPS = {STEPS}").replace("1e-5", "1e-2")
+            changed = SAME_TOKENS + changed
+        (folder / file).write_text(changed, encoding="utf-8")
+    start = [sys.executable, "train.py"]
+    if num_gpus > 1:
+        start = [sys.executable, "-m", *launch.command.replace("torchrun", "torch.distributed.run").split()]
+    alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        start, cwd=folder, env=alone, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [ast.literal_eval(found) for found in re.findall(r"\{[^{}]*'loss':[^{}]*\}", done.stdout)]
+    return [float(line["loss"]) for line in lines]
+
+
+def loss_of(model: Any) -> float:
+    """Return the loss of the first batch before any step."""
+    torch.manual_seed(0)
+    tokens = torch.randint(SHAPE["vocab_size"], (1, 16))
+    with torch.no_grad():
+        return float(model(input_ids=tokens, labels=tokens).loss)
+
+
+@pytest.mark.parametrize(("framework", "method"), [("transformers", "full"), ("peft", "lora")])
+def test_scripts_of_the_trainer_start_and_learn(tmp_path: Path, framework: str, method: Method) -> None:
+    if method == "lora":
+        pytest.importorskip("peft")
+    model = saved(tmp_path / "model", tied=False)
+    asked = TrainingAsked(framework=framework, method=method, sharding="none", seq_len=16, recompute="full")
+    losses = started(tmp_path, asked, 1)
+    assert len(losses) >= STEPS
+    assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
+    assert losses[STEPS - 1] < losses[0]
+
+
+@pytest.mark.slow  # processes that meet over gloo: half a minute each
+@pytest.mark.parametrize(("sharding", "num_gpus", "tied"), [("fsdp2", 2, False), ("hsdp", 4, True)])
+def test_sharded_scripts_start_with_the_weights_of_the_checkpoint(
+    tmp_path: Path, sharding: Sharding, num_gpus: int, tied: bool
+) -> None:
+    """Their first loss is the model's own, so that weights and rotary buffers are not what the memory held
+    (to_empty)."""
+    model = saved(tmp_path / "model", tied)
+    mesh = Mesh(shard_size=num_gpus // 2 if sharding == "hsdp" else 0)
+    asked = TrainingAsked(framework="fsdp", sharding=sharding, seq_len=16, recompute="full", mesh=mesh)
+    losses = started(tmp_path, asked, num_gpus)
+    assert len(losses) == STEPS
+    assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
+    assert losses[-1] < losses[0]
