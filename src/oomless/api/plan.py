@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
-from .cost import price_table
 
 if TYPE_CHECKING:
     from ..plan.answer import Plan
@@ -45,12 +44,21 @@ class LargestModels(NamedTuple):
         return largest_json(self.found)
 
 
+def own_prices(words: tuple[str, ...]) -> "tuple[tuple[Price, ...] | None, list[str]]":
+    """Return the prices of the user's files; most plans go by those of the tables."""
+    if not words:
+        return None, []
+    from .cost import price_table
+
+    return price_table(words)
+
+
 def plan_answer(model: str | None, options: dict[str, Any]) -> PlanAnswer | LargestModels:
     """Return the answer to a question of `plan`, with the fields of the table of options as keywords."""
     asked = {name: value for name, value in options.items() if name not in (*VIEWS, *OF_THE_ANSWER)}
     views = {name: bool(options.get(name)) for name in VIEWS}
     purpose = asked.pop("purpose", "infer")
-    table, notes = price_table(asked.pop("prices", ()))
+    table, notes = own_prices(asked.pop("prices", ()))
     offline, revision = asked.pop("offline", False), asked.pop("revision", None)
     least = asked.pop("least_quantized", False)
     if views["largest_model"]:

@@ -1,6 +1,8 @@
 """The shares of a machine's rates that software reaches, and its latencies: rows of efficiencies.csv by class
 of device, engine and condition."""
 
+from functools import cache
+
 from ..facts import ConditionalRow, select
 
 
@@ -44,7 +46,7 @@ class Efficiencies:
         >>> SHIPPED.cite("matrix", "unpack")
         'efficiencies.csv: matrix, unpack'
         """
-        table = f"efficiencies.csv: {', '.join(quantities)}"
+        table = cited(quantities)
         if not self.overlay:
             return table
         own = dict.fromkeys(
@@ -53,6 +55,12 @@ class Efficiencies:
             if quantity in quantities and row.from_overlay
         )
         return "; ".join((table, *own))
+
+
+@cache
+def cited(quantities: tuple[str, ...]) -> str:
+    """Return the table with some of its quantities: each pass names the same."""
+    return f"efficiencies.csv: {', '.join(quantities)}"
 
 
 SHIPPED = Efficiencies()
