@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .compress import RUN, make
+from .compress import make
 
 ROOT = Path(__file__).parents[1]
 LLM_COMPRESSOR = ROOT / ".parsers" / "llmcompressor" / "bin" / "python"
@@ -29,6 +29,17 @@ def counted(call):
     print("RESULT", json.dumps({"wall": time.perf_counter() - began,
           "cpu": used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime,
           "peak": int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024}), flush=True)
+"""
+OURS = f"""{COUNTED}
+import sys
+from pathlib import Path
+import gguf, gguf.vocab, numpy
+from oomless.compress.weights import CompressRequest, compress, plan
+source, word, out, durable = sys.argv[1:5]
+def call():
+    planned = plan(CompressRequest(source, word))
+    compress(planned, Path(out), durable=durable == "fsync", threads=2)
+counted(call)
 """
 MODEL_FREE = f"""{COUNTED}
 import sys
@@ -102,7 +113,7 @@ def theirs(peer: Peer, source: Path, gguf: Path, out: Path) -> dict[str, float]:
 def ours(word: str, source: Path, out: Path, durable: str) -> dict[str, float]:
     """What we take."""
     shutil.rmtree(out, ignore_errors=True)
-    return result(sys.executable, "-c", RUN, str(source), word, str(out), durable)
+    return result(sys.executable, "-c", OURS, str(source), word, str(out), durable)
 
 
 def errors(source: Path, word: str, out: Path, other: Path) -> tuple[float, float]:

@@ -110,13 +110,13 @@ def train(
 
 def table(title: str, rows: dict[str, list[float]], more: dict[str, str] | None = None) -> None:
     """Print rows of losses beside the first."""
-    print(f"{title:<34}{'loss':>8}{'sd':>8}{'beside the first':>18}{'t':>7}")
+    print(f"{title:<34}{'loss':>12}{'sd':>12}{'beside the first':>18}{'t':>7}")
     first = next(iter(rows.values()))
     for name, found in rows.items():
         apart = [one - other for one, other in zip(found, first, strict=True)]
         spread = statistics.stdev(apart) / len(apart) ** 0.5
         t = f"{statistics.mean(apart) / spread:+.1f}" if spread else "-"
-        line = f"{name:<34}{statistics.mean(found):>8.4f}{statistics.stdev(found):>8.4f}"
+        line = f"{name:<34}{statistics.mean(found):>12.4f}{statistics.stdev(found):>12.4f}"
         print(f"{line}{statistics.mean(apart):>+18.4f}{t:>7}{(more or {}).get(name, '')}")
     print(flush=True)
 
