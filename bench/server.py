@@ -1,5 +1,5 @@
-"""What the server holds: latency at 200 requests a second with and without slow clients beside, and its
-memory over 100,000 requests.
+"""What the server holds: latency at 200 requests a second, of one question and of many, with and without slow
+clients beside, and its memory over 100,000 requests.
 
 `python -m bench.server` prints the figures of this machine.
 """
@@ -14,13 +14,13 @@ from pathlib import Path
 RATE, SECONDS = 200, 6
 SLOW = 50
 REQUESTS, CONNECTIONS = 100_000, 10
-LENGTHS = 40
+LENGTHS = RATE * SECONDS
 """Different questions, so that not every answer is a remembered one."""
 
 
 async def ask(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, index: int) -> None:
     """Ask one question on an open connection and read the whole answer."""
-    question = f"/api/infer?model=deepseek-r1&gpu=h200:8&max-model-len={1024 * (1 + index % LENGTHS)}"
+    question = f"/api/infer?model=deepseek-r1&gpu=h200:8&max-model-len={1024 + index % LENGTHS}"
     writer.write(f"GET {question} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
@@ -29,22 +29,22 @@ async def ask(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWri
     await reader.readexactly(int(length[1]))
 
 
-async def latency(port: int) -> str:
-    """Return p50 and p99 in milliseconds at a steady rate."""
+async def latency(port: int, questions: int = 1) -> str:
+    """Return p50 and p99 in milliseconds at a steady rate, over so many different questions in turn."""
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     taken: list[float] = []
 
-    async def one() -> None:
+    async def one(index: int) -> None:
         begun = time.perf_counter()
         pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-        await ask(port, *pair, 0)
+        await ask(port, *pair, index % questions)
         idle.append(pair)
         taken.append((time.perf_counter() - begun) * 1e3)
 
     begun, tasks = time.perf_counter(), []
     for index in range(RATE * SECONDS):
         await asyncio.sleep(max(begun + index / RATE - time.perf_counter(), 0))
-        tasks.append(asyncio.create_task(one()))
+        tasks.append(asyncio.create_task(one(index)))
     await asyncio.gather(*tasks)
     taken.sort()
     return f"p50 {taken[len(taken) // 2]:.1f} ms, p99 {taken[int(len(taken) * 0.99)]:.1f} ms"
@@ -68,6 +68,9 @@ async def measured(port: int, process: "subprocess.Popen[str]") -> None:
     """Print all of it."""
     await latency(port)
     print(f"{RATE} requests/s: {await latency(port)}")
+    print(
+        f"{RATE} requests/s, no question twice within {RATE * SECONDS}: {await latency(port, RATE * SECONDS)}"
+    )
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(SLOW)]
     drips = [asyncio.create_task(drip(writer)) for _, writer in slow]
     print(f"{SLOW} slow clients beside: {await latency(port)}")

@@ -1,6 +1,7 @@
 """Which hardware? as a part of the page: the first row, price against speed, and a table that sorts."""
 
 import shlex
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ...api.plan import LargestModels, PlanAnswer
@@ -185,6 +186,12 @@ def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
 
 
 def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Phrases) -> Html | None:
+    """Return price against speed in a frame; None where no row has both."""
+    found = chart_of(rows, words)
+    return None if found is None else figure(found, words("plan.picture"))
+
+
+def chart_of(rows: Sequence[AnyPlanned], words: Phrases) -> Html | None:
     """Return price against speed: every row a point, those that no other beats joined by steps."""
     points = [
         Point(
@@ -203,7 +210,7 @@ def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Phrases) -
     x = Axis(words("plan.axis_usd"), max(point.x for point in points) * 1.05)
     y = Axis(words("plan.axis_rate"), max(point.y for point in points) * 1.05)
     curves = [PlotCurve(steps(front), "front", words("plan.front"))] if len(front) > 1 else []
-    return figure(plot(x, y, points, curves, words("plan.picture")), words("plan.picture"))
+    return plot(x, y, points, curves, words("plan.picture"))
 
 
 def steps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
