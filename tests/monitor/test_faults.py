@@ -155,6 +155,50 @@ def test_a_run_that_is_killed_leaves_all_its_steps(num: int, tmp_path: Path) -> 
     assert not run.of(RunEnd)
 
 
+KILLED_ANYWHERE = """
+import os, signal, sys
+from small_models import batch, make, train_step
+from oomless.monitor import watch
+model, optimizer = make()
+with watch(model, optimizer, run=os.path.join(sys.argv[1], "first"), every=0):
+    train_step(model, optimizer, batch())  # everything is imported now
+for number in range(int(sys.argv[2])):
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        model, optimizer = make()
+        signal.setitimer(signal.ITIMER_PROF, 0.001 * (number + 1) * 4)
+        with watch(model, optimizer, run=os.path.join(sys.argv[1], str(number)), every=2):
+            while True:
+                train_step(model, optimizer, batch())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGPROF
+"""
+PLACES = 100
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_a_hundred_places_loses_its_last_line_alone(tmp_path: Path) -> None:
+    """Each run dies after so many milliseconds of its own CPU time, in whatever it does then."""
+    subprocess.run(
+        [sys.executable, "-c", KILLED_ANYWHERE, str(tmp_path), str(PLACES)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    journals = sorted(tmp_path.glob("[0-9]*/rank0.jsonl"))
+    assert len(journals) > PLACES // 2  # the first ones die before they write a line
+    most = 0
+    for path in journals:
+        if not path.read_bytes().count(b"\n"):
+            continue
+        run = read_rank(path)
+        steps = [each.step for each in run.of(WatchedStep)]
+        assert steps == list(range(1, len(steps) + 1))
+        assert len(run.entries) == path.read_bytes().count(b"\n")
+        assert not run.of(MonitorFault)
+        most = max(most, len(steps))
+    assert most > 2
+
+
 def test_a_journal_cut_anywhere_loses_its_last_line_alone(tmp_path: Path) -> None:
     path = write(tmp_path, start(), question(), step(1), sample(2), leak(2), step(3), end(3))
     whole = path.read_bytes()
