@@ -36,7 +36,7 @@ TYPES = {
     "int4_wo": "int4",
 }
 VALUE_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5625, "mxfp4": 0.53125, "int4": 0.53}
-KERNELS = {("blackwell", "sglang"): ("flashinfer", "triton")}
+KERNELS = {("blackwell", "sglang"): ("flashinfer", "triton"), ("hopper", "vllm"): ("", "marlin")}
 """Families of kernels for experts that an engine has on an architecture, by a word of their names: SGLang's
 own choice is FlashInfer for some models and types, else Triton (sglang/srt/arg_groups/overrides.py)."""
 MOST, WORST = 6000, 0.15

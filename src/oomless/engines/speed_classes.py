@@ -137,21 +137,31 @@ def sglang_experts(family: str, kind: str, conditions: Words) -> str:
 
 
 def vllm_experts(family: str, kind: str, conditions: Words) -> str:
-    """Return Triton for releases before those whose own choice on Blackwell was measured as FlashInfer's
-    (0.19 and 0.24: moe_perf of aiconfigurator-core 0.12.0)."""
+    """Return Marlin for MXFP4 where OpenAI's Triton kernels were not installed, else Triton for releases
+    before those whose own choice on Blackwell was measured as FlashInfer's (0.19 and 0.24: moe_perf of
+    aiconfigurator-core 0.12.0).
+
+    >>> vllm_experts("gpt_oss", "mxfp4", vllm("0.11.0", True)), vllm_experts("gpt_oss", "mxfp4", frozenset())
+    ('marlin', '')
+    """
+    if kind == "mxfp4" and "marlin_mxfp4" in conditions:
+        return "marlin"
     return "triton" if "own_experts" in conditions else ""
 
 
 def vllm(release: str, sparse: bool) -> Words:
-    """Return what a release of vLLM does: up to 0.19 its own fused kernels run routed experts on Blackwell.
-    "" is the newest.
+    """Return what a release of vLLM does: up to 0.19 its own fused kernels run routed experts on Blackwell;
+    before 0.11.1 it comes without the package of Triton kernels for MXFP4, so that Marlin's run them
+    (vllm-project/vllm#27370). "" is the newest.
 
-    >>> sorted(vllm("0.11.0", True)), sorted(vllm("", True))
-    (['own_experts'], [])
+    >>> sorted(vllm("0.11.0", True)), sorted(vllm("0.12.0", True)), sorted(vllm("", True))
+    (['marlin_mxfp4', 'own_experts'], ['own_experts'], [])
     """
     from ..facts.release import read_release
 
-    return frozenset(("own_experts",)) if release and read_release(release) < (0, 20) else frozenset()
+    number = read_release(release) if release else ()
+    own = {"own_experts"} if number and number < (0, 20) else set()
+    return frozenset(own | {"marlin_mxfp4"} if number and number < (0, 11, 1) else own)
 
 
 def llamacpp(release: str, sparse: bool) -> Words:
