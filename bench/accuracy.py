@@ -36,6 +36,7 @@ NOW = (
     ("speed", "perf.csv"),
     ("speed", "perf_fresh.csv"),
     ("speed", "perf_round3.csv"),
+    ("speed", "perf_round4.csv"),
     ("files", "gguf_sizes.csv"),
     ("files", "gguf_sizes_fresh.csv"),
 )

@@ -7,6 +7,10 @@ from .load import Split
 from .machine import Machine
 from .network import Network
 
+SUMS_OF_SQUARES = 8
+"""Bytes of a token: one FP32 sum of its queries and one of its keys, which ranks add up in one all-reduce
+(sgl-project/sglang#14416, vllm-project/vllm#31493)."""
+
 
 def communication(
     net: Network, machine: Machine, split: Split, engine: str, tokens: float, everywhere: float
@@ -25,6 +29,9 @@ def communication(
         count = 2 * net.num_layers - (moe_layers if split.dp > 1 else 0)
         total += count * all_reduce_s(inside, message)
         words.append(f"{count} all-reduces of {message:,.0f} B over {split.tp}")
+        if net.joint_norms:
+            total += net.joint_norms * all_reduce_s(inside, tokens * SUMS_OF_SQUARES)
+            words.append(f"{net.joint_norms} of sums of squares of queries and keys")
     if split.dp > 1 and moe_layers and split.expert_ranks > 1:
         group = fabric(machine, split.expert_ranks, split.per_node)
         whole = everywhere * net.hidden * 2

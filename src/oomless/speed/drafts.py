@@ -1,6 +1,5 @@
 """Speculation: a step checks several tokens of each sequence, of which some hold; drafts were made before."""
 
-from collections import Counter
 from typing import NamedTuple
 
 from ..model.model import Model
@@ -8,7 +7,7 @@ from ..run.serving import Asked
 from .attention_cache import cache_of
 from .banded import TimePart
 from .load import ForwardPass
-from .network import Network, Weights
+from .network import Network, Weights, kinds_of
 
 
 class Drafts(NamedTuple):
@@ -47,16 +46,16 @@ def draft_network(model: Model, net: Network) -> Network:
     """Return a draft's layers, as wide as the model's, with the model's head."""
     num = len(model.draft)
     share = num / net.num_layers
-    kinds = Counter(kind for layer in model.draft for kind in (layer.attention.kind, layer.ffn.kind))
     return net._replace(
         num_layers=num,
         cut=tuple(_part(each, share) for each in net.cut),
         whole=tuple(_part(each, share) for each in net.whole),
         experts=tuple(each._replace(num_layers=num) for each in net.experts[:1]),
         caches=tuple(cache_of(layer.attention) for layer in model.draft),
-        kinds=tuple(kinds.items()),
+        kinds=kinds_of(model.draft),
         more_norms=0,
         biases=0,
+        joint_norms=0,
     )
 
 

@@ -130,11 +130,13 @@ def activation_bytes(net: Network, split: Split, tokens: float, everywhere: floa
 
 
 def num_kernels(net: Network, engine: str, conditions: frozenset[str]) -> int:
-    """Return the kernels of a pass: those of each kind of block, and the head and the sampler."""
+    """Return the kernels of a pass: those of each kind of block, of some families counted on their own, and
+    the head and the sampler."""
+    holds = conditions | {net.family}
 
-    of_kind = {kind: kernels_of(engine, kind, conditions) for kind, _ in net.kinds}
-    more = net.more_norms * kernels_of(engine, "norm", conditions)
-    more += net.biases * kernels_of(engine, "bias", conditions)
+    of_kind = {kind: kernels_of(engine, kind, holds) for kind, _ in net.kinds}
+    more = net.more_norms * kernels_of(engine, "norm", holds)
+    more += net.biases * kernels_of(engine, "bias", holds)
     return int(sum(count * of_kind[kind] for kind, count in net.kinds) + more) + HEAD_KERNELS
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..kept import Kept
 from ..model.attention import GQA, Sliding
 from ..model.feedforward import MoE
-from ..model.model import EMBEDDING, HEAD, Model, Tensor
+from ..model.model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format
 from .attention_cache import Cache, cache_of
@@ -69,6 +69,8 @@ class Network(NamedTuple):
     """Norms beyond two a layer: of queries and keys, behind attention and behind the feed-forward."""
     biases: int = 0
     """Vectors added to queries, keys, values and attention's output, where that is a kernel of its own."""
+    joint_norms: int = 0
+    """Layers whose queries and keys are normalised over all heads, of which a rank has a part."""
     family: str = ""
     """What its config calls the model's type: engines choose kernels by it; "": not known."""
 
@@ -134,9 +136,14 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
         embedding_bytes=embedding_bytes,
         experts=_experts(model, experts),
         caches=_caches(model),
-        kinds=_kinds(model),
+        kinds=kinds_of(model.layers),
         more_norms=max(_count(tensors, "", "norm.weight") - 1 - 2 * len(model.layers), 0) if plain else 0,
         biases=_count(tensors, "attn", ".bias") if plain else 0,
+        joint_norms=sum(
+            each.num_tensors
+            for each in tensors
+            if each.part == "main" and each.cut.how == "column" and each.name.endswith("q_norm.weight")
+        ),
         family=model.family,
     )
 
@@ -277,10 +284,12 @@ def unnamed(name: str, params: float, active: float, bits: float) -> Network:
     )
 
 
-def _kinds(model: Model) -> tuple[tuple[str, int], ...]:
+def kinds_of(layers: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:
+    """Return (kind of block, how many): attention, feed-forward, and what runs beside routed experts."""
     counts: dict[str, int] = {}
-    for layer in model.layers:
+    for layer in layers:
         attention = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention
-        for kind in (attention.kind, layer.ffn.kind):
+        beside = isinstance(layer.ffn, MoE) and (layer.ffn.shared_width or layer.ffn.dense_width)
+        for kind in (attention.kind, layer.ffn.kind, *(("shared",) if beside else ())):
             counts[kind] = counts.get(kind, 0) + 1
     return tuple(counts.items())
