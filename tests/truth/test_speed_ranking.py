@@ -7,7 +7,14 @@ from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score
 from tables.score import TABLES, records
 
-NAMES = ("perf.csv", "perf_more.csv", "perf_fresh.csv", "perf_held_out.csv", "perf_round3.csv")
+NAMES = (
+    "perf.csv",
+    "perf_more.csv",
+    "perf_fresh.csv",
+    "perf_held_out.csv",
+    "perf_round3.csv",
+    "perf_round4.csv",
+)
 SAME = ("model", "input_len", "output_len", "concurrency_or_batch", "metric")
 DIFFERS = ("gpu", "n_gpus", "quant", "parallelism", "engine")
 APART = 0.05

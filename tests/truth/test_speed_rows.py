@@ -19,24 +19,25 @@ HELD_OUT = TABLES / "perf_held_out.csv"
 FITTED = {
     "decode, batch 1, one device": Budget(0.05, 0.13, inside=0.95, scored=0.8),
     "decode, batch 1, several": Budget(0.04, 0.06, inside=0.95, scored=0.8),
-    "first token": Budget(0.11, 0.53, scored=0.8, inside=0.9),
-    "throughput at load": Budget(0.14, 0.30, scored=0.8, inside=0.9),
+    "first token": Budget(0.1, 0.39, scored=0.8, inside=0.9),
+    "throughput at load": Budget(0.12, 0.295, scored=0.8, inside=0.95),
     "bursts": Budget(0.12, 0.188, scored=1.0, inside=0.95),
 }
 """Constants fitted with the rows, but bursts."""
 FITTED_FRESH = {
-    "decode, batch 1, one device": Budget(0.06, 0.13, scored=0.8, inside=0.9),
-    "decode, batch 1, several": Budget(0.07, 0.17, scored=0.8, inside=0.9),
-    "first token": Budget(0.09, 0.35, scored=0.8, inside=0.9),
-    "throughput at load": Budget(0.12, 0.38, scored=0.8, inside=0.9),
+    "decode, batch 1, one device": Budget(0.045, 0.1, scored=0.8, inside=0.95),
+    "decode, batch 1, several": Budget(0.068, 0.11, scored=0.8, inside=0.95),
+    "first token": Budget(0.085, 0.345, scored=0.8, inside=0.95),
+    "throughput at load": Budget(0.11, 0.38, scored=0.8, inside=0.93),
+    "bursts": Budget(0.16, 0.29, scored=1.0, inside=0.88),
 }
 """The same for the rows of perf_fresh.csv, which were written down before anything was predicted for them
 (blind: 16, 14, 16, 17 % median)."""
 NEVER_FITTED = {
-    "decode, batch 1, one device": Budget(0.12, 0.29, scored=0.8, inside=0.75),
-    "decode, batch 1, several": Budget(0.08, 0.25, scored=0.8, inside=0.95),
-    "first token": Budget(0.17, 0.40, inside=0.9, scored=0.8),
-    "throughput at load": Budget(0.18, 0.58, inside=0.88, scored=0.8),
+    "decode, batch 1, one device": Budget(0.115, 0.2, scored=0.8, inside=0.95),
+    "decode, batch 1, several": Budget(0.04, 0.22, scored=0.8, inside=0.95),
+    "first token": Budget(0.15, 0.31, inside=0.9, scored=0.8),
+    "throughput at load": Budget(0.17, 0.44, inside=0.91, scored=0.8),
 }
 """Rows of a second blind round, of servers as people run them: 42 % off under load when they were written.
 No constant is fitted to them but what a first token of SGLang spends outside of kernels."""
@@ -44,11 +45,19 @@ ROUND_3 = {
     "decode": Budget(0.102, 0.37, scored=1.0, inside=0.9),
     "prefill": Budget(0.23, 0.37, scored=1.0, inside=0.9),
     "serving": Budget(0.07, 0.18, scored=1.0, inside=0.95),
-    "throughput": Budget(0.11, 0.30, scored=1.0, inside=0.95),
+    "throughput": Budget(0.108, 0.255, scored=1.0, inside=0.95),
     "training": Budget(0.12, 0.16, scored=1.0, inside=0.95),
 }
 """A third round, by kind of figure, to which nothing is fitted: 17, 69, 20 and 17 % off when it was written
 down, and training not scored."""
+
+ROUND_4 = {
+    "decode": Budget(0.056, 0.4, scored=1.0, inside=0.84),
+    "prefill": Budget(0.22, 0.53, scored=1.0, inside=0.84),
+    "throughput": Budget(0.19, 0.78, scored=1.0, inside=0.85),
+}
+"""A fourth round of SGLang's and gpustack's own pages, to which nothing is fitted: 8, 22 and 21 % off when it
+was written down, 77, 85 and 74 % inside (tests/tables/blind/speed_4.jsonl)."""
 
 TRAINING = Budget(0.12, 0.36, scored=1.0, inside=0.85)
 """Training of other frameworks and sources than the third round's (perf_training.csv), to which nothing is
@@ -90,10 +99,13 @@ def test_errors_of_rows_that_nothing_is_fitted_to_stay_within_their_budgets() ->
     check_kinds([(row, score(row)) for row in read_table(HELD_OUT)], NEVER_FITTED)
 
 
-@pytest.mark.parametrize("quantity", ROUND_3)
-def test_errors_of_the_third_round_stay_within_their_budgets(quantity: str) -> None:
-    rows = [score(row) for row in read_table(TABLES / "perf_round3.csv") if row.quantity == quantity]
-    check(rows, ROUND_3[quantity], quantity)
+@pytest.mark.parametrize(
+    ("number", "quantity", "budget"),
+    [(number, *each) for number, budgets in ((3, ROUND_3), (4, ROUND_4)) for each in budgets.items()],
+)
+def test_errors_of_later_rounds_stay_within_their_budgets(number: int, quantity: str, budget: Budget) -> None:
+    rows = [score(row) for row in read_table(TABLES / f"perf_round{number}.csv") if row.quantity == quantity]
+    check(rows, budget, quantity)
 
 
 def test_errors_of_training_stay_within_their_budget() -> None:
@@ -144,12 +156,12 @@ def test_half_of_the_first_tokens_are_too_low_and_nine_of_ten_inside() -> None:
     """Of SGLang and vLLM, whose servers add what no kernel explains: before, 14 of 17 were too low."""
     found = [
         score(row)
-        for path in (TABLE, MORE, FRESH, HELD_OUT)
+        for path in (TABLE, MORE, FRESH, HELD_OUT, TABLES / "perf_round4.csv")
         for row in read_table(path)
         if row.configuration["metric"].startswith("TTFT")
         and row.configuration["engine"].startswith(("SGLang", "vLLM"))
     ]
-    assert len(found) >= 15
+    assert len(found) >= 28
     assert 0.3 <= sum((one.rel_error or 0) > 0 for one in found) / len(found) <= 0.7
     assert sum((one.low or 0) <= one.measured <= (one.high or 0) for one in found) >= 0.85 * len(found)
 
