@@ -38,6 +38,51 @@ def test_early_releases_set_a_slot_aside_for_each_request() -> None:
     assert few.max_concurrency == 8
 
 
+def test_without_prefixes_a_request_has_one_state() -> None:
+    """--disable-radix-cache: a slot for each request that is said, from 0.5.9 on a share of the pool else."""
+    kept, said, shared, given = (
+        answer("0.5.9", **flags)
+        for flags in (
+            {"max_num_seqs": 128},
+            {"max_num_seqs": 128, "disable_radix_cache": True},
+            {"disable_radix_cache": True},
+            {"max_mamba_cache_size": 300, "mamba_ssm_cache_dtype": "bfloat16"},
+        )
+    )
+    half = SLOT - 36 * 32 // 4 * 128 * 128 * 2
+    for found, states in ((said, 128 * SLOT), (given, 300 * half)):
+        assert f"{states:,} B set aside" in str(found.ledger.lines)
+    assert said.kv_cache.max_tokens > kept.kv_cache.max_tokens
+    assert shared.kv_cache.fixed_bytes_per_sequence == SLOT
+    assert given.request.max_num_seqs == 100, "three slots a request"
+
+
+def test_states_and_graphs_of_a_published_launch() -> None:
+    """Qwen3.5-397B in NVFP4 on four RTX PRO 6000 (InferenceX's launch file for 0.5.16): 1M tokens at 0.7,
+    2.2M at 0.8, 7 GiB of graphs."""
+    model, cards = load("qwen3.5-397b-a17b"), parse_gpu("rtx-pro-6000:4")
+    asked = Asked(
+        engine="sglang",
+        engine_version="0.5.16",
+        layout=Layout(tp=4),
+        quantization="nvfp4",
+        kv_cache_dtype="fp8_e4m3",
+        max_model_len=9236,
+        max_num_seqs=128,
+        max_num_batched_tokens=16384,
+        cuda_graph_max_bs=64,
+        disable_radix_cache=True,
+        mamba_ssm_cache_dtype="bfloat16",
+    )
+    few, many = (
+        estimate_serving(model, asked._replace(mem_fraction_static=share), cards) for share in (0.7, 0.8)
+    )
+    assert few.kv_cache.max_tokens == pytest.approx(1.0e6, rel=0.05)
+    assert many.kv_cache.max_tokens == pytest.approx(2.2e6, rel=0.08)
+    graphs = next(line for line in few.ledger.lines if line.key == "runtime.cuda_graphs")
+    assert graphs.bytes == pytest.approx(7 * 2**30, rel=0.02)
+
+
 def test_drafts_keep_states_of_their_own() -> None:
     """A state for each draft token: in every slot, then set aside for each request, then inside the share."""
     every, aside, inside = (

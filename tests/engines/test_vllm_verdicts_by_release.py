@@ -117,3 +117,45 @@ def test_cards_of_160_gib_take_more_tokens_since_0_28(version: str, tokens: int)
     """vllm/engine/arg_utils.py of 0.27 and 0.28."""
     found = oomless.infer("qwen3-8b", gpu="b200", engine_version=version)
     assert found.request.max_num_batched_tokens == tokens
+
+
+def test_a_video_fills_the_length_in_the_profile_run() -> None:
+    """Qwen2.5-VL-3B on 0.8.5 finds no memory for its cache at 0.3 of an A100 (vllm#18124)."""
+    asked: dict[str, Any] = {"gpu": "a100-80gb", "engine_version": "0.8.5", "gpu_memory_utilization": 0.3}
+    assert oomless.infer("qwen2.5-vl-3b", **asked).verdict == "tight"
+    assert oomless.infer("qwen2.5-vl-3b", max_model_len=16384, **asked).verdict == "fits"
+
+
+def test_drafts_are_tried_beside_the_sampler() -> None:
+    """v1/sample/rejection_sampler.py; the second model runner of 0.29 tries none."""
+
+    def sampled(version: str, **asked: Any) -> int:
+        answer = oomless.infer("qwen3.6-27b-fp8", gpu="a100-80gb", engine_version=version, **asked)
+        return line_bytes(answer, "logits.sampler")
+
+    rows = 256 * 248320
+    assert sampled("0.27.1", speculation="mtp") - sampled("0.27.1") == 12 * rows
+    assert sampled("0.29.0", speculation="mtp") == sampled("0.29.0")
+
+
+def test_bridges_have_no_buffers_of_multicast() -> None:
+    """V4-Flash on two H200 NVL under 0.23 leaves 32.08 GiB for its cache at 0.78."""
+    answer = oomless.infer(
+        "deepseek-v4-flash",
+        gpu="h200-nvl:2",
+        tp=2,
+        engine_version="0.23.0",
+        gpu_memory_utilization=0.78,
+        kv_cache_dtype="fp8",
+        max_model_len=131072,
+        enforce_eager=True,
+    )
+    assert line_bytes(answer, "runtime.non_torch") < 2**30
+    assert answer.kv_cache.pool_bytes / 2**30 == pytest.approx(32.08, abs=0.1)
+
+
+@pytest.mark.parametrize(("version", "graphs"), [("0.27.0", 102), ("0.28.0", 166)])
+def test_larger_steps_are_captured_on_blackwell_since_0_28(version: str, graphs: int) -> None:
+    """vllm/config/vllm.py of 0.28: sizes to 1,024 on compute capability 10."""
+    answer = oomless.infer("qwen3-8b", gpu="b200", engine_version=version)
+    assert any(f" {graphs} graphs" in line.formula for line in answer.ledger.lines)

@@ -71,6 +71,9 @@ VALUES: dict[str, Any] = {
     "moe_backend": "deep_gemm",
     "mem_fraction_static": 0.8,
     "swa_full_tokens_ratio": 0.5,
+    "mamba_ssm_cache_dtype": "bfloat16",
+    "mamba_full_memory_ratio": 0.5,
+    "mamba_scheduler_strategy": "no_buffer",
     "moe_a2a_backend": "deepep",
 }
 """A value of each field that is neither a whole number nor a switch."""

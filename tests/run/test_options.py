@@ -165,12 +165,14 @@ def sample(option: Option) -> st.SearchStrategy[Any]:
         case "images":
             return st.integers(0, 99)
         case "speculation":
-            return st.builds(
-                Speculation,
-                st.sampled_from(["mtp", "ngram", "EAGLE"]),
-                st.integers(1, 8),
-                st.none() | st.floats(1, 8),
-                st.none() | words,
+            return st.integers(1, 8).flatmap(
+                lambda tokens: st.builds(
+                    Speculation,
+                    st.sampled_from(["mtp", "ngram", "EAGLE"]),
+                    st.just(tokens),
+                    st.none() | st.floats(1, tokens + 1),
+                    st.none() | words,
+                )
             )
         case "words":
             return st.lists(words, min_size=1, max_size=3).map(tuple)

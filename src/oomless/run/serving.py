@@ -74,6 +74,11 @@ class Asked(Record):
     engram: str = "auto"
     mem_fraction_static: float | None = None
     swa_full_tokens_ratio: float | None = None
+    disable_radix_cache: bool = False
+    mamba_ssm_cache_dtype: str = "auto"
+    max_mamba_cache_size: int | None = None
+    mamba_full_memory_ratio: float = 0.9
+    mamba_scheduler_strategy: str = "auto"
     moe_a2a_backend: str = "none"
     cuda_graph_max_bs: int | None = None
     enable_hierarchical_cache: bool = False

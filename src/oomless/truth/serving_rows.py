@@ -36,6 +36,9 @@ ANY_MODEL = "llama-3.1-70b"
 """Stands for a model that is not known where the model does not matter: communication and handles."""
 UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": KB, "GB": GB}
 
+KEEPS_PREFIXES = ("enable-prefix-caching", "mamba-cache-mode align")
+"""What says that states of prefixes are kept: vLLM aligns its cache of states for nothing else."""
+
 MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
 """Quantities that depend on the card's memory and on the utilisation."""
 BATCH_COUNTS = {"activation_peak", *MEMORY_COUNTS}
@@ -95,7 +98,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         gpu_memory_utilization=utilization,
         block_size=_block(flags),
         enforce_eager="eager" in flags,
-        enable_prefix_caching="enable-prefix-caching" in flags,
+        enable_prefix_caching=any(word in flags for word in KEEPS_PREFIXES),
         cpu_offload_gb=float(offloaded[1])
         if (offloaded := re.search(r"cpu-offload-gb (\d+(?:\.\d+)?)", flags))
         else 0.0,

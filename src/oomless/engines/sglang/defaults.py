@@ -17,8 +17,9 @@ from ..releases import first_with
 from .cache_v4 import ALL_16_BIT
 from .release import RELEASES, SglangRules
 from .share import default_chunk, default_share
+from .states import fixed_slots, slots_of_request
 
-DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS, STATE_REQUESTS = 2048, 256, 48, 512
+DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
 
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
@@ -56,12 +57,14 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not compressed:
         requests = SPECULATIVE_REQUESTS
-    if model.kinds.has(Linear) and not asked.max_num_seqs and not rules.shares_pool_with_states:
-        requests = STATE_REQUESTS
+    states = fixed_slots(asked, rules) if model.kinds.has(Linear) else None
+    if states is not None:
+        requests = min(requests, max(states // slots_of_request(model.kinds.attentions, asked, rules), 1))
     return found._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
         kv_cache_dtype=resolve_cache_dtype(model, asked.kv_cache_dtype, hardware, rules),
         max_num_seqs=requests,
+        max_mamba_cache_size=states,
         max_num_batched_tokens=max(chunk // divided, 1),
         mem_fraction_static=share,
         block_size=asked.block_size or default_page(model, hardware, rules),

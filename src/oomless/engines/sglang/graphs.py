@@ -29,8 +29,9 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     """
     release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
     line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
-    if "plain" in tags and RELEASES.at(asked.engine_version).captures_prefills and asked.layout.pp == 1:
-        return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release)
+    prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
+    if prefills and RELEASES.at(asked.engine_version).captures_prefills:
+        return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
     if not heads or not each.high:
@@ -46,10 +47,10 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     )
 
 
-def with_prefills(line: Line, num_sizes: int, release: Release) -> Line:
+def with_prefills(line: Line, num_sizes: int, release: Release, tags: tuple[str, ...]) -> Line:
     """Return the line of decode graphs with those of prefills, which 0.5.10 captures besides: one for each
     size up to the chunk, unless there are pipeline stages (server_args.py)."""
-    each = facts.constant("sglang", "prefill_graph", release)
+    each = facts.constant("sglang", "prefill_graph", release, *tags)
     more = [int(num_sizes * size * GIB) for size in (each.value, each.low, each.high)]
     return line._replace(
         bytes=line.bytes + more[0],

@@ -57,6 +57,8 @@ class SglangRules(ReleaseRules):
     shares_pool_with_states: bool = False
     slots_of_buffered_states: int = 1
     """Of a request: its own and those of prefixes."""
+    counts_states_by_requests: bool = False
+    """Without prefixes, though the requests are not said."""
     multiplies_states_by_drafts: bool = False
     sets_draft_states_aside: bool = False
     splits_window_pools: bool = False

@@ -7,15 +7,17 @@ from typing import NamedTuple
 from ...errors import UnsupportedError
 from ...model.attention import Attention, Linear
 from ...model.storage import DTYPES, F32
-from ...run.serving import Resolved
+from ...run.serving import Asked, Resolved
 from ..rank import CacheGroup
-from ..recurrent_states import recurrent_state_bytes
+from ..recurrent_states import recurrent_state_bytes, state_width
 from .release import SglangRules, attention_ranks
 
-FULL_MEMORY_RATIO = 0.9
-"""--mamba-full-memory-ratio: bytes of states for each byte of tokens."""
 PLAIN_SLOTS = 3
-"""Slots of a request whose state has no buffer beside (mamba scheduler strategy no_buffer)."""
+"""Slots of a request whose state has no buffer beside."""
+SLOTS_BY_STRATEGY = {"no_buffer": PLAIN_SLOTS, "extra_buffer": 5, "extra_buffer_lazy": 4}
+"""Slots of a request by --mamba-scheduler-strategy (server_args.py of 0.5.14)."""
+STATE_REQUESTS = 512
+"""Requests for which there are states where none is said and no share of the pool is theirs."""
 
 
 class StatePool(NamedTuple):
@@ -27,9 +29,48 @@ class StatePool(NamedTuple):
     set_aside_bytes: int
 
 
+def slots_of_request(attentions: Sequence[Attention], asked: Asked, rules: SglangRules) -> int:
+    """Return how many states a request has: its own, and those of prefixes that may be kept.
+
+    >>> from .release import RELEASES
+    >>> layers = [Linear(16, 32, 128, 128, 4, "gdn")]
+    >>> rules = RELEASES.at("0.5.16")
+    >>> [slots_of_request(layers, Asked(disable_radix_cache=off), rules) for off in (False, True)]
+    [5, 1]
+    """
+    if asked.disable_radix_cache or not rules.shares_pool_with_states:
+        return 1
+    if asked.mamba_scheduler_strategy != "auto":
+        return SLOTS_BY_STRATEGY[asked.mamba_scheduler_strategy]
+    states = (each for each in attentions if isinstance(each, Linear))
+    buffered = all(each.variant == "gdn" for each in states)
+    return rules.slots_of_buffered_states if buffered else PLAIN_SLOTS
+
+
+def fixed_slots(asked: Asked, rules: SglangRules) -> int | None:
+    """Return the slots for states where their number is said, by itself or by the requests that may run;
+    None: they have a share of the pool.
+
+    >>> from .release import RELEASES
+    >>> asked = Asked(disable_radix_cache=True)
+    >>> [fixed_slots(asked, RELEASES.at(text)) for text in ("0.5.8", "0.5.9")]
+    [512, None]
+    >>> fixed_slots(asked._replace(max_num_seqs=128), RELEASES.at("0.5.9"))
+    128
+    """
+    if asked.max_mamba_cache_size:
+        return asked.max_mamba_cache_size
+    if not rules.shares_pool_with_states:
+        return asked.max_num_seqs or STATE_REQUESTS
+    if asked.disable_radix_cache and (asked.max_num_seqs or rules.counts_states_by_requests):
+        return asked.max_num_seqs or STATE_REQUESTS
+    return None
+
+
 def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRules) -> StatePool:
-    """Return the part of the pool that holds states: for the requests that may run in 0.5.2 and 0.5.3; later
-    0.9 B for each byte of tokens, three to five slots a request, whose prefixes are kept.
+    """Return the part of the pool that holds states: so many slots as are said, and in 0.5.2 and 0.5.3 one
+    for each request that may run; else 0.9 B for each byte of tokens, three to five slots a request, whose
+    prefixes are kept.
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
@@ -39,6 +80,8 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     >>> pool = state_pool(layers, asked, RELEASES.at("0.5.8"))
     >>> pool.group.page_bytes, pool.group.fixed_blocks, round(pool.share, 3)
     (19316736, 3, 0.474)
+    >>> state_pool(layers, asked._replace(max_mamba_cache_size=128), RELEASES.at("0.5.9")).set_aside_bytes
+    2472542208
     """
     states = [each for each in attentions if isinstance(each, Linear)]
     if not states:
@@ -48,18 +91,21 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     layout = asked.layout
     ranks, width = attention_ranks(layout), DTYPES[asked.dtype].bits // 8
     slot = sum(
-        recurrent_state_bytes(each, ranks, width, (each.state_bits or F32.bits) // 8) for each in states
+        recurrent_state_bytes(each, ranks, width, state_width(each, asked, F32.bits // 8)) for each in states
     )
-    requests = asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1)
-    if not rules.shares_pool_with_states:
-        return StatePool(None, 0.0, requests * slot)
-    buffered = all(each.variant == "gdn" for each in states)
-    slots = rules.slots_of_buffered_states if buffered else PLAIN_SLOTS
+    groups = layout.dp if layout.enable_dp_attention else 1
+    requests, slots = asked.max_num_seqs // groups, slots_of_request(attentions, asked, rules)
     drafts = asked.draft_tokens + 1 if asked.speculative else 0  # the token that is verified, too
+    if not rules.shares_pool_with_states:
+        drafts = 0
+    if asked.max_mamba_cache_size:
+        fixed = asked.max_mamba_cache_size // groups
+        verified = fixed if rules.multiplies_states_by_drafts else min(requests, fixed // slots)
+        return StatePool(None, 0.0, (fixed + verified * drafts) * slot)
     aside = requests * drafts * slot if rules.sets_draft_states_aside else 0
     if rules.multiplies_states_by_drafts:
         slot *= 1 + drafts
     elif not rules.sets_draft_states_aside:
         slot += slot * drafts // slots
     group = CacheGroup("states", len(states), 1, slot, fixed_blocks=slots)
-    return StatePool(group, FULL_MEMORY_RATIO / (1 + FULL_MEMORY_RATIO), aside)
+    return StatePool(group, asked.mamba_full_memory_ratio / (1 + asked.mamba_full_memory_ratio), aside)

@@ -16,7 +16,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
-from .graphs import graph_lines
+from .graphs import graph_lines, largest_graph
 from .profile import MEGA_MOE, profile_lines
 from .profile_attention import context_chunk
 from .rank_tensors import shard, stage_layers
@@ -99,7 +99,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     beside: list[Line] = []
     context = _measured("runtime.context", "context", rules, tags)
     (charged if rules.charges_context and not rules.v0 else beside).append(context)
-    (charged if rules.charges_graphs else beside).extend(graph_lines(model, asked, stage, rules, tags))
+    graphs = graph_lines(model, asked, stage, rules, tags, largest_graph(hardware, rules))
+    (charged if rules.charges_graphs else beside).extend(graphs)
     if stage.kinds(model).has(Linear) and not rules.v0:
         from .scan import scan_line  # few models have such layers
 
@@ -180,6 +181,7 @@ def conditions(
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
         "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
+        "bridged": hardware.card.vendor == "NVIDIA" and "bridge" in hardware.card.link,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",

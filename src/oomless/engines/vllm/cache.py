@@ -10,7 +10,7 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from ..recurrent_states import recurrent_state_bytes
+from ..recurrent_states import recurrent_state_bytes, state_width
 from .rank_tensors import draft_layers
 from .release import RELEASES, VllmRules
 
@@ -238,7 +238,7 @@ def state_bytes(linear: Linear, asked: Resolved) -> int:
     1603584
     """
     tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
-    return recurrent_state_bytes(linear, tp, width, linear.state_bits // 8 or width)
+    return recurrent_state_bytes(linear, tp, width, state_width(linear, asked, width))
 
 
 def check_context_parallel(model: Model, asked: Resolved) -> None:

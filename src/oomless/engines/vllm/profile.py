@@ -19,6 +19,7 @@ from ..rank import Stage
 from .profile_attention import expanded_context_bytes, linear_bytes, v0_attention_bytes
 from .profile_feed_forward import largest_layer, quantises_inputs, widest_inner
 from .release import VllmRules
+from .runners import may_run_second
 
 MEGA_MOE = "deep_gemm_mega_moe"
 ATTENTION_TAGS = ("mla", "v4")
@@ -77,10 +78,29 @@ class ProfileRun(Record):
         return self.constant("forward_hidden_copies", *(["passes_on"] if passes_on else [])).value
 
     @property
+    def runner(self) -> tuple[str, ...]:
+        """Return the word for the first model runner, where it is sure to serve the model."""
+        return () if may_run_second(self.model, self.asked, self.rules) else ("first_runner",)
+
+    @property
     def sampler_spread(self) -> Constant:
         """Return the spread of what sampling takes: the same code samples for every kind of attention."""
+        if self.runner and self.rules.has_second_runner:
+            return self.constant("sampler_spread")
         tags = [tag for tag in self.tags if tag not in ATTENTION_TAGS]
         return facts.constant("vllm", "activation_spread", self.rules.release, *tags)
+
+    @property
+    def per_logit(self) -> Constant:
+        """Return the bytes of a logit while its row is sampled."""
+        return self.constant("sampler_bytes_per_logit", *self.runner)
+
+    @property
+    def rejection(self) -> Constant:
+        """Return what trying the drafts' sampler takes beside it, in bytes of a logit."""
+        if not self.asked.speculative or self.rules.v0:
+            return self.per_logit._replace(value=0.0, low=0.0, high=0.0)
+        return self.constant("rejection_bytes_per_logit", *self.runner)
 
     def upper_end(self, quantity: str) -> float:
         """Return the most that something is known to take."""
@@ -177,9 +197,10 @@ def encoder_end(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     """Return the most that a tower alone, or a layer of linear attention, may take with what stays."""
     found, hidden = 0, run.model.hidden_size
     if run.model.vision is not None:
-        from .profile_images import encoder_bytes
+        from .profile_images import encoder_bytes, images_of_video
 
-        found = encoder_bytes(run.model, run.asked, kept.images, run.width)
+        seen = kept.images * images_of_video(run.model, run.asked)
+        found = encoder_bytes(run.model, run.asked, seen, run.width)
     linear = max(linear_bytes(each, run.asked, hidden, run.width) for each in run.model.kinds.attentions)
     linear += 0 if run.rules.shares_expert_workspace else experts
     return max(found, linear + kept.num_bytes if linear and not run.rules.v0 else 0)
@@ -190,8 +211,8 @@ def logits_bytes(run: ProfileRun) -> int:
     if not run.stage.last:
         return 0
     vocab, rows = run.model.vocab_size, run.rows
-    logits = int(rows * vocab * run.constant("sampler_bytes_per_logit").value)
-    if run.rules.keeps_topp_rows:
+    logits = int(rows * vocab * (run.per_logit.value + run.rejection.value))
+    if run.rules.keeps_topp_rows and run.runner:
         multiprocessors = min(run.hardware.card.num_sms or HOPPER_SMS, rows)
         logits += int(multiprocessors * vocab * run.constant("topp_buffer").value)
     return logits
@@ -206,18 +227,18 @@ def sampler_lines(
     run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int, encoder: int
 ) -> list[Line]:
     """The lines of a run whose peak is sampling. `least`: what the forward pass leaves of its own peak."""
-    per_logit, spread = run.constant("sampler_bytes_per_logit"), run.constant("activation_spread")
+    per_logit, rejection, spread = run.per_logit, run.rejection, run.constant("activation_spread")
     source = source_of(per_logit)
     num, vocab = run.rows * run.model.vocab_size, run.model.vocab_size
-    formula = f"{run.rows} rows x {vocab} x {per_logit.value:g} B"
+    drafted = f" + {rejection.value:g} B for drafts" if rejection.value else ""
+    formula = f"{run.rows} rows x {vocab} x {per_logit.value:g} B{drafted}"
     sampler = fitted_line("logits.sampler", logits, run.sampler_spread, formula, source)
-    more = 0.0
-    if run.asked.speculative and not run.rules.v0:
-        more += run.upper_end("rejection_bytes_per_logit")
+    more = rejection.high - rejection.value
     if run.asked.enable_lora:
         more += run.upper_end("lora_bytes_per_logit")
     sampler = up_to(sampler, sampler.high_bytes + int(num * more))
-    sampler = sampler._replace(low_bytes=min(sampler.low_bytes, max(int(num * per_logit.low), least)))
+    lowest = max(int(num * (per_logit.low + rejection.low)), least)
+    sampler = sampler._replace(low_bytes=min(sampler.low_bytes, lowest))
     what = "hidden states, cuBLAS workspace"
     what += ", workspace of experts or sparse attention" if kept.workspace > 0 else ""
     what += f", {kept.images:,} B of images and their tokens" if kept.images else ""
@@ -233,7 +254,7 @@ def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, encoder: int)
         f"{run.tokens} tokens x {run.width} B x ({gates} x {inner} + {run.copies:g} x "
         f"{run.hidden}), workspaces"
     )
-    source = source_of(run.constant("sampler_bytes_per_logit"))
+    source = source_of(run.per_logit)
     spread = run.constant("activation_spread")
     line = fitted_line("activations.profile_run", forward + kept.num_bytes, spread, formula, source)
     drafted = 0

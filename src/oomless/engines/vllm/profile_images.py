@@ -48,6 +48,29 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     return items * (vision.item_tokens * model.hidden_size + values) * width
 
 
+VIDEO_FAMILIES = ("qwen2_vl", "qwen2_5_vl")
+"""Families whose dummy video has frames of the largest image."""
+MAX_FRAMES = 14
+"""Frames of the dummy video at most (models/qwen2_vl.py, _MAX_FRAMES_PER_VIDEO: 14, or 16), two of which are
+one image's tokens."""
+
+
+def images_of_video(model: Model, asked: Resolved) -> int:
+    """Return how many images the dummy video of the profile run is as large as: it fills what an image leaves
+    of the model's length, and is run where it has more tokens than an image (models/qwen2_vl.py,
+    get_num_frames_with_most_features). Where --limit-mm-per-prompt is given a video may be off.
+
+    >>> from ...model.load import load
+    >>> model = load("qwen2.5-vl-3b")
+    >>> [images_of_video(model, Resolved(max_model_len=length)) for length in (8192, 65536, 128000)]
+    [1, 3, 6]
+    """
+    if model.vision is None or model.family not in VIDEO_FAMILIES or asked.images_per_prompt is not None:
+        return 1
+    left = asked.max_model_len // model.vision.item_tokens - 1
+    return max(min(left, MAX_FRAMES // 2), 1)
+
+
 def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
     """What a vision tower may take while it runs alone, before the language model: an upper end, as no log
     shows the two apart.

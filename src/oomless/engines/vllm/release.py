@@ -64,6 +64,8 @@ class VllmRules(ReleaseRules):
     charges_graphs: bool = False
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
+    captures_drafted_steps: bool = False
+    doubles_graphs_on_blackwell: bool = False
     graph_step: int = 16
     """Tokens between two captured sizes above 256."""
     captures_with_and_without_adapters: bool = False
@@ -71,6 +73,11 @@ class VllmRules(ReleaseRules):
     keeps_sampler_state: bool = False
     charges_sampler_state: bool = False
     keeps_topp_rows: bool = False
+    has_second_runner: bool = False
+    second_runner_takes_experts: bool = False
+    second_runner_takes_dense: bool = False
+    second_runner_takes_v4: bool = False
+    second_runner_takes_all: bool = False
     drops_pixels: bool = False
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False

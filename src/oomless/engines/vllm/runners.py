@@ -1,0 +1,42 @@
+"""Which of vLLM's two model runners a model is served by: they profile their sampler differently.
+
+config/vllm.py of 0.22 to 0.33, use_v2_model_runner.
+"""
+
+from ...model.attention import V4, V41, Linear
+from ...model.model import Model
+from ...run.serving import Resolved
+from .release import VllmRules
+
+FIRST_FAMILIES = ("qwen3", "llama", "mistral")
+"""Dense models that the second runner took first."""
+EXPERT_FAMILIES = ("deepseek_v2", "qwen2_moe", "granitemoe")
+"""Models with experts that it takes from 0.24 on."""
+
+
+def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
+    """Return whether the second model runner may serve the model: of 0.22 and 0.23 a few dense models in 16
+    bit, of 0.25 every dense one without states, of 0.29 all. An environment variable may ask for either.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> [may_run_second(load("qwen3-8b"), Resolved(), RELEASES.at(text)) for text in ("0.21.0", "0.22.0")]
+    [False, True]
+    >>> [may_run_second(load("deepseek-v3"), Resolved(), RELEASES.at(text)) for text in ("0.28.0", "0.29.0")]
+    [False, True]
+    """
+    if not rules.has_second_runner:
+        return False
+    drafter = asked.speculation.method.lower() if asked.speculation else ""
+    if rules.second_runner_takes_all or (rules.second_runner_takes_dense and drafter == "dspark"):
+        return True
+    if model.kinds.has(Linear):
+        return False
+    if model.kinds.has(V4, V41):
+        return rules.second_runner_takes_v4
+    if model.kinds.has_experts:
+        return rules.second_runner_takes_experts and model.family in EXPERT_FAMILIES
+    in_16_bit = asked.quantization is None
+    return rules.second_runner_takes_dense or (
+        model.family in FIRST_FAMILIES and (in_16_bit or rules.second_runner_takes_experts)
+    )
