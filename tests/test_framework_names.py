@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, tuple[str, ...]]] = {
     "cli/train.py": ("an example of the help", ("torchtitan",)),
     "model/gguf_builds.py": ("a publisher of files on the hub", ("unsloth",)),
     "monitor/question.py": ("the package of adapters is what a loop holds", ("peft",)),
-    "plan/launch/training.py": ("a key of LLaMA-Factory's own file", ("deepspeed",)),
+    "plan/launch/framework_files.py": ("a key of LLaMA-Factory's own file", ("deepspeed",)),
     "trace/build.py": (PACKAGE, ("peft",)),
     "trace/models.py": (PACKAGE, ("transformers",)),
     "trace/packed.py": (PACKAGE, ("peft",)),

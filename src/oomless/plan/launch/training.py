@@ -15,12 +15,13 @@ from ...run.cards import Hardware
 from ...run.training import TrainingAsked
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
-from .documents import json_text, toml, yaml
+from .documents import toml, yaml
+from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
 from .megatron import megatron_arguments, runs
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
-from .types import SHORT, FileTypes, types_of
+from .types import FileTypes, types_of
 
 
 def launches(framework: str, model: Model) -> bool:
@@ -297,134 +298,3 @@ def titan_toml(
             "pipeline_parallel_microbatch_size": asked.micro_batch,
         }
     return toml(tables)
-
-
-def deepspeed_json(
-    asked: TrainingAsked, hardware: Hardware, types: FileTypes, auto: bool = False
-) -> FileText:
-    """Return DeepSpeed's configuration; `auto` leaves the batch to the trainer around it, and the buckets of
-    ZeRO-3 follow the hidden size where that trainer has them do so."""
-    mesh = asked.mesh
-    dp = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
-    stage = {"zero1": 1, "zero2": 2, "zero3": 3}.get(asked.sharding or "zero2", 0)
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": stage == 3, "contiguous_gradients": True}
-    if "optimizer" in asked.offload:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
-    if "params" in asked.offload:
-        zero["offload_param"] = {"device": "cpu", "pin_memory": True}
-    if stage == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True
-        if record(asked.framework).zero_by_hidden_size:
-            zero |= {"reduce_bucket_size": "auto", "stage3_prefetch_bucket_size": "auto"}
-    batch = (
-        {
-            "train_micro_batch_size_per_gpu": "auto",
-            "gradient_accumulation_steps": "auto",
-            "train_batch_size": "auto",
-        }
-        if auto
-        else {
-            "train_micro_batch_size_per_gpu": asked.micro_batch,
-            "gradient_accumulation_steps": asked.grad_accum,
-            "train_batch_size": asked.micro_batch * asked.grad_accum * dp,
-        }
-    )
-    enabled = {name: {"enabled": True} for name in types.switches}
-    return json_text({**batch, **enabled, "zero_optimization": zero, "gradient_clipping": 1.0})
-
-
-def accelerate_yaml(asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> FileText:
-    """Return Accelerate's configuration: one process a card, FSDP2 where states are sharded."""
-    sharded = asked.sharding in ("fsdp1", "fsdp2")
-    kind = "FSDP" if sharded else "MULTI_GPU" if hardware.num_gpus > 1 else "NO"
-    config: dict[str, Any] = {
-        "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": kind,
-        "mixed_precision": SHORT.get(types.arithmetic, "no"),
-        "num_machines": hardware.num_nodes,
-        "num_processes": hardware.num_gpus,
-        "use_cpu": False,
-    }
-    if sharded:
-        config["fsdp_config"] = {
-            "fsdp_version": 2 if asked.sharding == "fsdp2" else 1,
-            "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "fsdp_reshard_after_forward": True if asked.sharding == "fsdp2" else "FULL_SHARD",
-            "fsdp_state_dict_type": "SHARDED_STATE_DICT",
-            "fsdp_activation_checkpointing": asked.recompute == "full",
-            "fsdp_offload_params": "params" in asked.offload,
-            "fsdp_cpu_ram_efficient_loading": True,
-        }
-    return yaml(config)
-
-
-def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
-    """Return Axolotl's configuration."""
-    config: dict[str, Any] = {"base_model": hub}
-    if asked.method != "full":
-        config |= {
-            "adapter": asked.method,
-            "load_in_4bit": asked.method == "qlora",
-            "lora_r": asked.lora_rank,
-        }
-        config |= {"lora_alpha": 2 * asked.lora_rank, "lora_dropout": 0.0}
-        named = [name for name in asked.lora_targets if name != "all-linear"]
-        config |= {"lora_target_modules": named} if named else {"lora_target_linear": True}
-    config |= {
-        "datasets": [{"path": "tatsu-lab/alpaca", "type": "alpaca"}],
-        "sequence_len": asked.seq_len,
-        "pad_to_sequence_len": True,
-        "micro_batch_size": asked.micro_batch,
-        "gradient_accumulation_steps": asked.grad_accum,
-        "gradient_checkpointing": asked.recompute == "full",
-        "optimizer": "adamw_torch_fused",
-        "learning_rate": 1e-5,
-        "num_epochs": 1,
-        **(types.switches or {"bf16": False}),
-        "output_dir": "./outputs",
-    }
-    if asked.sharding in ("fsdp1", "fsdp2"):
-        config |= {
-            "fsdp_version": 2 if asked.sharding == "fsdp2" else 1,
-            "fsdp_config": {
-                "offload_params": "params" in asked.offload,
-                "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-                "reshard_after_forward": True,
-            },
-        }
-    return yaml(config)
-
-
-def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
-    """Return LLaMA-Factory's configuration."""
-    config: dict[str, Any] = {
-        "model_name_or_path": hub,
-        "stage": "sft",
-        "do_train": True,
-        "finetuning_type": "full" if asked.method == "full" else "lora",
-    }
-    if asked.method != "full":
-        config |= {
-            "lora_rank": asked.lora_rank,
-            "lora_target": "all" if not asked.lora_targets else ",".join(asked.lora_targets),
-        }
-    if asked.method == "qlora":
-        config["quantization_bit"] = 4
-    if asked.sharding in ("zero2", "zero3"):
-        config["deepspeed"] = "ds.json"
-    elif asked.method == "full" and resolved(asked).precision == "bf16":
-        config["pure_bf16"] = True
-    config |= {
-        "dataset": "tatsu-lab/alpaca",
-        "dataset_dir": "ONLINE",  # of the hub: no dataset_info.json beside it
-        "template": "default",
-        "cutoff_len": asked.seq_len,
-        "per_device_train_batch_size": asked.micro_batch,
-        "gradient_accumulation_steps": asked.grad_accum,
-        "disable_gradient_checkpointing": asked.recompute != "full",
-        "learning_rate": 1e-5,
-        "num_train_epochs": 1,
-        **(types.switches or {"bf16": False}),
-        "output_dir": "./outputs",
-    }
-    return yaml(config)
