@@ -121,14 +121,14 @@ MANY_CONNECTIONS = 10.0
 """From this compute capability on Megatron overlaps without CUDA_DEVICE_MAX_CONNECTIONS=1, which it asserts
 below (megatron/training/arguments.py, validate_args)."""
 MEGATRON_SETUP = (
-    "git clone --depth 1 https://github.com/NVIDIA/Megatron-LM /tmp/Megatron-LM",
-    "cp -rn /tmp/Megatron-LM/. .",
-    "pip install pybind11 'transformer-engine[pytorch]'",
+    command("git", "clone", "--depth", "1", "https://github.com/NVIDIA/Megatron-LM", "/tmp/Megatron-LM"),
+    command("cp", "-rn", "/tmp/Megatron-LM/.", "."),
+    command("pip", "install", "pybind11", "transformer-engine[pytorch]"),
 )
 """What a rented machine needs before the command; pretrain_gpt.py stands in Megatron-LM's own folder."""
-TITAN_SETUP = ("pip install 'torchtitan<0.3'",)
-FSDP_SETUP = ("pip install torch transformers",)
-ZERO_SETUP = ("pip install torch transformers accelerate deepspeed",)
+TITAN_SETUP = (command("pip", "install", "torchtitan<0.3"),)
+FSDP_SETUP = (command("pip", "install", "torch", "transformers"),)
+ZERO_SETUP = (command("pip", "install", "torch", "transformers", "accelerate", "deepspeed"),)
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
@@ -165,7 +165,7 @@ def ranks(hardware: Hardware) -> tuple[str, ...]:
     return ("--machine_rank", Code("$NODE_RANK"), *head)
 
 
-def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[str, ...]) -> Launch:
+def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[Code, ...]) -> Launch:
     """Return the same command under Slurm, and under SkyPilot where it rents such cards, whose machines are
     set up first."""
     files, sky = dict(launch.files), sky_name(hardware)
@@ -188,7 +188,7 @@ def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[
             "resources": {"accelerators": {sky: hardware.per_node}},
             "num_nodes": hardware.num_nodes,
             "workdir": ".",
-            "setup": lines(*(Code(line) for line in setup), Code("")),
+            "setup": lines(*setup, Code("")),
             "run": lines(
                 Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
                 Code("NODE_RANK=$SKYPILOT_NODE_RANK"),
