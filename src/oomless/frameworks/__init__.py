@@ -32,6 +32,12 @@ PLANNED: dict[Method, tuple[str, ...]] = {
 """Frameworks that a plan tries where the user names none: those whose launch files are known here."""
 
 
+TRAINER = "transformers"
+"""Whose loop most others call, so that their logs read as its own."""
+PROGRAMS = {"megatron": "megatron-lm"}
+"""What a reader of logs calls a program, where its framework has another name."""
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all frameworks."""
     return tuple(row["framework"] for row in facts.table("frameworks"))
@@ -50,3 +56,16 @@ def framework(name: str) -> Framework:
         return of_facts(name)
     records: dict[str, Framework] = import_module(f".{FOLDERS[name]}", __name__).RECORDS
     return records[name]
+
+
+def framework_of_log(program: str) -> Framework | None:
+    """Return the framework that wrote a log, with the module that reads it; None: no question of it is read.
+
+    >>> framework_of_log("megatron").name, framework_of_log("trl").log, framework_of_log("vllm")
+    ('megatron-lm', 'trainer.log', None)
+    """
+    name = PROGRAMS.get(program, program)
+    if name not in names():
+        return None
+    found = framework(name)
+    return found if found.log else found._replace(log=framework(TRAINER).log)

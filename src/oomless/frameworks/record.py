@@ -148,6 +148,8 @@ class Framework(NamedTuple):
     """Parts of a layer that its selective recomputation may name: those that the graphs run again."""
     plan: PlanSpace = PlanSpace()
     """What a plan may try."""
+    setup: tuple[tuple[str, ...], ...] = ()
+    """Commands that make a rented machine ready for its launch files, as words."""
     log: str = ""
     """The module that says how its log reads (its LOG) and what question it puts (its asks), loaded where one
     is read; "": its logs put none."""

@@ -382,21 +382,3 @@ class Watch:
         )
         known = "what was alive and what would have fitted"
         say(f"out of memory in step {self.phases.step + 1}; {known}: oomless monitor show {self.folder}")
-
-
-def watch(
-    model: Any,
-    optimizer: Any = None,
-    *,
-    run: str | os.PathLike[str] | None = None,
-    every: int | None = None,
-    expect: Any = None,
-) -> Watch:
-    """Return a context manager that watches the training of `model`.
-
-    `optimizer` may be left out: whatever optimizer steps is seen. `run` is the folder, `oomless_runs/...`
-    without it. One step in `every` is sampled, none with 0; without it one in 100, or fewer where that would
-    take more than half a percent of the time. `expect` is an answer of `oomless.train` or `oomless.trace`:
-    its total stands beside the peak of the first two steps.
-    """
-    return Watch(model, optimizer, run=run, every=every, expect=expect)

@@ -8,14 +8,14 @@ import training_logs
 from oomless.api.reconcile import beside_prediction
 from oomless.truth.reconcile.read_log import read_stream
 from oomless.truth.reconcile.reconciled import ReconciledRun
-from oomless.truth.reconcile.training_question import TrainingQuestion
+from oomless.truth.reconcile.training_question import LoggedTrainingQuestion
 
 
 def beside(text: str, gpu: str = "", model: str = "") -> ReconciledRun:
     return beside_prediction(read_stream(io.BytesIO(text.encode()), "train.log"), gpu, model).runs[-1]
 
 
-def question(found: ReconciledRun) -> TrainingQuestion:
+def question(found: ReconciledRun) -> LoggedTrainingQuestion:
     assert found.asked.training is not None
     assert found.asked.training.question is not None, found.asked.training
     return found.asked.training.question

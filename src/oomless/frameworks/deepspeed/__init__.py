@@ -24,6 +24,7 @@ RECORDS = {
         marks=("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
         reads=read,
         log="deepspeed.log",
+        setup=(("pip", "install", "torch", "transformers", "accelerate", "deepspeed"),),
         plan=PlanSpace(shardings=("zero2", "zero3"), ways=with_offload),
     )
 }

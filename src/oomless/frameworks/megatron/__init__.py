@@ -44,7 +44,13 @@ def meshes(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[T
 SPACE = PlanSpace(shardings=("distopt",), recompute=("none", "selective", "full"), ways=meshes)
 MODULES = (*RECOMPUTED, "norm")
 """Words of --recompute-modules, and what other frameworks call layernorm."""
+SETUP = (
+    ("git", "clone", "--depth", "1", "https://github.com/NVIDIA/Megatron-LM", "/tmp/Megatron-LM"),
+    ("cp", "-rn", "/tmp/Megatron-LM/.", "."),
+    ("pip", "install", "pybind11", "transformer-engine[pytorch]"),
+)
+"""pretrain_gpt.py stands in Megatron-LM's own folder."""
 RECORDS = {
-    name: of_facts(name)._replace(modules=MODULES, plan=SPACE, log="megatron.log")
+    name: of_facts(name)._replace(modules=MODULES, plan=SPACE, log="megatron.log", setup=SETUP)
     for name in ("megatron-lm", "megatron-bridge")
 }

@@ -32,6 +32,7 @@ RECORDS = {
         marks=("training", "parallelism", "activation_checkpoint"),
         reads=read,
         log="torchtitan.log",
+        setup=(("pip", "install", "torchtitan<0.3"),),
         plan=PlanSpace(
             shardings=("fsdp2",), recompute=("none", "selective", "full"), ways=with_tensor_parallelism
         ),

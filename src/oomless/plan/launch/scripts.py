@@ -133,13 +133,10 @@ TRAINER_HEAD = '''"""Full training with transformers' Trainer. Put your data whe
 import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 '''
-TRAINER = (
-    ARGUMENTS
-    + """\
+LOADED = """\
 model = AutoModelForCausalLM.from_pretrained(NAME, dtype=getattr(torch, WEIGHTS))
 """
-    + DATA
-)
+TRAINER = ARGUMENTS + LOADED + DATA
 
 LORA_HEAD = '''"""Adapters with peft and transformers' Trainer. Put your data where random tokens are made."""
 

@@ -9,7 +9,7 @@ from ...estimate.training.checks import micro_batches
 from ...frameworks import framework as record
 from ...frameworks import names
 from ...frameworks.defaults import resolved
-from ...frameworks.record import LaunchFiles
+from ...frameworks.record import Framework, LaunchFiles
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
@@ -53,29 +53,29 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
     """Return how a framework is started for a question."""
     asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh))
     hub = place(hub_word(model, word))
-    types = types_of(asked, hardware)
-    match record(asked.framework).launch:
+    types, framework = types_of(asked, hardware), record(asked.framework)
+    match framework.launch:
         case "fsdp_script":
             values = script_values(hub, asked, types) | fsdp_values(asked, types)
             files = {"train.py": python(FSDP_HEAD, values, FSDP)}
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, FSDP_SETUP)
+            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, framework)
         case "titan_toml":
             start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
             files = {"job.toml": titan_toml(model, hub, asked, hardware, types)}
-            return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware, TITAN_SETUP)
+            return with_cluster(model, Launch(start, files, TITAN_NOTE), hardware, framework)
         case "megatron_args":
             arguments = megatron_arguments(model, asked, hardware.num_gpus, types)
             files = {"megatron.args": FileText("".join(f"{each}\n" for each in arguments))}
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            return with_cluster(model, Launch(start, files), hardware, MEGATRON_SETUP)
+            return with_cluster(model, Launch(start, files), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
                 "train.py": trainer_script(hub, asked, types, "ds.json"),
             }
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, ZERO_SETUP)
+            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, framework)
         case "accelerate_script":
             files = {
                 "accelerate.yaml": accelerate_yaml(asked, hardware, types),
@@ -120,15 +120,6 @@ def takes_any(*kinds: LaunchFiles) -> str:
 MANY_CONNECTIONS = 10.0
 """From this compute capability on Megatron overlaps without CUDA_DEVICE_MAX_CONNECTIONS=1, which it asserts
 below (megatron/training/arguments.py, validate_args)."""
-MEGATRON_SETUP = (
-    command("git", "clone", "--depth", "1", "https://github.com/NVIDIA/Megatron-LM", "/tmp/Megatron-LM"),
-    command("cp", "-rn", "/tmp/Megatron-LM/.", "."),
-    command("pip", "install", "pybind11", "transformer-engine[pytorch]"),
-)
-"""What a rented machine needs before the command; pretrain_gpt.py stands in Megatron-LM's own folder."""
-TITAN_SETUP = (command("pip", "install", "torchtitan<0.3"),)
-FSDP_SETUP = (command("pip", "install", "torch", "transformers"),)
-ZERO_SETUP = (command("pip", "install", "torch", "transformers", "accelerate", "deepspeed"),)
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
@@ -165,7 +156,7 @@ def ranks(hardware: Hardware) -> tuple[str, ...]:
     return ("--machine_rank", Code("$NODE_RANK"), *head)
 
 
-def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[Code, ...]) -> Launch:
+def with_cluster(model: Model, launch: Launch, hardware: Hardware, framework: Framework) -> Launch:
     """Return the same command under Slurm, and under SkyPilot where it rents such cards, whose machines are
     set up first."""
     files, sky = dict(launch.files), sky_name(hardware)
@@ -188,7 +179,7 @@ def with_cluster(model: Model, launch: Launch, hardware: Hardware, setup: tuple[
             "resources": {"accelerators": {sky: hardware.per_node}},
             "num_nodes": hardware.num_nodes,
             "workdir": ".",
-            "setup": lines(*setup, Code("")),
+            "setup": lines(*(command(*each) for each in framework.setup), Code("")),
             "run": lines(
                 Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
                 Code("NODE_RANK=$SKYPILOT_NODE_RANK"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import OomlessError
-from ...frameworks import framework, names
+from ...frameworks import framework_of_log
 from ...frameworks.logged import LoggedTraining, LogWords
 from ...frameworks.megatron.run import Megatron
 from ...model.load import catalogue_name, load
@@ -21,13 +21,11 @@ from .log_facts import facts_of
 from .log_model import model_name
 from .logged_run import LoggedRun
 
-PROGRAMS = {"megatron": "megatron-lm"}
-"""What facts call a program whose framework has another name."""
 ANY_SIZE = 16 * TIB
 """Of a card that nobody knows: what lies on it is predicted, whether it fits is not."""
 
 
-class TrainingQuestion(NamedTuple):
+class LoggedTrainingQuestion(NamedTuple):
     """What a training log asks."""
 
     model: Model | None
@@ -42,7 +40,7 @@ class TrainingQuestion(NamedTuple):
 class TrainingAsks(NamedTuple):
     """The question; None where something is missing that nothing can stand in for."""
 
-    question: TrainingQuestion | None
+    question: LoggedTrainingQuestion | None
     missing: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     reason: str = ""
@@ -64,13 +62,13 @@ def training_question(run: LoggedRun, gpu: str = "", model: str = "") -> Trainin
         hardware = _hardware(gpu, seen, logged.num_gpus or 1)
         unknown = () if gpu or hardware.card.memory_bytes != ANY_SIZE else ("gpu",)
         if logged.megatron is not None:
-            found = TrainingQuestion(None, logged.asked, hardware, logged.megatron, "")
+            found = LoggedTrainingQuestion(None, logged.asked, hardware, logged.megatron, "")
             return TrainingAsks(found, unknown, logged.assumed)
         word = model or _catalogued(logged.model)
         if not word:
             named = f"model {logged.model} is not in the catalogue" if logged.model else SAYS_NO_MODEL
             return TrainingAsks(None, ("model", *unknown), logged.assumed, named)
-        found = TrainingQuestion(load(word), logged.asked, hardware, None, word)
+        found = LoggedTrainingQuestion(load(word), logged.asked, hardware, None, word)
         return TrainingAsks(found, unknown, logged.assumed)
     except OomlessError as error:
         return TrainingAsks(None, (), (), error.message)
@@ -80,14 +78,13 @@ SAYS_NO_MODEL = "the log names no model"
 
 
 def _asked(run: LoggedRun) -> LoggedTraining | None:
-    name = PROGRAMS.get(run.engine, run.engine)
-    if name not in names():
+    framework = framework_of_log(run.engine)
+    if run.reader is None or framework is None:
         return None
-    module = framework(name).log or framework("transformers").log
-    if run.reader is None or not module:
-        return None
-    asks = import_module(f"oomless.frameworks.{module}").asks
-    words = LogWords(name, Path(run.source.rpartition(":")[0]), run.text, run.named, _configuration(run))
+    asks = import_module(f"oomless.frameworks.{framework.log}").asks
+    words = LogWords(
+        framework.name, Path(run.source.rpartition(":")[0]), run.text, run.named, _configuration(run)
+    )
     found: LoggedTraining | None = asks(words)
     return found
 
