@@ -134,6 +134,7 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 '''
 LOADED = """\
+# after the arguments: DeepSpeed's ZeRO-3 then shards the weights while they are read
 model = AutoModelForCausalLM.from_pretrained(NAME, dtype=getattr(torch, WEIGHTS))
 """
 TRAINER = ARGUMENTS + LOADED + DATA
