@@ -81,7 +81,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
 
 def write_plot(answer: ServingAnswer, path: str) -> None:
     """The picture of an answer."""
-    from ..report.svg import estimate_svg
+    from ..report.estimate_svg import estimate_svg
     from .files import write_svg
 
     write_svg(path, estimate_svg(answer))

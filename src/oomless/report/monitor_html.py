@@ -4,6 +4,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..recording.timeline import Timeline
+from .language import spoken
 from .monitor_svg import run_svg
 from .monitor_text import run_text
 
@@ -15,9 +16,10 @@ STYLE = "body{font-family:sans-serif;margin:2em;max-width:900px}pre{overflow-x:a
 
 def run_html(run: "WatchedRun", timeline: Timeline | None) -> str:
     """Return the page; all text from outside is escaped."""
+    words = spoken()
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>'
+        f'<!doctype html>\n<html lang="{words.language}"><head><meta charset="utf-8"><title>'
         f"{escape(run.name)}</title><style>{STYLE}</style></head>\n"
         f"<body><h1>{escape(run.name)}</h1>\n{run_svg(run, timeline)}"
-        f"<pre>{escape(run_text(run))}</pre></body></html>\n"
+        f"<pre>{escape(words.printed(run_text(run)))}</pre></body></html>\n"
     )

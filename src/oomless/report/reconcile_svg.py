@@ -1,63 +1,47 @@
 """A picture of a comparison: a line's predicted bar with its interval, and the measured one under it."""
 
-from html import escape
-
 from ..ledger import Compared
 from ..truth.reconcile.reconciled import Reconciled, ReconciledRun
-from ..units import format_bytes
-
-WIDTH, LABEL, ROW, BAR = 860, 210, 46, 14
-PREDICTED, MEASURED, INTERVAL = "#4c78a8", "#f58518", "#9ecae9"
-STYLE = "font: 12px sans-serif; fill: #222"
+from ..units import format_bytes, gib
+from .chart.axes import Axis, Key
+from .chart.bars import Bar, BarGroup, BarPart, bars
+from .chart.picture import picture
+from .language import Phrases, spoken
+from .page.reconcile import line_word
 
 
 def reconciled_svg(found: Reconciled) -> str:
     """Return the picture of all runs, one under the other."""
-    parts, top = [], 10
+    words = spoken()
+    keys = [
+        Key("predicted", words("log.predicted")),
+        Key("measured", words("log.measured")),
+        Key("interval", words("picture.interval_predicted"), "bracket"),
+    ]
+    charts = []
     for run in found.runs:
         rows = [row for row in run.rows if row.unit == "B" and row.measured is not None]
-        parts.append(_title(run, top))
-        top += 24
-        parts += _rows(rows, top)
-        top += ROW * len(rows) + 20
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}" '
-        f'role="img" aria-label="predicted beside measured">\n'
-        f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
-    )
+        most = max((max(row.measured or 0, row.high or 0, row.predicted or 0) for row in rows), default=1)
+        group = BarGroup("", tuple(bar for row in rows for bar in _pair(row, words)))
+        chart = bars([group], Axis("GiB", gib(most), is_exact=True), words("log.table"), keys)
+        charts.append((_title(run, words), chart))
+    return picture(words("log.table"), charts)
 
 
-def _title(run: ReconciledRun, top: int) -> str:
+def _title(run: ReconciledRun, words: Phrases) -> str:
     facts = run.facts
-    words = [str(facts[word]) for word in ("engine", "engine_version", "model") if word in facts]
-    text = escape(f"{' '.join(words)}: {run.state}")
-    return f'<text x="10" y="{top + 12}" style="{STYLE}; font-weight: bold">{text}</text>'
+    named = [str(facts[word]) for word in ("engine", "engine_version", "model") if facts.get(word)]
+    return f"{' '.join(named)}{words('colon')}{words.known(f'log.{run.state}', run.state)}"
 
 
-def _rows(rows: list[Compared], top: int) -> list[str]:
-    most = max((max(row.measured or 0, row.high or 0, row.predicted or 0) for row in rows), default=0) or 1
-    scale = (WIDTH - LABEL - 130) / most
-    parts = []
-    for row in rows:
-        parts.append(f'<text x="10" y="{top + 18}" style="{STYLE}">{escape(row.key)}</text>')
-        if row.predicted is not None:
-            parts.append(_bar(row.predicted * scale, top, PREDICTED, format_bytes(round(row.predicted))))
-            if row.low is not None and row.high is not None:
-                start, length = LABEL + row.low * scale, max(1.0, (row.high - row.low) * scale)
-                parts.append(
-                    f'<rect x="{start:.1f}" y="{top + BAR / 2 - 2:.1f}" width="{length:.1f}" height="4" '
-                    f'fill="{INTERVAL}"/>'
-                )
-        measured = row.measured or 0
-        parts.append(_bar(measured * scale, top + BAR + 2, MEASURED, format_bytes(round(measured))))
-        top += ROW
-    return parts
-
-
-def _bar(length: float, top: int, colour: str, text: str) -> str:
-    width = max(0.0, length)
-    return (
-        f'<rect x="{LABEL}" y="{top}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>'
-        f'<text x="{LABEL + width + 6:.1f}" y="{top + BAR - 3}" style="{STYLE}">{escape(text)}</text>'
-    )
+def _pair(row: Compared, words: Phrases) -> list[Bar]:
+    """Return the bars of a line: what was predicted, if it was, and what was measured."""
+    name, measured = line_word(row, words), row.measured or 0
+    parts = (BarPart("measured", max(gib(measured), 0), words("log.measured")),)
+    value = format_bytes(round(measured))
+    if row.predicted is None:
+        return [Bar(name, parts, value)]
+    interval = None if row.low is None or row.high is None else (gib(row.low), gib(row.high))
+    predicted = (BarPart("predicted", max(gib(row.predicted), 0), words("log.predicted")),)
+    said = format_bytes(round(row.predicted))
+    return [Bar(name, predicted, said, interval, is_tight=True), Bar("", parts, value)]

@@ -1,68 +1,49 @@
 """The timeline of a traced run as one SVG: bytes alive by category over the events of the last step, with the
 card's line."""
 
-from ..ledger import CATEGORIES
+from ..ledger import CATEGORIES, Category
 from ..recording.timeline import Timeline
 from ..recording.traced import Traced
 from ..units import gib
-from .svg import COLOURS, PAD, WIDTH, legend, line, text
+from .chart.axes import Axis, Chart
+from .chart.picture import picture
+from .chart.plot import Across, Area, Plotted, plot
+from .estimate_svg import category_keys, limit_key
+from .language import Phrases, spoken
+from .page.sentences import category_word
 from .trace_text import verdict_line
-
-HEIGHT = 320
 
 
 def trace_svg(traced: Traced, timeline: Timeline) -> str:
-    """Stacked areas; a thin red line is the card, a dashed one the peak."""
-    left, right, top = PAD + 56.0, WIDTH - PAD - 8.0, 64.0
-    bottom = top + HEIGHT
-    most = 1.05 * max(
-        traced.peak.bytes,
-        traced.capacity_bytes if traced.verdict == "fits" and traced.capacity_bytes else 0,
-        1,
-    )
-    columns = timeline.columns
-    count = max(len(columns) - 1, 1)
+    """Return stacked areas, and the card's line where a card was named."""
+    words = spoken()
+    heading = words("picture.last_step")
+    chart = events(timeline, heading, words, traced.capacity_bytes)
+    return picture(words.printed(verdict_line(traced)), [(heading, chart)])
 
-    def at(column: float, num_bytes: float) -> str:
-        return f"{left + (right - left) * column / count:.1f},{bottom - HEIGHT * num_bytes / most:.1f}"
 
-    parts = [
-        text(PAD, 28, verdict_line(traced), 13, "bold"),
-        text(PAD, 48, "GiB alive over the events of the last step", 12),
-    ]
-    for share in range(5):
-        y = bottom - HEIGHT * share / 4
-        parts += [
-            line(left, y, right, y, "#dddddd"),
-            text(left - 6, y + 4, f"{gib(most * share / 4):.1f}", 11, anchor="end"),
-        ]
-    below = [0] * len(columns)
-    shown = []
-    for index, category in enumerate(CATEGORIES):
-        above = [low + column.by_kind.get(index, 0) for low, column in zip(below, columns, strict=True)]
+def events(timeline: Timeline, label: str, words: Phrases, limit_bytes: int | None = None) -> Chart:
+    """Return what is alive over the events of a step, by category, and where its phases begin."""
+    areas, shown = stacked([each.by_kind for each in timeline.columns], words)
+    most = max([limit_bytes or 0, 1, *(each.bytes for each in timeline.columns)])
+    capacity = gib(limit_bytes or 0)
+    levels = [Across(capacity, "limit", words("limit", capacity=f"{capacity:.2f}"))] if limit_bytes else []
+    marks = [Across(number, "mark", words.known(f"phase.{name}", name)) for name, number in timeline.marks]
+    x = Axis(words("picture.events"), max(len(timeline.columns) - 1, 1), is_exact=True)
+    y = Axis(words("picture.alive"), gib(most) * 1.02)
+    keys = [*category_keys(set(shown), words), *([limit_key(words)] if limit_bytes else [])]
+    return plot(x, y, Plotted(areas=areas, levels=levels, uprights=marks), label, keys)
+
+
+def stacked(columns: list[dict[int, int]], words: Phrases) -> tuple[list[Area], list[Category]]:
+    """Return columns of bytes by kind as areas, one on the other, and the categories that are there."""
+    below, areas, shown = [0] * len(columns), list[Area](), list[Category]()
+    for kind, name in enumerate(CATEGORIES):
+        above = [low + column.get(kind, 0) for low, column in zip(below, columns, strict=True)]
         if above != below:
-            shown.append(category)
-            points = [at(number, num_bytes) for number, num_bytes in enumerate(above)]
-            points += [at(number, num_bytes) for number, num_bytes in reversed(list(enumerate(below)))]
-            parts.append(
-                f'<polygon points="{" ".join(points)}" '
-                f'fill="{COLOURS[category]}"><title>{category}</title></polygon>'
-            )
+            lower = [(float(number), gib(value)) for number, value in enumerate(below)]
+            upper = [(float(number), gib(value)) for number, value in enumerate(above)]
+            areas.append(Area(lower, upper, f"c-{name}", category_word(name, words)))
+            shown.append(name)
         below = above
-    for name, column in timeline.marks:
-        x = left + (right - left) * column / count
-        parts += [line(x, top - 8, x, bottom, "#333333"), text(x + 4, top - 2, name, 11)]
-    if traced.capacity_bytes and traced.capacity_bytes <= most:
-        y = bottom - HEIGHT * traced.capacity_bytes / most
-        parts += [
-            line(left, y, right, y, "#b00020"),
-            text(right, y - 5, f"card {gib(traced.capacity_bytes):.1f}", 11, anchor="end"),
-        ]
-    parts.append(legend(shown, bottom + 30))
-    height = bottom + 30 + 20 * (-(-len(shown) // 4))
-    size = f'width="{WIDTH}" height="{height:.0f}" viewBox="0 0 {WIDTH} {height:.0f}"'
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" role="img">\n'
-        f'<rect width="100%" height="100%" fill="white"/>\n{body}\n</svg>\n'
-    )
+    return areas, shown

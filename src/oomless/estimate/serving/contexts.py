@@ -9,18 +9,18 @@ POINTS = 33
 
 
 def context_curve(estimate: Estimate) -> list[tuple[int, int, int, int]]:
-    """(context, low, value, high) from one token to the engine's longest sequence, in the layout of the
-    estimate.
+    """Return (context, low, value, high) from one token to the longest sequence of the engine, in the
+    layout of the estimate.
 
-    What grows is the cache that the asked number of sequences needs; the engine's own condition to start (one
-    sequence of max_model_len) is the floor of each point.
+    At each point the engine is started for that length, so that what grows is the cache that the asked number
+    of sequences needs, and whatever else the engine sizes by it.
     """
     request = estimate.request
     longest = request.max_model_len
     points = []
     for step in range(POINTS):
         context = max(longest * step // (POINTS - 1), 1)
-        asked = request._replace(context=context, concurrency=estimate.concurrency)
+        asked = request._replace(context=context, max_model_len=context, concurrency=estimate.concurrency)
         ledger = with_layout(estimate.model, asked, estimate.hardware, request.layout, estimate.adjust).ledger
         points.append((context, ledger.low_bytes, ledger.total_bytes, ledger.high_bytes))
     return points

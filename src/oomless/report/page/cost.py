@@ -1,9 +1,10 @@
 """Buy or rent? as a part of the page: the verdict, both curves, and what the answer hangs on."""
 
 from ...plan.cost import Cost
+from ..chart.axes import Axis, Chart
+from ..chart.plot import PlotCurve, Plotted, Point, plot
 from ..language import Phrases
 from ..plan_cost_text import MONTHS_SHOWN, amount
-from .chart import Axis, PlotCurve, Point, plot
 from .html import Html, el, figure, fold, join, notes, number, table
 
 
@@ -45,6 +46,11 @@ def price(answer: Cost, words: Phrases) -> str:
 
 
 def picture(answer: Cost, words: Phrases) -> Html:
+    """Return the curves in a frame."""
+    return figure(curves_of(answer, words).on_page(), words("cost.picture"))
+
+
+def curves_of(answer: Cost, words: Phrases) -> Chart:
     """Return dollars of today paid by each month, and where the curves meet."""
     own = [(float(index), each.own_usd) for index, each in enumerate(answer.months)]
     rent = [(float(index), each.rent_usd) for index, each in enumerate(answer.months)]
@@ -60,7 +66,7 @@ def picture(answer: Cost, words: Phrases) -> Html:
         points.append(Point(month, low, "meet", words("cost.meet", month=f"{month:.1f}")))
     curves = [PlotCurve(own, "own", words("cost.own")), PlotCurve(rent, "rent", words("cost.renting"))]
     axes = Axis(words("cost.axis_month"), last), Axis(words("cost.axis_usd"), most)
-    return figure(plot(*axes, points, curves, words("cost.picture")), words("cost.picture"))
+    return plot(*axes, Plotted(points, curves), words("cost.picture"))
 
 
 def scopes(answer: Cost, words: Phrases) -> Html:

@@ -5,16 +5,25 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlencode
 
-from ...api.screen import rate_of, seconds, waiting_of
+from ...api.screen import rate_of, seconds
 from ...api.serving import ServingAnswer
 from ...api.training_answer import TrainingAnswer
 from ...ledger import CATEGORIES, Ledger, Line, Verdict
 from ...run.options import by_flag
-from ...units import billions, format_bytes, gib
+from ...units import format_bytes, gib
+from ..chart.bars import stacked_bar
 from ..language import Phrases
-from .chart import BarPart, stacked_bar
 from .html import Html, coded, el, fold, join, notes, number, table
 from .nearest import nearest_part
+from .sentences import (
+    category_word,
+    group_title,
+    part_of,
+    serving_question,
+    training_question,
+    verdict_sentence,
+    waiting,
+)
 
 CLASSES: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "no"}
 
@@ -40,44 +49,9 @@ def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
 
 
 def verdict_part(ledger: Ledger, words: Phrases, first: str = "") -> Html:
-    """Return the verdict's sentence: by how much, on which ranks."""
-    headroom = ledger.headroom_bytes
-    spread = max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes)
-    key = {"fits": "verdict.fits", "does_not_fit": "verdict.no"}.get(ledger.verdict) or (
-        "verdict.tight" if headroom >= 0 else "verdict.tight_over"
-    )
-    said = words(
-        key, amount=format_bytes(abs(headroom)), group=words.group(ledger.group), spread=format_bytes(spread)
-    )
-    sentence = f"{first}{words('clause')}{said}" if first else said
+    """Return the verdict's sentence in its colour."""
+    sentence = verdict_sentence(ledger, words, first)
     return el("p", sentence, class_=f"verdict {CLASSES[ledger.verdict]}", data_verdict=ledger.verdict)
-
-
-def waiting(answer: ServingAnswer, words: Phrases) -> str:
-    """Return how much of the load runs at once, where the engine starts and the rest waits."""
-    if not waiting_of(answer):
-        return ""
-    if not answer.at_once:
-        return words("waiting.none")
-    return words("waiting.some", at_once=f"{answer.at_once:,}", all=f"{answer.request.concurrency:,}")
-
-
-def serving_question(answer: ServingAnswer, words: Phrases) -> str:
-    """Return what was asked, in one line."""
-    request, layout, hardware = answer.request, answer.request.layout, answer.hardware
-    sizes = zip(("TP", "PP", "DP"), layout[:3], strict=True)
-    how = "".join(f", {axis} {size}" for axis, size in sizes if size > 1)
-    where = hardware.what if hardware.mixed else f"{layout.num_ranks} × {hardware.card.name}"
-    replicas = words("replicas", count=answer.replicas) if answer.replicas > 1 else ""
-    return words(
-        "question.infer",
-        model=answer.model.name,
-        billions=f"{billions(answer.model.num_parameters):.1f}",
-        stored=request.quantization or answer.model.quantization or request.dtype,
-        engine=f"{request.engine} {request.engine_version}",
-        load=f"{request.concurrency:,} × {request.context:,}",
-        where=f"{where}{how}{replicas}",
-    )
 
 
 def groups_part(ledgers: tuple[Ledger, ...], worst: int, words: Phrases) -> Html:
@@ -92,20 +66,13 @@ def groups_part(ledgers: tuple[Ledger, ...], worst: int, words: Phrases) -> Html
 
 def group_part(ledger: Ledger, words: Phrases) -> Html:
     """Return the bar of one group, and its categories, each of which opens."""
-    title = words(
-        "group.title",
-        group=words.group(ledger.group),
-        count=f"{ledger.num_ranks:,}",
-        total=f"{gib(ledger.total_bytes):.1f}",
-        capacity=f"{gib(ledger.capacity_bytes):.1f}",
-    )
+    title = group_title(ledger, ledger.total_bytes, words)
     sums = [(name, _sums(ledger.lines, name)) for name in CATEGORIES]
     shown = [(name, each) for name, each in sums if each is not None]
-    parts = [
-        BarPart(name, each[0], f"{_category(name, words)}: {gib(each[0]):.2f} GiB") for name, each in shown
-    ]
+    parts = [part_of(name, each[0], words) for name, each in shown]
     limit = words("limit", capacity=f"{gib(ledger.capacity_bytes):.2f}")
-    bar = stacked_bar(parts, ledger.capacity_bytes, (ledger.low_bytes, ledger.high_bytes), title, limit)
+    interval = gib(ledger.low_bytes), gib(ledger.high_bytes)
+    bar = stacked_bar(parts, gib(ledger.capacity_bytes), interval, title, limit)
     total = (ledger.total_bytes, ledger.low_bytes, ledger.high_bytes)
     rows = [category_row(name, each, ledger, words) for name, each in shown]
     head = _cells(words("category"), "GiB", words("interval"), words("share"), "head")
@@ -117,10 +84,6 @@ def group_part(ledger: Ledger, words: Phrases) -> Html:
         el("div", head, rows, _cells(words("total"), *_figures(total, ledger), "total"), class_="ledger"),
         class_="group",
     )
-
-
-def _category(name: str, words: Phrases) -> str:
-    return words.known(f"category.{name}", name)
 
 
 def _sums(lines: tuple[Line, ...], category: str) -> tuple[int, int, int] | None:
@@ -149,7 +112,7 @@ def _cells(name: object, value: str, interval: str, share: str, kind: str) -> Ht
 def category_row(name: str, sums: tuple[int, int, int], ledger: Ledger, words: Phrases) -> Html:
     """Return a category, which opens to its lines."""
     lines = [line for line in ledger.lines if line.category == name]
-    swatch = join((el("i", class_=f"swatch b-{name}", aria_hidden="true"), _category(name, words)))
+    swatch = join((el("i", class_=f"swatch b-{name}", aria_hidden="true"), category_word(name, words)))
     inner = [line_part(line, words) for line in sorted(lines, key=lambda each: -each.bytes)]
     return el(
         "details",
@@ -251,25 +214,10 @@ def _leaves(headroom: int, words: Phrases) -> str:
 
 def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
     """Return the whole answer of `train`."""
-    mesh = answer.mesh
-    sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
-    how = "".join(f", {axis} {size}" for axis, size in sizes if size > 1)
-    request = answer.request
-    question = words(
-        "question.train",
-        model=answer.model.name,
-        billions=f"{billions(answer.model.num_parameters):.1f}",
-        method=request.method,
-        precision=request.precision,
-        optimizer=request.optimizer,
-        framework=request.framework,
-        load=f"{request.micro_batch:,} × {request.seq_len:,}",
-        where=f"{mesh.num_ranks} × {answer.hardware.card.name}{how}",
-    )
     return join(
         (
             verdict_part(answer.ledger, words),
-            el("p", question, class_="question"),
+            el("p", training_question(answer, words), class_="question"),
             groups_part(answer.ledgers, answer.worst_rank, words),
             moments_part(answer, words),
             changes_part(

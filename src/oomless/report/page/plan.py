@@ -12,9 +12,10 @@ from ...plan.search import PlanRow
 from ...plan.training_answer import TrainingPlan
 from ...plan.training_search import TrainingRow
 from ...units import billions, format_bytes, gib
+from ..chart.axes import Axis, Chart
+from ..chart.plot import PlotCurve, Plotted, Point, plot
 from ..language import Phrases
 from ..plan_text import rate_text
-from .chart import Axis, PlotCurve, Point, plot
 from .estimate import pairs_of
 from .html import Html, el, figure, fold, join, notes, number, table
 
@@ -188,10 +189,10 @@ def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
 def picture(plan: Plan | TrainingPlan, rows: list[AnyPlanned], words: Phrases) -> Html | None:
     """Return price against speed in a frame; None where no row has both."""
     found = chart_of(rows, words)
-    return None if found is None else figure(found, words("plan.picture"))
+    return None if found is None else figure(found.on_page(), words("plan.picture"))
 
 
-def chart_of(rows: Sequence[AnyPlanned], words: Phrases) -> Html | None:
+def chart_of(rows: Sequence[AnyPlanned], words: Phrases) -> Chart | None:
     """Return price against speed: every row a point, those that no other beats joined by steps."""
     points = [
         Point(
@@ -210,7 +211,7 @@ def chart_of(rows: Sequence[AnyPlanned], words: Phrases) -> Html | None:
     x = Axis(words("plan.axis_usd"), max(point.x for point in points) * 1.05)
     y = Axis(words("plan.axis_rate"), max(point.y for point in points) * 1.05)
     curves = [PlotCurve(steps(front), "front", words("plan.front"))] if len(front) > 1 else []
-    return plot(x, y, points, curves, words("plan.picture"))
+    return plot(x, y, Plotted(points, curves), words("plan.picture"))
 
 
 def steps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -11,6 +11,7 @@ from ...units import format_bytes
 from ..language import Phrases
 from .estimate import pairs_of
 from .html import Html, el, fold, join, number, table
+from .sentences import category_word
 
 CLASSES = {"started": "fits", "oom": "no", "failed": "no", "cut_off": "tight"}
 
@@ -51,13 +52,18 @@ def compared(rows: tuple[Compared, ...], words: Phrases) -> Html:
     return table(heads, [_cells(row, words) for row in rows], words("log.table"))
 
 
+def line_word(row: Compared, words: Phrases) -> str:
+    """Return what a line of a comparison is called: a part of memory, or the whole of a category."""
+    return words.line(row.key, category_word(row.key, words))
+
+
 def _cells(row: Compared, words: Phrases) -> list[object]:
     both = row.predicted is not None and row.measured is not None
     interval = (
         "" if row.low is None or row.high is None else f"{_size(row.low, row)} – {_size(row.high, row)}"
     )
     return [
-        words.line(row.key, row.key),
+        line_word(row, words),
         number("–" if row.predicted is None else _size(row.predicted, row)),
         number(interval),
         number("–" if row.measured is None else _size(row.measured, row)),

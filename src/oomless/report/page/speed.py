@@ -6,8 +6,9 @@ from ...speed.banded import Figure, TimePart
 from ...speed.dynamic import Dynamic
 from ...speed.serving import ServingSpeed
 from ..language import Phrases
-from .estimate import serving_question, verdict_part
+from .estimate import verdict_part
 from .html import Html, el, fold, join, notes, number, table
+from .sentences import serving_question
 
 
 def speed_part(answer: SpeedAnswer, words: Phrases) -> Html:

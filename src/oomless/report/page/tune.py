@@ -7,9 +7,10 @@ from ...plan.tune.rows import TunedSetting
 from ...units import gib
 from ..language import Phrases
 from ..plan_text import rate_text
-from .estimate import verdict_part, waiting
+from .estimate import verdict_part
 from .html import Html, el, join, notes, number, table
 from .plan import figures, launch_part, setting
+from .sentences import waiting
 
 
 def tune_part(answer: TuneAnswer, words: Phrases) -> Html:
