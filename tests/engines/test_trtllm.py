@@ -3,6 +3,7 @@
 import pytest
 
 from oomless.api.serving import infer
+from oomless.engines.command_line import read_command
 from oomless.engines.rank import CacheLayout
 from oomless.engines.trtllm import TRTLLM
 from oomless.engines.trtllm.cache import one
@@ -109,3 +110,18 @@ def test_checkpoints_of_four_bits_are_made_of_a_model_published_in_fp8() -> None
     assert 0 < kept.bytes < kept.high_bytes
     with pytest.raises(UsageError, match="published as fp8"):
         infer("deepseek-r1", "b200:8", engine="trtllm", engine_version="1.0", tp=8, quantization="w8a8")
+
+
+def test_experts_are_divided_by_as_many_ranks_as_are_asked() -> None:
+    """`--ep-size` of trtllm-serve is 1 to TP: 235B's experts are the same bytes a rank in each split."""
+    whole = infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, ep_size=8)
+    flag = infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, enable_expert_parallel=True)
+    split = infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, ep_size=2)
+    weights = [each.ledger.by_category()["weights"] for each in (whole, flag, split)]
+    assert weights[0] == weights[1]
+    assert weights[2] == pytest.approx(weights[0], rel=1e-3)
+    pasted = read_command("trtllm-serve Qwen/Qwen3-235B-A22B-FP8 --tp_size 8 --ep_size 2")
+    assert pasted.flags["ep_size"] == 2
+    assert not pasted.unknown
+    with pytest.raises(UsageError, match="--ep-size 3 does not divide --tp 8"):
+        infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, ep_size=3)

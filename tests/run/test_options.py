@@ -27,7 +27,6 @@ NOT_OF_A_QUESTION = {
         "rope_scaling",
         "batch_size",
         "hf_file",
-        "moe_ep_size",
         "capture_sizes",
         "max_capture_size",
         "attention_config",

@@ -46,7 +46,7 @@ FRESH_BUDGETS = {
 }
 
 
-FRESH_2_BUDGET = Confusion(right=0.77, wrong_fits=5, wrong_does_not_fit=1, tight=6, none=2)
+FRESH_2_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=1, tight=6, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)

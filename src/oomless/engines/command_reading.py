@@ -17,7 +17,6 @@ from .llamacpp.command_line import as_asked
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts
 from .shell_words import VARIABLE
-from .trtllm.command_line import as_trtllm
 from .vllm.command_line import as_vllm
 
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)
@@ -196,9 +195,6 @@ class Reading:
         if self.line.table == "sglang":
             need_own_experts(self.unknown)
             flags = as_sglang(flags)
-        if self.line.table == "trtllm":
-            flags, unread = as_trtllm(flags)
-            self.unknown += unread
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")

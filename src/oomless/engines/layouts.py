@@ -2,10 +2,19 @@
 
 from collections.abc import Iterator
 
+from ..errors import UsageError
 from ..model.attention import DSA
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.serving import Layout
+
+
+def need_even_experts(layout: Layout) -> None:
+    """Raise UsageError where the ranks that divide the experts do not divide those of a layer."""
+    if layout.ep_size and layout.tp % layout.ep_size:
+        raise UsageError(
+            f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it"
+        )
 
 
 def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:

@@ -31,6 +31,15 @@ class Layout(Record):
         return self.dcp > 1
 
     @property
+    def expert_ranks(self) -> int:
+        """Return the ranks that divide the experts among them; the others of `tp` divide each one's width.
+
+        >>> Layout(tp=8, enable_expert_parallel=True).expert_ranks, Layout(tp=8, ep_size=2).expert_ranks
+        (8, 2)
+        """
+        return self.tp if self.enable_expert_parallel else self.ep_size or 1
+
+    @property
     def num_ranks(self) -> int:
         return self.tp * self.pp * (1 if self.enable_dp_attention else self.dp)
 

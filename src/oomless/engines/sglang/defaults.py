@@ -12,6 +12,7 @@ from ...run.serving import Asked, Layout, Resolved
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
 from ..layers_dealt import deal
+from ..layouts import need_even_experts
 from ..rank import Stage
 from ..releases import first_with
 from .cache_v4 import ALL_16_BIT
@@ -100,10 +101,7 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Aske
             f"--dp {layout.dp} does not divide --tp {layout.tp}",
             "data-parallel attention lies inside of the tensor ranks",
         )
-    if layout.ep_size and layout.tp % layout.ep_size:
-        raise UsageError(
-            f"--ep-size {layout.ep_size} does not divide --tp {layout.tp}", "choose a size that divides it"
-        )
+    need_even_experts(layout)
     return layout
 
 

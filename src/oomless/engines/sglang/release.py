@@ -83,10 +83,7 @@ def attention_ranks(layout: Layout) -> int:
 
 def expert_ranks(asked: Resolved) -> int:
     """Ranks that divide the experts among them; the others of `tp` divide each expert's width."""
-    layout = asked.layout
-    if asked.moe_a2a_backend == "deepep" or layout.enable_expert_parallel:
-        return layout.tp
-    return layout.ep_size or 1
+    return asked.layout.tp if asked.moe_a2a_backend == "deepep" else asked.layout.expert_ranks
 
 
 def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> int:

@@ -54,7 +54,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             case Dense():
                 largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
             case MoE():
-                expert = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp)
+                expert = ffn.expert_width // (layout.tp // layout.expert_ranks)
                 largest = max(largest, ffn.num_active_experts * (3 * expert + 2 * hidden))
     spread = facts.constant("trtllm", "activation_spread", version)
     size = tokens * width * (largest + 4 * hidden * model.streams)

@@ -9,6 +9,7 @@ from ...run.serving import Asked, Layout, Resolved
 from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
 from ..layers_dealt import deal
+from ..layouts import need_even_experts
 from ..rank import Stage
 from .release import RELEASES
 
@@ -21,6 +22,7 @@ CACHE_TYPES = ("auto", "bfloat16", "float16", "fp8")
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
+    need_even_experts(layout)
     release = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(release)
     kinds = model.kinds

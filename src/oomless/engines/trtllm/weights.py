@@ -93,10 +93,11 @@ def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
 def shard(tensor: Tensor, asked: Resolved) -> tuple[tuple[int, ...], int]:
     """(shape on one rank, tensors a layer)."""
     layout = asked.layout
-    shape, ranks = tensor.shape, layout.tp
-    if tensor.role == "expert" and layout.enable_expert_parallel:
-        return shape, experts_per_rank(tensor.repeat, ranks, 0)
-    return divide(tensor, ranks, f"--tp {ranks}"), tensor.repeat
+    ranks, repeat = layout.tp, tensor.repeat
+    if tensor.role == "expert":
+        ranks //= layout.expert_ranks
+        repeat = experts_per_rank(repeat, layout.expert_ranks, 0)
+    return divide(tensor, ranks, f"--tp {layout.tp}"), repeat
 
 
 def padded(shape: tuple[int, ...]) -> tuple[int, ...]:
