@@ -20,7 +20,7 @@ def attention_alone(name: str) -> Network:
     model = load(name)
     inside = tuple(each for each in model.tensors if each.part == "main" and "attn." in each.name)
     net = of_tensors(model, inside)
-    kinds = tuple((kind, num) for kind, num in net.kinds if kind not in ("dense", "moe"))
+    kinds = tuple((kind, num) for kind, num in net.kinds if kind not in ("dense", "moe", "shared"))
     return net._replace(experts=(), kinds=kinds)
 
 
