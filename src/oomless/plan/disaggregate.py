@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from ..speed.added import added
 from ..speed.serving import prompt_pass, setup_of
 from .launch import shell
 from .launch.serving import start_of
@@ -83,7 +84,7 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     usd = (
         None
         if None in prices
-        else sum(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
+        else added(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
     )
     cache = cache_of_prompt(prefill.estimate, search.input_len)
     best = max((row.rate or 0.0) / row.hardware.num_gpus for row in both)
@@ -127,7 +128,7 @@ def prefill_requests(row: PlanRow, search: Search) -> float:
 def decode_requests(row: PlanRow, search: Search) -> float:
     """Finished sequences a second of a machine that only decodes: running / (step x output)."""
     assert row.speed is not None
-    step = sum(part.seconds for part in row.speed.decode_parts)
+    step = added(part.seconds for part in row.speed.decode_parts)
     return running(row) / (step * search.output_len) if step > 0 else 0.0
 
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from .added import added
 from .attention_cache import Cache, tokens_read
 from .load import Load, Split
 from .machine import Machine
@@ -68,9 +69,9 @@ def _mean_read(cache: Cache, length: float) -> float:
     a limit is read, that of all but those at the beginning."""
     entries = length / cache.ratio
     most = float(cache.limit or entries)
-    chosen = entries / 2 if entries <= most else most - most**2 / (2 * entries)
+    chosen = entries / 2 if entries <= most else most - most * most / (2 * entries)
     window = min(float(cache.window), length)
-    return chosen + (window - window**2 / (2 * length) if length else 0.0)
+    return chosen + (window - window * window / (2 * length) if length else 0.0)
 
 
 def attention_seconds(
@@ -90,7 +91,7 @@ def attention_seconds(
 def cache_bytes_per_token(net: Network, split: Split, bits: int) -> float:
     """Return the bytes of cache that a token takes on a rank, windows counted as if they were whole."""
     return (
-        sum(
+        added(
             each.num_layers
             * (
                 each.read / (min(split.tp, each.kv_heads) if each.kv_heads else 1) * bits / 8 / each.ratio

@@ -4,6 +4,7 @@ from math import prod
 from typing import NamedTuple
 
 from ..run.training import optimizer
+from .added import added
 from .collectives import all_reduce_s, fabric, gather_s
 from .training_step import TrainingStep
 
@@ -53,7 +54,7 @@ def traffic(step: TrainingStep) -> DataParallelTraffic:
 def held_params(step: TrainingStep) -> float:
     """Return the parameters of a rank before data-parallel sharding."""
     mesh = step.mesh
-    experts = sum(prod((each.num_layers, each.num_experts)) * each.params_each for each in step.net.experts)
+    experts = added(prod((each.num_layers, each.num_experts)) * each.params_each for each in step.net.experts)
     rest = step.model.num_parameters - experts
     return rest / mesh.tp / mesh.pp + experts / mesh.pp / max(mesh.ep, mesh.tp)
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.serving import Asked
+from .added import added
 from .attention_cache import cache_of
 from .banded import TimePart
 from .load import ForwardPass
@@ -66,7 +67,7 @@ def _part(weights: Weights, share: float) -> Weights:
 
 def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> ForwardPass:
     """Return a pass with those of the draft, (times, one of them), in a step that the host counts once."""
-    seconds = sum(times * (one.seconds - one.host_s) for times, one in drafting)
+    seconds = added(times * (one.seconds - one.host_s) for times, one in drafting)
     words = f"{sum(times for times, _ in drafting)} passes of the draft's layers and the head"
     part = TimePart("drafts", seconds, words, "speed/drafts.py")
     return main._replace(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from .added import added
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
@@ -182,7 +183,7 @@ def run_workload(
         outputs,
         duration,
         tokens / duration if duration else 0.0,
-        sum(one.finished_s - one.started_s for one in done.served) / duration if duration else 0.0,
+        added(one.finished_s - one.started_s for one in done.served) / duration if duration else 0.0,
         max((moment.running for moment in done.moments), default=0),
         done.num_evictions,
         done.num_steps,
@@ -212,7 +213,7 @@ def spreads(served: Sequence[Served]) -> tuple[Spread, ...]:
 def _spread(what: str, values: list[float]) -> Spread:
     percentiles = quantiles(values, n=100, method="inclusive") if len(values) > 1 else values * 99
     half, nine, most = (percentiles[index - 1] for index in (50, 90, 99))
-    return Spread(what, "s", sum(values) / len(values), half, nine, most, max(values))
+    return Spread(what, "s", added(values) / len(values), half, nine, most, max(values))
 
 
 def slices(done: Simulation, policy: Policy) -> tuple[Slice, ...]:

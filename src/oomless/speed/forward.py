@@ -5,6 +5,7 @@ from functools import cache
 
 from ..engines.speed_classes import speed_class
 from ..facts import select
+from .added import added
 from .attention_work import attention_seconds, attention_work
 from .banded import TimePart
 from .communication import communication, stages_s
@@ -111,7 +112,7 @@ def activation_bytes(net: Network, split: Split, tokens: float, everywhere: floa
     """Return the bytes of activations that norms, residuals and experts move: `passes` over the stream a
     layer, and rows to and from experts."""
     stream = net.num_layers * passes * tokens * net.hidden * 2 * (1 - CUT_PASSES + CUT_PASSES / split.tp)
-    routed = sum(
+    routed = added(
         experts.num_layers
         * experts.num_active
         * everywhere

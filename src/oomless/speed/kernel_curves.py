@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..engines.speed_classes import SpeedClass, speed_class
 from ..facts import table
+from .added import added
 from .load import Load, Runner, Split
 from .machine import Machine
 from .matrices import experts_of_rank
@@ -129,7 +130,7 @@ class Curves(NamedTuple):
         best, reached = inf, curve.compute
         for height in EXPERT_ROWS:
             tiles = met * (1 + max(rows / met / height - 0.5, 0.0)) if met else 0.0
-            work = sum(
+            work = added(
                 max(tiles * ceil(outputs / EXPERT_COLUMNS) / self.machine.num_sms, 1.0)
                 * (inputs + curve.depth)
                 for outputs, inputs in sides

@@ -1,10 +1,11 @@
 """The matrices of a pass on the slowest rank: bytes that it reads, operations that it does with them, and the
 seconds of both."""
 
-from math import exp, log
+from math import exp, log, sqrt
 from typing import NamedTuple
 
 from ..engines.speed_classes import speed_class
+from .added import added
 from .load import Load, Split
 from .machine import Machine
 from .matrix_kinds import block_kind, matrix_kind, storage_kind
@@ -65,7 +66,7 @@ def matrices_of(net: Network, split: Split, load: Load, padded: int = 1) -> Matr
 
 def reading_s(matrices: Matrices, machine: Machine, engine: str, conditions: frozenset[str]) -> float:
     """Return the seconds that reading all matrices takes."""
-    return sum(
+    return added(
         read.num_bytes / reading_rate(machine, engine, conditions | {block_kind(read.form)})
         for read in matrices.reads
     )
@@ -164,14 +165,15 @@ def experts_of_rank(experts: RoutedExperts, split: Split, tokens: float) -> floa
         return touched(experts.num_experts, experts.num_active, tokens)
     mine = experts.num_experts / split.expert_ranks
     met = touched(experts.num_experts, experts.num_active, tokens) / split.expert_ranks
-    fullest: float = (2 * met * log(split.expert_ranks)) ** 0.5 * (1 - met / mine)  # of `ranks` bins
+    fullest: float = sqrt(2 * met * log(split.expert_ranks)) * (1 - met / mine)  # of `ranks` bins
     return min(mine, met + fullest)
 
 
 def resident_bytes(net: Network, split: Split) -> float:
     """Return the bytes of weights on a rank."""
-    dense = sum(each.bytes for each in net.cut) / split.tp + sum(each.bytes for each in net.whole)
+    dense = added(each.bytes for each in net.cut) / split.tp + added(each.bytes for each in net.whole)
     routed = (
-        sum(each.num_layers * each.num_experts * each.bytes_each for each in net.experts) / split.expert_ranks
+        added(each.num_layers * each.num_experts * each.bytes_each for each in net.experts)
+        / split.expert_ranks
     )
     return (dense + routed + (net.head.bytes + net.embedding_bytes) / split.tp) / split.pp

@@ -9,6 +9,7 @@ from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format
+from .added import added
 from .attention_cache import Cache, cache_of
 
 
@@ -77,7 +78,7 @@ class Network(NamedTuple):
     @property
     def linear_params(self) -> float:
         """Values of the matrices that every token passes, without head and routed experts."""
-        return sum(each.params for each in (*self.cut, *self.whole))
+        return added(each.params for each in (*self.cut, *self.whole))
 
     @property
     def active_params(self) -> float:
@@ -87,7 +88,7 @@ class Network(NamedTuple):
         >>> round(network(load("deepseek-r1")).active_params / 1e9, 2)
         36.62
         """
-        routed = sum(each.num_layers * each.num_active * each.params_each for each in self.experts)
+        routed = added(each.num_layers * each.num_active * each.params_each for each in self.experts)
         return self.linear_params + routed + self.head.params
 
 

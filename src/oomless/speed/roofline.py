@@ -1,5 +1,6 @@
 """What no software can beat: every byte at the full bandwidth or every operation at the full rate."""
 
+from .added import added
 from .attention_work import attention_work
 from .banded import TimePart
 from .load import ForwardPass, Load, Split
@@ -13,13 +14,13 @@ def roofline(machine: Machine, net: Network, split: Split, load: Load, matrices:
     """Return the least time of a pass: reading everything or computing everything, whichever takes longer."""
     attention = attention_work(net, split, load)
     flops = attention.decode_flops + attention.prompt_flops
-    num_bytes = sum(read.num_bytes for read in matrices.reads) + attention.cache_bytes
+    num_bytes = added(read.num_bytes for read in matrices.reads) + attention.cache_bytes
     bytes_s = num_bytes / machine.bytes_per_s
     rates = [
         *((each.flops, machine.peak(matrix_kind(each.form, machine))) for each in matrices.products),
         (flops, machine.peak("bf16")),
     ]
-    matrix_s = sum(operations / rate for operations, rate in rates if rate)
+    matrix_s = added(operations / rate for operations, rate in rates if rate)
     parts = [TimePart("memory", bytes_s, f"{num_bytes:,.0f} B at the full bandwidth", "hardware.csv")]
     if matrix_s > bytes_s:
         formula = "operations at the full rate, beyond reading"

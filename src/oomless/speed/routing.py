@@ -2,6 +2,7 @@
 expert is multiplied on its own."""
 
 from ..facts import select
+from .added import added
 from .load import Load, Split
 from .machine import Machine
 from .matrices import experts_of_rank
@@ -26,7 +27,7 @@ def routing(
     if not wait_s:
         return 0.0
     tokens = load.tokens
-    return sum(
+    return added(
         each.num_layers
         * MATRICES
         * (

@@ -9,6 +9,7 @@ from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, recipe
+from .added import added
 from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
 from .machine import machines_of
@@ -65,7 +66,7 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length)
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
-    step_s = sum(part.seconds for part in parts)
+    step_s = added(part.seconds for part in parts)
     flops = 3 * work.forward_flops(tokens) if chosen.method == "full" else 2 * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
     step = figure(

@@ -1,10 +1,11 @@
 """The seconds of a training step on one rank, part by part: compute, communication that nothing hides, the
 pipeline's bubble, the optimizer."""
 
-from math import log
+from math import log, sqrt
 
 from ..frameworks import framework
 from ..model.feedforward import MoE
+from .added import added
 from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
@@ -22,7 +23,7 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
     exposed_s, moves = exposed(step, done)
     jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
-    waiting_s = n * micro_s * jitter * (2 * log(mesh.num_ranks)) ** 0.5
+    waiting_s = n * micro_s * jitter * sqrt(2 * log(mesh.num_ranks))
     forward = f"{n} x {done.forward:.4g} operations / (peak x share reached)"
     backward, again = f"{n} x {done.backward:.4g} operations", f"{n} x {done.again:.4g} operations"
     stream = f"{n} x {moved:.4g} B / bandwidth: {passes:g} passes a layer"
@@ -51,7 +52,7 @@ def elementwise(step: TrainingStep) -> tuple[float, float]:
     passes = step.machine.efficiencies.value("train_passes", conditions=step.conditions)
     layers, divided = step.net.num_layers / step.mesh.pp, step.mesh.tp if step.mesh.sequence_parallel else 1
     stream = layers * passes * step.micro_tokens * step.net.hidden * step.states.compute / divided
-    rows = sum(
+    rows = added(
         each.num_layers * each.num_active * 3 * (each.hidden + each.width) for each in step.net.experts
     )
     routed = 3 * rows * step.micro_tokens * step.states.compute / step.mesh.pp / step.mesh.tp
@@ -68,7 +69,7 @@ def inside_layers_s(step: TrainingStep, again: bool) -> float:
     if mesh.tp > 1:
         total += times * layers * all_reduce_s(fabric(machine, mesh.tp, per_node), message)
     if mesh.cp > 1:
-        read = sum(cache.num_layers * cache.read for cache in step.net.caches)
+        read = added(cache.num_layers * cache.read for cache in step.net.caches)
         keys = read / mesh.pp / mesh.tp * tokens * step.states.compute
         group = fabric(machine, mesh.cp, max(per_node // mesh.tp, 1))
         total += 3 * gather_s(group, keys * mesh.cp) / 3

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, Recipe, TrainingResolved
+from .added import added
 from .machine import Machine
 from .network import Network
 
@@ -56,7 +57,7 @@ class TrainingStep(NamedTuple):
 
     def attention_flops(self, tokens: float) -> float:
         """Return the operations of attention in a forward pass, over half of the sequence."""
-        return tokens * sum(
+        return tokens * added(
             cache.num_layers
             * cache.prefill_flops
             * (min(cache.limit, self.length / 2) if cache.limit else self.length / 2)
@@ -76,7 +77,7 @@ class TrainingStep(NamedTuple):
         inputs are read once more for every tile and each expert's rows are filled up, as in serving
         (speed/matrices.py)."""
         tile = self.machine.reached("tile", "train", self.conditions)
-        a_value = sum(
+        a_value = added(
             each.num_layers * each.num_active * each.params_each / each.width for each in self.net.experts
         )
         return self.micro_tokens * 2 * a_value * tile / self.machine.bytes_per_s / self.ranks_of_layer
