@@ -1,7 +1,6 @@
 """The exported site in a real browser: Python runs in its worker, and says the same as the command line."""
 
 import gzip
-import json
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from in_browser import CHROMIUM, Seen, chromium
-from web_questions import drawn, pairs_of
+from web_questions import drawn, pairs_of, said_in_browser
 
 from command import call
 from oomless.web.export import LOADER, MAX_LOADER_BYTES, export, loader
@@ -80,31 +79,11 @@ def ask(seen: Seen, command: str, pairs: list[tuple[str, str]], file: str | None
 
 
 def same(seen: Seen, words: list[str]) -> None:
-    """The browser's Python says the same: what `infer` says to the byte; of other commands a float may differ
-    in its last digits, since exponents and logarithms are those of another C library."""
+    """The browser's Python says the same."""
     printed = call(*words, "--json")
     status, text = ask(seen, words[0], pairs_of(words))
     assert (status == 200) == bool(printed.out), words
-    if words[0] == "infer" or not printed.out:
-        assert text == (printed.out or printed.err), words
-    else:
-        assert_close(json.loads(text), json.loads(printed.out), " ".join(words))
-
-
-def assert_close(found: Any, wanted: Any, where: str) -> None:
-    """Everything but floats is equal, and floats are within 1e-12."""
-    if isinstance(wanted, dict):
-        assert list(found) == list(wanted), where
-        for key, value in wanted.items():
-            assert_close(found[key], value, f"{where} .{key}")
-    elif isinstance(wanted, list):
-        assert len(found) == len(wanted), where
-        for one, other in zip(found, wanted, strict=True):
-            assert_close(one, other, where)
-    elif isinstance(wanted, float):
-        assert found == pytest.approx(wanted, rel=1e-12, abs=1e-12), where
-    else:
-        assert found == wanted, where
+    assert said_in_browser(words[0], text, printed.out or printed.err), words
 
 
 def test_the_page_answers_in_the_browser(opened: Seen) -> None:

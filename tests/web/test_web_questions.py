@@ -30,13 +30,6 @@ def test_the_same_bytes_as_the_command_line(part: int) -> None:
         same(words)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
-def test_the_same_bytes_as_the_command_line_300_times(part: int) -> None:
-    for words in drawn(30, f"slow web {part}"):
-        same(words)
-
-
 @pytest.mark.parametrize(
     "words",
     [
