@@ -9,6 +9,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
+from written_runs import sample, start, step, write
 
 from command import call
 from oomless.report.chart.axes import text_width
@@ -29,6 +30,7 @@ COMMANDS = {
     "cost": "cost --gpu h100:8",
     "cost, never": "cost --gpu h100:8 --utilization 0.1",
     "reconcile": f"reconcile {LOG} --gpu h100",
+    "monitor": "monitor show RUN",
     "trace": f"trace --from {TRACE} --gpu rtx-4090",
 }
 SVG = "{http://www.w3.org/2000/svg}"
@@ -63,10 +65,13 @@ def words_of(element: ElementTree.Element, x: float = 0.0, y: float = 0.0) -> It
 @pytest.fixture(scope="module", params=[(name, each) for name in COMMANDS for each in ("en", "zh")], ids=str)
 def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ElementTree.Element:
     name, language = request.param
-    file = tmp_path_factory.mktemp("picture") / "picture.svg"
+    folder = tmp_path_factory.mktemp("picture")
+    file = folder / "picture.svg"
+    write(folder / "run", start(), *map(step, range(1, 9)), sample(2), sample(6))
+    words = COMMANDS[name].replace("RUN", str(folder / "run"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OOMLESS_LANG", language)
-        answer = call(*COMMANDS[name].split(), "--plot", str(file))
+        answer = call(*words.split(), "--plot", str(file))
     assert not answer.err or answer.code in (0, 3), answer.err
     return ElementTree.parse(file).getroot()
 
