@@ -182,7 +182,7 @@ def test_the_file_of_trtllm_wins_and_has_keys_of_keys() -> None:
     )
     assert found.flags == {
         "tp": 8,
-        "enable_expert_parallel": True,
+        "ep_size": 8,
         "max_num_seqs": 32,
         "free_gpu_memory_fraction": 0.8,
         "kv_cache_dtype": "fp8",

@@ -10,7 +10,8 @@ from types import ModuleType
 from unittest.mock import MagicMock, patch
 
 RECORDERS = (
-    "vllm python trtllm-serve llama-server ollama ray torchrun accelerate axolotl llamafactory-cli pip sleep"
+    "vllm python trtllm-serve llama-server ollama ray torchrun accelerate axolotl llamafactory-cli sleep "
+    "pip git cp"
 ).split()
 """Programs that write down their words. `ray list` says one line a machine, `sleep` does not wait."""
 RUNNERS = ("srun", "trtllm-llmapi-launch")
@@ -99,9 +100,12 @@ def libraries() -> Iterator[MagicMock]:
     given."""
     names = MagicMock()
     modules: dict[str, ModuleType] = {}
-    for name in ("torch", "torch.distributed", "torch.distributed.fsdp", "transformers", "peft"):
+    distributed = ("", ".fsdp", ".device_mesh", ".checkpoint", ".checkpoint.state_dict")
+    for name in ("torch", *(f"torch.distributed{part}" for part in distributed), "transformers", "peft"):
         modules[name] = MagicMock(name=name)
     modules["torch"].utils.data.Dataset = object
+    modules["torch"].distributed.get_rank.return_value = 0
+    modules["torch"].distributed.get_world_size.return_value = 1
     for name in ("AutoModelForCausalLM", "AutoTokenizer", "AutoConfig"):
         getattr(modules["transformers"], name).from_pretrained = names.from_pretrained
     with patch.dict(sys.modules, modules), patch.dict(os.environ, LOCAL_RANK="0"):
