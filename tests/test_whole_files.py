@@ -1,6 +1,7 @@
 """Files are written whole or not at all, with the user's permissions; text from outside is shown as text."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -149,12 +150,15 @@ def test_safe_names_are_safe(text: str, more: str) -> None:
 
 def test_every_writer_of_whole_files_is_the_one_in_files() -> None:
     """One rule at one place: no other module of ours opens a file for writing, or moves one."""
-    words = 'write_text( write_bytes( os.replace( NamedTemporaryFile mkstemp mkdtemp ,"w") ,"wb")'.split()
+    writes = re.compile(  # click's formatter of help has a write_text of its own
+        r"""(?<!super\(\))\.write_text\(|write_bytes\(|os\.replace\("""
+        r"""|NamedTemporaryFile|mk[sd]temp|, ?"wb?"\)"""
+    )
     source = Path(__file__).parent.parent / "src" / "oomless"
     found = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*.py")
-        if any(word in path.read_text(encoding="utf-8").replace(", ", ",") for word in words)
+        if writes.search(path.read_text(encoding="utf-8"))
     }
     streamed = "compress/checkpoint/finish.py"  # weights of terabytes, a part after another
     assert found <= {"files.py", "cli/__init__.py", streamed}  # the second opens the null device

@@ -148,9 +148,9 @@ def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
 def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
     """A draft that is loaded when the pool is made: its tensors, and a row of each of its layers for every
     slot of the target's pool."""
-    weights = placed_part(model, asked, hardware, stage, "mtp")
-    weights += absorbed(model, asked, hardware, stage, ("mtp",))
-    size = sum(group.total_bytes for group in weights)
+    own = placed_part(model, asked, hardware, stage, "mtp")
+    beside = absorbed(model, asked, hardware, stage, ("mtp",))
+    size = sum(group.total_bytes for group in (*own, *beside))
     rules = RELEASES.at(asked.engine_version)
     rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
     tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))

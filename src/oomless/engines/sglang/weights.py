@@ -73,18 +73,20 @@ def loaded_parts(rules: SglangRules) -> tuple[Part, ...]:
     return ("main", "engram", "vision", "mtp") if rules.loads_draft_before_pool else ("main", "vision")
 
 
-def placed_part(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: Part) -> list[Placed]:
+def placed_part(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, part: Part
+) -> tuple[Placed, ...]:
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones, decided = shared_clones(model, asked, hardware, rules), of_weights(asked)
     return ALLOCATED.of(
         model,
         (decided, stage, part, clones),
-        lambda: allocations(members_of(model, decided, stage, part, rules, clones)),
+        lambda: tuple(allocations(members_of(model, decided, stage, part, rules, clones))),
     )
 
 
-ALLOCATED = Kept[list[Placed]](most=1024)
+ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
 """What a rank allocates for a part of a model: cards of one kind and shares of a load ask again."""
 
 

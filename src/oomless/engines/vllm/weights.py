@@ -74,9 +74,13 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
         placed = mxfp4.placed(members_of(model, asked, stage, rules), hardware, rules)
     else:
         decided = of_weights(asked)
-        placed = ALLOCATED.of(
-            published, (decided, stage), lambda: allocations(members_of(model, decided, stage, rules))
-        )
+        placed = [
+            *ALLOCATED.of(
+                published,
+                (decided, stage),
+                lambda: tuple(allocations(members_of(model, decided, stage, rules))),
+            )
+        ]
     extra = extra_tensors(model, asked, hardware, stage, rules)
     if asked.cpu_offload_gb:
         from .offload import stay_on_card  # few leave weights on the host
@@ -89,7 +93,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     return [*placed, *extra]
 
 
-ALLOCATED = Kept[list[Placed]](most=1024)
+ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
 """What a rank allocates: cards of one kind and shares of a load ask again."""
 
 
