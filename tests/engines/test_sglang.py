@@ -296,6 +296,8 @@ def test_a_stage_of_windows_alone_limits_no_length() -> None:
 
 def test_an_answer_is_the_same_when_it_is_asked_again() -> None:
     """What is kept does not grow: a draft's absorbed matrices were added to it each time."""
-    flags = {"engine": "sglang", "engine_version": "0.4.4", "tp": 8, "speculation": "mtp"}
-    first, second = (infer("deepseek-v3", "h200:8", **flags) for _ in range(2))
+    first, second = (
+        infer("deepseek-v3", "h200:8", engine="sglang", engine_version="0.4.4", tp=8, speculation="mtp")
+        for _ in range(2)
+    )
     assert first.ledgers == second.ledgers
