@@ -36,6 +36,8 @@ async def latency(port: int, questions: int = 1) -> str:
 
     async def one(index: int) -> None:
         begun = time.perf_counter()
+        while idle and idle[-1][0].at_eof():  # closed by the server after seconds without a question
+            idle.pop()
         pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
         await ask(port, *pair, index % questions)
         idle.append(pair)
