@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from oomless.errors import OomlessError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
-from oomless.truth.calibration import ENOUGH, Calibration, Seen, layout_of, release_of
+from oomless.truth.calibration import ENOUGH, Calibration, Seen, machine_of
 from oomless.truth.serving_rows import Incomplete, ServingQuestion, question, unit_factor
 from oomless.truth.tables import MeasuredRow, read_table
 
@@ -42,8 +42,12 @@ def log_of(row: MeasuredRow) -> Log | None:
     if not card.vendor or measured <= 0:
         return None
     missing = round(plain.pools[0] - measured)
-    machine = (request.engine, release_of(request.engine_version), card.name, layout_of(request.layout))
-    return Log(asked, plain, measured, Seen(*machine, missing, asked.model.name, row.id, "2026-11-26"))
+    return Log(
+        asked,
+        plain,
+        measured,
+        Seen(*machine_of(request, card), missing, asked.model.name, row.id, "2026-11-26"),
+    )
 
 
 def main() -> None:

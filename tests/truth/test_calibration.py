@@ -104,3 +104,15 @@ def test_a_broken_file_is_said(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(OomlessError, match="no calibrations"):
         read_calibrations(path)
+
+
+def test_another_model_shifts_within_the_interval() -> None:
+    """A vision model's 30 GiB, of which no rule knew, were taken from every other model's pool."""
+    other = Calibration(
+        tuple(each._replace(model="other") for each in logs(30 * GIB, 31 * GIB, 32 * GIB).seen)
+    )
+    plain, found = asked(None), asked(other)
+    assert asked(Calibration(other.seen[:2])).pools == plain.pools
+    assert plain.pools_low[0] <= found.pools[0] < plain.pools[0]
+    both = Calibration((*other.seen, *logs(GIB).seen))
+    assert asked(both).pools == asked(logs(GIB)).pools

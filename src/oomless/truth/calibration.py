@@ -5,8 +5,9 @@ A log gives one number: predicted weights and pool less measured ones, which the
 to what is missing from the lines beside them. A watched training gives what its allocator took from the card
 less what was predicted of it. Several logs give its median and spread. An answer is shifted by it. Fewer than
 three logs can only make it more careful; three and more also make it narrower, never narrower than their own
-spread. Nothing crosses a card, a release or a layout; of a training, nothing crosses a model or a batch
-either, since what it holds beside its states grows with both.
+spread. Nothing crosses a card, a release or a layout, and from model to model no more than the answer's own
+interval; of a training, nothing crosses a model or a batch either, since what it holds beside its states
+grows with both.
 """
 
 import json
@@ -20,7 +21,8 @@ from ..errors import OomlessError
 from ..estimate.training.rank_group import RankGroup
 from ..estimate.training.training_estimate import TrainingEstimate, worst_of
 from ..ledger import Line
-from ..run.cards import Hardware
+from ..model.model import Model
+from ..run.cards import Card, Hardware
 from ..run.serving import Asked, Layout
 from ..run.training import TrainingAsked
 from ..units import MIB
@@ -78,15 +80,17 @@ def release_of(version: str | None) -> str:
     return ".".join((version or "").split(".")[:2])
 
 
-def layout_of(layout: Layout | None) -> str:
-    """Return a layout as text.
+def machine_of(request: Asked, card: Card) -> tuple[str, str, str, str]:
+    """Return what a log of a server holds for: engine, release, card, and layout with or without graphs.
 
-    >>> layout_of(Layout(tp=8))
-    'tp8 pp1 dp1 dcp1'
+    >>> from oomless.run.cards import card
+    >>> machine_of(Asked("vllm", "0.11.2", layout=Layout(tp=8), enforce_eager=True), card("h200-141gb-sxm"))
+    ('vllm', '0.11', 'H200 141GB SXM', 'tp8 pp1 dp1 dcp1 eager')
     """
-    found = layout or Layout()
-    more = " ep" if found.enable_expert_parallel else ""
-    return f"tp{found.tp} pp{found.pp} dp{found.dp} dcp{found.dcp}{more}"
+    layout = request.layout or Layout()
+    words = [f"tp{layout.tp} pp{layout.pp} dp{layout.dp} dcp{layout.dcp}"]
+    words += ["ep"] * layout.enable_expert_parallel + ["eager"] * request.enforce_eager
+    return request.engine, release_of(request.engine_version), card.name, " ".join(words)
 
 
 def seen_in(run: LoggedRun, comparison: Comparison, date: str) -> Seen | None:
@@ -103,10 +107,7 @@ def seen_in(run: LoggedRun, comparison: Comparison, date: str) -> Seen | None:
     request = estimate.request
     missing = (predicted["weights"] or 0) + (predicted["kv_cache.pool"] or 0) - weights - pool
     return Seen(
-        request.engine,
-        release_of(request.engine_version),
-        estimate.hardware.card.name,
-        layout_of(request.layout),
+        *machine_of(request, estimate.hardware.card),
         round(missing),
         estimate.model.name,
         run.source.rpartition(":")[0],
@@ -161,17 +162,18 @@ class Calibration:
         self.seen = seen
         self.used: dict[tuple[str, str, str, str], Learned] = {}
 
-    def __call__(self, request: Asked, hardware: Hardware, budget: Budget) -> Budget:
-        """Return the lines as this machine's logs have them, where there are any for this very case."""
-        machine = (
-            request.engine,
-            release_of(request.engine_version),
-            hardware.card.name,
-            layout_of(request.layout),
-        )
-        found = learned(each for each in self.seen if each.machine == machine)
+    def __call__(self, model: Model, request: Asked, hardware: Hardware, budget: Budget) -> Budget:
+        """Return the lines as this machine's logs have them, where there are any for this very case: those of
+        the model if it was seen. Of other models it takes three, and they shift lines within their interval
+        and no further: what lies beyond is another model's rule and not this machine's constant."""
+        machine = machine_of(request, hardware.card)
+        seen = [each for each in self.seen if each.machine == machine]
+        own = [each for each in seen if each.model == model.name]
+        found = learned(own or (seen if len(seen) >= ENOUGH else ()))
         if found is None or not budget.charged:
             return budget
+        if not own:
+            found = found._replace(shift_bytes=_within(budget.charged, found.shift_bytes))
         if not found.shift_bytes and found.num_logs < ENOUGH:
             return budget
         self.used[machine] = found
@@ -208,6 +210,12 @@ def _shifted_group(group: RankGroup, found: Learned) -> RankGroup:
         reserved_bytes=group.peaks.reserved_bytes + shift, device_bytes=group.peaks.device_bytes + shift
     )
     return group._replace(ledger=group.ledger._replace(lines=changed), peaks=peaks)
+
+
+def _within(lines: tuple[Line, ...], shift: int) -> int:
+    """So much of a shift as the lines' own intervals hold."""
+    below = sum(line.low_bytes - line.bytes for line in lines)
+    return max(below, min(shift, sum(line.high_bytes - line.bytes for line in lines)))
 
 
 def _shifted(lines: tuple[Line, ...], shift: int, found: Learned) -> tuple[Line, ...]:

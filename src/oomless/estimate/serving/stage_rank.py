@@ -17,7 +17,7 @@ from .weights import weight_lines
 if TYPE_CHECKING:
     from ...engines.loading import Loading
 
-Adjust = Callable[[Asked, Hardware, Budget], Budget]
+Adjust = Callable[[Model, Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
@@ -143,7 +143,7 @@ def stage_rank(
     source = f"engines, {request.engine} {request.engine_version}: weights"
     budget = rules.budget_lines(model, request, mine, stage)
     if adjust is not None:
-        budget = adjust(request, mine, budget)
+        budget = adjust(model, request, mine, budget)
     shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
     spread = (rules.in_file(model, request) if rules.in_file else model).size_spread
     charged = (*weight_lines(placed, rules.counts, source, spread), *budget.charged, *shared)
