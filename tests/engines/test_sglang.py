@@ -245,6 +245,21 @@ def test_what_cannot_be_meant_is_refused_by_name(flags: dict[str, Any], message:
         infer("deepseek-v3", "h200:8", engine="sglang", **flags)
 
 
+@pytest.mark.parametrize("engine", ["sglang", "trtllm"])
+def test_ranks_of_experts_alone_ask_for_a_layout(engine: str) -> None:
+    """`--ep-size 8` without `--tp` on eight cards is a question for the search, as expert parallelism is in
+    vLLM; a size that no layout has is refused with the largest one."""
+    found = infer("deepseek-v3", "h200:8", engine=engine, ep_size=8).request.layout
+    assert (found.tp, found.ep_size) == (8, 8)
+    with pytest.raises(UsageError, match="--ep-size 16 does not divide --tp 8"):
+        infer("deepseek-v3", "h200:8", engine=engine, ep_size=16)
+
+
+def test_groups_of_attention_alone_ask_for_a_layout() -> None:
+    found = infer("deepseek-v3", "h200:8", engine="sglang", dp=8, enable_dp_attention=True).request.layout
+    assert (found.tp, found.dp) == (8, 8)
+
+
 @pytest.mark.parametrize("flag", ["mem_fraction_static", "swa_full_tokens_ratio", "free_gpu_memory_fraction"])
 def test_vllm_refuses_the_shares_of_others(flag: str) -> None:
     with pytest.raises(UsageError, match=f"vllm has no --{flag.replace('_', '-')}"):

@@ -1,6 +1,7 @@
 """Layouts of an engine's ranks: those to try where none is asked for, and those that a plan may try."""
 
 from collections.abc import Iterator
+from math import lcm
 
 from ..errors import UsageError
 from ..model.attention import DSA
@@ -17,27 +18,32 @@ def need_even_experts(layout: Layout) -> None:
         )
 
 
-def tensor_parallel_layouts(hardware: Hardware, expert_parallel: bool) -> list[Layout]:
-    """Return tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes. Nodes
-    of one card are cut across, as their owners run them (two DGX Sparks: TP 2).
+def tensor_parallel_layouts(hardware: Hardware, asked: Layout) -> list[Layout]:
+    """Return tensor-parallel sizes 1, 2, 4, 8 within a node, then pipeline stages over the nodes; those that
+    the asked ranks of experts, and groups of attention, divide. Nodes of one card are cut across, as their
+    owners run them (two DGX Sparks: TP 2).
 
     >>> from ..run.hardware import parse_gpu
-    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("h100:8x2"), False)]
+    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("h100:8x2"), Layout())]
     [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2)]
-    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("dgx-spark:1x2"), False)]
+    >>> [(each.tp, each.pp) for each in tensor_parallel_layouts(parse_gpu("dgx-spark:1x2"), Layout())]
     [(1, 1), (2, 1)]
+    >>> [each.tp for each in tensor_parallel_layouts(parse_gpu("h200:8"), Layout(ep_size=4))]
+    [4, 8]
     """
     alone = hardware.per_node == 1
     within = hardware.num_gpus if alone else min(hardware.per_node, hardware.num_gpus)
     sizes = [tp for tp in (1, 2, 4, 8) if tp <= within]
-    found = [Layout(tp=tp, enable_expert_parallel=expert_parallel) for tp in sizes]
+    groups = lcm(asked.ep_size or 1, asked.dp if asked.enable_dp_attention else 1)
+    even = [tp for tp in sizes if tp % groups == 0] or sizes[-1:]
+    found = [asked._replace(tp=tp) for tp in even]
     if alone:
         pipelines = [hardware.num_gpus] if hardware.num_gpus not in sizes else []
-        return [*found, *(Layout(pp=num, enable_expert_parallel=expert_parallel) for num in pipelines)]
+        return [*found, *(asked._replace(pp=num) for num in pipelines)]
     for nodes in range(2, hardware.num_nodes + 1):
         if hardware.num_nodes % nodes == 0:
             stages = nodes * (within // sizes[-1] or 1)
-            found.append(Layout(tp=sizes[-1], pp=stages, enable_expert_parallel=expert_parallel))
+            found.append(asked._replace(tp=sizes[-1], pp=stages))
     return found
 
 
@@ -45,7 +51,7 @@ MOST_CARDS = 16
 """Of one machine."""
 
 
-def layers_over_cards(hardware: Hardware, expert_parallel: bool, most: int = MOST_CARDS) -> list[Layout]:
+def layers_over_cards(hardware: Hardware, asked: Layout, most: int = MOST_CARDS) -> list[Layout]:
     """Return the layers over one card, two ... all of a machine: a pipeline of one sequence."""
     return [Layout(pp=num) for num in range(1, min(hardware.num_gpus, most) + 1)]
 

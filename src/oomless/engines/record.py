@@ -149,8 +149,8 @@ class Engine(Record):
     speed_class: str
     """The engine whose measured speeds stand for it (columns `engine` of the tables of speed)."""
 
-    layouts: Callable[[Hardware, bool], list[Layout]]
-    """(hardware, expert parallelism) -> the layouts to try where none is asked for, smallest first."""
+    layouts: Callable[[Hardware, Layout], list[Layout]]
+    """(hardware, asked division) -> the layouts to try where no sizes are asked for, smallest first."""
     resolve: Callable[[Model, Hardware, Asked, Layout], Resolved]
     """The question with every default that the engine would choose."""
     stages: Callable[[Model, Resolved], list[Stage]]

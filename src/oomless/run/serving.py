@@ -43,6 +43,16 @@ class Layout(Record):
     def num_ranks(self) -> int:
         return self.tp * self.pp * (1 if self.enable_dp_attention else self.dp)
 
+    @property
+    def leaves_ranks_open(self) -> bool:
+        """Return whether it says how ranks share experts or attention and not how many ranks there are.
+
+        >>> [each.leaves_ranks_open for each in (Layout(ep_size=8), Layout(tp=8, ep_size=8), Layout())]
+        [True, False, False]
+        """
+        divides = self.enable_expert_parallel or self.enable_dp_attention or self.ep_size > 1
+        return divides and self.num_ranks == 1
+
 
 class Asked(Record):
     """A question about serving; None: as the engine would choose."""

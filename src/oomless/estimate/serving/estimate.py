@@ -106,7 +106,7 @@ def estimate_serving(
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
-    if asked.layout is not None and (asked.layout.num_ranks > 1 or not asked.layout.enable_expert_parallel):
+    if asked.layout is not None and not asked.layout.leaves_ranks_open:
         found = with_layout(model, asked, share, asked.layout, adjust)
     else:
         found = smallest_layout(model, asked, share, adjust)
@@ -135,10 +135,9 @@ def share_of(hardware: Hardware, asked: Asked) -> Hardware:
 
 def smallest_layout(model: Model, asked: Asked, hardware: Hardware, adjust: Adjust | None = None) -> Estimate:
     """The engine's layouts from the smallest on: the first that fits, else the best of the rest."""
-    expert_parallel = bool(asked.layout and asked.layout.enable_expert_parallel)
     best: Estimate | None = None
     fault: UsageError | None = None
-    layouts = engine(asked.engine).layouts(hardware, expert_parallel)
+    layouts = engine(asked.engine).layouts(hardware, asked.layout or Layout())
     resident = sum(t.num_bytes for t in model.tensors if t.part == "main" and not t.copy_of)
     for layout in layouts:
         # no rank can hold less than its share of the published weights (quantising on loading can only halve
