@@ -1,5 +1,6 @@
 """What watching costs: CPU seconds a step, plain and watched in turn in one process, with the null pair
-(plain against plain) beside. `python -m bench.monitor [MODEL ...] [--always | --sampled]`."""
+(plain against plain) beside, and what the hooks took by the thread's own clock, which other work on
+the machine does not move. `python -m bench.monitor [MODEL ...] [--always | --sampled]`."""
 
 import statistics
 import sys
@@ -88,19 +89,41 @@ def watched(model: Any, optimizer: Any, every: int) -> Any:
     return watch(model, optimizer, run=tempfile.mkdtemp(prefix="oomless-bench-"), every=every)
 
 
+def clocked(guard: Any) -> list[float]:
+    """Seconds of each call into the monitor from here on, by the thread's clock; all of them pass its
+    guard."""
+    call, taken, depth = guard.call, list[float](), [0]
+
+    def timed(*arguments: Any) -> Any:
+        depth[0] += 1
+        start = time.thread_time()
+        try:
+            return call(*arguments)
+        finally:
+            depth[0] -= 1
+            if not depth[0]:
+                taken.append(time.thread_time() - start)
+
+    guard.call = timed
+    return taken
+
+
 def always_on(run: Callable[[], None], model: Any, optimizer: Any, num: int) -> str:
     """The row of the tier that is always on."""
-    null, ratios, plain_s = [], [], []
+    null, ratios, plain_s, hooks_s = [], [], [], []
     for _ in range(PAIRS):
         first = block_s(num, run)
-        with watched(model, optimizer, 0):
+        with watched(model, optimizer, 0) as watch:
             run()
+            taken = clocked(watch.guard)
             with_it = block_s(num, run)
+            hooks_s.append(sum(taken) / num)
         second = block_s(num, run)
         null.append(second / first)
         ratios.append(2 * with_it / (first + second))
         plain_s.append(first / num)
-    return f"{spread(null):<24}{spread(ratios):<24}{1000 * statistics.median(plain_s):>8.1f}"
+    plain, hooks = statistics.median(plain_s), statistics.median(hooks_s)
+    return f"{spread(null):<24}{spread(ratios):<24}{1000 * plain:>8.1f}{hooks / plain:>20.3%}"
 
 
 def sampled(run: Callable[[], None], model: Any, optimizer: Any) -> str:
@@ -147,7 +170,7 @@ def main() -> None:
             run()
         print(f"{name}, {PAIRS} pairs of {STEPS[name]} steps, CPU seconds, one thread")
         if "--sampled" not in only:
-            print(f"  {'null: plain / plain':<24}{'watched / plain':<24}ms a plain step")
+            print(f"  {'null: plain / plain':<24}{'watched / plain':<24}ms a plain step   hooks / plain")
             print(f"  {always_on(run, model, optimizer, STEPS[name])}", flush=True)
         if "--always" not in only:
             print(f"  {'sampled / plain':<24}of all time, at one in {EVERY}")
