@@ -1,15 +1,17 @@
-"""A training of several kinds, plain or watched: `watched_ranks.py KIND FOLDER` prints the losses of its rank
-as bits. Without a folder it is plain."""
+"""A training of several kinds, plain or watched, as one rank of it runs: `losses_of_rank` says its losses as
+bits. Without a folder it is plain."""
 
 import os
 import struct
-import sys
 from contextlib import nullcontext
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+import torch._dynamo  # the first optimizer would load it, in each process again
 from small_models import SmallModel, batch, loss_of, make
 from torch import distributed, nn
+from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 STEPS = 6
@@ -91,8 +93,6 @@ def prepared(kind: str) -> tuple[Any, Any]:
         case "ddp":
             made = nn.parallel.DistributedDataParallel(model)
         case "fsdp2":
-            from torch.distributed.fsdp import fully_shard
-
             for layer in model.layers:
                 fully_shard(layer)
             fully_shard(model)
@@ -100,12 +100,14 @@ def prepared(kind: str) -> tuple[Any, Any]:
     return made, optimizer
 
 
-def main(kind: str, folder: str) -> None:
+def losses_of_rank(kind: str, folder: str, environment: dict[str, str], told: Connection) -> None:
+    """In a process of its own."""
+    os.environ.update(environment)
     torch.set_num_threads(1)
     if kind in SHARED:
         distributed.init_process_group("gloo")
     model, optimizer = prepared(kind)
-    torch.manual_seed(5 + int(os.environ.get("RANK", "0")))
+    torch.manual_seed(5 + int(os.environ["RANK"]))
     if folder:
         from oomless.monitor import watch
 
@@ -114,10 +116,6 @@ def main(kind: str, folder: str) -> None:
         around = nullcontext()
     with around:
         losses = [step(kind, model, optimizer, number) for number in range(STEPS)]
-    print("losses", *(struct.pack("<d", each).hex() for each in losses), flush=True)
+    told.send([struct.pack("<d", each).hex() for each in losses])
     if kind in SHARED:
         distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "")
