@@ -37,13 +37,16 @@ def test_a_settled_claim_has_verdict_figures_and_commands(name: str) -> None:
 
 
 def commands() -> list[ParameterSet]:
-    """The command behind each claim; those that run a model without memory need torch and half a minute."""
+    """The command behind each claim; those that run a model without memory, or train small ones, need torch and
+    half a minute or more."""
     needs = {
         "oomless trace": (pytest.mark.torch, pytest.mark.slow),
+        "oomless compress --compare": (pytest.mark.torch, pytest.mark.slow),
         "oomless compress": (pytest.mark.torch,),
     }
     every = [command for each in claims() for command in each.evidence.commands]
-    return [pytest.param(command, marks=needs.get(" ".join(command.split()[:2]), ())) for command in every]
+    marks = [next((needs[each] for each in needs if command.startswith(each)), ()) for command in every]
+    return [pytest.param(command, marks=mark) for command, mark in zip(every, marks, strict=True)]
 
 
 @pytest.mark.parametrize("command", commands())
