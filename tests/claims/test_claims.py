@@ -37,8 +37,8 @@ def test_a_settled_claim_has_verdict_figures_and_commands(name: str) -> None:
 
 
 def commands() -> list[ParameterSet]:
-    """The command behind each claim; those that run a model without memory, or train small ones, need torch and
-    half a minute or more."""
+    """The command behind each claim; those that run a model without memory, or train small ones, need torch
+    and half a minute or more."""
     needs = {
         "oomless trace": (pytest.mark.torch, pytest.mark.slow),
         "oomless compress --compare": (pytest.mark.torch, pytest.mark.slow),
