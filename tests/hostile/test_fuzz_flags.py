@@ -6,21 +6,19 @@ OOMLESS_FUZZ_FLAGS=N tries N (the slow run: 100,000), OOMLESS_FUZZ_SEED=N those 
 import json
 import os
 import random
-import shlex
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import click
 import pytest
 
 from budget import TooSlow, budget
 from command import Answer, call
+from good_questions import GOOD, VALUES
 from mutations import NUMBERS, TEXTS
 from oomless import facts
 from oomless.cli.app import app
 
-ANSWERS = Path(__file__).parents[1] / "surface" / "answers.txt"
 SHARES = {
     "infer": 900,
     "train": 500,
@@ -61,30 +59,6 @@ LEAVES = {"--debug", "--help", "-h", "--write", "--plot", "--html", "--save", "-
 """Flags that write files or only print help."""
 MOST_CPU_S = 12.0
 """A plan, on a busy machine; nothing else comes near."""
-
-
-def asked_before() -> dict[str, list[list[str]]]:
-    """Good questions of each command: those whose answers are frozen."""
-    found: dict[str, list[list[str]]] = {}
-    for line in ANSWERS.read_text(encoding="utf-8").splitlines():
-        words = shlex.split(line.partition(" -> ")[0])
-        found.setdefault(words[0], []).append(words)
-    return found
-
-
-def values_before() -> dict[str, list[str]]:
-    """Values that each flag has in them."""
-    found: dict[str, list[str]] = {}
-    for questions in GOOD.values():
-        for words in questions:
-            for flag, value in pairwise(words):
-                if flag.startswith("-") and not value.startswith("--"):
-                    found.setdefault(flag, []).append(value)
-    return found
-
-
-GOOD = asked_before()
-VALUES = values_before()
 
 
 def words_of(name: str, chance: random.Random) -> list[str]:
