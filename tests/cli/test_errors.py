@@ -521,3 +521,19 @@ def test_a_closed_pipe_is_no_failure(words: tuple[str, ...]) -> None:
     process.stderr.close()
     assert err == ""
     assert process.wait(timeout=MAX_S) in (0, 141)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vllm", "serve", "deepseek-ai/DeepSeek-V3.1", "-tp", "8"),
+        ("vllm serve deepseek-ai/DeepSeek-V3.1 -tp 8",),
+        ("ollama run gemma3:27b",),
+        ("--", "python3", "-m", "sglang.launch_server", "--model-path", "deepseek-ai/DeepSeek-R1"),
+    ],
+)
+def test_a_command_that_was_pasted_as_the_model_is_told_its_place(words: tuple[str, ...]) -> None:
+    answer = call("infer", "--gpu", "h200:8", *words)
+    assert answer.code == 2
+    assert "behind --command" in answer.err
+    assert "behind --command" not in call("infer", "no-such-model", "--gpu", "h200:8").err

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import UsageError, did_you_mean
+from ..errors import OomlessError, UsageError, did_you_mean
 from .help_text import Spoken, speaking
 
 COMMANDS = {
@@ -98,6 +98,7 @@ def app(debug: bool) -> None:
 
 
 app.context_class = Spoken
+PASTED = "a pasted command stands in quotes behind --command: --command 'vllm serve MODEL ...' --gpu G"
 
 
 def refuse_empty(words: list[str]) -> None:
@@ -111,6 +112,18 @@ def refuse_empty(words: list[str]) -> None:
                 f"{before} is followed by an empty argument" if not word.strip() else f"{word[:-1]} is empty"
             )
             raise UsageError(where, "give a value, or leave the option out")
+
+
+def is_pasted(words: list[str]) -> bool:
+    """Whether an engine's command stands among the words of a question that takes one behind --command."""
+    if "--command" in words or words[0] not in ("infer", "speed", "tune"):
+        return False
+    from ..engines.command_line import starts_in
+
+    try:
+        return bool(starts_in(" ".join(words[1:]))[0])
+    except OomlessError:  # of a text that is no command either
+        return False
 
 
 def run(words: list[str]) -> int:
@@ -134,5 +147,10 @@ def run(words: list[str]) -> int:
         return 130
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "oomless"
-        raise UsageError(error.format_message(), f"`{where} --help` lists the options") from None
+        hint = PASTED if is_pasted(words) else f"`{where} --help` lists the options"
+        raise UsageError(error.format_message(), hint) from None
+    except UsageError as error:
+        if is_pasted(words):
+            raise UsageError(error.message, PASTED, error.field) from None
+        raise
     return code if isinstance(code, int) else 0
