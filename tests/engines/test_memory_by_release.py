@@ -193,3 +193,17 @@ def test_what_loading_leaves_in_sglang() -> None:
 
     assert most("deepseek-r1") == pytest.approx(0.3)
     assert most("deepseek-v4-flash") == most("deepseek-r1", quantization="nvfp4") == pytest.approx(1.2)
+
+
+def test_the_tower_is_part_of_the_profile_run() -> None:
+    """Qwen3-VL-2B on one 16 GB card, eager, one sequence, 0.20: a pool of 8.13 GiB, 9.2 without the tower;
+    a tower cut over ranks takes less, and none where images are off."""
+
+    def activations(tp: int = 1, **more: Any) -> int:
+        flags: dict[str, Any] = {"engine_version": "0.20.0", "max_num_seqs": 1, "enforce_eager": True, **more}
+        found = answer("qwen3-vl-2b", f"rtx-5070-ti:{tp}", tp, max_model_len=8192, **flags)
+        return sum(each.bytes for each in found.ledger.lines if each.category in ("activations", "logits"))
+
+    assert 1.2 * GIB < activations() < 2.2 * GIB
+    assert activations(2) < activations()
+    assert activations(images_per_prompt=0) < 0.5 * GIB

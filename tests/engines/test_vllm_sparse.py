@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
+from oomless.engines.vllm.profile_v4 import attention_bytes
 from oomless.engines.vllm.release import RELEASES
 from oomless.engines.vllm.sparse import captured_bytes, loaded_bytes, shared_bytes
 from oomless.errors import UnsupportedError
+from oomless.model.attention import V4
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Resolved
+from oomless.units import GIB
 
 
 @pytest.mark.parametrize(
@@ -132,3 +135,51 @@ def test_v0_pays_for_prefix_caching_with_mla() -> None:
         infer("deepseek-v3", "h200:8", enable_prefix_caching=True, **newer).estimate.pools
         == infer("deepseek-v3", "h200:8", **newer).estimate.pools
     )
+
+
+def test_the_profile_run_of_v4_is_a_walk_over_its_tensors() -> None:
+    """Output and queries at 64 heads, latents, compressors' scores, residual streams, those of the layer
+    before where nothing compiles the model: 8,192 tokens of Flash on two ranks, in MiB."""
+    flash, h20 = load("deepseek-v4-flash"), parse_gpu("h20:2")
+    layer = next(each for each in flash.kinds.attentions if isinstance(each, V4) and each.has_indexer)
+    asked = Resolved(max_num_batched_tokens=8192, layout=Layout(tp=2))
+
+    def mib(version: str, card: str = "h20:2") -> int:
+        rules = RELEASES.at(version)
+        return attention_bytes(flash, layer, asked, parse_gpu(card), rules, 2) >> 20
+
+    before, copied, indexed = 320, 256 + 512, 66 + 512 + 512
+    assert mib("0.26.0") - mib("0.22.1") == before
+    assert mib("0.31.0") - mib("0.26.0") == indexed - copied
+    assert mib("0.26.0", "rtx-pro-6000:2") < mib("0.26.0")  # 32 heads need no copy
+    alone = Resolved(max_num_batched_tokens=8192, layout=Layout())
+    assert attention_bytes(flash, layer, alone, h20, RELEASES.at("0.26.0"), 2) >> 20 == 640 + 512 + 128 + 578
+
+
+def test_pools_of_v4_are_as_logged() -> None:
+    """vllm#44376: 5.44 GiB on two GH200 by `LLM`; two H200 NVL, eager, 74.08 GiB of weights and a pool of
+    32.08, whatever the length (0.23)."""
+    flags: dict[str, Any] = {"tp": 2, "kv_cache_dtype": "fp8", "block_size": 256}
+    offline = infer(
+        "deepseek-v4-flash",
+        "gh200:2",
+        engine_version="0.22.1",
+        enable_expert_parallel=True,
+        gpu_memory_utilization=0.95,
+        max_model_len=30000,
+        max_num_batched_tokens=16384,
+        **flags,
+    )
+    assert offline.kv_cache.pool_bytes < 6.1 * GIB  # 7.9 before the walk
+    eager = infer(
+        "deepseek-v4-flash",
+        "h200-nvl:2",
+        engine_version="0.23.0",
+        enforce_eager=True,
+        gpu_memory_utilization=0.78,
+        max_model_len=4096,
+        **flags,
+    )
+    assert abs(eager.kv_cache.pool_bytes / GIB - 32.08) < 0.4
+    weights = sum(line.bytes for line in eager.ledger.lines if line.category == "weights")
+    assert abs(weights / GIB - 74.08) < 0.1

@@ -108,7 +108,8 @@ def workspaces(
 
         if reserved := loaded_bytes(model, asked, rules):
             found.append(("queries and gathered rows of sparse MLA, one for all layers", reserved, ""))
-    if asked.speculative and stage.last and model.streams > 1 and model.draft:
+    drafted = rules.keeps_streams_undrafted or (asked.speculative and model.draft)
+    if drafted and stage.last and model.streams > 1:
         size = tokens * model.streams * model.hidden_size * DTYPES[asked.dtype].bits // 8
         found.append(("hidden states for the draft", size, ""))
     return [Placed("weights.workspaces", name, size, 1, (), note) for name, size, note in found]

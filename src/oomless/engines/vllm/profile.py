@@ -140,11 +140,18 @@ def profile_lines(
     kept = kept_bytes(run, experts)
     forward = forward_bytes(run, kept, experts)
     logits, beside = logits_bytes(run), sampling_bytes(run)
-    encoder = encoder_end(run, kept, experts)
+    linear = linear_end(run, kept, experts)
     if stage.last and logits + beside >= forward:
         least = int((forward - beside) * run.constant("activation_spread").low)
-        return sampler_lines(run, kept, logits, beside, least, encoder)
-    return [forward_line(run, kept, forward, encoder)]
+        lines = sampler_lines(run, kept, logits, beside, least, linear)
+    else:
+        lines = [forward_line(run, kept, forward, linear)]
+    if model.vision is None:
+        return lines
+    from .profile_images import tower_bytes, with_tower
+
+    tower = tower_bytes(model, asked, kept.images, rules, run.width)
+    return with_tower(lines, tower, run.constant("tower_spread")) if tower else lines
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
@@ -156,7 +163,7 @@ def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
 
         workspace = max(workspace, sparse.shared_bytes(model, asked, run.hardware, rules))
         workspace -= sparse.loaded_bytes(model, asked, rules)
-        scratch = sparse.scratch_bytes(asked, rules)
+        scratch = sparse.scratch_bytes(asked, rules) if model.kinds.has(DSA) else 0
     for mla in run.stage.kinds(model).latents:
         scratch = max(scratch, expanded_context_bytes(mla, asked, rules, run.width))
     if model.vision is not None:
@@ -187,23 +194,29 @@ def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     for mla in run.stage.kinds(model).latents if rules.v0 and rules.profiles_mla_projection else ():
         attention = v0_attention_bytes(mla, model.hidden_size, run.asked, run.stage, run.width)
         forward = max(forward, attention + run.cublas)
+    forward = max(forward, compressed_bytes(run))
     if kept.scratch:  # attention runs before the feed-forward, beside the hidden states alone
         states = int(run.tokens * run.width * copies * run.hidden)
         forward = max(forward, states + kept.scratch + run.cublas)
     return forward
 
 
-def encoder_end(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
-    """Return the most that a tower alone, or a layer of linear attention, may take with what stays."""
-    found, hidden = 0, run.model.hidden_size
-    if run.model.vision is not None:
-        from .profile_images import encoder_bytes, images_of_video
+def compressed_bytes(run: ProfileRun) -> int:
+    """Return the peak of the widest layer of V4's attention; 0 where there is none."""
+    kinds = run.stage.kinds(run.model)
+    if not kinds.has(V4, V41):
+        return 0
+    from .profile_v4 import widest_bytes  # two families
 
-        seen = kept.images * images_of_video(run.model, run.asked)
-        found = encoder_bytes(run.model, run.asked, seen, run.width)
+    return widest_bytes(run.model, kinds, run.asked, run.hardware, run.rules, run.width) + run.cublas
+
+
+def linear_end(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
+    """Return the most that a layer of linear attention may take with what stays."""
+    hidden = run.model.hidden_size
     linear = max(linear_bytes(each, run.asked, hidden, run.width) for each in run.model.kinds.attentions)
     linear += 0 if run.rules.shares_expert_workspace else experts
-    return max(found, linear + kept.num_bytes if linear and not run.rules.v0 else 0)
+    return linear + kept.num_bytes if linear and not run.rules.v0 else 0
 
 
 def logits_bytes(run: ProfileRun) -> int:
@@ -224,43 +237,42 @@ def sampling_bytes(run: ProfileRun) -> int:
 
 
 def sampler_lines(
-    run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int, encoder: int
+    run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int, most: int
 ) -> list[Line]:
     """The lines of a run whose peak is sampling. `least`: what the forward pass leaves of its own peak."""
     per_logit, rejection, spread = run.per_logit, run.rejection, run.constant("activation_spread")
     source = source_of(per_logit)
-    num, vocab = run.rows * run.model.vocab_size, run.model.vocab_size
+    vocab = run.model.vocab_size
     drafted = f" + {rejection.value:g} B for drafts" if rejection.value else ""
     formula = f"{run.rows} rows x {vocab} x {per_logit.value:g} B{drafted}"
     sampler = fitted_line("logits.sampler", logits, run.sampler_spread, formula, source)
     more = rejection.high - rejection.value
     if run.asked.enable_lora:
         more += run.upper_end("lora_bytes_per_logit")
-    sampler = up_to(sampler, sampler.high_bytes + int(num * more))
-    lowest = max(int(num * (per_logit.low + rejection.low)), least)
+    sampler = up_to(sampler, sampler.high_bytes + int(run.rows * vocab * more))
+    lowest = max(int(run.rows * vocab * (per_logit.low + rejection.low)), least)
     sampler = sampler._replace(low_bytes=min(sampler.low_bytes, lowest))
     what = "hidden states, cuBLAS workspace"
     what += ", workspace of experts or sparse attention" if kept.workspace > 0 else ""
     what += f", {kept.images:,} B of images and their tokens" if kept.images else ""
     formula = f"{what}: {run.tokens} tokens x {run.model.hidden_size}"
     rest = fitted_line("activations.profile_run", beside + kept.num_bytes, spread, formula, source)
-    return [sampler, up_to(rest, encoder - logits)]
+    return [sampler, up_to(rest, most - logits)]
 
 
-def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, encoder: int) -> Line:
+def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, most: int) -> Line:
     """The line of a run whose peak is the forward pass."""
     inner, gates = widest_inner(run.model, run.asked.layout)
-    formula = (
-        f"{run.tokens} tokens x {run.width} B x ({gates} x {inner} + {run.copies:g} x "
-        f"{run.hidden}), workspaces"
-    )
-    source = source_of(run.per_logit)
-    spread = run.constant("activation_spread")
+    row = f"({gates} x {inner} + {run.copies:g} x {run.hidden})"
+    formula = f"{run.tokens} tokens x {run.width} B x {row}, workspaces"
+    if forward == compressed_bytes(run):
+        formula = f"{run.tokens} tokens: what a layer's attention holds at once, workspaces"
+    source, spread = source_of(run.per_logit), run.constant("activation_spread")
     line = fitted_line("activations.profile_run", forward + kept.num_bytes, spread, formula, source)
     drafted = 0
     if run.asked.speculative and not run.rules.v0:
         drafted = int(run.upper_end("draft_hidden_copies") * run.tokens * run.model.hidden_size * run.width)
-    return up_to(line, max(encoder, line.high_bytes + drafted))
+    return up_to(line, max(most, line.high_bytes + drafted))
 
 
 def source_of(per_logit: Constant) -> str:

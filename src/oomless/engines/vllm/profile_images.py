@@ -2,8 +2,11 @@
 
 from math import prod
 
+from ...facts import Constant
+from ...ledger import Line
 from ...model.model import Model
 from ...run.serving import Resolved
+from ..overhead_lines import up_to
 from ..rank import Stage
 from .release import VllmRules
 
@@ -71,21 +74,22 @@ def images_of_video(model: Model, asked: Resolved) -> int:
     return max(min(left, MAX_FRAMES // 2), 1)
 
 
-def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
-    """What a vision tower may take while it runs alone, before the language model: an upper end, as no log
-    shows the two apart.
+def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: int) -> int:
+    """Return what a vision tower takes while it runs alone, before the language model: patches x b x the
+    larger of attention and feed-forward, beside images and their tokens.
 
-    N patches x b x (6 x h + 2 x max(3 x h, inner)) + images and their tokens: hidden states with norm,
-    positions, rotated queries and keys; merged projections and their parts, or the feed-forward and its
-    activation. Of one rank: the tower is not cut in less than that.
+    Of a block's attention, in hidden sizes of a patch: position embeddings, the block's input and its norm
+    and output, 4; merged projections, queries and keys side by side, those rotated, the context, 8 on one
+    rank. Of its feed-forward: 3, and twice the inner width (qwen3_vl.py and qwen2_5_vl.py of 0.20; PyTorch
+    keeps the arguments of a module's call to its end). To 0.11 each rank gathers all heads' projections.
 
     Qwen3.5-9B, one image of 65,536 patches; pools of 0.20 on one and on two RTX 5090 leave 2.2 GiB:
 
     >>> from ...units import GIB
     >>> from ...model.load import load
     >>> model = load("qwen3.5-9b")
-    >>> round(encoder_bytes(model, Resolved(), 335544320, 2) / GIB, 2)
-    2.21
+    >>> [round(encoder_bytes(model, Resolved(), 335544320, 2, ranks) / GIB, 2) for ranks in (1, 2)]
+    [2.0, 1.44]
     """
     if not seen or model.vision is None:
         return 0
@@ -106,4 +110,30 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int) -> int:
         return 0
     items = max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
     patches, hidden = items * model.vision.item_values // prod(patch[1:]), patch[0]
-    return patches * width * (6 * hidden + 2 * max(3 * hidden, inner)) + seen
+    block = max(4 * hidden + 8 * hidden // ranks, 3 * hidden + 2 * inner // ranks)
+    return patches * width * block + seen
+
+
+def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int) -> int:
+    """Return the peak of a vision tower, which runs alone before the language model; 0 where none does.
+    `images`: bytes of one batch of images and their tokens."""
+    seen = images * images_of_video(model, asked)
+    ranks = 1 if rules.gathers_heads_of_images else asked.layout.tp
+    return encoder_bytes(model, asked, seen, width, ranks)
+
+
+def with_tower(lines: list[Line], tower: int, spread: Constant) -> list[Line]:
+    """Return the profile run's lines, the last raised to what the tower takes over the others where that is
+    more than the language model takes."""
+    *others, last = lines
+    value, low, high = (int(tower * each) for each in (spread.value, spread.low, spread.high))
+    if value <= sum(line.bytes for line in lines):
+        return [*others, up_to(last, high - sum(line.bytes for line in others))]
+    raised = last._replace(
+        bytes=value - sum(line.bytes for line in others),
+        low_bytes=max(last.low_bytes, low - sum(line.high_bytes for line in others)),
+        kind="assumed",
+        formula=f"images of the profile run in their tower, {value:,} B, less what follows takes alone",
+        source=spread.source,
+    )
+    return [*others, up_to(raised, high - sum(line.low_bytes for line in others))]

@@ -78,6 +78,7 @@ class VllmRules(ReleaseRules):
     second_runner_takes_dense: bool = False
     second_runner_takes_v4: bool = False
     second_runner_takes_all: bool = False
+    gathers_heads_of_images: bool = False
     drops_pixels: bool = False
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
@@ -90,6 +91,9 @@ class VllmRules(ReleaseRules):
     pads_sparse_queries: bool = False
     gathers_less_of_long_contexts: bool = False
     keeps_row_indices: bool = False
+    runs_v4_uncompiled: bool = False
+    scores_index_beside_queries: bool = False
+    keeps_streams_undrafted: bool = False
     has_mega_moe: bool = False
     has_later_mega_moe: bool = False
 
