@@ -21,6 +21,7 @@ from .profile import MEGA_MOE, profile_lines
 from .profile_attention import context_chunk
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
+from .runners import may_run_second
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -120,7 +121,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
                 "vllm mla/common.py, mla_attention.py",
             )
         )
-    if rules.keeps_sampler_state and stage.last:
+    if stage.last and may_run_second(model, asked, rules):
         rows, vocab = asked.max_num_seqs, model.vocab_size
         line = exact(
             "runtime.sampler_state",

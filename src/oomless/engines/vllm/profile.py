@@ -128,7 +128,7 @@ def profile_lines(
 ) -> list[Line]:
     """The activation peak: what stays + the larger of sampling and forward pass, hidden states in both.
 
-    From 0.16 on experts and sparse attention share one workspace, which stays; before, the experts' lived
+    From 0.13 on experts and sparse attention share one workspace, which stays; before, the experts' lived
     while they ran.
 
     sampler = S*V*B + T*h*b + 2*S*h*b + multiprocessors*V*4 + cuBLAS;  forward = T*b*(3*ff + c*h) + cuBLAS +

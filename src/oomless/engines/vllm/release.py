@@ -70,7 +70,6 @@ class VllmRules(ReleaseRules):
     """Tokens between two captured sizes above 256."""
     captures_with_and_without_adapters: bool = False
     expands_context_when_profiled: bool = False
-    keeps_sampler_state: bool = False
     charges_sampler_state: bool = False
     keeps_topp_rows: bool = False
     has_second_runner: bool = False

@@ -1,7 +1,7 @@
 """What sparse attention sets aside while vLLM profiles: the shared workspace of a prefill, and the scores of
 its indexer.
 
-Read in 0.11 (models/deepseek_v2.py), 0.16 to 0.33 (layers/sparse_attn_indexer.py, backends/mla/indexer.py and
+Read in 0.11 (models/deepseek_v2.py), 0.13 to 0.33 (layers/sparse_attn_indexer.py, backends/mla/indexer.py and
 flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (models/deepseek_v4, deepseek_v41).
 """
 
@@ -60,7 +60,7 @@ def shared_bytes(model: Model, asked: Resolved, hardware: Hardware, rules: VllmR
 
 
 def scratch_bytes(asked: Resolved, rules: VllmRules) -> int:
-    """What lives beside the workspace while an indexer runs: its scores; before 0.16 two copies of the
+    """What lives beside the workspace while an indexer runs: its scores; before 0.13 two copies of the
     gathered keys."""
     if rules.profiles_indexer_scores:
         return LOGITS_BYTES
