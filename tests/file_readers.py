@@ -173,6 +173,10 @@ def manifest_seeds() -> list[bytes]:
         b"    env: [{name: TP, value: 2}]\n    resources: {limits: {nvidia.com/gpu: 2}}\n---\nkind: Job\n",
         b"apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nspec:\n  predictor:\n    model:\n"
         b"      modelFormat: {name: huggingface}\n      args: [--model_id=deepseek-ai/DeepSeek-V2-Lite]\n",
+        b"servingEngineSpec:\n  modelSpec:\n  - modelURL: deepseek-ai/DeepSeek-V2-Lite\n    tag: v0.11.0\n"
+        b"    requestGPU: 2\n    vllmConfig: {tensorParallelSize: 2, v0: 1, extraArgs: [--enforce-eager]}\n",
+        b"modelArtifacts: {name: deepseek-ai/DeepSeek-V2-Lite}\ndecode:\n  parallelism: {tensor: 2}\n"
+        b"  containers:\n  - {image: x, modelCommand: vllmServe, args: [--enforce-eager]}\n",
     ]
 
 

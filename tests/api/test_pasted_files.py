@@ -88,6 +88,31 @@ spec:
       resources: {limits: {nvidia.com/gpu: "1"}}
 EOF
 """
+PRODUCTION_STACK = """
+servingEngineSpec:
+  modelSpec:
+  - name: q
+    repository: vllm/vllm-openai
+    tag: v0.11.0
+    modelURL: Qwen/Qwen3-8B
+    requestGPU: 2
+    vllmConfig:
+      enableChunkedPrefill: true
+      maxModelLen: 16384
+      tensorParallelSize: 2
+      gpuMemoryUtilization: 0.85
+      extraArgs: ["--kv-cache-dtype", fp8]
+"""
+LLM_D = """
+modelArtifacts: {name: Qwen/Qwen3-8B, uri: "hf://Qwen/Qwen3-8B"}
+decode:
+  parallelism: {tensor: 4}
+  containers:
+  - image: ghcr.io/llm-d/llm-d-dev:v0.2.0
+    modelCommand: vllmServe
+    args: [--enforce-eager, --max-model-len=32768]
+prefill: {create: false}
+"""
 
 
 def answered(command: str, *words: str, gpu: str = "") -> dict[str, Any]:
@@ -264,3 +289,18 @@ def test_no_file_of_the_machine_that_answers_is_opened(tmp_path: Path) -> None:
         "infer", [("command", "llama-server -m /m/Qwen3-8B-Q8_0.gguf -c 8192"), ("gpu", "rtx-4090")]
     )
     assert named.status == 200
+
+
+def test_values_of_charts_are_the_commands_that_they_make() -> None:
+    """helm/templates/deployment-vllm-multi.yaml of the production stack, _helpers.tpl of llm-d's model
+    service."""
+    stack = answered(PRODUCTION_STACK, gpu="h100:8")["request"]
+    command = (
+        "vllm serve Qwen/Qwen3-8B --enable-chunked-prefill --no-enable-prefix-caching --max-model-len 16384 "
+        "--tensor-parallel-size 2 --gpu-memory-utilization 0.85 --kv-cache-dtype fp8"
+    )
+    plain = answered(command, "--engine-version", "0.11.0", gpu="h100:2")["request"]
+    assert stack | {"gpu": ""} == plain | {"gpu": ""}
+    service = answered(LLM_D, gpu="h100:8")["request"]
+    assert (service["layout"]["tp"], service["enforce_eager"], service["max_model_len"]) == (4, True, 32768)
+    assert refused("servingEngineSpec:\n  modelSpec: []\n")
