@@ -10,10 +10,11 @@ from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.speed.communication import communication
 from oomless.speed.forward import num_kernels
-from oomless.speed.kernel_curves import Curves, curves_of, hidden
+from oomless.speed.kernel_curves import Curves, curves_of
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of
 from oomless.speed.network import Product, network
+from oomless.speed.overlap import hidden
 
 
 def curves(gpu: str = "h200", engine: str = "vllm") -> Curves:

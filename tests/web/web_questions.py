@@ -1,10 +1,7 @@
 """Questions of the frozen answers, as an address puts them."""
 
-import json
-from math import isclose
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from oomless.run.options import by_flag
 from oomless.web.question import ASKED
@@ -33,25 +30,3 @@ def pairs_of(words: list[str]) -> list[tuple[str, str]]:
             text = "" if known[flag].kind == "switch" else next(rest)
         found.append((flag.lstrip("-"), text))
     return found
-
-
-LAST_DIGITS = 1e-14
-
-
-def close(found: Any, wanted: Any) -> bool:
-    """Return whether two documents differ in nothing but last digits of floats: exponents and logarithms are
-    those of another C library in a browser, which rounds one in a thousand the other way."""
-    if isinstance(found, float) and isinstance(wanted, float):
-        return isclose(found, wanted, rel_tol=LAST_DIGITS)
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return list(found) == list(wanted) and all(close(found[key], wanted[key]) for key in wanted)
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(close, found, wanted))
-    return type(found) is type(wanted) and bool(found == wanted)
-
-
-def said_in_browser(command: str, found: str, wanted: str) -> bool:
-    """Return whether a browser's Python says the same: to the byte where memory is asked for."""
-    if found == wanted or command in ("infer", "train"):
-        return found == wanted
-    return close(json.loads(found), json.loads(wanted))

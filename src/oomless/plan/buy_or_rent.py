@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from ..errors import UsageError
+from ..speed.steady import steady
 
 HOURS_A_DAY = 24
 DAYS_A_MONTH = 365 / 12
@@ -111,7 +112,7 @@ def present(month: float, discount_rate: float) -> float:
     (1.0, 0.9625)
     """
     exponent = math.log1p(discount_rate) / MONTHS_A_YEAR * month
-    return 1.0 if exponent == 0 else -math.expm1(-exponent) / exponent
+    return 1.0 if exponent == 0 else steady(-math.expm1(-exponent) / exponent)
 
 
 def own_usd(question: OwnOrRent, month: float, scope: Scope = "staff") -> float:
@@ -134,8 +135,9 @@ def own_usd(question: OwnOrRent, month: float, scope: Scope = "staff") -> float:
         running += own.power_kw * own.colocation_usd_per_kw_month * month
     if scope == "staff":
         running += own.staff_usd_per_month * month
-    share = math.pow(own.resale_after_a_year, month / MONTHS_A_YEAR) if own.resale_after_a_year else 0.0
-    later = math.pow(1 + question.discount_rate, -month / MONTHS_A_YEAR)
+    years = month / MONTHS_A_YEAR
+    share = steady(math.pow(own.resale_after_a_year, years)) if own.resale_after_a_year else 0.0
+    later = steady(math.pow(1 + question.discount_rate, -years))
     return (
         own.purchase_usd + running * present(month, question.discount_rate) - own.purchase_usd * share * later
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..errors import UnsupportedError
 from .efficiency import Efficiencies
 from .machine import Machine
+from .steady import steady
 
 
 class Fabric(NamedTuple):
@@ -83,20 +84,26 @@ def all_reduce_s(fabric: Fabric, num_bytes: float) -> float:
     rate = fabric.bytes_per_s
     if fabric.nodes <= 1:
         hop = fabric.latency_s
-        one_shot = hop * (1 + log2(p) / 2) + (p - 1) * num_bytes / rate
+        one_shot = hop * (1 + steady(log2(p)) / 2) + (p - 1) * num_bytes / rate
         turn = fabric.efficiencies.value("turn", fabric.link)
         ring = 2 * (p - 1) * turn + 2 * (p - 1) / p * num_bytes / rate
         switch = SWITCH_TURNS * turn + (1 + 1 / p) * num_bytes / rate if fabric.adds else ring
         return min(one_shot, ring, switch)
     inside = fabric._replace(ranks=ceil(p / fabric.nodes), nodes=1, adds=False)
-    hops = (
-        2 * ceil(log2(fabric.nodes)) * fabric.latency_s
-        + 2 * ceil(log2(max(inside.ranks, 1))) * inside.latency_s
-    )
+    hops = 2 * levels(fabric.nodes) * fabric.latency_s + 2 * levels(inside.ranks) * inside.latency_s
     within = (
         2 * (inside.ranks - 1) / inside.ranks * num_bytes / inside.bytes_per_s if inside.ranks > 1 else 0.0
     )
     return hops + 2 * (fabric.nodes - 1) / fabric.nodes * num_bytes / inside.ranks / rate + within
+
+
+def levels(ranks: int) -> int:
+    """Return the levels of a tree over ranks: log2, rounded up.
+
+    >>> [levels(ranks) for ranks in (1, 2, 3, 8, 9)]
+    [0, 1, 2, 3, 4]
+    """
+    return (ranks - 1).bit_length()
 
 
 def gather_s(fabric: Fabric, num_bytes: float) -> float:
@@ -110,7 +117,7 @@ def gather_s(fabric: Fabric, num_bytes: float) -> float:
     p = fabric.ranks
     if p <= 1:
         return 0.0
-    hops = ceil(log2(p)) * fabric.latency_s
+    hops = levels(p) * fabric.latency_s
     if fabric.nodes <= 1:
         return hops + (p - 1) / p * num_bytes / fabric.bytes_per_s
     inside = fabric._replace(ranks=ceil(p / fabric.nodes), nodes=1)

@@ -15,6 +15,7 @@ from .machine import Machine
 from .matrices import beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
+from .overlap import hidden
 from .roofline import roofline
 from .routing import routing
 
@@ -93,7 +94,7 @@ def bare_launches_s(
     (kernels^p + launches^p)^(1/p) - kernels."""
     launches_s = kernels * machine.reached("launch", engine, conditions)
     hiding = machine.reached("hiding", engine, conditions)
-    return float((device_s**hiding + launches_s**hiding) ** (1 / hiding) - device_s)
+    return hidden(device_s, launches_s, hiding) - device_s
 
 
 REACHED = "(bandwidth x share reached)"

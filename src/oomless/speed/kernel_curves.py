@@ -14,6 +14,7 @@ from .machine import Machine
 from .matrices import experts_of_rank
 from .matrix_kinds import generation
 from .network import Network, Product, RoutedExperts
+from .overlap import hidden
 
 DENSE_TILES = ((128, 256), (128, 128), (64, 128), (64, 64))
 """Rows and columns of the tiles that a product may be cut into; smaller ones reach less of the rate."""
@@ -161,18 +162,6 @@ STREAMED = 0.8
 NEXT = {"fp8_block": "fp8", "fp8": "fp8_block", "int4": "mxfp4", "mxfp4": "int4"}
 """The type whose curve stands for one that was not measured."""
 RATES = {"fp8_block": "fp8", "mxfp4": "bf16", "int4": "bf16"}
-
-
-def hidden(reading: float, computing: float, power: float) -> float:
-    """Return the seconds of reading and computing that hide each other in part.
-
-    >>> round(hidden(3.0, 4.0, 2.0), 9)
-    5.0
-    """
-    longer = max(reading, computing)
-    if not longer:
-        return 0.0
-    return float(longer * ((reading / longer) ** power + (computing / longer) ** power) ** (1 / power))
 
 
 def type_of(form: str) -> str:

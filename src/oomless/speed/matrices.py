@@ -10,6 +10,8 @@ from .load import Load, Split
 from .machine import Machine
 from .matrix_kinds import block_kind, matrix_kind, storage_kind
 from .network import Network, RoutedExperts
+from .overlap import hidden
+from .steady import steady
 
 
 class Read(NamedTuple):
@@ -108,7 +110,7 @@ def beyond_reading_s(
             matrix_s = unpacking_s(matrices, machine, engine, conditions)
         return max(matrix_s - weights_s, 0.0)
     both = machine.reached("overlap", engine, conditions)
-    return float((weights_s**both + matrix_s**both) ** (1 / both) - weights_s)
+    return hidden(weights_s, matrix_s, both) - weights_s
 
 
 def products_s(matrices: Matrices, machine: Machine, engine: str, conditions: frozenset[str]) -> float:
@@ -152,7 +154,7 @@ def touched(experts: float, active: float, tokens: float) -> float:
         return 0.0
     if active >= experts:
         return float(experts)
-    return float(experts * -(exp(tokens * log(1 - active / experts)) - 1))
+    return steady(experts * -(exp(tokens * log(1 - active / experts)) - 1))
 
 
 def experts_of_rank(experts: RoutedExperts, split: Split, tokens: float) -> float:
@@ -165,7 +167,7 @@ def experts_of_rank(experts: RoutedExperts, split: Split, tokens: float) -> floa
         return touched(experts.num_experts, experts.num_active, tokens)
     mine = experts.num_experts / split.expert_ranks
     met = touched(experts.num_experts, experts.num_active, tokens) / split.expert_ranks
-    fullest: float = sqrt(2 * met * log(split.expert_ranks)) * (1 - met / mine)  # of `ranks` bins
+    fullest: float = sqrt(2 * met * steady(log(split.expert_ranks))) * (1 - met / mine)  # of `ranks` bins
     return min(mine, met + fullest)
 
 

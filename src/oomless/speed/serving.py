@@ -1,6 +1,8 @@
 """How fast will it serve? An estimate and a load -> time to the first token, time a token, tokens a
 second."""
 
+from itertools import repeat
+from math import prod
 from typing import NamedTuple
 
 from ..engines import engine
@@ -259,7 +261,7 @@ def speed_of(
         between_s = ((steps - beside) * decode_s + beside * mixed_s) / max(steps, 1)
         cycle_s = own_s + steps * between_s
         busy = min(running / groups * own_s / cycle_s, 1.0)
-        any_of_them = 1 - (1 - busy) ** groups
+        any_of_them = 1 - prod(repeat(1 - busy, groups))
         together = groups * busy / any_of_them if any_of_them else 1.0  # so seldom that never two at once
     if beside < steps or running == 1:
         rate = running * output_len / cycle_s

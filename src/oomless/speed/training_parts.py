@@ -1,7 +1,8 @@
 """The seconds of a training step on one rank, part by part: compute, communication that nothing hides, the
 pipeline's bubble, the optimizer."""
 
-from math import log, sqrt
+from itertools import repeat
+from math import log, prod, sqrt
 
 from ..frameworks import framework
 from ..model.feedforward import MoE
@@ -9,6 +10,7 @@ from .added import added
 from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
+from .steady import steady
 from .training_step import Passes, TrainingStep, passes_of
 
 
@@ -23,7 +25,7 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
     exposed_s, moves = exposed(step, done)
     jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
-    waiting_s = n * micro_s * jitter * sqrt(2 * log(mesh.num_ranks))
+    waiting_s = n * micro_s * jitter * sqrt(2 * steady(log(mesh.num_ranks)))
     forward = f"{n} x {done.forward:.4g} operations / (peak x share reached)"
     backward, again = f"{n} x {done.backward:.4g} operations", f"{n} x {done.again:.4g} operations"
     stream = f"{n} x {moved:.4g} B / bandwidth: {passes:g} passes a layer"
@@ -92,9 +94,10 @@ def experts_s(step: TrainingStep, done: Passes) -> float:
     if mesh.ep <= 1 or not moe:
         return 0.0
     group = fabric(machine, mesh.ep, per_node)
-    copies = float(step.net.experts[0].num_active)
+    active = step.net.experts[0].num_active
+    copies = float(active)
     if group.nodes > 1:
-        copies = min(copies, group.nodes * (1 - (1 - 1 / group.nodes) ** copies))
+        copies = min(copies, group.nodes * (1 - prod(repeat(1 - 1 / group.nodes, active))))
     sent = step.micro_tokens * step.net.hidden * step.states.compute * copies
     sent /= mesh.tp if mesh.sequence_parallel else 1
     total = (6 if done.again > 0 else 4) * moe * all_to_all_s(group, sent)

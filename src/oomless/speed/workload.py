@@ -8,6 +8,7 @@ from ..errors import OomlessError, UsageError
 from ..files import read_whole_text, shown
 from ..limits import MOST_REQUESTS, WORKLOAD, parse_csv
 from .batching import Request
+from .steady import steady
 
 COLUMNS = ("arrival_s", "prompt_tokens", "output_tokens")
 MAX_LENGTH = 100_000_000
@@ -75,7 +76,7 @@ def poisson(rate_per_s: float, count: int, prompts: Lengths, outputs: Lengths, s
     random, now = Random(seed), 0.0
     found = []
     for _ in range(count):
-        now += random.expovariate(rate_per_s)
+        now += steady(random.expovariate(rate_per_s))
         found.append(Request(now, prompts.draw(random), outputs.draw(random)))
     return found
 
