@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 import pytest
+from written_runs import MIB, end, leak, question, sample, start, step, two_ranks, write
 
 from command import call
 from oomless.cli.app import app
+from oomless.monitor.entries import Leak, MemoryDeath, MonitorFault
+from oomless.monitor.leak_kinds import ADVICE
 from oomless.report.messages import is_english
 from oomless.report.printed_tables import cells_of
 
@@ -46,6 +49,17 @@ REPORTS = (
     "doctor",
     "config show",
     "guide deepseek-v2-lite --gpu h100",
+    "trace --from docs/traces/coder-1.3b.trace --gpu rtx-4090",
+    "validate tests/tables/verdicts_train_2.csv",
+    "top --once",
+    "config calibrations",
+    "config nothing",
+    "monitor",
+    "monitor show",
+    "monitor show nothing",
+    "monitor --budget 5GiB",
+    "compress --to int4",
+    "run",
     "foo",
     "infer deepseek-r1 --gpu h20:8 --foo",
     "infer deepseek-r1 --gpu h20:8 --tp",
@@ -119,6 +133,39 @@ def test_a_reconciled_log_is_told_in_chinese(tmp_path: Path) -> None:
     found = call("reconcile", str(file), "--gpu", "h200:8", "--lang", "zh")
     assert "缓存池" in found.out
     assert english_lines(found.out.replace(str(tmp_path), "")) == []
+
+
+def told() -> Leak:
+    """A leak as the monitor tells it."""
+    return leak(3)._replace(leak="retained_graph", advice=ADVICE["retained_graph"])
+
+
+def death() -> MemoryDeath:
+    sizes = (200 * MIB, "CUDA out of memory", 700 * MIB, 900 * MIB, 950 * MIB)
+    return MemoryDeath(3, 0.0, "backward", "layers.3", *sizes, 4096, (4, 1024), "AdamW")
+
+
+RUNS = {
+    "ended": (start(), question(), step(1), sample(2), told(), end(3)),
+    "died": (start(), question(), step(1), sample(2), step(3, retries=2, reserved_bytes=900 * MIB), death()),
+    "failed": (start(), step(1), MonitorFault(2, 0.0, "the end of backward", "division by zero"), step(2)),
+    "no counter": (start()._replace(counter="resident", capacity_bytes=None), step(1)),
+    "begun": (start(),),
+}
+
+
+@pytest.mark.parametrize("name", [*RUNS, "two ranks"])
+def test_a_watched_run_is_told_in_chinese(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "运行"
+    if name in RUNS:
+        write(folder, *RUNS[name])
+    else:
+        two_ranks(folder)
+    found = call("monitor", "show", str(folder), "--lang", "zh")
+    assert "LlamaForCausalLM" in found.out
+    assert english_lines(found.out.replace("\n  empty it", "")) == []
+    both = call("monitor", "--compare", str(folder), str(folder), "--lang", "zh")
+    assert english_lines(both.out) == []
 
 
 def commands_below(command: click.Command, name: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -7,12 +7,16 @@ callers put into parameters. Fields of an f-string are `{}`.
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "oomless"
-NOT_ON_THE_PAGE = ("compress", "trace", "monitor", "cli", "claims", "report", "recording")
+TERMINAL_ALONE = ("compress", "trace", "monitor", "cli", "recording")
+"""Rooms of which the page shows nothing."""
+NOT_ON_THE_PAGE = (*TERMINAL_ALONE, "claims", "report")
+WRITTEN = ("card.py", "part_files.py", "quantize_command.py")
+"""Files of the terminal's rooms that hold what is written into files, for other programs."""
 SINKS = {"OomlessError", "UsageError", "UnsupportedError", "MissingExtra", "Refusal", "PatternError"}
 SINKS |= {"NotFinite", "Mixed", "Unsupported", "noting", "fault"}
 NOTES = {"notes", "warnings", "said", "why", "reason", "hint", "note", "warning", "dropped", "left_out"}
@@ -72,8 +76,9 @@ def _names(target: ast.expr) -> list[str]:
 class Reader:
     """Follows an expression to the texts that it can be."""
 
-    def __init__(self) -> None:
-        self.modules = [Module(path) for path in sorted(SOURCE.rglob("*.py")) if _on_the_page(path)]
+    def __init__(self, chosen: Callable[[Path], bool] | None = None) -> None:
+        chosen = chosen or _on_the_page
+        self.modules = [Module(path) for path in sorted(SOURCE.rglob("*.py")) if chosen(path)]
         self.functions: dict[str, list[tuple[Module, Function]]] = {}
         self.calls: dict[str, list[tuple[Module, Function | None, ast.Call]]] = {}
         self.constants: dict[str, list[tuple[Module, ast.expr]]] = {}
@@ -203,6 +208,11 @@ def _local(function: Function | None) -> dict[str, list[ast.expr]]:
 
 def _on_the_page(path: Path) -> bool:
     return path.relative_to(SOURCE).parts[0] not in NOT_ON_THE_PAGE
+
+
+def on_a_terminal(path: Path) -> bool:
+    """Return whether a file's messages reach a terminal alone."""
+    return path.relative_to(SOURCE).parts[0] in TERMINAL_ALONE and path.name not in WRITTEN
 
 
 def _called(call: ast.Call) -> str:

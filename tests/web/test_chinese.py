@@ -4,7 +4,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from said import Reader
+from said import Reader, on_a_terminal
 from web_questions import drawn, pairs_of
 
 from oomless import facts
@@ -29,6 +29,15 @@ def test_every_message_has_a_chinese_sentence() -> None:
     assert len(found) > 1200
     missing = [f"{where}: {text}" for text, where in sorted(found.items()) if text not in known]
     assert not missing, "no Chinese in report/words/messages.csv:\n" + "\n".join(missing)
+
+
+def test_every_message_of_the_terminal_has_a_chinese_sentence() -> None:
+    """What compress, trace, monitor, recordings and the command line say: report/words/printed.csv."""
+    known = {row["en"] for table in ("messages", "printed", "help") for row in rows_of(table)}
+    found = {text: where for text, where in Reader(on_a_terminal).all().items() if is_english(text)}
+    assert len(found) > 300
+    missing = [f"{where}: {text}" for text, where in sorted(found.items()) if text not in known]
+    assert not missing, "no Chinese in report/words/printed.csv:\n" + "\n".join(missing)
 
 
 def test_a_sentence_has_the_values_of_its_message() -> None:

@@ -39,7 +39,7 @@ def run_text(run: "WatchedRun") -> str:
         parts.append(
             [
                 f"{where}the monitor failed in {fault.where} and was off from step {fault.step} on: "
-                f"{shown(fault.message, MOST_TEXT)}"
+                f"`{shown(fault.message, MOST_TEXT)}`"
                 for fault in rank.faults
             ]
         )

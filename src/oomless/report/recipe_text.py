@@ -14,7 +14,8 @@ def needs_line(found: "ToolRecipe") -> str:
         return f"what a run of {found.tool} needs for this format was not measured"
     return (
         f"with nearest rounding about {format_bytes(found.needs.host_bytes)} of host memory and "
-        f"{found.needs.cpu_s:,.0f} CPU seconds; a search on texts comes on top ({found.needs.source})"
+        f"{found.needs.cpu_s:,.0f} CPU seconds; a search on texts comes on top\n"
+        f"source: {found.needs.source}"
     )
 
 
