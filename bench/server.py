@@ -1,5 +1,5 @@
-"""What the server holds: latency at 200 requests a second, of one question and of many, with and without slow
-clients beside, and its memory over 100,000 requests.
+"""What the server holds: its cold start, latency at 200 requests a second, of one question and of many, with
+and without slow clients beside, and its memory over 100,000 requests.
 
 `python -m bench.server` prints the figures of this machine.
 """
@@ -9,8 +9,12 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
+STARTS = 7
 RATE, SECONDS = 200, 6
 SLOW = 50
 REQUESTS, CONNECTIONS = 100_000, 10
@@ -90,17 +94,41 @@ async def measured(port: int, process: "subprocess.Popen[str]") -> None:
         print(f"after {int(REQUESTS * share):,} more requests: {held(process):,} KiB")
 
 
-def main() -> None:
-    """Start a server, measure it, end it."""
+@contextmanager
+def started() -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """Start a server, give its port once it listens, and end it."""
     command = [sys.executable, "-m", "oomless", "web", "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = re.search(r":(\d+)/", process.stderr.readline())
         try:
+            assert process.stderr is not None
+            found = re.search(r":(\d+)/", process.stderr.readline())
             assert found is not None
-            asyncio.run(measured(int(found[1]), process))
+            yield int(found[1]), process
         finally:
             process.terminate()
+
+
+def cold_start() -> float:
+    """Return seconds from the start of a server's process to the end of its first answer."""
+
+    async def first(port: int) -> float:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await ask(port, reader, writer, 0)
+        writer.close()
+        return time.perf_counter()
+
+    begun = time.perf_counter()
+    with started() as (port, _):
+        return asyncio.run(first(port)) - begun
+
+
+def main() -> None:
+    """Start servers, measure, end them."""
+    taken = sorted(cold_start() for _ in range(STARTS))
+    ends = f"{taken[0]:.2f} to {taken[-1]:.2f} of {STARTS} starts"
+    print(f"process to first answer: {median(taken):.2f} s ({ends})")
+    with started() as (port, process):
+        asyncio.run(measured(port, process))
 
 
 if __name__ == "__main__":

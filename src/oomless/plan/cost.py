@@ -261,7 +261,11 @@ def _purchase(given: CostFlags, hardware: Hardware, card: str) -> CostInput:
         return _given("cards_usd", total, "USD", given.spread)
     known = [each for each in purchases(card) if each.num_gpus == 1]
     if not known:
-        raise UsageError(f"no purchase price of {hardware.card.name} is known", "give one: --buy-usd-per-gpu")
+        raise UsageError(
+            f"no purchase price of {hardware.card.name} is known",
+            "give one: --buy-usd-per-gpu, or --buy-usd for all cards",
+            "buy_usd",
+        )
     low, high = min(each.low_usd for each in known), max(each.high_usd for each in known)
     newest = max(known, key=lambda each: each.date)
     low, high = low * hardware.num_gpus, high * hardware.num_gpus
@@ -340,17 +344,29 @@ def _rent(
     price = cheapest(card, hardware.num_gpus, given.tier, providers, regions, table)
     if price is None:
         where = " ".join(word for word in (given.provider, given.region) if word)
+        alone = cheapest(card, 1, given.tier, providers, regions, table)
         raise UsageError(
             f"nobody known rents out {hardware.num_gpus} x {hardware.card.name} "
             f"{given.tier}{' at ' + where if where else ''}",
-            "give the rent: --rent-usd-per-hour, or another --tier; `oomless cost "
-            "--list-prices` shows what is known",
+            rent_hint(alone),
+            "rent_usd_per_hour",
         )
     value = price.usd_per_hour(hardware.num_gpus)
     others = offers(card, hardware.num_gpus, given.tier, table)
     return CostInput(
         "usd_per_hour", value, "USD/h", min(others), max(others), f"{price.label}; {price.source}", price.date
     ), price
+
+
+def rent_hint(alone: Price | None) -> str:
+    """Return what to do where nobody rents out so many cards, with the rent of one if that is known."""
+    give = (
+        "give the rent: --rent-usd-per-hour, or another --tier; "
+        "`oomless cost --list-prices` shows what is known"
+    )
+    if alone is None:
+        return give
+    return f"one alone is {alone.usd_per_hour(1):.2f} USD an hour at {alone.provider}; {give}"
 
 
 def offers(card: str, num_gpus: int, tier: str, table: Sequence[Price] | None) -> list[float]:

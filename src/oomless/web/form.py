@@ -12,7 +12,7 @@ from .question import ASKED, table_of
 
 VIEWS = ("infer", "train", "plan", "tune", "speed", "cost", "reconcile", "claims", "accuracy")
 FIRST = {
-    "infer": ("engine", "engine_version", "context", "concurrency"),
+    "infer": ("engine", "engine_version", "max_model_len", "concurrency"),
     "train": ("method", "framework", "precision", "optimizer", "micro_batch", "seq_len"),
     "plan": ("purpose", "context", "concurrency", "gpus", "budget_usd_per_hour"),
     "tune": ("engine", "context", "concurrency", "slo", "allow"),
@@ -23,8 +23,10 @@ FIRST = {
     "accuracy": (),
 }
 """What stands above the folded groups; MODEL and cards come before it."""
+LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 163840, 262144, 524288, 1048576)
 STOPS = {
-    "context": (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 163840, 262144, 524288, 1048576),
+    "context": LENGTHS,
+    "max_model_len": LENGTHS,
     "seq_len": (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072),
     "concurrency": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
     "micro_batch": (1, 2, 4, 8, 16, 32, 64),
@@ -174,7 +176,9 @@ def control(name: str, key: str, option: Option, words: Phrases) -> Html:
         return el("input", type="checkbox", **more)
     choices = ("on", "off") if option.kind == "onoff" else choices_of(option)
     if choices and not option.several and option.kind != "words":
-        rows = [el("option", f"{words('any')}", value="")]
+        default = usual(option)
+        is_all = default is not None and f"[{default}]" in option.help  # and hangs on nothing else
+        rows = [el("option", words("usual", value=default) if is_all else words("any"), value="")]
         rows += [el("option", word, value=word) for word in choices]
         return el("select", rows, data_usual=usual(option), **more)
     several = "several" if option.several else None
@@ -185,7 +189,7 @@ def control(name: str, key: str, option: Option, words: Phrases) -> Html:
         inputmode=mode,
         spellcheck="false",
         data_kind=several,
-        placeholder=usual(option),
+        placeholder=usual(option) or words.known(f"usual.{name}", "") or None,
         **more,
     )
 

@@ -91,8 +91,8 @@ def swings(answer: Cost, words: Phrases) -> Html:
     rows = [
         (
             words.known(f"input.{swing.what}", swing.what),
-            number(f"{amount(swing.low)} – {amount(swing.high)}"),
-            number(f"{swing.saving_at_low:.1%} – {swing.saving_at_high:.1%}"),
+            number(words("range", low=amount(swing.low), high=amount(swing.high))),
+            number(words("range", low=f"{swing.saving_at_low:.1%}", high=f"{swing.saving_at_high:.1%}")),
         )
         for swing in answer.swings
     ]

@@ -1,6 +1,6 @@
 // The page: forms write the address, the address is asked, the answer is shown. Nothing is computed here.
 
-import { query, read, value, write } from "./state.js";
+import { isLong, query, read, value, write } from "./state.js";
 
 const root = document.documentElement;
 const said = JSON.parse(document.body.dataset.said);
@@ -11,6 +11,7 @@ const forms = [...document.querySelectorAll("form")];
 const views = forms.map((form) => form.dataset.command);
 const FIRST = { infer: [["model", "deepseek-r1"], ["gpu", "h200:8"]] };
 const WAIT_MS = 150;
+const OK = 200;
 
 let state = read(location.hash, views);
 let files = [];
@@ -18,6 +19,8 @@ let field = "";
 let latest = null;
 let shown = null;
 let timer = null;
+let busy = false;
+let stale = false;
 
 function formOf(view) {
   return $(`form-${view}`);
@@ -103,8 +106,14 @@ function changed(form, now) {
   state = { ...state, pairs: collect(form) };
   if (field === "model" && !files.some(({ name }) => name === value(state.pairs, "model"))) files = [];
   history.replaceState(null, "", write(state));
+  if (!busy && (now || !isLong(state.view, write(state)))) {
+    answer();
+    return;
+  }
+  // a change is asked as soon as the one before it is answered, and waits no longer than this
+  stale = busy;
   clearTimeout(timer);
-  timer = setTimeout(answer, now ? 0 : WAIT_MS);
+  timer = setTimeout(answer, WAIT_MS);
 }
 
 // asking
@@ -119,9 +128,15 @@ function missing(form) {
   return state.view === "cost" ? said["empty.cost"] : said.empty;
 }
 
-function say(text) {
+function say(text, kind = "") {
+  // for a screen reader; on a phone it also stands below while the answer is out of sight
   $("status").textContent = text;
+  $("status").dataset.kind = kind;
 }
+
+new IntersectionObserver(([seen]) => {
+  $("status").classList.toggle("far", !seen.isIntersecting && seen.boundingClientRect.top > 0);
+}, { rootMargin: "0px 0px -80px 0px" }).observe($("answer"));
 
 function asked(current) {
   return query([...current.pairs, ["lang", root.lang]]);
@@ -132,12 +147,15 @@ async function answer() {
   const lack = missing(form);
   const mine = {};
   latest = mine;
+  busy = stale = false;
+  clearTimeout(timer);
   $("tools").hidden = Boolean(lack);
   if (lack) {
     $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: lack }));
     return;
   }
   const slow = setTimeout(() => latest === mine && $("answer").classList.add("working"), WAIT_MS);
+  busy = true;
   let found;
   try {
     const reply = await backend.ask(`view/${state.view}`, asked(state), files);
@@ -147,8 +165,18 @@ async function answer() {
   }
   clearTimeout(slow);
   if (latest !== mine) return;
-  $("answer").classList.remove("working");
-  show(found, form);
+  busy = false;
+  if (found.status !== OK && !stale) await pause(WAIT_MS); // half a word is no mistake while it is being typed
+  if (latest !== mine) return;
+  if (found.status === OK || !stale) {
+    $("answer").classList.remove("working");
+    show(found, form);
+  }
+  if (stale) answer();
+}
+
+function pause(ms) {
+  return new Promise((done) => setTimeout(done, ms));
 }
 
 function show(found, form) {
@@ -165,7 +193,8 @@ function show(found, form) {
   const isAnswer = Boolean(found.command);
   for (const button of $("tools").querySelectorAll("[data-copy=command], [data-copy=python], [data-copy=json], #pin")) button.hidden = !isAnswer;
   $("tools").querySelector("[data-copy=python]").hidden = !found.python;
-  say($("answer").querySelector(".verdict")?.textContent ?? "");
+  const verdict = $("answer").querySelector(".verdict");
+  say(verdict?.textContent ?? "", verdict?.classList.item(1));
 }
 
 // views and pins
@@ -282,6 +311,7 @@ function apply(text) {
 }
 
 document.addEventListener("click", (event) => {
+  if (event.target.id === "status") $("answer").scrollIntoView();
   const button = event.target.closest("button");
   if (!button) return;
   if (button.dataset.apply !== undefined) apply(button.dataset.apply);

@@ -1,8 +1,7 @@
 // Questions go to Python in workers of this page: short ones do not wait for long ones.
 
-import { withFiles } from "./state.js";
+import { isLong, withFiles } from "./state.js";
 
-const LONG = ["plan", "tune", "guide", "reconcile", "claims", "models"];
 const waiting = new Map();
 let quick = null;
 let long = null;
@@ -31,9 +30,8 @@ export async function start() {
 
 export async function ask(command, query, files) {
   const name = command.replace(/^view\//, "");
-  const isLong = LONG.includes(name) || /(^|&)(arrival-rate|workload)=/.test(query);
-  if (isLong) long ??= open();
-  const found = await send(isLong ? long : quick, { command, query: withFiles(query, files), content: await new Blob(files.map((file) => file.content)).arrayBuffer() });
+  const lane = isLong(name, `?${query}`) ? (long ??= open()) : quick;
+  const found = await send(lane, { command, query: withFiles(query, files), content: await new Blob(files.map((file) => file.content)).arrayBuffer() });
   if (found.failed) throw new Error(found.failed);
   return { status: found.status, text: found.text };
 }

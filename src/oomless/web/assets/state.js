@@ -37,3 +37,10 @@ export function value(pairs, ...names) {
   const found = pairs.find(([name]) => names.includes(name));
   return found ? found[1] : "";
 }
+
+const LONG = ["plan", "tune", "guide", "reconcile", "claims", "models"];
+
+export function isLong(view, text) {
+  // what takes long: it is asked in a lane of its own, and not at each letter
+  return LONG.includes(view) || /[?&](arrival-rate|workload)=/.test(text);
+}
