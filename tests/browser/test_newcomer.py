@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from in_browser import CHROMIUM, Seen, chromium, served
+from in_browser import CHROMIUM, Browser, Seen, chromium, served
 
 from oomless.report.language import LANGUAGES, Language, Phrases, words_of
 
@@ -29,7 +29,7 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
 
@@ -73,7 +73,7 @@ def sentence(words: Phrases, key: str) -> str:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_four_questions_are_answered(browser: Any, site: str, language: Language) -> None:
+def test_four_questions_are_answered(browser: Browser, site: str, language: Language) -> None:
     seen = Seen(browser, locale=LOCALES[language])
     seen.open(site)
     person = Newcomer(seen, language)

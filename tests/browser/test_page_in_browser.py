@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from in_browser import CHROMIUM, Seen, chromium, served
+from in_browser import CHROMIUM, Browser, Seen, chromium, serious_faults, served
 
 pytestmark = [
     pytest.mark.browser,
@@ -38,14 +38,14 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
 
 
 @languages
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_opens_by_its_address(browser: Any, site: str, view: str, language: str) -> None:
+def test_every_view_opens_by_its_address(browser: Browser, site: str, view: str, language: str) -> None:
     """Opened as on a phone, and made as wide as a desktop: the width is a matter of the style sheet alone."""
     seen = Seen(browser, WIDTHS[0])
     page = seen.open(f"{site}{language}/#{view}?{VIEWS[view]}")
@@ -63,7 +63,7 @@ def test_every_view_opens_by_its_address(browser: Any, site: str, view: str, lan
 
 @languages
 @widths
-def test_typing_changes_answer_and_address(browser: Any, site: str, width: int, language: str) -> None:
+def test_typing_changes_answer_and_address(browser: Browser, site: str, width: int, language: str) -> None:
     seen = Seen(browser, width)
     page = seen.open(f"{site}{language}/#infer?model=deepseek-r1&gpu=h200:8")
     seen.verdict(FITS[language])
@@ -78,7 +78,7 @@ def test_typing_changes_answer_and_address(browser: Any, site: str, width: int, 
 
 
 @languages
-def test_what_would_fit_is_applied_by_a_click(browser: Any, site: str, language: str) -> None:
+def test_what_would_fit_is_applied_by_a_click(browser: Browser, site: str, language: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}{language}/#infer?model=deepseek-r1-distill-qwen-32b&gpu=h100")
     seen.verdict(NO[language])
@@ -90,7 +90,7 @@ def test_what_would_fit_is_applied_by_a_click(browser: Any, site: str, language:
 
 
 @languages
-def test_a_line_opens_to_formula_and_source(browser: Any, site: str, language: str) -> None:
+def test_a_line_opens_to_formula_and_source(browser: Browser, site: str, language: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}{language}/#infer?model=deepseek-r1&gpu=h200:8")
     page.locator("#answer details.category summary").first.click()
@@ -100,7 +100,7 @@ def test_a_line_opens_to_formula_and_source(browser: Any, site: str, language: s
     seen.close()
 
 
-def test_keyboard_alone(browser: Any, site: str) -> None:
+def test_keyboard_alone(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8")
     seen.verdict("Fits:")
@@ -116,7 +116,7 @@ def test_keyboard_alone(browser: Any, site: str) -> None:
     seen.close()
 
 
-def test_a_slider_sets_a_length(browser: Any, site: str) -> None:
+def test_a_slider_sets_a_length(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8")
     page.focus("[data-for=infer-concurrency]")
@@ -127,7 +127,7 @@ def test_a_slider_sets_a_length(browser: Any, site: str) -> None:
     seen.close()
 
 
-def test_a_wrong_value_is_marked_where_it_stands(browser: Any, site: str) -> None:
+def test_a_wrong_value_is_marked_where_it_stands(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8&tp=0")
     page.locator("#answer .refused").wait_for()
@@ -139,7 +139,7 @@ def test_a_wrong_value_is_marked_where_it_stands(browser: Any, site: str) -> Non
     seen.close()
 
 
-def test_options_of_other_engines_are_put_away(browser: Any, site: str) -> None:
+def test_options_of_other_engines_are_put_away(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8&engine=sglang")
     page.locator("details.all summary").first.click()
@@ -158,7 +158,7 @@ def changed(page: Any, before: str) -> str:
     raise AssertionError("nothing was copied")
 
 
-def test_copies_are_the_same_question(browser: Any, site: str) -> None:
+def test_copies_are_the_same_question(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8&enforce-eager=")
     seen.verdict("Fits:")
@@ -175,7 +175,7 @@ def test_copies_are_the_same_question(browser: Any, site: str) -> None:
 
 
 @languages
-def test_a_log_is_dropped_or_pasted(browser: Any, site: str, language: str, tmp_path: Path) -> None:
+def test_a_log_is_dropped_or_pasted(browser: Browser, site: str, language: str, tmp_path: Path) -> None:
     log = (
         "INFO 06-01 10:00:00 [core.py:58] Initializing a V1 LLM engine (v0.9.0) with config: model='x'\n"
         "INFO Available KV cache memory: 50.10 GiB\nINFO GPU KV cache size: 437,760 tokens\n"
@@ -192,7 +192,7 @@ def test_a_log_is_dropped_or_pasted(browser: Any, site: str, language: str, tmp_
     seen.close()
 
 
-def test_a_config_is_read_in_place_of_a_name(browser: Any, site: str, tmp_path: Path) -> None:
+def test_a_config_is_read_in_place_of_a_name(browser: Browser, site: str, tmp_path: Path) -> None:
     from oomless.facts import model_config
 
     file = tmp_path / "config.json"
@@ -205,7 +205,7 @@ def test_a_config_is_read_in_place_of_a_name(browser: Any, site: str, tmp_path: 
     seen.close()
 
 
-def test_answers_stand_beside_each_other_and_in_the_address(browser: Any, site: str) -> None:
+def test_answers_stand_beside_each_other_and_in_the_address(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8")
     seen.verdict("Fits:")
@@ -220,7 +220,7 @@ def test_answers_stand_beside_each_other_and_in_the_address(browser: Any, site: 
     seen.close()
 
 
-def test_a_table_sorts_by_its_column(browser: Any, site: str) -> None:
+def test_a_table_sorts_by_its_column(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#plan?{VIEWS['plan']}")
     page.locator("#answer .sortable").wait_for()
@@ -235,7 +235,7 @@ def test_a_table_sorts_by_its_column(browser: Any, site: str) -> None:
     seen.close()
 
 
-def test_launch_files_are_saved(browser: Any, site: str) -> None:
+def test_launch_files_are_saved(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#plan?{VIEWS['plan']}")
     page.locator("#answer .launch details summary").first.click()
@@ -245,7 +245,7 @@ def test_launch_files_are_saved(browser: Any, site: str) -> None:
     seen.close()
 
 
-def test_the_other_language_shows_the_same_question(browser: Any, site: str) -> None:
+def test_the_other_language_shows_the_same_question(browser: Browser, site: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h20:8")
     seen.verdict("Does not fit:")
@@ -256,7 +256,7 @@ def test_the_other_language_shows_the_same_question(browser: Any, site: str) -> 
 
 
 @pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("de-DE", "en")])
-def test_the_browser_chooses_the_language(browser: Any, site: str, locale: str, language: str) -> None:
+def test_the_browser_chooses_the_language(browser: Browser, site: str, locale: str, language: str) -> None:
     seen = Seen(browser, locale=locale)
     page = seen.open(site)
     assert f"/{language}/" in page.url
@@ -264,32 +264,17 @@ def test_the_browser_chooses_the_language(browser: Any, site: str, locale: str, 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_no_serious_fault_for_who_cannot_see(browser: Any, site: str, view: str) -> None:
-    """The dark theme is another set of colours on the same page, so of that the rules of colour are asked."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-    seen = Seen(browser, theme="light")
+def test_no_serious_fault_for_who_cannot_see(browser: Browser, site: str, view: str) -> None:
+    seen = Seen(browser)
     page = seen.open(f"{site}en/#{view}?{VIEWS[view]}")
     page.locator("#answer .verdict").first.wait_for()
-    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    found = axe.Axe().run(page, options=FAULTS).response["violations"]
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    found += axe.Axe().run(page, options={**FAULTS, **OF_COLOUR}).response["violations"]
-    serious = [
-        (each["id"], each["nodes"][0]["html"][:160], each["nodes"][0]["failureSummary"][:200])
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
+    assert serious_faults(page, ("light", "dark")) == []
     seen.close()
 
 
-FAULTS = {"resultTypes": ["violations"]}
-"""What holds is not listed node by node."""
-OF_COLOUR = {"runOnly": {"type": "tag", "values": ["cat.color"]}}
-
-
-def test_the_head_of_a_gguf_file_is_read_in_place_of_a_name(browser: Any, site: str, tmp_path: Path) -> None:
+def test_the_head_of_a_gguf_file_is_read_in_place_of_a_name(
+    browser: Browser, site: str, tmp_path: Path
+) -> None:
     pytest.importorskip("gguf", reason="the extra `compress` is not installed")
     from file_readers import gguf_seeds
 

@@ -2,10 +2,9 @@
 fit with more of the same cards."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from in_browser import CHROMIUM, Seen, chromium, serious_faults, served
+from in_browser import CHROMIUM, Browser, Seen, chromium, serious_faults, served
 from test_page_in_browser import FITS, NO, VIEWS, languages, widths
 
 pytestmark = [
@@ -22,23 +21,23 @@ def site() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
 
 
 @widths
 @pytest.mark.parametrize("view", [*VIEWS, "claims"])
-def test_no_serious_fault_in_chinese(browser: Any, site: str, view: str, width: int) -> None:
-    seen = Seen(browser, width, theme="dark", locale="zh-CN")
+def test_no_serious_fault_in_chinese(browser: Browser, site: str, view: str, width: int) -> None:
+    seen = Seen(browser, width, locale="zh-CN")
     page = seen.open(f"{site}zh/#{view}?{VIEWS.get(view, '')}")
     page.locator("#answer .verdict, #answer .claim").first.wait_for()
-    assert serious_faults(page) == []
+    assert serious_faults(page, ("dark",)) == []
     seen.close()
 
 
 @languages
-def test_no_serious_fault_beside_a_log(browser: Any, site: str, language: str) -> None:
+def test_no_serious_fault_beside_a_log(browser: Browser, site: str, language: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}{language}/#reconcile")
     page.fill("#log-text", "INFO GPU KV cache size: 437,760 tokens\nINFO Model loading took 14.2 GiB\n")
@@ -49,7 +48,7 @@ def test_no_serious_fault_beside_a_log(browser: Any, site: str, language: str) -
 
 
 @languages
-def test_more_of_the_same_cards_are_applied_by_a_click(browser: Any, site: str, language: str) -> None:
+def test_more_of_the_same_cards_are_applied_by_a_click(browser: Browser, site: str, language: str) -> None:
     seen = Seen(browser)
     page = seen.open(f"{site}{language}/#infer?model=deepseek-r1&gpu=h20:8")
     seen.verdict(NO[language])

@@ -135,7 +135,13 @@ def file_field(words: Phrases) -> Html:
     """Return where a log is dropped or pasted."""
     return el(
         "div",
-        el("label", el("span", words("file")), el("input", type="file", data_file="log"), class_="drop"),
+        el(
+            "label",
+            el("span", words("file")),
+            el("input", type="file", class_="sr", data_file="log"),
+            el("b", words("file.choose"), class_="choose"),
+            class_="drop",
+        ),
         el("label", words("file.paste"), for_="log-text"),
         el("textarea", id="log-text", rows="6", spellcheck="false"),
         el("button", words("file.read"), type="button", id="log-read"),

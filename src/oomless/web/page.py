@@ -89,7 +89,7 @@ def header(words: Phrases, views: Iterable[str]) -> Html:
     links = [el("a", words(f"view.{name}"), href=f"#{name}", data_view=name) for name in views]
     return el(
         "header",
-        el("div", el("strong", "oomless"), el("span", words("lead")), class_="brand"),
+        el("div", el("h1", "oomless"), el("span", words("lead")), class_="brand"),
         el("a", words("other_language"), href=f"../{other}/", lang=other, hreflang=other, id="language"),
         el("nav", links, aria_label=words("nav")),
     )

@@ -14,7 +14,8 @@ def claims_part(document: Mapping[str, Any], words: Phrases) -> Html:
     found = document["claims"]
     counts = {name: sum(each["evidence"]["verdict"] == name for each in found) for name in CLASSES}
     said = words("comma").join(f"{words(f'claim.{name}')} {count}" for name, count in counts.items() if count)
-    return join((el("p", said, class_="question"), [claim_part(each, words) for each in found]))
+    lead = words("claims.lead", count=len(found), said=said)
+    return join((el("p", lead, class_="verdict open"), [claim_part(each, words) for each in found]))
 
 
 def claim_part(each: Mapping[str, Any], words: Phrases) -> Html:

@@ -46,14 +46,26 @@ def run_part(each: ReconciledRun, words: Phrases) -> Html:
 
 def compared(rows: tuple[Compared, ...], words: Phrases) -> Html:
     """Return predicted beside measured."""
-    heads = [
-        words(f"log.{name}") for name in ("line", "predicted", "interval", "measured", "difference", "reason")
-    ]
-    return table(heads, [_cells(row, words) for row in rows], words("log.table"))
+    names = ["line", "predicted", "interval", "measured", "difference", "reason"]
+    width = len(names) if any(row.reason for row in rows) else len(names) - 1
+    heads = [words(f"log.{name}") for name in names[:width]]
+    return table(heads, [_cells(row, words)[:width] for row in rows], words("log.table"))
+
+
+QUANTITIES = {
+    "kv_cache.pool": "kv_bytes_per_gpu",
+    "kv_tokens": "kv_tokens",
+    "runtime.cuda_graphs": "cuda_graph",
+    "runtime.non_torch": "non_torch",
+    "activations.profile_run": "activation_peak",
+}
+"""Lines that a log has too -> what the tables of measured rows call them."""
 
 
 def line_word(row: Compared, words: Phrases) -> str:
     """Return what a line of a comparison is called: a part of memory, or the whole of a category."""
+    if row.key in QUANTITIES:
+        return words(f"quantity.{QUANTITIES[row.key]}")
     return words.line(row.key, category_word(row.key, words))
 
 
@@ -98,13 +110,18 @@ def explanation(found: Explanation, words: Phrases) -> Html:
     return join((el("ul", [el("li", each) for each in said]), would))
 
 
+ASKED = {"gpu": "card", "model": "model"}
+"""What a log may not state -> the label of its field."""
+
+
 def missing(each: ReconciledRun, words: Phrases) -> Html | None:
     """Return what keeps a run from being predicted, or the same question for the page."""
     if each.command:
         first, *rest = each.command[1:] if each.command[0] == "infer" else each.command
         pairs = [("model", first), *(pairs_of("infer", shlex.join(rest)) or ())]
         return el("p", el("a", words("plan.open"), href=f"#infer?{urlencode(pairs)}"))
-    said = [words("log.missing", what=", ".join(each.asked.missing))] if each.asked.missing else []
+    lacks = [words(ASKED[name]) if name in ASKED else name for name in each.asked.missing]
+    said = [words("log.missing", what=", ".join(lacks))] if lacks else []
     said += [words.said(each.comparison.problem)] if each.comparison.problem else []
     return join(el("p", text, class_="key") for text in said)
 

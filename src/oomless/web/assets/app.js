@@ -336,7 +336,10 @@ async function readFiles(chosen, where) {
     const head = each.slice(0, HEADS[name.split(".").at(-1)] ?? each.size);
     return { name, content: await head.arrayBuffer(), size: each.size };
   }));
-  if (field !== "model") return answer();
+  if (field !== "model") {
+    document.querySelector(".choose").textContent = files.map(({ name }) => name).join(", ");
+    return answer();
+  }
   const names = files.map(({ name }) => name).sort();
   const end = MODELS.find((suffix) => names.some((name) => name.endsWith(suffix)));
   formOf(state.view).querySelector("[name=model]").value = names.find((name) => name.endsWith(end)) ?? names[0];
