@@ -1,17 +1,20 @@
 """A training run that may have so many bytes more than it starts with, and not one more: the kernel says no.
-A script: `limited_run.py FOLDER CASE LIMIT_BYTES MICRO_BATCHES RECOMPUTE` ends with 0, or with 7 where memory
-ran out.
+A script that reads lines of FOLDER, CASE, LIMIT_BYTES, MICRO_BATCHES and "recompute" or "plain", apart by
+tabs, forks for each and says how the run ended: with 0, or with 7 where memory ran out.
 
 The C library is told by the environment to take each tensor from the kernel by itself (see `ENVIRONMENT`), so
 that the limit is one of what is alive.
 """
 
+import os
 import resource
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch._dynamo  # the first optimizer would load it, in each fork again
 from small_models import SmallModel
 from torch.utils.checkpoint import checkpoint
 
@@ -110,8 +113,19 @@ def main(folder: str, case: str, limit_bytes: int, micro_batches: int, recompute
     return 0
 
 
+def forked(words: list[str]) -> int:
+    """How a run in a process of its own ended."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        folder, case, limit_bytes, micro_batches, how = words
+        os._exit(main(folder, case, int(limit_bytes), int(micro_batches), how == "recompute"))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    sys.exit(
-        main(arguments[0], arguments[1], int(arguments[2]), int(arguments[3]), arguments[4] == "recompute")
-    )
+    for line in sys.stdin:
+        print(forked(line.rstrip("\n").split("\t")), flush=True)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,20 +28,37 @@ CASES = [(name, ROOM if setting.grows else CUT) for name, setting in limited_run
 ]
 
 
-def run(folder: Path, case: str, limit_bytes: int, micro_batches: int = 1, how: str = "plain") -> int:
-    script = Path(limited_run.__file__)
-    words = [str(folder), case, str(limit_bytes), str(micro_batches), how]
-    paths = os.pathsep.join([str(script.parent), *sys.path])
-    done = subprocess.run(
-        [sys.executable, str(script), *words],
-        env={**os.environ, **limited_run.ENVIRONMENT, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode in (0, limited_run.OUT_OF_MEMORY), done.stderr
-    return done.returncode
+class Runs:
+    """Runs in processes of their own, in which torch is loaded."""
+
+    def __init__(self) -> None:
+        script = Path(limited_run.__file__)
+        paths = os.pathsep.join([str(script.parent), *sys.path])
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**os.environ, **limited_run.ENVIRONMENT, "PYTHONPATH": paths},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, folder: Path, case: str, limit_bytes: int, micro_batches: int = 1, how: str = "plain"
+    ) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        words = (str(folder), case, str(limit_bytes), str(micro_batches), how)
+        print(*words, sep="\t", file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        assert code in (0, limited_run.OUT_OF_MEMORY)
+        return code
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Runs]:
+    runs = Runs()
+    yield runs
+    runs.process.communicate(timeout=60)
 
 
 def advised(found: PostMortem) -> list[Fitting]:
@@ -49,7 +67,7 @@ def advised(found: PostMortem) -> list[Fitting]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "share"), CASES)
-def test_what_is_advised_fits(case: str, share: float, tmp_path: Path) -> None:
+def test_what_is_advised_fits(case: str, share: float, run: Runs, tmp_path: Path) -> None:
     assert run(tmp_path / "free", case, UNLIMITED) == 0
     (free,) = show(tmp_path / "free").ranks
     assert free.peak is not None
