@@ -1,15 +1,19 @@
-"""One rank of a data-parallel training on this machine: prints the loss, and the bytes that it sent."""
+"""Data-parallel trainings of some ranks on this machine, one after the other: prints of each way the loss
+and the bytes that were sent. Ranks are forks of one process, which has torch loaded."""
 
 import json
 import sys
+from multiprocessing import get_context
 from typing import Any, cast
 
 import torch
+import torch._dynamo  # the first optimizer would load it, in each rank again
 import torch.distributed as dist
 
 from oomless.compress.gradients.hooks import Settings, Way, compress_gradients
 
 WORLD, WIDTH, STEPS, BATCH = 4, 256, 120, 32
+WAYS = ("plain", "fp16", "int8", "powersgd", "dgc")
 
 
 def network() -> Any:
@@ -33,9 +37,8 @@ def loopback_bytes() -> int:
     return int(line.split()[9])
 
 
-def main() -> None:
-    rank, way, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    torch.set_num_threads(1)
+def train(rank: int, way: str, folder: str) -> dict[str, Any]:
+    """What a training comes to: its first and last losses, and bytes a step."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/{way}", rank=rank, world_size=WORLD)
     teacher = torch.randn(WIDTH, 16, generator=torch.Generator().manual_seed(7)) / WIDTH**0.5
     ddp = torch.nn.parallel.DistributedDataParallel(network())
@@ -58,10 +61,23 @@ def main() -> None:
     dist.barrier()
     sent = (loopback_bytes() - before) / 20 / WORLD
     counted = (getattr(state, "sent_bytes", 0) - steps_before) / 20
-    if rank == 0:
-        print(json.dumps({"first": last[0], "last": sum(last[-20:]) / 20, "wire": sent, "counted": counted}))
     dist.destroy_process_group()
+    return {"way": way, "first": last[0], "last": sum(last[-20:]) / 20, "wire": sent, "counted": counted}
+
+
+def trainings(rank: int, folder: str) -> list[dict[str, Any]]:
+    """What every way comes to."""
+    return [train(rank, way, folder) for way in WAYS]
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    others = [
+        get_context("fork").Process(target=trainings, args=(rank, sys.argv[1])) for rank in range(1, WORLD)
+    ]
+    for each in others:
+        each.start()
+    print(json.dumps(trainings(0, sys.argv[1])))
+    for each in others:
+        each.join()
+        assert each.exitcode == 0

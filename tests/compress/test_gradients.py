@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch")
 
 import torch
-from gradient_ranks import WORLD, network
+from gradient_ranks import WAYS, WORLD, network
 
 from command import environment
 from oomless.compress.gradients.federated import decode, encode
@@ -24,7 +24,7 @@ from oomless.compress.gradients.wire import int8_bytes, plain_bytes, power_sgd_b
 from oomless.errors import UsageError
 
 pytestmark = pytest.mark.torch
-RANK = Path(__file__).parent / "gradient_ranks.py"
+RANKS = Path(__file__).parent / "gradient_ranks.py"
 ALONE = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
 """A network of their own: no other process's bytes are counted."""
 
@@ -33,23 +33,22 @@ def own_network() -> bool:
     return bool(shutil.which("unshare")) and not subprocess.run([*ALONE, "true"], check=False).returncode
 
 
-def trained(way: str, folder: Path) -> dict[str, float]:
-    """What four ranks print."""
-    script = " & ".join(f'{sys.executable} {RANK} {rank} {way} "{folder}"' for rank in range(1, WORLD))
-    command = ["sh", "-c", f'{script} & {sys.executable} {RANK} 0 {way} "{folder}"; wait']
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """What four ranks print of each way."""
+    command = [sys.executable, str(RANKS), str(tmp_path_factory.mktemp("ranks"))]
     done = subprocess.run(
         [*ALONE, *command] if own_network() else command,
         env=environment(OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo"),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {each["way"]: each for each in json.loads(done.stdout.splitlines()[-1])}
 
 
-@pytest.mark.parametrize("way", ["plain", "fp16", "int8", "powersgd", "dgc"])
-def test_bytes_on_the_wire_and_the_loss(way: str, tmp_path: Path) -> None:
-    found = trained(way, tmp_path)
+@pytest.mark.parametrize("way", WAYS)
+def test_bytes_on_the_wire_and_the_loss(way: str, trained: dict[str, dict[str, float]]) -> None:
+    found = trained[way]
     assert found["last"] < 0.5 * found["first"]
     shapes: list[tuple[int, ...]] = [tuple(each.shape) for each in network().parameters()]
     numel = sum(int(np.prod(shape)) for shape in shapes)
