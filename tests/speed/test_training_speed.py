@@ -94,3 +94,29 @@ def test_train_says_how_long_a_step_takes_or_why_not() -> None:
     )
     assert json.loads(call("train", "llama-3.1-70b", "--gpu", "rtx-4090", "--json").out)["speed"] is None
     assert "not known" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--task", "grpo", "--fsdp").out
+
+
+def test_attention_of_pytorch_is_slower_than_transformer_engines_on_hopper() -> None:
+    """FlashAttention-2 reaches 35 % of an H100: Llama-3.1-8B with a sequence of 262,144 tokens was said to
+    train at three times its speed (perf_training_2.csv: t2-41)."""
+    long = TrainingAsked(framework="torchtitan", mesh=Mesh(cp=8), seq_len=262144, kernels="compiled")
+    took = {
+        kernels: {
+            part.what: part.seconds
+            for part in training_speed(
+                load("llama-3.1-8b"), long._replace(kernels=kernels), parse_gpu("h100:8")
+            ).parts
+        }
+        for kernels in ("compiled", "te")
+    }
+    assert took["compiled"]["forward"] > 1.4 * took["te"]["forward"]
+    assert took["te"]["backward"] > 2.3 * took["te"]["forward"]  # five products in place of two
+
+
+def test_ranks_of_a_node_send_their_own_experts() -> None:
+    """64 B200 with 8 ranks of experts: gradients of experts meet over nodes alone, and no neighbour sends a
+    share of them (perf_training_2.csv: t2-24 took three times as long as was said)."""
+    model, cards = load("gpt-oss-120b"), parse_gpu("b200:8x8")
+    asked = TrainingAsked(framework="megatron-bridge", mesh=Mesh(ep=8), seq_len=4096, micro_batch=4)
+    parts = {part.what: part.seconds for part in training_speed(model, asked, cards).parts}
+    assert 1 < parts["data parallelism, not hidden"] < 3

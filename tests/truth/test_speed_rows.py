@@ -46,7 +46,7 @@ ROUND_3 = {
     "prefill": Budget(0.23, 0.37, scored=1.0, inside=0.9),
     "serving": Budget(0.07, 0.18, scored=1.0, inside=0.95),
     "throughput": Budget(0.108, 0.255, scored=1.0, inside=0.95),
-    "training": Budget(0.12, 0.16, scored=1.0, inside=0.95),
+    "training": Budget(0.1, 0.12, scored=1.0, inside=0.95),
 }
 """A third round, by kind of figure, to which nothing is fitted: 17, 69, 20 and 17 % off when it was written
 down, and training not scored."""
@@ -59,9 +59,12 @@ ROUND_4 = {
 """A fourth round of SGLang's and gpustack's own pages, to which nothing is fitted: 8, 22 and 21 % off when it
 was written down, 77, 85 and 74 % inside (tests/tables/blind/speed_4.jsonl)."""
 
-TRAINING = Budget(0.12, 0.36, scored=1.0, inside=0.85)
-"""Training of other frameworks and sources than the third round's (perf_training.csv), to which nothing is
-fitted."""
+TRAINING = {
+    "perf_training.csv": Budget(0.1, 0.28, scored=1.0, inside=0.85),
+    "perf_training_2.csv": Budget(0.14, 0.57, scored=1.0, inside=0.86),
+}
+"""Training of other frameworks and sources than the third round's, to which nothing is fitted; of the second
+table 23 and 83 % off, 72 % inside, when it was written down."""
 
 
 def kind_of(row: MeasuredRow) -> str:
@@ -108,8 +111,9 @@ def test_errors_of_later_rounds_stay_within_their_budgets(number: int, quantity:
     check(rows, budget, quantity)
 
 
-def test_errors_of_training_stay_within_their_budget() -> None:
-    check([score(row) for row in read_table(TABLES / "perf_training.csv")], TRAINING, "training")
+@pytest.mark.parametrize("table", TRAINING)
+def test_errors_of_training_stay_within_their_budget(table: str) -> None:
+    check([score(row) for row in read_table(TABLES / table)], TRAINING[table], table)
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,70 @@ def gathers_each_micro_batch(step: TrainingStep) -> bool:
 
 
 def traffic(step: TrainingStep) -> DataParallelTraffic:
-    """Return the seconds of gathering weights and of reducing gradients."""
-    mesh, n = step.mesh, step.asked.grad_accum
-    ranks = mesh.dp * mesh.cp
-    if ranks <= 1:
+    """Return the seconds of gathering weights and of reducing gradients: of experts among the ranks that hold
+    the same ones, of all else among all data-parallel ranks."""
+    mesh = step.mesh
+    if mesh.dp * mesh.cp <= 1:
         return DataParallelTraffic(0.0, 0.0, "one data-parallel rank")
-    here = max(step.hardware.per_node // (mesh.tp * mesh.pp), 1)
-    group = fabric(step.machine, min(mesh.shard_size or ranks, ranks), here)
-    held = held_params(step)
-    weights, gradients = held * step.states.compute, trained_params(step, held) * max(step.states.gradient, 2)
+    rest, experts = held_parts(step)
+    full = step.asked.method == "full"
+    found = [collectives(step, rest, trained_params(step, rest), *copies_of_rest(step))]
+    if experts:
+        found.append(collectives(step, experts, experts if full else 0.0, *copies_of_experts(step)))
+    words = "; ".join(each.words for each in found)
+    return DataParallelTraffic(
+        added(each.gather_s for each in found), added(each.reduce_s for each in found), words
+    )
+
+
+def copies_of_rest(step: TrainingStep) -> tuple[int, int]:
+    """Return (ranks that hold the same matrices, those of them in one node): data-parallel ranks lie beside
+    each other outside of tensor ranks, stages outside of all (Megatron's order tp-cp-ep-dp-pp, torchtitan's
+    mesh)."""
+    mesh = step.mesh
+    return mesh.dp * mesh.cp, max(step.hardware.per_node // mesh.tp, 1)
+
+
+def copies_of_experts(step: TrainingStep) -> tuple[int, int]:
+    """Return the same of experts: ranks of one node hold others, so that what one sends to other nodes its
+    neighbours do not send.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> from ..run.training import Mesh, TrainingAsked, recipe
+    >>> from ..frameworks.defaults import resolved
+    >>> from .machine import machine_of
+    >>> from .network import network
+    >>> model, sixteen = load("deepseek-v2-lite"), parse_gpu("h100:8x2")
+    >>> asked = resolved(TrainingAsked(framework="megatron-bridge", mesh=Mesh(dp=16, ep=8)), 4096)
+    >>> step = TrainingStep(
+    ...     model,
+    ...     asked,
+    ...     asked.mesh,
+    ...     sixteen,
+    ...     machine_of(sixteen.card),
+    ...     network(model),
+    ...     recipe("bf16"),
+    ...     4096,
+    ... )
+    >>> copies_of_rest(step), copies_of_experts(step)
+    ((16, 8), (2, 1))
+    """
+    mesh = step.mesh
+    each = max(mesh.ep, mesh.tp)
+    return max(mesh.dp * mesh.cp * mesh.tp // each, 1), max(step.hardware.per_node // each, 1)
+
+
+def collectives(
+    step: TrainingStep, held: float, trained: float, ranks: int, per_node: int
+) -> DataParallelTraffic:
+    """Return the seconds that parameters of a rank take of which `ranks` ranks have copies, `per_node` of
+    them in a node."""
+    mesh, n = step.mesh, step.asked.grad_accum
+    if ranks <= 1:
+        return DataParallelTraffic(0.0, 0.0, "no copies of experts")
+    group = fabric(step.machine, min(mesh.shard_size or ranks, ranks), per_node)
+    weights, gradients = held * step.states.compute, trained * max(step.states.gradient, 2)
     if gathers_each_micro_batch(step):
         times, reduce_s = 2 * n, n * gather_s(group, gradients)
         if mesh.shard_size and mesh.shard_size < ranks:
@@ -51,12 +106,17 @@ def traffic(step: TrainingStep) -> DataParallelTraffic:
     return DataParallelTraffic(0.0, all_reduce_s(group, gradients), words)
 
 
-def held_params(step: TrainingStep) -> float:
-    """Return the parameters of a rank before data-parallel sharding."""
+def held_parts(step: TrainingStep) -> tuple[float, float]:
+    """Return the parameters of a rank before data-parallel sharding: (all but experts, experts)."""
     mesh = step.mesh
     experts = added(prod((each.num_layers, each.num_experts)) * each.params_each for each in step.net.experts)
     rest = step.model.num_parameters - experts
-    return rest / mesh.tp / mesh.pp + experts / mesh.pp / max(mesh.ep, mesh.tp)
+    return rest / mesh.tp / mesh.pp, experts / mesh.pp / max(mesh.ep, mesh.tp)
+
+
+def held_params(step: TrainingStep) -> float:
+    """Return the parameters of a rank before data-parallel sharding."""
+    return added(held_parts(step))
 
 
 def trained_params(step: TrainingStep, held: float) -> float:

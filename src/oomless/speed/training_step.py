@@ -70,7 +70,8 @@ class TrainingStep(NamedTuple):
         products = (flops - attention) / self.machine.peak(self.kind)
         products /= self.machine.reached("matrix", "train", self.conditions)
         wide = "bf16" if self.states.compute == 2 else "fp32"
-        return products + attention / self.machine.peak(wide) / self.machine.reached("attention", "train")
+        reached = self.machine.reached("attention", "train", self.conditions)
+        return products + attention / self.machine.peak(wide) / reached
 
     def tiles_s(self) -> float:
         """Return the seconds that a forward pass of a micro-batch spends on tiles of narrow experts: their
@@ -98,13 +99,13 @@ class Passes(NamedTuple):
 def passes_of(step: TrainingStep) -> Passes:
     """Return the operations and seconds of forward, backward and recomputation."""
     forward = step.forward_flops(step.micro_tokens) * (1 / step.ranks_of_layer)
-    backward = forward * (2 if step.asked.method == "full" else 1)
+    attention = step.attention_flops(step.micro_tokens) / step.ranks_of_layer
+    backward = (forward - attention) * (2 if step.asked.method == "full" else 1) + BACKWARD * attention
     again = recomputed_flops(step, forward)
     imbalance = step.asked.expert_imbalance if step.net.experts else 1.0
-    attention = step.attention_flops(step.micro_tokens) / step.ranks_of_layer
     does_again = attention if step.asked.recompute == "full" else again
     shares = ((forward, attention), (backward, BACKWARD * attention), (again, min(does_again, again)))
-    times = (1.0, backward / forward, 1.0 if step.asked.recompute == "full" else 0.0)
+    times = (1.0, 2.0 if step.asked.method == "full" else 1.0, 1.0 if step.asked.recompute == "full" else 0.0)
     seconds = [
         (step.seconds_of(flops, min(of, flops)) + step.tiles_s() * num) * imbalance
         for (flops, of), num in zip(shares, times, strict=True)

@@ -1,6 +1,7 @@
 """A measured row of training speed -> tokens a second of a card, predicted from its configuration."""
 
 import re
+from math import gcd
 from typing import NamedTuple, cast
 
 from ..errors import UnsupportedError
@@ -22,6 +23,9 @@ class MeasuredRecipe(NamedTuple):
     sharded: Sharding
     """What FSDP means in its rows."""
     kernels: str
+    ones_from: str
+    """The month from which a pipeline cuts a row's local batch into micro-batches of one sequence, before
+    into as many as it has stages; "": the local batch is a micro-batch."""
 
 
 def recipe_of(word: str) -> MeasuredRecipe:
@@ -35,7 +39,9 @@ def recipe_of(word: str) -> MeasuredRecipe:
             rules = framework(row["framework"])
             own = cast(Sharding, row["sharding"]) if row["sharding"] else None
             kernels = row["kernels"] or rules.kernels
-            return MeasuredRecipe(rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels)
+            return MeasuredRecipe(
+                rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels, row["ones_from"]
+            )
     raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
 
 
@@ -69,6 +75,8 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
     micro = _number(r"(?:MBS|local batch(?: size)?|micro[- ]?batch(?: size)?)\s?=?(\d+)", batch)
     micro = micro or _number(r"(?<!global )batch(?: size)?\s?=?(\d+)", batch) or 1
     whole = _number(r"(?:GBS|global batch(?: size)?)\s?=?(\d+)", batch)
+    accumulated = max(whole // (micro * dp), 1) if whole else 1
+    pieces = pieces_of(recipe, row.get("date", ""), micro, pp)
     mesh = Mesh(
         dp=dp,
         tp=tp,
@@ -83,14 +91,29 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
         framework=recipe.framework,
         method="lora" if re.search(r"\blora\b", f"{setting} {row['model']}", re.IGNORECASE) else "full",
         mesh=mesh,
-        micro_batch=micro,
+        micro_batch=micro // pieces,
         seq_len=int(row["input_len"]),
-        grad_accum=max(whole // (micro * dp), 1) if whole else 1,
+        grad_accum=accumulated * pieces,
         sharding=recipe.sharded if "FSDP" in row["parallelism"] else recipe.sharding,
         recompute=recomputed(setting),
         kernels="compiled" if recipe.kernels == "eager" and "compile" in setting else recipe.kernels,
         products=products_of(row["quant"]),
     )
+
+
+def pieces_of(recipe: MeasuredRecipe, date: str, batch: int, stages: int) -> int:
+    """Return the micro-batches into which a pipeline cuts a row's local batch.
+
+    >>> of_titan = recipe_of("torchtitan")
+    >>> (
+    ...     [pieces_of(of_titan, date, 32, 8) for date in ("2024-12", "2025-06")],
+    ...     pieces_of(of_titan, "2024", 32, 1),
+    ... )
+    ([8, 32], 1)
+    """
+    if stages == 1 or not recipe.ones_from:
+        return 1
+    return gcd(batch, stages) if "" < date < recipe.ones_from else batch
 
 
 def recomputed(setting: str) -> Recompute:
