@@ -53,7 +53,7 @@ down, and training not scored."""
 
 ROUND_4 = {
     "decode": Budget(0.056, 0.4, scored=1.0, inside=0.84),
-    "prefill": Budget(0.22, 0.53, scored=1.0, inside=0.84),
+    "prefill": Budget(0.22, 0.53, scored=1.0, inside=0.92),
     "throughput": Budget(0.19, 0.78, scored=1.0, inside=0.85),
 }
 """A fourth round of SGLang's and gpustack's own pages, to which nothing is fitted: 8, 22 and 21 % off when it

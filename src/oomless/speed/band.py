@@ -23,6 +23,8 @@ class Coverage(NamedTuple):
     sparse: bool = False
     """Routed experts or linear attention under llama.cpp on NVIDIA cards, whose kernels for them changed from
     release to release."""
+    served: bool = False
+    """A prompt passes a server before its first token: tokeniser, queues between processes, HTTP."""
 
 
 def spread(kind: Kind, evidence: Coverage) -> float:
@@ -36,6 +38,7 @@ def spread(kind: Kind, evidence: Coverage) -> float:
         "several": evidence.several,
         "nodes": evidence.nodes,
         "sparse": evidence.sparse,
+        "served": evidence.served,
         "unnamed": not evidence.model_known,
         "unmeasured": not measured(kind, evidence),
     }

@@ -307,6 +307,7 @@ def evidence_of(setup: Setup, model_known: bool = True) -> Coverage:
         ranks > 1,
         ranks > max(split.per_node, setup.machine.domain),
         sparse,
+        front_s(setup) > 0,
     )
 
 
