@@ -1,10 +1,10 @@
 """Real ranks on this machine: processes with gloo between them, and the bytes that each of them put on the
 wire.
 
-`python -m estimate.ranks RANK WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs one rank of jobs and
-writes what they return to FOLDER/RANK.json. Jobs of one start share it: importing torch takes longer than
-most of them. Bytes are the kernel's own count of each of the process's TCP sockets (TCP_INFO), payload alone:
-no headers, no other process.
+`python -m estimate.ranks WORLD FOLDER '[["ddp", {"seq_len": 64}], ...]'` runs the ranks of jobs and writes
+what they return to FOLDER/RANK.json. Jobs of one start share it, and ranks are forks of one process:
+importing torch takes longer than most of them. Bytes are the kernel's own count of each of the process's TCP
+sockets (TCP_INFO), payload alone: no headers, no other process.
 """
 
 import json
@@ -14,9 +14,13 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+ROOMS = ("memory", "steps")
+"""Modules whose functions are jobs."""
 BYTES_SENT = 200
 """Where linux/tcp.h has tcpi_bytes_sent, tcpi_bytes_retrans behind it."""
 
@@ -48,27 +52,11 @@ def run_ranks(jobs: Sequence[Job], world: int, folder: Path, timeout_s: int = 60
     them."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(TESTS)}
     folder.mkdir(parents=True, exist_ok=True)
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "estimate.ranks", str(rank), str(world), str(folder), json.dumps(jobs)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    errors = []
-    try:
-        for rank in ranks:
-            _, error = rank.communicate(timeout=timeout_s)
-            if rank.returncode:
-                errors.append(error)
-    finally:
-        for rank in ranks:
-            if rank.poll() is None:
-                rank.kill()
-    assert not errors, errors[0][-3000:]
+    words = [sys.executable, "-m", "estimate.ranks", str(world), str(folder), json.dumps(jobs)]
+    started = subprocess.run(
+        words, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    assert not started.returncode, started.stderr[-3000:]
     by_rank = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
     return [list(results) for results in zip(*by_rank, strict=True)]
 
@@ -77,10 +65,7 @@ def main(rank: int, world: int, folder: Path, jobs: Sequence[Job]) -> None:
     import torch
     import torch.distributed as dist
 
-    from estimate import memory, steps
-
-    rooms = {"memory": memory, "steps": steps}
-
+    rooms = {each: import_module(f"estimate.{each}") for each in ROOMS}
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     found = []
@@ -93,4 +78,12 @@ def main(rank: int, world: int, folder: Path, jobs: Sequence[Job]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
+    for each in ("torch._dynamo", "torch.distributed.fsdp", *(f"estimate.{each}" for each in ROOMS)):
+        import_module(each)
+    num, words = int(sys.argv[1]), (Path(sys.argv[2]), json.loads(sys.argv[3]))
+    ranks = [get_context("fork").Process(target=main, args=(rank, num, *words)) for rank in range(num)]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join()
+    sys.exit(any(each.exitcode for each in ranks))
