@@ -127,13 +127,15 @@ def with_tower(lines: list[Line], tower: int, spread: Constant) -> list[Line]:
     more than the language model takes."""
     *others, last = lines
     value, low, high = (int(tower * each) for each in (spread.value, spread.low, spread.high))
+    most = high - sum(line.high_bytes for line in others)
     if value <= sum(line.bytes for line in lines):
-        return [*others, up_to(last, high - sum(line.bytes for line in others))]
+        return [*others, up_to(last, most)]
+    left = value - sum(line.bytes for line in others)
     raised = last._replace(
-        bytes=value - sum(line.bytes for line in others),
-        low_bytes=max(last.low_bytes, low - sum(line.high_bytes for line in others)),
+        bytes=left,
+        low_bytes=min(max(last.low_bytes, low - sum(line.low_bytes for line in others)), left),
         kind="assumed",
         formula=f"images of the profile run in their tower, {value:,} B, less what follows takes alone",
         source=spread.source,
     )
-    return [*others, up_to(raised, high - sum(line.low_bytes for line in others))]
+    return [*others, up_to(raised, max(most, left))]
