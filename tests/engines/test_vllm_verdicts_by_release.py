@@ -160,3 +160,29 @@ def test_larger_steps_are_captured_on_blackwell_since_0_28(version: str, graphs:
     """vllm/config/vllm.py of 0.28: sizes to 1,024 on compute capability 10."""
     answer = oomless.infer("qwen3-8b", gpu="b200", engine_version=version)
     assert any(f" {graphs} graphs" in line.formula for line in answer.ledger.lines)
+
+
+def test_times_of_videos_were_cached_to_0_12() -> None:
+    """Qwen3-VL-30B-A3B on four RTX 3090 under 0.11.0: "a budget of 153600 tokens", a pool of 2.31 GiB (the
+    log of a public readme); 4.00 before the rule."""
+    asked: dict[str, Any] = {"gpu": "rtx-3090:4", "tp": 4, "max_model_len": 65536}
+    found = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.11.0", **asked)
+    assert found.kv_cache.pool_bytes / 2**30 == pytest.approx(2.31, rel=0.06)
+    later = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.13.0", **asked)
+    assert later.kv_cache.pool_bytes / 2**30 > 4
+
+
+def test_stages_of_the_first_engine_share_no_blocks() -> None:
+    """QwQ-32B in 4 bits on two RTX 5090 by stages: 50,000 tokens of a pool for twice as many ran, 60,000 did
+    not (vllm#14452)."""
+
+    def needed(version: str, **asked: Any) -> int:
+        return oomless.infer(
+            "qwen2.5-32b-instruct", gpu="h100:2", engine_version=version, max_model_len=32768, **asked
+        ).kv_cache.needed_bytes
+
+    assert needed("0.8.5 (V0)", pp=2) == needed("0.8.5 (V0)", tp=2) * 2
+    assert needed("0.8.5 (V0)", pp=2, concurrency=2) == needed("0.8.5 (V0)", pp=2)
+    assert needed("0.8.5 (V0)", pp=2, context=1024) == needed("0.8.5 (V0)", pp=2)
+    assert needed("0.7.2", pp=2, context=1024) == needed("0.7.2", tp=2, context=1024)
+    assert needed("0.9.2", pp=2) == needed("0.9.2", tp=2)

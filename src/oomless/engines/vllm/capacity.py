@@ -13,6 +13,12 @@ def in_flight(tokens: int, asked: Resolved, rules: VllmRules) -> int:
     return tokens * batches if rules.counts_batches_in_flight else tokens
 
 
+def virtual_engines(asked: Resolved, rules: VllmRules) -> int:
+    """V0 schedules a batch for each pipeline stage, each over its own part of the pool: no sequence takes
+    another's (worker/cache_engine.py and core/scheduler.py, num_gpu_blocks // pipeline_parallel_size)."""
+    return asked.layout.pp if rules.v0 else 1
+
+
 def blocks_of_one(layout: CacheLayout, length: int, asked: Resolved) -> list[int]:
     """Blocks of each group that one sequence of this length needs."""
     rules = RELEASES.at(asked.engine_version)
@@ -86,11 +92,15 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     max_model_len.
 
     The second is vLLM's own condition to start (it raises otherwise). 0.33 keeps one block back. So is that
-    the graphs of a model with states find a block for each of max_num_seqs.
+    the graphs of a model with states find a block for each of max_num_seqs. V0's virtual engines have equal
+    parts of the pool, which 0.8 looks at too before it starts.
     """
     rules = RELEASES.at(asked.engine_version)
-    load = blocks_to_run(layout, asked.concurrency, asked.context, asked) * layout.block_bytes
+    engines = virtual_engines(asked, rules)
+    sequences = -(-asked.concurrency // engines) * engines
+    load = blocks_to_run(layout, sequences, asked.context, asked) * layout.block_bytes
     longest = sum(blocks_of_one(layout, asked.max_model_len, asked)) * layout.need_block_bytes
+    longest *= engines if rules.checks_length_by_engine else 1
     if rules.keeps_null_block:
         longest += layout.need_block_bytes
     return max(load, longest, blocks_of_graphs(layout, asked) * layout.block_bytes)
@@ -148,7 +158,9 @@ def longest_sequence(layout: CacheLayout, pool_bytes: int, asked: Resolved) -> i
     """The longest single sequence that the pool holds, found by search as vLLM does; 0 if not even one token
     fits."""
     low, high = 0, asked.max_model_len
-    if RELEASES.at(asked.engine_version).keeps_null_block:
+    rules = RELEASES.at(asked.engine_version)
+    pool_bytes //= virtual_engines(asked, rules)
+    if rules.keeps_null_block:
         pool_bytes -= layout.need_block_bytes  # the null block
     middle = high  # mostly all of it fits
     while low < high:

@@ -38,6 +38,8 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     limit = asked.images_per_prompt
     if limit == 0:
         return 0
+    if stamps_videos(model, asked, rules):
+        return stamped_video_bytes(model, width)
     of_prompt = max(
         min(
             MANY_IMAGES if limit is None else limit,
@@ -49,6 +51,42 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
     values = 0 if rules.drops_pixels else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
+
+
+STAMPED_FAMILIES = ("qwen3_vl", "qwen3_vl_moe")
+"""Families whose videos have a time before each frame."""
+VIDEO_TOKENS = 12288
+"""Tokens of their longest video: 25,165,824 values of a channel, of which 2 x 32 x 32 are a token's."""
+STAMPED_TOKENS = 12.5
+"""Tokens that vLLM counts for one of them, its time and its ends with it."""
+
+
+def stamps_videos(model: Model, asked: Resolved, rules: VllmRules) -> bool:
+    """Return whether the profile run holds a video whose times are counted too."""
+    return (
+        rules.caches_times_of_videos
+        and model.vision is not None
+        and model.family in STAMPED_FAMILIES
+        and asked.images_per_prompt is None
+    )
+
+
+def stamped_video_bytes(model: Model, width: int) -> int:
+    """Return what the profile run of 0.11 and 0.12 keeps of such a video: a cache for every token that it
+    counts, the times too, of the tower's output and of what each of its deepstack layers adds.
+
+    v1/worker/gpu_model_runner.py, expanded_outputs; models/qwen3_vl.py, get_max_video_tokens. Logs of 0.11
+    say "a budget of 153600 tokens"; Qwen3-VL-30B-A3B:
+
+    >>> from ...units import GIB
+    >>> from ...model.load import load
+    >>> round(stamped_video_bytes(load("qwen3-vl-30b-a3b"), 2) / GIB, 2)
+    2.34
+    """
+    deep = sum(
+        tensor.repeat for tensor in model.tensors if tensor.name == "vision.deepstack_merger.norm.weight"
+    )
+    return int(VIDEO_TOKENS * STAMPED_TOKENS) * (1 + deep) * model.hidden_size * width
 
 
 VIDEO_FAMILIES = ("qwen2_vl", "qwen2_5_vl")
@@ -116,7 +154,10 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
 
 def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int) -> int:
     """Return the peak of a vision tower, which runs alone before the language model; 0 where none does.
-    `images`: bytes of one batch of images and their tokens."""
+    `images`: bytes of one batch of images and their tokens. What is kept of a video whose times are counted
+    is more than its tower takes."""
+    if stamps_videos(model, asked, rules):
+        return 0
     seen = images * images_of_video(model, asked)
     ranks = 1 if rules.gathers_heads_of_images else asked.layout.tp
     return encoder_bytes(model, asked, seen, width, ranks)

@@ -55,6 +55,7 @@ class VllmRules(ReleaseRules):
     counts_batches_in_flight: bool = False
     counts_blocks_alike: bool = False
     keeps_null_block: bool = False
+    checks_length_by_engine: bool = False
     prints_tokens_by_groups: bool = False
     prints_tokens_by_concurrency: bool = False
 
@@ -79,6 +80,7 @@ class VllmRules(ReleaseRules):
     second_runner_takes_all: bool = False
     gathers_heads_of_images: bool = False
     drops_pixels: bool = False
+    caches_times_of_videos: bool = False
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
     experts_per_call: int = 0
