@@ -15,10 +15,12 @@ from tables.score import TABLES
 TABLE = TABLES / "verdicts.csv"
 FRESH = TABLES / "verdicts_blind.csv"
 FRESH_2 = TABLES / "verdicts_blind_2.csv"
+FRESH_3 = TABLES / "verdicts_blind_3.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
+    TABLES / "blind" / "verdicts_3.jsonl": FRESH_3,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
@@ -47,6 +49,9 @@ FRESH_BUDGETS = {
 
 
 FRESH_2_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=1, tight=6, none=0)
+
+
+FRESH_3_BUDGET = Confusion(right=0.84, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
@@ -82,6 +87,10 @@ def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None
 @pytest.mark.parametrize("kind", FRESH_BUDGETS)
 def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None:
     keep(fresh["summary"][kind], FRESH_BUDGETS[kind])
+
+
+def test_cases_of_the_third_round_keep_their_budget() -> None:
+    keep(validated(FRESH_3)["summary"]["serve"], FRESH_3_BUDGET)
 
 
 def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
