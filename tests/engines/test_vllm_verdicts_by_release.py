@@ -186,3 +186,23 @@ def test_stages_of_the_first_engine_share_no_blocks() -> None:
     assert needed("0.8.5 (V0)", pp=2, context=1024) == needed("0.8.5 (V0)", pp=2)
     assert needed("0.7.2", pp=2, context=1024) == needed("0.7.2", tp=2, context=1024)
     assert needed("0.9.2", pp=2) == needed("0.9.2", tp=2)
+
+
+def test_ranks_of_data_parallelism_gather_their_tokens_for_the_experts() -> None:
+    """fused_moe/layer.py of 0.10.2: dispatch hands 8 x 8,192 tokens to each rank's experts, which take 32,768
+    at once; not read after 0.17."""
+
+    def activations(dp: int) -> int:
+        answer = oomless.infer(
+            "deepseek-r1",
+            gpu="h200:8",
+            tp=8 // dp,
+            dp=dp,
+            enable_expert_parallel=True,
+            engine_version="0.10.2",
+            max_num_seqs=16,
+        )
+        return line_bytes(answer, "activations.profile_run")
+
+    buffers, gathered = 2 * (32768 - 8192) * 8 * (7168 + 2048), 2 * 65536 * 7168
+    assert buffers + gathered < activations(8) - activations(1) < 1.3 * (buffers + gathered)

@@ -51,7 +51,7 @@ FRESH_BUDGETS = {
 FRESH_2_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=1, tight=6, none=0)
 
 
-FRESH_3_BUDGET = Confusion(right=0.84, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=0)
+FRESH_3_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)

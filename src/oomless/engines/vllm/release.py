@@ -83,6 +83,7 @@ class VllmRules(ReleaseRules):
     caches_times_of_videos: bool = False
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
+    gathers_tokens_of_ranks: bool = False
     experts_per_call: int = 0
     """Tokens that one call of the fused experts takes at most; 0: the whole batch."""
     merges_expert_outputs: bool = False
