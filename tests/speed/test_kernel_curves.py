@@ -37,6 +37,21 @@ def test_a_product_takes_at_least_what_the_card_needs(rows: int, outputs: int, i
     assert seconds + floor >= 2 * outputs * inputs / machine.bytes_per_s
 
 
+@pytest.mark.parametrize("gpu", ["a100-80gb", "l40s", "rtx-pro-6000"])
+def test_libraries_cut_the_inputs_of_narrow_products(gpu: str) -> None:
+    """One row of 1,024 x 8,192 in 16 bit leaves most multiprocessors idle unless its inputs are cut: nine of
+    ten held-out shapes were up to 40 to 80 % off on these cards."""
+    of_card = curves(gpu)
+    curve, rate = of_card.curve(of_card.dense, "bf16")
+    narrow = Product(1, 1024, 8192, False)
+    whole, cut = (
+        of_card.product_s(narrow, 1, 1, curve._replace(cut=each), rate, 2.0)[1] for each in ("", curve.cut)
+    )
+    assert curve.cut == "inputs"
+    assert cut < 0.8 * whole
+    assert of_card.product_s(narrow, 1, 0, curve, rate, 2.0)[1] > 0  # a head that no row of a step needs
+
+
 def test_a_measured_product_is_met() -> None:
     """32,768 x 65,536 x 12,288 in 16 bit takes 63.8 ms on an H200 under vLLM 0.24."""
     _, seconds, floor = product_s(Product(1, 65536, 12288, False), 32768)
@@ -59,7 +74,7 @@ def test_what_was_not_measured_has_no_curve(gpu: str, engine: str) -> None:
 def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:
     rows = [row for row in facts.table("kernel_curves") if not row["source"].startswith(("taken", "as "))]
     assert len(rows) >= 60
-    for product, half, ninth in (("dense", 0.082, 0.31), ("experts", 0.086, 0.3)):
+    for product, half, ninth in (("dense", 0.071, 0.26), ("experts", 0.086, 0.3)):
         mine = [row for row in rows if row["product"] == product]
         assert sorted(float(row["median_error"]) for row in mine)[len(mine) // 2] <= half
         assert sorted(float(row["p90_error"]) for row in mine)[len(mine) // 2] <= ninth

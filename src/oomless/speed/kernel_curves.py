@@ -18,6 +18,11 @@ from .overlap import hidden
 
 DENSE_TILES = ((128, 256), (128, 128), (64, 128), (64, 64))
 """Rows and columns of the tiles that a product may be cut into; smaller ones reach less of the rate."""
+FINE_TILES = tuple((height, width) for height in (128, 64) for width in (256, 128, 64, 32))
+"""The same of kernels that fit the width to the waves."""
+MOST_PIECES, LEAST_INPUTS = 16, 256
+"""Pieces that kernels cut the inputs of a product into where its tiles leave multiprocessors idle (split-K),
+and the least inputs of one."""
 EXPERT_ROWS, EXPERT_COLUMNS = (128, 64, 32, 16), 128
 SILENT_KERNELS = 13
 """Of a layer of experts: sorting, quantising, two products, activation, sum - the curve has them in one."""
@@ -39,6 +44,12 @@ class KernelCurve(NamedTuple):
     """Passes over the rows of experts, for gathering, activation and sum."""
     touched: float
     """Share of tokens that choose as if at random: the others repeat the choice of their neighbours."""
+    cut: str = ""
+    """How dense products are cut: into DENSE_TILES, those with their inputs in pieces ("inputs"), or
+    FINE_TILES ("fine")."""
+
+
+NUMBERS = KernelCurve._fields[:-1]
 
 
 class Multiplied(NamedTuple):
@@ -98,15 +109,22 @@ class Curves(NamedTuple):
         inputs = product.inputs / ranks if product.cuts_inputs else product.inputs
         moved = outputs * inputs * a_value + rows * inputs * min(a_value, 2.0) + rows * outputs * 2
         reading = moved / (self.machine.bytes_per_s * curve.memory)
-        best, share, num_sms, depth = inf, curve.compute, self.machine.num_sms, inputs + curve.depth
-        for height, width in DENSE_TILES:
-            waves = ceil(ceil(rows / height) * ceil(outputs / width) / num_sms)
-            work = waves * 2 * height * width * depth / share
-            if work < best:
-                best = work
-            share *= curve.shrink
-        computing = best * num_sms / rate
+        computing = self.tiles_work(rows, outputs, inputs, curve) * self.machine.num_sms / rate
         return reading, hidden(reading, computing, curve.power), curve.floor_s
+
+    def tiles_work(self, rows: float, outputs: float, inputs: float, curve: KernelCurve) -> float:
+        """Return the operations of the busiest multiprocessor, over the share of its rate that tiles reach:
+        of the best tiles. Each halving of a tile leaves `shrink` of the share."""
+        best, num_sms, reached = inf, self.machine.num_sms, shares(curve)
+        for height, width in FINE_TILES if curve.cut == "fine" else DENSE_TILES:
+            num = ceil(rows / height) * ceil(outputs / width)
+            deep = ceil(num / num_sms) * (inputs + curve.depth)
+            if curve.cut == "inputs" and 0 < num < num_sms:
+                pieces = max(min(num_sms // num, MOST_PIECES, int(inputs / LEAST_INPUTS)), 1)
+                deep = min(deep, ceil(num * pieces / num_sms) * (inputs / pieces + curve.depth))
+            halved = LARGEST - (height * width).bit_length()
+            best = min(best, 2 * height * width * deep / reached[halved])
+        return best
 
     def experts_s(
         self, experts: RoutedExperts, split: Split, tokens: float, family: str = ""
@@ -164,6 +182,19 @@ NEXT = {"fp8_block": "fp8", "fp8": "fp8_block", "int4": "mxfp4", "mxfp4": "int4"
 RATES = {"fp8_block": "fp8", "mxfp4": "bf16", "int4": "bf16"}
 
 
+def shares(curve: KernelCurve) -> list[float]:
+    """Return the shares of the rate that tiles reach, by how often they are halved; products, for powers
+    differ from machine to machine."""
+    found = [curve.compute]
+    for _ in range(MOST_HALVINGS):
+        found.append(found[-1] * curve.shrink)
+    return found
+
+
+LARGEST = (DENSE_TILES[0][0] * DENSE_TILES[0][1]).bit_length()
+MOST_HALVINGS = LARGEST - min(height * width for height, width in FINE_TILES).bit_length()
+
+
 def type_of(form: str) -> str:
     """Return the word of facts/kernel_curves.csv for a storage type.
 
@@ -192,7 +223,7 @@ def _tables() -> dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[s
     found: dict[tuple[str, str, str], tuple[dict[str, KernelCurve], dict[str, dict[str, KernelCurve]]]] = {}
     for row in table("kernel_curves"):
         dense, experts = found.setdefault((row["device"], row["architecture"], row["engine"]), ({}, {}))
-        curve = KernelCurve(*(float(row[name]) for name in KernelCurve._fields))
+        curve = KernelCurve._make([*(float(row[name]) for name in NUMBERS), row["cut"]])
         of_kind = dense if row["product"] == "dense" else experts.setdefault(row["kernels"], {})
         of_kind[row["type"]] = curve
     return found
