@@ -89,6 +89,7 @@ bench: $(VENV)/.dev ## the figures of docs/en/benchmarks.md, as ratios in one ru
 	$(BIN)/python -m bench.watched
 	$(BIN)/python -m bench.monitor
 	$(BIN)/python -m bench.server
+	[ ! -d .pyodide ] || $(BIN)/python -m bench.site
 
 $(PARSERS)/llama-quantize/.done:
 	mkdir -p $(PARSERS)/llama-quantize

@@ -77,6 +77,22 @@ def test_typing_changes_answer_and_address(browser: Browser, site: str, width: i
     seen.close()
 
 
+def test_on_a_phone_the_verdict_stands_below_while_the_answer_is_out_of_sight(
+    browser: Browser, site: str
+) -> None:
+    seen = Seen(browser)
+    seen.page.set_viewport_size({"width": WIDTHS[0], "height": 500})
+    page = seen.open(f"{site}en/#infer?model=deepseek-r1&gpu=h20:8")
+    seen.verdict("Does not fit:")
+    below = page.locator("#status.far")
+    below.wait_for()
+    assert "Does not fit" in below.inner_text()
+    below.click()
+    page.locator("#status:not(.far)").wait_for(state="attached")
+    assert page.locator("#answer .verdict").first.is_visible()
+    seen.close()
+
+
 @languages
 def test_what_would_fit_is_applied_by_a_click(browser: Browser, site: str, language: str) -> None:
     seen = Seen(browser)

@@ -2,6 +2,7 @@
 
 import { isLong, withFiles } from "./state.js";
 
+const ROOMY_GB = 4;
 const waiting = new Map();
 let quick = null;
 let long = null;
@@ -33,5 +34,7 @@ export async function ask(command, query, files) {
   const lane = isLong(name, `?${query}`) ? (long ??= open()) : quick;
   const found = await send(lane, { command, query: withFiles(query, files), content: await new Blob(files.map((file) => file.content)).arrayBuffer() });
   if (found.failed) throw new Error(found.failed);
+  // where memory is no matter, the other worker starts before it is needed
+  if ((navigator.deviceMemory ?? ROOMY_GB) >= ROOMY_GB) long ??= open();
   return { status: found.status, text: found.text };
 }
