@@ -9,6 +9,8 @@ EXPONENT_OF_ONE = 127
 CARRY = {8: 0x10000, 4: 0x100000}
 """Added to the bits of the largest magnitude, it moves those that would round past the largest mantissa into
 the next exponent: from 127.5/64 on for 8 bits, from 7.5/4 on for 4."""
+OFFSET, LOWER_NIBBLES = 8, 0x0F0F
+"""Mantissas of 4 bits are stored with 8 added, the first of two in the lower nibble."""
 FRACTION = {8: 6, 4: 2}
 """Bits of a mantissa behind the point: 127 is 1.98 and 7 is 1.75 of the shared power of two."""
 
@@ -55,13 +57,13 @@ def pack(flat: Any, bits: int = 8, block: int = BLOCK) -> Packed:
     if numel % block:
         values = torch.nn.functional.pad(values, (0, -numel % block))
     blocks = values.view(-1, block)
-    words = torch.linalg.vector_norm(blocks, ord=float("inf"), dim=1).view(torch.int32)
+    words = blocks.abs().amax(1).view(torch.int32)
     exponents = ((words + CARRY[bits]) >> 23).clamp_(FRACTION[bits] + 1, 253)
     powers = ((2 * EXPONENT_OF_ONE + FRACTION[bits] - exponents) << 23).view(torch.float32)
     mantissas = (blocks * powers[:, None]).round_().to(torch.int8)
     if bits == 4:
-        codes = mantissas.view(torch.uint8) & 15
-        mantissas = codes[:, 0::2] | codes[:, 1::2] << 4
+        pairs = mantissas.add_(OFFSET).view(torch.int16)
+        mantissas = (pairs | pairs >> 4).to(torch.uint8)
     return Packed(mantissas, exponents.to(torch.uint8), numel, flat.dtype, bits, block)
 
 
@@ -70,10 +72,8 @@ def unpack(packed: Packed) -> Any:
     torch = need("torch", "compress")
     mantissas = packed.mantissas
     if packed.bits == 4:
-        pairs = torch.empty(mantissas.shape[0], packed.block, dtype=torch.int8, device=mantissas.device)
-        pairs[:, 0::2] = (mantissas << 4).view(torch.int8) >> 4
-        pairs[:, 1::2] = mantissas.view(torch.int8) >> 4
-        mantissas = pairs
+        pairs = mantissas.to(torch.int16)
+        mantissas = ((pairs | pairs << 4) & LOWER_NIBBLES).view(torch.int8).sub_(OFFSET)
     powers = ((packed.exponents.int() - FRACTION[packed.bits]) << 23).view(torch.float32)
-    values = torch.mul(mantissas, powers[:, None]).view(-1)
+    values = mantissas.to(torch.float32).mul_(powers[:, None]).view(-1)
     return values[: packed.numel].to(packed.dtype)
