@@ -162,7 +162,7 @@ def moments_of(model: Net) -> dict[str, Moments]:
     for handle in handles:
         handle.remove()
     rows = {name: torch.cat(each).numpy() for name, each in found.items()}
-    return {name: Moments((each.T @ each / len(each)).astype(np.float32)) for name, each in rows.items()}
+    return {name: Moments([each]) for name, each in rows.items()}
 
 
 def prune(model: Net, method: str) -> None:

@@ -65,16 +65,11 @@ def test_gptq_loses_less_than_the_diagonal_and_that_less_than_nearest(word: str,
     values = chance.standard_normal((48, 128)).astype(np.float32)
     mixing = chance.standard_normal((128, 128)).astype(np.float32) * np.exp(chance.standard_normal(128) * 0.8)
     fed = (chance.standard_normal((512, 128)) @ mixing).astype(np.float32)
-    moments = Moments((fed.T @ fed / len(fed)).astype(np.float32))
+    moments = Moments.of((fed.T @ fed / len(fed)).astype(np.float32))
     each, known = adjusted(word), np.abs(values).max().reshape(1, 1)
     diagonal = by_diagonal(each, values, moments, known)
-    nearest = by_diagonal(each, values, Moments(np.eye(128, dtype=np.float32)), known)
-    importance = np.diagonal(moments.array)
-
-    def weighted(solved: Any) -> float:
-        return float((np.square(solved.values - values) * importance).sum())
-
-    assert weighted(diagonal) <= weighted(nearest) * 1.0001
+    nearest = by_diagonal(each, values, Moments.of(np.eye(128, dtype=np.float32)), known)
+    assert lost(diagonal.values - values, moments) <= lost(nearest.values - values, moments)
     gptq = by_gptq(each, values, moments, known)
     assert lost(gptq.values - values, moments) < lost(diagonal.values - values, moments)
     again = rounded(each, gptq.values, *spread_steps(each, gptq.steps, 128))

@@ -34,7 +34,7 @@ def test_sparsegpt_loses_least_then_wanda_then_magnitude(seed: int) -> None:
     values = chance.standard_normal((48, 128)).astype(np.float32)
     mixing = chance.standard_normal((128, 128)) * np.exp(chance.standard_normal(128))
     fed = (chance.standard_normal((512, 128)) @ mixing).astype(np.float32)
-    moments = Moments((fed.T @ fed / len(fed)).astype(np.float32))
+    moments = Moments.of((fed.T @ fed / len(fed)).astype(np.float32))
     magnitude = np.where(kept_of_four(np.abs(values)), values, 0)
     found = [by_sparsegpt, by_wanda]
     pruned = [each(Pruned("BF16"), values, moments, None).values for each in found] + [magnitude]

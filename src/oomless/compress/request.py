@@ -84,8 +84,7 @@ def errors_of(planned: "Planned", folder: Path, threads: int | None) -> dict[str
 
 
 def text_of(path: str | None) -> str:
-    """Return the text of a file, or the sample that oomless brings: English and Chinese about models, and a
-    little Python."""
+    """Return the text of a file, or the sample that oomless brings."""
     from .calibration.sample import sample
     from .quality.language import read_text
 

@@ -189,7 +189,7 @@ def calibrate(
     from .quality.lazy_model import LazyModel
 
     source, target, request = planned.source, planned.target, planned.request
-    sequences = token_ids(source, text, CALIBRATION_TOKENS)
+    sequences = token_ids(source, text, CALIBRATION_TOKENS, spread=True)
     journal = Journal(folder, WHOLE, first_line(source, target, request._asdict(), 1))
     journal.open()
     lazy = LazyModel(source)
@@ -217,7 +217,7 @@ def mixed(
     planned = plan(request._replace(to=LADDER[0], calibrate=""))
     changed = [weight for weight in planned.target.weights if weight.codec is not None and not weight.why]
     codecs = {word: codec(word, planned.source.dtype) for word in LADDER}
-    sequences = token_ids(planned.source, text)
+    sequences = token_ids(planned.source, text, spread=True)
     lazy, started = LazyModel(planned.source), time.monotonic()
 
     def told(done: int, total: int) -> None:

@@ -11,8 +11,9 @@ from ..codecs.microscaled import Microscaled, Nvfp4
 
 Adjustable: TypeAlias = Integers | Microscaled | Nvfp4
 """Codecs whose scales may be chosen."""
-NUM_SHRINKS, LEAST_SHRINK = 14, 0.5
-"""Scales that are tried for integers and NVFP4: from what reaches the largest magnitude down to half."""
+NUM_SHRINKS, LEAST_SHRINK = 24, 0.3
+"""Scales that are tried for integers and NVFP4: from what reaches the largest magnitude down to three
+tenths."""
 EXPONENTS = (0, -1, 1)
 """Powers of two that are tried for MX formats, beside that of nearest rounding."""
 

@@ -61,7 +61,7 @@ class LayerInputs:
             key = tuple(id(each) for each in fed)
             if key not in self._sums:
                 self._sums.clear()
-                self._sums[key] = second_moments(fed)
+                self._sums[key] = Moments([rows_of(each) for each in fed])
             return self._sums[key]
 
         return moments
@@ -99,13 +99,6 @@ class LayerInputs:
                 yield stored.name
 
 
-def second_moments(fed: list[Any]) -> Moments:
-    """Return X^T X / tokens of inputs that may come in several pieces, in float32."""
-    total, count = None, 0
-    for each in fed:
-        rows = each.reshape(-1, each.shape[-1]).float()
-        part = rows.T @ rows
-        total = part if total is None else total + part
-        count += rows.shape[0]
-    assert total is not None
-    return Moments((total / count).numpy())
+def rows_of(fed: Any) -> Any:
+    """Return inputs as rows of float32, tokens x columns."""
+    return fed.reshape(-1, fed.shape[-1]).float().numpy()

@@ -2,11 +2,15 @@
 are written again, in the places that they already have."""
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ...errors import UnsupportedError, UsageError
+from ...errors import UnsupportedError, UsageError, need
 from ..arithmetic.scratch import Array, Scratch, numpy
 from ..checkpoint.error import as_float
 from ..checkpoint.journal import Journal
@@ -60,8 +64,6 @@ class CalibrationRun:
     def __init__(self, target: Target, lazy: LazyModel, outputs: tuple[Path, ...], method: str) -> None:
         self.lazy, self.method, self.outputs = lazy, method, outputs
         self.weights = {weight.name: weight for weight in target.weights if solvable(weight.codec, method)}
-        self.scratch = Scratch()
-        self.reader = Reader(lazy.source.files)
 
     def run(
         self,
@@ -84,37 +86,74 @@ class CalibrationRun:
             progress(number + 1, num_layers)
             return found
 
-        try:
-            Lockstep(self.lazy, visit).run(sequences)
-        finally:
-            self.reader.close()
+        Lockstep(self.lazy, visit).run(sequences)
 
     def layer(self, inputs: LayerInputs, durable: bool) -> None:
-        """Solve and write all matrices of a layer."""
+        """Solve and write all matrices of a layer: those that are fed with the same in turn, others
+        side by side."""
         files: dict[int, int] = {}
         try:
-            for name, moments in inputs.matrices():
-                weight = self.weights.get(name)
-                if weight is None:
-                    continue
-                if weight.file not in files:
-                    files[weight.file] = os.open(self.outputs[weight.file], os.O_RDWR)
-                self.matrix(weight, moments(), files[weight.file])
+            with one_thread_each() as threads:
+                for moments, names in groupby(inputs.matrices(), lambda each: each[1]()):
+                    weights = [self.weights[name] for name, _ in names if name in self.weights]
+                    for weight in weights:
+                        if weight.file not in files:
+                            files[weight.file] = os.open(self.outputs[weight.file], os.O_RDWR)
+                    threads.submit(self.matrices, weights, moments, files)
         finally:
             for file in files.values():
                 if durable:
                     os.fdatasync(file)
                 os.close(file)
 
-    def matrix(self, weight: TargetWeight, moments: Moments, file: int) -> None:
-        """Solve one matrix and write its parts."""
-        codec = solvable(weight.codec, self.method)
-        assert codec is not None
-        whole = MatrixBlock(0, weight.shape[0], 0, weight.shape[1])
-        values = as_float(weight.view.read(self.reader, whole), self.reader.scratch, "calibrated").copy()
-        known = known_of(codec, weight, file)
-        solved = METHODS[self.method](codec, values, moments, known)
-        write(codec, weight, solved, known, file, self.scratch)
+    def matrices(self, weights: list[TargetWeight], moments: Moments, files: dict[int, int]) -> None:
+        """Solve matrices that are fed with the same, and write their parts."""
+        reader = Reader(self.lazy.source.files)
+        try:
+            for weight in weights:
+                codec, file = solvable(weight.codec, self.method), files[weight.file]
+                assert codec is not None
+                whole = MatrixBlock(0, weight.shape[0], 0, weight.shape[1])
+                values = as_float(weight.view.read(reader, whole), reader.scratch, "calibrated").copy()
+                known = known_of(codec, weight, file)
+                solved = METHODS[self.method](codec, values, moments, known)
+                write(codec, weight, solved, known, file, reader.scratch)
+        finally:
+            reader.close()
+
+
+class Workers:
+    """Threads that work beside each other; few tasks wait, so that what they hold stays little."""
+
+    def __init__(self, pool: ThreadPoolExecutor, most: int) -> None:
+        self.pool, self.most = pool, most
+        self.waiting: deque[Future[None]] = deque()
+
+    def submit(self, function: Callable[..., None], *words: Any) -> None:
+        """Begin a task once fewer than the most are begun; raises what an earlier one met."""
+        while len(self.waiting) >= self.most:
+            self.waiting.popleft().result()
+        self.waiting.append(self.pool.submit(function, *words))
+
+    def finish(self) -> None:
+        """Wait for all."""
+        while self.waiting:
+            self.waiting.popleft().result()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[Workers]:
+    """Workers, a processor each, while torch's own threads rest: they would wait for each other."""
+    torch = need("torch", "compress")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(before) as pool:
+            workers = Workers(pool, 2 * before)
+            yield workers
+            workers.finish()
+    finally:
+        torch.set_num_threads(before)
 
 
 def known_of(codec: Adjustable | Pruned, weight: TargetWeight, file: int) -> Array | None:

@@ -37,20 +37,30 @@ class Quality(NamedTuple):
         return {**self._asdict(), "layers": list(self.layers)}
 
 
-def token_ids(source: Checkpoint, text: str, num_tokens: int = TOKENS, length: int = LENGTH) -> list[Any]:
-    """Return sequences of a text's tokens, 1 x length each, by the checkpoint's own tokenizer."""
-    torch = need("torch", "compress")
+def tokenized(source: Checkpoint, text: str) -> tuple[list[int], Any]:
+    """Return the tokens that begin every text (some families suffer without them) and a text's own, by the
+    checkpoint's own tokenizer."""
     path = source.folder / "tokenizer.json"
     if not path.is_file():
         raise OomlessError(f"{source.folder}: no tokenizer.json", "quality needs the model's own tokenizer")
-    tokenizers = need("tokenizers", "compress")
-    tokenizer = tokenizers.Tokenizer.from_file(str(path))
-    before = tokenizer.encode("").ids  # what begins every text: some families suffer without it
-    ids, step = tokenizer.encode(text, add_special_tokens=False).ids, length - len(before)
-    rows = min(num_tokens // length, len(ids) // step)
+    tokenizer = need("tokenizers", "compress").Tokenizer.from_file(str(path))
+    return tokenizer.encode("").ids, tokenizer.encode(text, add_special_tokens=False)
+
+
+def token_ids(
+    source: Checkpoint, text: str, num_tokens: int = TOKENS, length: int = LENGTH, spread: bool = False
+) -> list[Any]:
+    """Return sequences of a text's tokens, 1 x length each: its first ones, or spread over all of it, so that
+    each kind of text in a sample is met."""
+    torch = need("torch", "compress")
+    before, encoding = tokenized(source, text)
+    ids, step = encoding.ids, length - len(before)
+    there = len(ids) // step
+    rows = min(num_tokens // length, there)
     if rows < 1:
         raise UsageError(f"the text has {len(ids):,} tokens", f"{length:,} are the least")
-    return [torch.tensor([before + ids[row * step : (row + 1) * step]]) for row in range(rows)]
+    places = [row * there // rows if spread else row for row in range(rows)]
+    return [torch.tensor([before + ids[place * step : (place + 1) * step]]) for place in places]
 
 
 def read_text(path: str) -> str:
