@@ -51,6 +51,7 @@ PAGE_OF = {
     "guide": "guide.md",
     "trace": "trace.md",
     "compress": "compress.md",
+    "compare-models": "compress.md",
     "reconcile": "reconcile.md",
     "run": "reconcile.md",
     "monitor": "monitor.md",

@@ -26,6 +26,7 @@ COMMANDS = {
         "What a model allocates, tensor by tensor: the real one is run without memory and without a GPU.",
     ),
     "compress": ("compress", "Make a checkpoint smaller for real: bytes and quality before and after."),
+    "compare-models": ("compare_models", "Which checkpoint writes as well in less memory, on one text."),
     "run": ("run", "Predict a command, start it untouched, lay its log beside the prediction."),
     "reconcile": ("reconcile", "What really happened, beside what was predicted: logs and OOM texts."),
     "monitor": (
@@ -58,7 +59,7 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f".{COMMANDS[cmd_name][0]}", __package__)
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return speaking(command)
 
     def resolve_command(
