@@ -46,7 +46,7 @@ def c05() -> Evidence:
     return with_quality(
         compressed.c05(),
         "rounding to 16 bits changes no perplexity that was measured: 98 % is safe",
-        "16 bits",
+        "bf16",
         f"{QUALITY} f16 f32",
     )
 
