@@ -100,11 +100,12 @@ def test_a_gradient_of_logits_sums_to_zero_in_four_bits() -> None:
     torch.manual_seed(0)
     logits = torch.randn(64, 256) * 4
     wanted = torch.randint(0, 256, (64,))
-    found = []
+    found: list[Any] = []
     for bits in (None, 4):
         mine = logits.clone().requires_grad_()
         with activations(bits) as kept:
-            torch.nn.functional.cross_entropy(mine, wanted).backward()
+            loss: Any = torch.nn.functional.cross_entropy(mine, wanted)
+            loss.backward()
         found.append(mine.grad)
     assert kept.ratio == pytest.approx(packed_bytes(1 << 14, 8) / (1 << 16), rel=1e-3)
     error = (found[1] - found[0]).square().sum() / found[0].square().sum()
@@ -115,13 +116,14 @@ def test_a_gradient_of_logits_sums_to_zero_in_four_bits() -> None:
 def test_what_attention_takes_the_exponential_of_keeps_eight_bits() -> None:
     torch.manual_seed(0)
     states = torch.randn(3, 4, 4, 128, 16) * 3
-    found = []
+    found: list[Any] = []
     for bits in (None, 8, 4):
         q, k, v = (each.clone().requires_grad_() for each in states)
         with activations(bits):
-            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            mixed: Any = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             mixed.square().sum().backward()
-        found.append(torch.cat([each.grad.flatten() for each in (q, k, v)]))
+        mine: list[Any] = [each.grad for each in (q, k, v)]
+        found.append(torch.cat([each.flatten() for each in mine]))
     errors = [(each - found[0]).square().sum() / found[0].square().sum() for each in found[1:]]
     assert errors[0] < 0.05
     assert errors[1] < 0.3, "four bits of queries and keys gave 4,000, of the sums too 200,000"

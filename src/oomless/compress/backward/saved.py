@@ -161,7 +161,7 @@ def watching(saver: Saver) -> AbstractContextManager[Any]:
                 saver.note_exponentiated(found[place] if isinstance(found, tuple) else found)
             return found
 
-    return Watching()  # type: ignore[no-any-return]
+    return Watching()
 
 
 def keeper_of(bits: int | None, block: int, offload: str | None, partition: Any) -> Keeper:
