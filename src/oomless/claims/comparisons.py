@@ -22,15 +22,6 @@ def published(subject: str, what: str) -> float:
     return next(float(row["value"]) for row in rows if (row["subject"], row["what"]) == (subject, what))
 
 
-def equal_quality() -> list[Finding]:
-    """What can be compared: the memory of one model's quality, in formats of fewer bits."""
-    return [
-        Finding(f"equal quality: {row['what']}", float(row["value"]), row["unit"])
-        for row in facts.table("compressed")
-        if row["subject"] == "equal quality"
-    ]
-
-
 def mobilebert() -> Evidence:
     """C17: what a model may weigh that is 37 % more efficient than MobileBERT at equal accuracy.
 
@@ -52,7 +43,6 @@ def mobilebert() -> Evidence:
             Finding("that against MobileBERT", lightest / small, "times"),
             Finding(f"weights of {SMALLEST}, the smallest release", mb(coder.checkpoint_bytes), "MB"),
             Finding("that against MobileBERT", coder.checkpoint_bytes / small, "times"),
-            *equal_quality(),
         ),
         (
             f"oomless models {SMALLEST} --json",

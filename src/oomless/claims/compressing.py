@@ -83,7 +83,6 @@ def c23() -> Evidence:
         for bits, peak in zip((16, 8), peaks, strict=True)
     ]
     figures.append(Finding("less at the peak, 4 x 2,048 tokens", 100 - 100 * peaks[1] / peaks[0], "%"))
-    figures += measured("activations")
     return Evidence(
         "depends",
         "memory falls by the share of activations times what packing saves of them: 35 % needs 72 % of "
@@ -131,7 +130,6 @@ def c31() -> Evidence:
             Finding("13B dense in BF16", gb(model.num_parameters * 2), "GB"),
             Finding("in 2:4, the rest in BF16", gb(sparse_bytes((linear, 1), "BF16") + rest * 2), "GB"),
             *measured("2:4"),
-            *measured("2:4 tuned"),
         ),
         (SPARSITY,),
     )
@@ -149,7 +147,6 @@ def c32() -> Evidence:
             Finding("dense weights in BF16", gb(dense), "GB"),
             Finding("the same under a mask of 90 %, mask in bytes", gb(dense + weights), "GB"),
             Finding("values and 4-byte indices of 10 %", gb(weights * (2 + 4) // 10), "GB"),
-            *measured("20 % of the weights"),
         ),
         (SPARSITY,),
     )
@@ -169,7 +166,6 @@ def c34() -> Evidence:
             Finding("int8 blocks", gb(int8_bytes(numel, WORLD)), "GB"),
             Finding("PowerSGD, rank 2", mb(power_sgd_bytes(shapes, WORLD, 2)), "MB"),
             Finding("top 0.1 %", mb(top_k_bytes(numel, WORLD, 0.001)), "MB"),
-            *measured("4 ranks"),
         ),
         (GRADIENTS,),
     )

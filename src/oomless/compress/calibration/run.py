@@ -122,7 +122,7 @@ class CalibrationRun:
             reader.close()
 
 
-class Workers:
+class Solvers:
     """Threads that work beside each other; few tasks wait, so that what they hold stays little."""
 
     def __init__(self, pool: ThreadPoolExecutor, most: int) -> None:
@@ -142,16 +142,16 @@ class Workers:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[Workers]:
-    """Workers, a processor each, while torch's own threads rest: they would wait for each other."""
+def one_thread_each() -> Iterator[Solvers]:
+    """Give solvers, a processor each, while torch's own threads rest: they would wait for each other."""
     torch = need("torch", "compress")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(before) as pool:
-            workers = Workers(pool, 2 * before)
-            yield workers
-            workers.finish()
+            solvers = Solvers(pool, 2 * before)
+            yield solvers
+            solvers.finish()
     finally:
         torch.set_num_threads(before)
 
