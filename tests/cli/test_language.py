@@ -10,7 +10,7 @@ from written_runs import MIB, end, leak, question, sample, start, step, two_rank
 
 from command import call
 from oomless.cli.app import app
-from oomless.monitor.entries import Leak, MemoryDeath, MonitorFault
+from oomless.monitor.entries import Entry, Leak, MemoryDeath, MonitorFault
 from oomless.monitor.leak_kinds import ADVICE
 from oomless.report.messages import is_english
 from oomless.report.printed_tables import cells_of
@@ -148,7 +148,7 @@ def death() -> MemoryDeath:
     return MemoryDeath(3, 0.0, "backward", "layers.3", *sizes, 4096, (4, 1024), "AdamW")
 
 
-RUNS = {
+RUNS: dict[str, tuple[Entry, ...]] = {
     "ended": (start(), question(), step(1), sample(2), told(), end(3)),
     "died": (start(), question(), step(1), sample(2), step(3, retries=2, reserved_bytes=900 * MIB), death()),
     "failed": (start(), step(1), MonitorFault(2, 0.0, "the end of backward", "division by zero"), step(2)),
