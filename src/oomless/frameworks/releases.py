@@ -29,8 +29,6 @@ class Habits(NamedTuple):
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
-    steps_at_start: bool = False
-    """DeepSpeed makes the moments by a step of zero gradients before the first forward."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -67,7 +65,6 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         recompute=found.get("recompute"),
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
-        steps_at_start=found.get("start") == "stepped",
     )
 
 

@@ -256,17 +256,13 @@ def test_what_a_file_beside_does_not_say_clearly_is_named(tmp_path: Path) -> Non
     assert "nvme" in warnings
 
 
-def test_moments_at_the_start_leave_zero_gradients_beside_the_first_step() -> None:
-    """To 0.13.1 a step of zero gradients makes the moments; the F32 zeros of a sub-group stay until the first
-    real step (stage3.py, initialize_optimizer_states). They lie on the host with an offloaded optimizer."""
+def test_no_release_leaves_zero_gradients_beside_the_first_step() -> None:
+    """initialize_optimizer_states of 0.9.0 to 0.18.9 ends with `group.grad = None`: the zeros that make the
+    moments are gone before the first forward."""
     asked: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "recompute": "full", "seq_len": 1024}
-
-    def zeros(version: str, **more: Any) -> int:
-        found = train("deepseek-coder-33b", "a100-80gb:8", framework_version=version, **asked, **more)
-        return held(found, "temporaries.gradient")
-
-    assert 4 * 10**9 <= zeros("deepspeed 0.12.6") <= 1.05 * 4 * 10**9
-    assert zeros("deepspeed 0.13.2") == zeros("deepspeed 0.12.6", offload="optimizer") == 0
+    for version in ("deepspeed 0.9.5", "deepspeed 0.12.6", "deepspeed 0.13.2"):
+        found = train("deepseek-coder-33b", "a100-80gb:8", framework_version=version, **asked)
+        assert held(found, "temporaries.gradient") == 0
 
 
 def test_what_the_engine_sizes_itself_is_no_less_than_that() -> None:

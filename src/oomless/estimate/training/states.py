@@ -168,7 +168,7 @@ def states(
     over = degrees(request.sharding or "none", sharding_ranks(mesh, "dense"))
     lines = state_lines(sums, over, request, form, rule)
     if engine is not None:
-        lines = (*lines, *engine_lines(engine, sums, request, mesh.dp))
+        lines = (*lines, *engine_lines(engine, sums, request))
     elif request.sharding == "ddp" and mesh.dp * mesh.cp > 1 and not views_into_buckets(request):
         lines = (*lines, bucket_line(sums))
     away = on_host(request, rule, engine)
@@ -205,12 +205,7 @@ def bucket_line(sums: StateSums) -> Line:
     return exact("communication.bucket", "policy", "buckets of DDP", sums.gradients, formula, source)
 
 
-START_SOURCE = "deepspeed/runtime/zero/stage3.py of 0.9 to 0.13.1, initialize_optimizer_states"
-
-
-def engine_lines(
-    engine: ZeroEngine, sums: StateSums, request: TrainingResolved, ranks: int
-) -> tuple[Line, ...]:
+def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved) -> tuple[Line, ...]:
     """Return what a DeepSpeed engine holds from start to end beside the states."""
     source = "deepspeed/runtime/zero/stage3.py, __ipg_bucket_flat_buffer; stage_1_and_2.py, temp_grad_buffer"
     found = []
@@ -218,12 +213,6 @@ def engine_lines(
         formula = f"{engine.reduce_bucket:,} values x 2 B"
         found.append(
             exact("communication.bucket", "policy", "reduce bucket", engine.permanent, formula, source)
-        )
-    zeros = engine.zero_gradients(sums.values_here, -(-sums.largest // max(1, ranks)))
-    if zeros and not {"optimizer", "params"} & set(request.offload):
-        formula = "F32 zeros of a sub-group, until the first step has used them"
-        found.append(
-            exact("temporaries.gradient", "policy", "gradients of the start", zeros, formula, START_SOURCE)
         )
     if engine.stage in (1, 2) and "optimizer" in request.offload:
         formula = f"2 x {sums.largest:,} values of the largest tensor"

@@ -38,9 +38,6 @@ class ZeroEngine(NamedTuple):
     host_keeps_half: bool = True
     """Releases in which stage 1 and 2 keep a 16-bit copy of the offloaded partition on the host."""
 
-    steps_at_start: bool = False
-    """Releases in which a step of zero gradients makes the moments before the first forward."""
-
     @property
     def permanent(self) -> int:
         """Bytes that lie on the card from start to end: the bucket of stage 3, whatever is offloaded."""
@@ -89,16 +86,6 @@ class ZeroEngine(NamedTuple):
         """Return the values that a step updates at once: stage 3 closes a sub-group with the tensor that
         passes the limit."""
         return min(mine, self.sub_group + largest) if self.stage == 3 else mine
-
-    def zero_gradients(self, mine: int, largest: int) -> int:
-        """Return the bytes of stage 3's zero gradients, which lie in F32 beside the moments until the first
-        real step has replaced them, in releases that make moments at the start; others have no moments yet.
-
-        >>> ZeroEngine(3, steps_at_start=True).zero_gradients(4_167_873_920, 17_203_200)
-        4068812800
-        """
-        stays = self.stage == 3 and self.steps_at_start
-        return 4 * self.updated_at_once(mine, largest) if stays else 0
 
     def step_bytes(self, values: int, gradient: int) -> int:
         """Return what a step makes for `values` beside the averaged gradients: a flat copy in their type, and
@@ -164,7 +151,6 @@ def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
     engine = engine._replace(
         offload_steps_on_card=habits.offload_step == "card",
         host_keeps_half=not habits.offload_step,
-        steps_at_start=habits.steps_at_start,
     )
     if stage == 3 and of.zero_by_hidden_size:
         if request.reduce_bucket_size is None:
