@@ -15,9 +15,15 @@ from ..files import json_text
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--confidence", default=None, help="Only rows of this confidence (A, B or C).")
-def validate(file: Path, as_json: bool, confidence: str | None) -> int:
+@click.option("--replay", default=None, metavar="ID", help="Print the command behind the row of this id.")
+def validate(file: Path, as_json: bool, confidence: str | None, replay: str | None) -> int:
     """Predict each row of FILE from its configuration and compare with what was measured. Of a table of
     cases (what ran, what ran out of memory) the verdicts are compared."""
+    if replay is not None:
+        from ..truth.replay import replay as replayed
+
+        click.echo(replayed(file, replay))
+        return 0
     from ..truth.validate import summarize, validate_table
     from ..truth.verdicts import is_verdict_table
 
