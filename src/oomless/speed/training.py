@@ -3,7 +3,7 @@ the peak."""
 
 from typing import NamedTuple
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks.defaults import resolved
 from ..model.model import Model
@@ -12,7 +12,7 @@ from ..run.training import Mesh, TrainingAsked, recipe
 from .added import added
 from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
-from .machine import machines_of
+from .machine import Machine, machines_of
 from .network import network
 from .training_parts import step_parts
 from .training_step import TrainingStep
@@ -47,6 +47,15 @@ class TrainingSpeed(NamedTuple):
         }
 
 
+def need_peak(machine: Machine, kind: str) -> None:
+    """Refuse a card of which no table has the rate in a type, or in one that stands in for it."""
+    if not machine.peak(kind):
+        raise UnsupportedError(
+            f"the speed of {machine.name} is not known: no table has how much it computes in {kind}",
+            "name another card of `oomless gpus`",
+        )
+
+
 def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed:
     """The speed of a step. Every rank is taken for equal but for the pipeline's stages, which divide the
     layers evenly.
@@ -64,6 +73,7 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     net = network(model, None)
     states = recipe(chosen.precision)
     work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length)
+    need_peak(machine, work.kind)
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
     step_s = added(part.seconds for part in parts)
