@@ -36,6 +36,9 @@ SHAPE: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 STEPS = 4
+ENVIRONMENTS = Path(os.environ.get("OOMLESS_PARSERS") or Path(__file__).parents[2] / ".parsers")
+MEETS = 'import deepspeed\ndeepspeed.init_distributed("gloo")\n'
+"""On a CPU TrainingArguments starts no ranks, and zero.Init would take itself for the only one."""
 
 
 def saved(folder: Path, tied: bool) -> Any:
@@ -47,19 +50,22 @@ def saved(folder: Path, tied: bool) -> Any:
     return model
 
 
-def started(folder: Path, asked: TrainingAsked, num_gpus: int) -> list[float]:
-    """Write the files of a question, start them, and return the losses that they print."""
+def started(
+    folder: Path, asked: TrainingAsked, num_gpus: int, python: str = sys.executable, before: str = ""
+) -> list[float]:
+    """Write the files of a question, start them, and return the losses that they print. `before` stands in
+    front of the script."""
     name = str(folder / "model")
     launch = training_launch(load(name), name, asked, parse_gpu(f"h100:{num_gpus}"))
     for file, text in launch.files.items():
         changed = str(text)
         if file == "train.py":
             changed = changed.replace("STEPS = 100", f"STEPS = {STEPS}").replace("1e-5", "1e-2")
-            changed = SAME_TOKENS + changed
+            changed = before + SAME_TOKENS + changed
         (folder / file).write_text(changed, encoding="utf-8")
-    start = [sys.executable, "train.py"]
+    start = [python, "train.py"]
     if num_gpus > 1:
-        start = [sys.executable, "-m", *launch.command.replace("torchrun", "torch.distributed.run").split()]
+        start = [python, "-m", *launch.command.replace("torchrun", "torch.distributed.run").split()]
     alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         start, cwd=folder, env=alone, capture_output=True, text=True, timeout=280, check=False
@@ -103,3 +109,20 @@ def test_sharded_scripts_start_with_the_weights_of_the_checkpoint(
     assert len(losses) == STEPS
     assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow  # two ranks over gloo, in an environment of `make parsers`
+@pytest.mark.parametrize(("sharding", "before"), [("zero1", ""), ("zero2", ""), ("zero3", MEETS)])
+def test_files_of_deepspeed_start_and_learn(tmp_path: Path, sharding: Sharding, before: str) -> None:
+    """DeepSpeed reads the file that says its stage, and the first loss is the model's own."""
+    python = ENVIRONMENTS / "deepspeed" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("deepspeed is not installed: make parsers")
+    model = saved(tmp_path / "model", tied=False)
+    asked = TrainingAsked(
+        framework="deepspeed", sharding=sharding, mesh=Mesh(dp=2), seq_len=16, recompute="full"
+    )
+    losses = started(tmp_path, asked, 2, str(python), before)
+    assert len(losses) >= STEPS
+    assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
+    assert losses[STEPS - 1] < losses[0]
