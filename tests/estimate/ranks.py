@@ -78,8 +78,8 @@ def main(rank: int, world: int, folder: Path, jobs: Sequence[Job]) -> None:
 
 
 if __name__ == "__main__":
-    for each in ("torch._dynamo", "torch.distributed.fsdp", *(f"estimate.{each}" for each in ROOMS)):
-        import_module(each)
+    for module in ("torch._dynamo", "torch.distributed.fsdp", *(f"estimate.{each}" for each in ROOMS)):
+        import_module(module)
     num, words = int(sys.argv[1]), (Path(sys.argv[2]), json.loads(sys.argv[3]))
     ranks = [get_context("fork").Process(target=main, args=(rank, num, *words)) for rank in range(num)]
     for each in ranks:

@@ -17,9 +17,9 @@ import pytest
 from command import call
 from good_questions import GOOD, VALUES
 from oomless.cli.app import app
+from oomless.facts.options import DEFAULT_ENGINE
 from oomless.kept import Kept
 from oomless.run.options import by_flag, engines_of
-from oomless.run.serving import DEFAULT_ENGINE
 
 TRIES = 6
 """To find a question whose engine knows a flag."""
