@@ -42,7 +42,13 @@ NOW = (
 )
 """What a table is about, and the table."""
 RUNS = ("inference.csv", "inference_fresh.csv", "inference_round3.csv", "inference_fresh_llamacpp.csv")
-CASES = ("verdicts.csv", "verdicts_blind.csv", "verdicts_blind_2.csv", "verdicts_train_2.csv")
+CASES = (
+    "verdicts.csv",
+    "verdicts_blind.csv",
+    "verdicts_blind_2.csv",
+    "verdicts_blind_3.csv",
+    "verdicts_train_2.csv",
+)
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
 Rows = list[dict[str, str]]
 
