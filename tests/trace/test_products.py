@@ -55,8 +55,17 @@ def beside(operator: Any, *operands: torch.Tensor) -> int:
     return highest - alive
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "threads"),
+    [
+        (torch.bfloat16, 1),
+        (torch.float16, 2),
+        (torch.bfloat16, 3),
+        pytest.param(torch.float16, 1, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, 2, marks=pytest.mark.slow),
+        pytest.param(torch.float16, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_bytes_beside_a_product(dtype: torch.dtype, threads: int) -> None:
     if torch.cpu._is_amx_tile_supported():
         pytest.skip("blocks of AMX are not followed")

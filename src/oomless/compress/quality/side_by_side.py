@@ -27,8 +27,8 @@ class Weighed(NamedTuple):
     def bits_per_byte(self) -> float:
         """Return the bits that a byte of the text costs: less is better.
 
-        >>> Weighed("DeepSeek-V3", 688_586_727_753, 1000, 4200, 2000.0).bits_per_byte
-        0.6870071623221653
+        >>> round(Weighed("DeepSeek-V3", 688_586_727_753, 1000, 4200, 2000.0).bits_per_byte, 4)
+        0.687
         """
         return self.loss / math.log(2) / self.text_bytes
 
