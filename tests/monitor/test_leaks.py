@@ -4,6 +4,7 @@ import inspect
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ pytest.importorskip("torch")
 
 import clean_loops
 import leaking_loops
+import torch
 from small_models import make, one_thread
 
 from oomless.monitor import watch
 from oomless.monitor.entries import Leak, MonitorFault
 from oomless.monitor.journal import read_run
+from oomless.monitor.leaks import Leaks
 
 pytestmark = pytest.mark.torch
 __all__ = ["one_thread"]
@@ -91,3 +94,17 @@ def test_a_list_of_the_script_itself_is_named(tmp_path: Path, monkeypatch: pytes
     assert leak.leak == "kept_outputs"
     assert leak.held_at.endswith("train_script.py:15")
     assert "`kept`" in leak.held_by
+
+
+KEPT: list[Any] = []
+
+
+def test_of_two_tensors_with_one_storage_the_kept_one_is_found() -> None:
+    """What a step itself still has led to no name, and the list that kept it detached was never asked."""
+    KEPT.append(torch.ones(4))
+    around: Any = SimpleNamespace(around=SimpleNamespace(batch=lambda: ()))
+    survivor: Any = SimpleNamespace(pointer=1)
+    found = Leaks._accuse(around, {1: [KEPT[0].detach(), KEPT[0]]}, [survivor])
+    assert found is not None
+    assert found.holder.name == "KEPT"
+    KEPT.clear()

@@ -192,7 +192,10 @@ class Leaks:
         named: list[tuple[Suspect, Accused]] = []
         nameless: list[Suspect] = []
         pointers = {each.pointer for suspect in growing for each in grouped[suspect.key]}
-        tensors = {pointer: tensor for pointer, tensor in all_tensors() if pointer in pointers}
+        tensors: dict[int, list[Any]] = {}
+        for pointer, tensor in all_tensors():
+            if pointer in pointers:
+                tensors.setdefault(pointer, []).append(tensor)
         for suspect in growing:
             if suspect not in circles:
                 accused = self._accuse(tensors, grouped[suspect.key])
@@ -206,13 +209,14 @@ class Leaks:
         if nameless and not roots:
             self._tell_nameless(step, nameless)
 
-    def _accuse(self, tensors: dict[int, Any], found: list[Survivor]) -> "Accused | None":
-        """Who holds tensors of a line; None if no name leads to them."""
+    def _accuse(self, tensors: dict[int, list[Any]], found: list[Survivor]) -> "Accused | None":
+        """Who holds tensors of a line; None if no name leads to them. Tensors that share a storage are asked
+        one by one: what is kept may be a detached one beside the own one of a step."""
         for pointer in [each.pointer for each in found if each.pointer in tensors][:MOST_ASKED]:
-            tensor = tensors[pointer]
-            holder = holder_of(tensor, (tensors,))
-            if holder is not None:
-                return Accused(holder, is_like(tensor, self.around.batch()), bool(tensor.is_pinned()))
+            for tensor in tensors[pointer][:MOST_ASKED]:
+                holder = holder_of(tensor, tuple(tensors.values()))
+                if holder is not None:
+                    return Accused(holder, is_like(tensor, self.around.batch()), bool(tensor.is_pinned()))
         return None
 
     def _tell_circle(self, step: int, suspect: Suspect, classes: str) -> None:
