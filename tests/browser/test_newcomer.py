@@ -2,11 +2,10 @@
 what does it cost? Only what can be seen is clicked, and clicks and words are counted."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from in_browser import CHROMIUM, Browser, Seen, chromium, served
+from in_browser import CHROMIUM, Browser, Seen
 
 from oomless.report.language import LANGUAGES, Language, Phrases, words_of
 
@@ -20,18 +19,6 @@ for package in ("playwright", "starlette", "uvicorn"):
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
 MOST_CLICKS, MOST_WORDS = 6, 3
 """Two minutes: some ten seconds to find and read what is behind a click, five to type a word."""
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 class Newcomer:

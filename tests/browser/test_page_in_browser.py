@@ -1,12 +1,11 @@
 """The page as people meet it: both languages, phone and desktop, mouse and keyboard, light and dark."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from in_browser import CHROMIUM, Browser, Seen, chromium, serious_faults, served
+from in_browser import CHROMIUM, Browser, Seen, serious_faults
 
 pytestmark = [
     pytest.mark.browser,
@@ -29,18 +28,6 @@ VIEWS = {
 languages = pytest.mark.parametrize("language", ["en", "zh"])
 WIDTHS = (360, 1280)
 widths = pytest.mark.parametrize("width", WIDTHS)
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @languages

@@ -1,10 +1,8 @@
 """What the page's own tests do not try: axe-core over every view in Chinese and on a phone, and what would
 fit with more of the same cards."""
 
-from collections.abc import Iterator
-
 import pytest
-from in_browser import CHROMIUM, Browser, Seen, chromium, serious_faults, served
+from in_browser import CHROMIUM, Browser, Seen, serious_faults
 from test_page_in_browser import FITS, NO, VIEWS, languages, widths
 
 pytestmark = [
@@ -12,18 +10,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @widths
