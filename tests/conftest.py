@@ -6,11 +6,16 @@ OOMLESS_FUZZ=20 searches twenty times as long, with other examples each time.
 
 import os
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from in_browser import Browser
 
 FACTOR = int(os.environ.get("OOMLESS_FUZZ", "0"))
 
@@ -58,3 +63,21 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {family: write_family(family, root / family) for family in FAMILIES}
     found["deepseek_v3_fp8"] = write_fp8(found["deepseek_v3"], root / "deepseek_v3_fp8")
     return found
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """A server for the tests of a file, as starting it takes longer than most of them; gives its address."""
+    from in_browser import served
+
+    with served() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A browser for the tests of a file."""
+    from in_browser import chromium
+
+    with chromium() as found:
+        yield found
