@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from oomless.monitor.child_output import ChildStream
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
 WRAPPED = [sys.executable, "-m", "oomless", "run", "--quiet", "--"]
@@ -105,6 +107,40 @@ def test_a_terminal_stays_a_terminal() -> None:
     time.sleep(0.1)
     assert os.read(master, 1000).split() == [b"True", b"0"]
     os.close(master)
+
+
+def test_a_terminal_keeps_no_child_waiting() -> None:
+    """A terminal has room for 4 KiB: where each is passed on in its own time, this lasts two minutes."""
+    script = "import os\nfor i in range(2000): os.write(1, b'x' * 4999 + b'\\n')"
+    master, end = pty.openpty()
+    process = subprocess.Popen(wrapped(script), env=ENVIRONMENT, stdout=end, stderr=end, stdin=end)
+    os.close(end)
+    size, until = 0, time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            piece = os.read(master, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        size += len(piece)
+    os.close(master)
+    assert process.wait(20) == 0
+    assert size >= 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("room", "num_bytes", "since_s", "gap_s"),
+    [
+        (1 << 20, 100, 3.0, 0.05),  # a line now and then
+        (1 << 20, 100, 0.001, 0.05),  # the first of many
+        (1 << 20, 1500, 0.05, 0.5),  # 300 lines a second into a file
+        (1 << 20, 15_000, 0.5, 0.5),
+        (1 << 20, 1 << 18, 0.5, 0.0),  # soon it would have to wait
+        (1 << 12, 800, 0.05, 0.05),  # somebody looks
+        (1 << 12, 4096, 0.05, 0.0),
+    ],
+)
+def test_how_long_output_gathers(room: int, num_bytes: int, since_s: float, gap_s: float) -> None:
+    assert ChildStream(3, 1, room).gap_s(num_bytes, since_s) == gap_s
 
 
 def test_input_reaches_the_child() -> None:

@@ -16,7 +16,7 @@ from .logged_run import Label, LoggedRun
 from .scan import OOM_WORDS, Hit, anchors, compiled, going_on, hits, matches, peaks
 
 MOST_WORDINGS, LONGEST_WORDING = 2000, 400
-QUIET_BYTES, QUIET_WHEN_READY = 16 * MIB, MIB
+QUIET_BYTES, QUIET_WHEN_READY = 16 * MIB, MIB // 8
 """Bytes without a fact after which only what begins or kills a run is looked for."""
 OUT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|cuda runtime error \(2\) ?: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
