@@ -45,6 +45,7 @@ def shot(page: Any, address: str, view: str) -> None:
         page.fill("#log-text", LOG)
         page.click("#log-read")
     page.wait_for_selector("#answer .verdict, #answer .claim")
+    page.wait_for_selector("#answer [aria-busy]", state="detached")
 
 
 def main(folder: Path, views: list[str]) -> None:

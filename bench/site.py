@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
@@ -44,6 +45,19 @@ CHANGE = """([id, text]) => new Promise((done) => {
     box.dispatchEvent(new Event("input", { bubbles: true }));
 })"""
 """Types a text into a field; milliseconds until another answer stands."""
+FOLLOWED = """([id, text]) => new Promise((done) => {
+    const box = document.getElementById(id), begun = performance.now();
+    const answer = document.getElementById("answer");
+    new MutationObserver((_, seen) => {
+        if (!answer.querySelector("[data-later]:not([aria-busy])")) return;
+        seen.disconnect();
+        done(performance.now() - begun);
+    }).observe(answer, { childList: true, subtree: true, attributes: true });
+    box.value = text;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+})"""
+"""Types a text with which it does not fit; milliseconds until what would fit stands too."""
+TOO_SMALL = ("h100", "h20", "a100-80gb", "rtx-4090", "l40s")
 
 
 class Host:
@@ -77,13 +91,18 @@ class Host:
         if whole is None:
             request.send_error(404)
             return
-        body = min(whole, packed, key=len)
+        body, mark = min(whole, packed, key=len), f'"{sha256(whole).hexdigest()}"'
+        if request.headers.get("If-None-Match") == mark:
+            request.send_response(304)
+            request.end_headers()
+            return
         request.send_response(200)
         request.send_header(
             "Content-Type", TYPES.get(Path(name).suffix) or guess_type(name)[0] or "text/plain"
         )
         request.send_header("Content-Length", str(len(body)))
         request.send_header("Cache-Control", "max-age=600")
+        request.send_header("ETag", mark)
         if body is not whole:
             request.send_header("Content-Encoding", "gzip")
         request.end_headers()
@@ -124,6 +143,12 @@ def changes(page: Any) -> list[float]:
     return [float(page.evaluate(CHANGE, list(step))) for step in steps]
 
 
+def followed(page: Any) -> list[float]:
+    """Change to cards that are too small; return milliseconds until what would fit stands."""
+    page.evaluate(CHANGE, ["infer-model", "deepseek-r1"])
+    return [float(page.evaluate(FOLLOWED, ["infer-card", each])) for each in TOO_SMALL]
+
+
 def first_plan(page: Any) -> float:
     """Go to a plan over the catalogue from an answer; return milliseconds until its table stands."""
     page.wait_for_timeout(IDLE_MS)  # what somebody takes to read the answer
@@ -143,12 +168,13 @@ def main(loader: Path = LOADER) -> None:
 
     with hosted(loader) as host, sync_playwright() as playwright:
         question = f"{host.address}en/#infer?model=deepseek-r1&gpu=h200:8"
-        cold, taken, first = list[float](), list[float](), list[float]()
+        cold, taken, after, first = list[float](), list[float](), list[float](), list[float]()
         for _ in range(VISITS):
             host.sent = 0
             with visited(playwright, question) as page:
                 cold.append(page.evaluate("window.shown"))
                 taken += changes(page)
+                after += followed(page)
                 first.append(first_plan(page))
         print(f"first visit: {host.sent:,} B over the wire")
         print(f"first answer, nothing cached: {seconds(cold)} of {VISITS} visits")
@@ -157,6 +183,7 @@ def main(loader: Path = LOADER) -> None:
             f"each change, {len(taken)} of them: p50 {median(taken):.0f} ms, "
             f"p95 {taken[int(len(taken) * 0.95)]:.0f} ms, slowest {taken[-1]:.0f} ms"
         )
+        print(f"what would fit stands after the change: {seconds(after)}")
         print(f"the first plan over the catalogue after an answer: {seconds(first)}")
         with visited(playwright, f"{host.address}en/#{PLAN}") as page:
             print(

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from in_browser import Browser
 
+PYODIDE = Path(__file__).parents[1] / ".pyodide" / "node_modules" / "pyodide"
+"""Where `npm install --prefix .pyodide pyodide@314` puts it."""
 FACTOR = int(os.environ.get("OOMLESS_FUZZ", "0"))
 
 settings.register_profile(
@@ -81,3 +83,13 @@ def browser() -> Iterator["Browser"]:
 
     with chromium() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page as a static site, with its loader."""
+    from oomless.web.export import export
+
+    target = tmp_path_factory.mktemp("site") / "out"
+    assert export(str(target), str(PYODIDE)) == ""
+    return target

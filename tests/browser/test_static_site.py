@@ -42,15 +42,8 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("site") / "out"
-    assert export(str(target), str(PYODIDE)) == ""
-    return target
-
-
-@pytest.fixture(scope="module")
-def site(folder: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+def site(exported: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(exported)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
@@ -111,20 +104,18 @@ def test_every_list_and_a_log(opened: Seen) -> None:
     assert "437760" in text
 
 
-def test_the_first_visit_is_small(folder: Path) -> None:
+def test_the_first_visit_is_small(exported: Path) -> None:
     sent = 0
-    for path in folder.rglob("*"):
+    for path in exported.rglob("*"):
         if path.is_file() and path.parent.name != "zh":
             content = path.read_bytes()
             sent += min(len(gzip.compress(content, 6)), len(content))
     assert sent <= MOST_BYTES
 
 
-def test_it_answers_without_a_network(opened: Seen, site: str) -> None:
+def test_it_answers_without_a_network_after_one_visit(opened: Seen, site: str) -> None:
     page = opened.page
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    page.reload()  # what was read before the worker stood beside it is kept now
-    page.wait_for_selector("html[data-ready]")
     opened.context.set_offline(True)
     page.reload()
     page.wait_for_selector("html[data-ready]")

@@ -17,13 +17,13 @@ from web_questions import drawn, pairs_of
 import oomless
 from command import Answer, call
 from oomless.files import json_text
-from oomless.web.export import archive
+from oomless.web.export import ROOMS_LEFT_OUT
 from oomless.web.page import python
 from oomless.web.question import fields_of, reply
 
 PYODIDE = Path(__file__).parents[2] / ".pyodide" / "node_modules" / "pyodide"
 """Where `npm install --prefix .pyodide pyodide@314` puts it."""
-ASK = Path(__file__).with_name("ask_pyodide.mjs")
+ASK, IMPORT = (Path(__file__).with_name(f"{name}_pyodide.mjs") for name in ("ask", "import"))
 QUICK, ALL = 30, 300
 NO_ANSWER = "--list-prices"
 """It prints a table of prices: Python has it as rows, not as an answer."""
@@ -109,19 +109,40 @@ def arguments_of(words: list[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.skipif(not PYODIDE.is_dir(), reason="npm install --prefix .pyodide pyodide@314")
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-@counts
-def test_the_python_of_the_page(count: int, tmp_path: Path) -> None:
-    package = tmp_path / "oomless.tar.gz"
-    package.write_bytes(archive())
-    asked = [json.dumps([words[0], urlencode(pairs_of(words))]) for words in printed(count)[0]]
-    done = subprocess.run(
-        ["node", str(ASK), str(PYODIDE), str(package)],
-        input="\n".join(asked),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    same([json.loads(line)[1] for line in done.stdout.splitlines()], count)
+needs_pyodide = [
+    pytest.mark.skipif(not PYODIDE.is_dir(), reason="npm install --prefix .pyodide pyodide@314"),
+    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+]
+
+
+class TestThePythonOfThePage:
+    """As an exported site has it: byte code, and of the standard library what answers read."""
+
+    pytestmark = needs_pyodide
+
+    def said(self, script: Path, site: Path, asked: str) -> list[Any]:
+        """Return the lines that a script of node prints."""
+        done = subprocess.run(
+            ["node", str(script), str(site)],
+            input=asked,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    @counts
+    def test_the_same_answers(self, count: int, exported: Path) -> None:
+        asked = [json.dumps([words[0], urlencode(pairs_of(words))]) for words in printed(count)[0]]
+        same([text for _, text in self.said(ASK, exported, "\n".join(asked))], count)
+
+    def test_every_module_finds_what_it_imports(self, exported: Path) -> None:
+        (found,) = self.said(IMPORT, exported, "")
+        assert found["num_modules"] > 300
+        assert {name: why for name, why in found["missing"].items() if why not in NOT_THERE} == {}
+
+
+LEFT_OUT = ("click", "yaml._yaml", *(f"oomless.{room}" for room in ROOMS_LEFT_OUT))
+NOT_THERE = {f"No module named {name!r}" for name in LEFT_OUT}
+"""What the command line and a live process need, and no question of the page."""

@@ -1,5 +1,6 @@
 """The measured runs that lie nearest to an answer, to be shown beside it: nothing of them goes into it."""
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import facts
@@ -41,6 +42,7 @@ class MeasuredRun(NamedTuple):
     figures: tuple[RunFigure, ...] = ()
 
 
+@cache
 def measured_runs() -> tuple[MeasuredRun, ...]:
     """Return the measured runs, each with its quantities in the order of the tables.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from heapq import heappop, heappush
 
+from ..kept import tried
 from ..run.cards import Card, Hardware
 from ..run.serving import Layout
 from .goals import Goal
@@ -72,14 +73,17 @@ class NearestCards:
         if hardware not in self.rows:
             for fewer in self.smaller[hardware]:
                 self.of_machine(fewer)
-            self.rows[hardware] = [
-                row
-                for engine, form in self.runs_of(hardware.card)
-                for row in self.search.of_machine(
-                    engine, form, hardware, self.alone.setdefault((hardware.card, engine, form), set())
-                )
-            ]
+            self.rows[hardware] = tried(("machine", hardware), lambda: self._rows_of(hardware))
         return self.rows[hardware]
+
+    def _rows_of(self, hardware: Hardware) -> list[PlanRow]:
+        return [
+            row
+            for engine, form in self.runs_of(hardware.card)
+            for row in self.search.of_machine(
+                engine, form, hardware, self.alone.setdefault((hardware.card, engine, form), set())
+            )
+        ]
 
     def ranked(self, goal: Goal) -> Iterator[PlanRow]:
         """Yield the best row of each machine, the best machine first."""

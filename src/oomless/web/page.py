@@ -1,14 +1,16 @@
 """The page: its frame with every form, its files, and answers as parts of it. The same bytes come from the
 server and lie in an exported site."""
 
+import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from ..errors import OomlessError, UsageError, meant
 from ..files import json_text
+from ..kept import PutAside
 from ..report.language import LANGUAGES, Language, Phrases, words_of
 from ..report.page.html import Html, coded, el, join
 from ..run.options import asked_of
@@ -20,6 +22,7 @@ ASSETS = {
     "server.js": "text/javascript; charset=utf-8",
     "pyodide.js": "text/javascript; charset=utf-8",
     "worker.js": "text/javascript; charset=utf-8",
+    "package.mjs": "text/javascript; charset=utf-8",
     "offline.js": "text/javascript; charset=utf-8",
     "first.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
@@ -38,7 +41,8 @@ SAID = (
 )
 """Sentences that the page's script shows."""
 
-
+LATER = ("infer", "train")
+"""Commands of whose answer a part follows."""
 NO_HEAD = Html("")
 
 
@@ -72,6 +76,7 @@ def shell(language: Language, backend: str = "server", head: Html = NO_HEAD) -> 
             el("meta", name="viewport", content="width=device-width, initial-scale=1"),
             el("meta", name="color-scheme", content="light dark"),
             el("title", words("title")),
+            el("script", type="module", async_=True, src="../pyodide.js") if backend == "pyodide" else None,
             el("link", rel="stylesheet", href="../style.css"),
             el("link", rel="icon", href="../icon.svg"),
             el("script", type="module", src="../app.js"),
@@ -122,19 +127,48 @@ def answer_frame(words: Phrases) -> Html:
 
 def view(command: str, pairs: Pairs, posted: Names = ()) -> Reply:
     """Return an answer as a part of the page: one JSON object with its HTML and how else to ask it."""
-    import os
+    given, words = given_in(pairs)
 
-    given = [(name, text) for name, text in pairs if name != "lang"]
-    words = words_of(next((text for name, text in pairs if name == "lang"), "en"))
-    try:
+    def shown() -> dict[str, str]:
         part = part_of(command, asked(command, given, posted, os.environ), words)
         model, fields = fields_of(command, given)
-        found = {
+        return {
             "html": part,
             "command": command_line(command, given),
             "python": python(command, model, fields),
         }
-        return Reply(200, json_text(found).encode())
+
+    return replied(shown, words)
+
+
+def later(command: str, pairs: Pairs, posted: Names = ()) -> Reply:
+    """Return what of an answer takes a search, and follows when the rest stands: what would fit."""
+    given, words = given_in(pairs)
+    return replied(lambda: found_later(command, asked(command, given, posted, os.environ), words), words)
+
+
+def found_later(command: str, answer: Any, words: Phrases) -> dict[str, str]:
+    """Return the part of an answer that takes a search, in HTML."""
+    from ..report.page.estimate import changes_part
+
+    if command not in LATER:
+        raise UsageError(f"{command} has no view", f"ask /api/{command}")
+    changes = [(each.flags, each.headroom_bytes) for each in answer.changes]
+    return {"html": changes_part(command, answer.gpu_word, changes, words) or ""}
+
+
+def given_in(pairs: Pairs) -> tuple[list[tuple[str, str]], Phrases]:
+    """Return a question without its language, and the words of that."""
+    given = [(name, text) for name, text in pairs if name != "lang"]
+    return given, words_of(next((text for name, text in pairs if name == "lang"), "en"))
+
+
+def replied(made: Callable[[], dict[str, str]], words: Phrases) -> Reply:
+    """Return a part of the page as a reply, or the error that says why there is none."""
+    try:
+        return Reply(200, json_text(made()).encode())
+    except PutAside:
+        raise
     except OomlessError as error:
         return refused(error, STATUS[error.code], words)
     except Exception as error:  # a defect of ours

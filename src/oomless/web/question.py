@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UsageError, did_you_mean, meant
@@ -76,6 +77,7 @@ def asked(command: str, pairs: Pairs, posted: Names = (), environ: Mapping[str, 
     return ANSWERS[command](model, fields, environ, posted)
 
 
+@cache
 def table_of(command: str) -> tuple[Option, ...]:
     """Return the options that a command takes over HTTP.
 
@@ -91,7 +93,8 @@ def table_of(command: str) -> tuple[Option, ...]:
     )
 
 
-def names_of(command: str) -> dict[str, Option]:
+@cache
+def names_of(command: str) -> Mapping[str, Option]:
     """Return the options of a command by each spelling without dashes in front, and by field."""
     table = table_of(command)
     spelled = {name.lstrip("-"): option for option in table for name in option.names}
@@ -127,7 +130,7 @@ def fields_of(command: str, pairs: Pairs) -> tuple[str | None, Fields]:
     return model, found
 
 
-def unknown(command: str, name: str, known: dict[str, Option]) -> UsageError:
+def unknown(command: str, name: str, known: Mapping[str, Option]) -> UsageError:
     """Return the error of a name that a command does not have."""
     if name.lstrip("-") in NOT_OVER_HTTP:
         return UsageError(f"{name} is for a terminal", "leave it out: the whole JSON is the answer", name)

@@ -13,7 +13,7 @@ from ..files import json_text
 from ..report.language import LANGUAGES, Language, words_of
 from .gate import Gate
 from .lanes import Workers
-from .page import ASSETS, asset, shell
+from .page import ASSETS, LATER, asset, shell
 from .question import ASKED, COMMANDS, Reply, refusal
 from .remembered import Remembered
 from .sent import PostedFile, sent_of
@@ -29,7 +29,7 @@ BODY_SECONDS = 30.0
 QUICK_SECONDS, LONG_SECONDS = 20.0, 60.0
 LONG = ("plan", "tune", "guide", "reconcile", "claims", "models")
 """Commands that take long: they wait for each other, and nothing else waits for them."""
-STATIC_ALONE = ("pyodide.js", "worker.js", "offline.js", "first.js")
+STATIC_ALONE = ("pyodide.js", "worker.js", "package.mjs", "offline.js", "first.js")
 """Files of the page that a server has no use for."""
 SIMULATES = ("arrival-rate", "arrival_rate", "workload")
 """What makes a question of speed a long one."""
@@ -79,6 +79,9 @@ def application() -> "Starlette":
         Route(f"/{kind}/{command}", partial(_ask, name), methods=methods.get(command, ["GET"]))
         for command in COMMANDS
         for kind, name in (("api", command), ("view", f"view/{command}"))
+    ]
+    routes += [
+        Route(f"/later/{name}", partial(_ask, f"later/{name}"), methods=methods[name]) for name in LATER
     ]
     routes += [
         Route("/", _first),

@@ -5,16 +5,17 @@ It may be killed at any time: what takes too long, or too much memory, ends with
 
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
 
-from .page import view
-from .question import Reply, reply
+from .page import later, view
+from .question import Names, Pairs, Reply, reply
 from .sent import PostedFile, laid_out
 
 MAX_ADDRESS_SPACE_BYTES = 3 << 30
-VIEW = "view/"
-"""Before the name of a command: the answer as the page shows it."""
+PARTS: dict[str, Callable[[str, Pairs, Names], Reply]] = {"view": view, "later": later}
+"""Before the name of a command and a stroke: the answer as the page shows it, and what of it follows."""
 MAX_QUESTIONS = 20_000
 """After so many a worker is replaced, so that no cache grows for ever."""
 
@@ -23,9 +24,9 @@ def answered(
     command: str, pairs: list[tuple[str, str]], files: tuple[PostedFile, ...] = (), content: bytes = b""
 ) -> Reply:
     """Return the reply to one question; its files lie in a folder of their own meanwhile."""
-    ask, name = (view, command.removeprefix(VIEW)) if command.startswith(VIEW) else (reply, command)
+    part, _, name = command.rpartition("/")
     with laid_out(files, content):
-        return ask(name, pairs, tuple(file.name for file in files))
+        return PARTS.get(part, reply)(name, pairs, tuple(file.name for file in files))
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
 from ...frameworks import framework
+from ...kept import tried
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
@@ -33,13 +34,23 @@ def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
         return changes(estimate)
     found = []
     for text, asked, hardware in _candidates(estimate):
+        room = _room(estimate, asked, hardware)
+        if room is not None:
+            found.append(Change(text, room - estimate.headroom_bytes, room))
+    return tuple(found)
+
+
+def _room(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) -> int | None:
+    """Return the headroom in bytes of another question about the same model; None where it does not fit."""
+
+    def answered() -> int | None:
         try:
             other = estimate_training(estimate.model, asked, hardware)
         except OomlessError:
-            continue
-        if other.verdict == "fits":
-            found.append(Change(text, other.headroom_bytes - estimate.headroom_bytes, other.headroom_bytes))
-    return tuple(found)
+            return None
+        return other.headroom_bytes if other.verdict == "fits" else None
+
+    return tried((asked, hardware), answered)
 
 
 def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked, Hardware]]:
@@ -103,10 +114,7 @@ def _fits(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], 
         if field == "micro_batch"
         else estimate.asked._replace(seq_len=value)
     )
-    try:
-        return estimate_training(estimate.model, asked, estimate.hardware).verdict == "fits"
-    except OomlessError:
-        return False
+    return _room(estimate, asked, estimate.hardware) is not None
 
 
 def _grow(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], most: int) -> int:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
 from ...frameworks.megatron.run import Megatron
+from ...kept import tried
 from ..serving.changes import Change
 from .megatron import device_of, estimate_megatron
 from .training_estimate import TrainingEstimate
@@ -78,6 +79,10 @@ def _of_length(run: Megatron, length: int) -> Megatron:
 
 
 def _again(estimate: TrainingEstimate, run: Megatron) -> TrainingEstimate | None:
+    return tried(("again", run), lambda: _answered(estimate, run))
+
+
+def _answered(estimate: TrainingEstimate, run: Megatron) -> TrainingEstimate | None:
     device = device_of(estimate.hardware)._replace(expandable=estimate.request.expandable_segments)
     try:
         return estimate_megatron(run, estimate.hardware, device, estimate.request.reserve)

@@ -10,6 +10,7 @@ from ...engines import engine
 from ...errors import OomlessError
 from ...estimate.serving.changes import Change, again
 from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...kept import tried
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ..goals import Goal, Wanted
@@ -52,6 +53,11 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
 
 def change(estimate: Estimate, values: dict[str, Any], quality: bool = False) -> Change | None:
     """Return the change of some fields; None where it does not fit then."""
+    key = "change", tuple(values.items()), quality
+    return tried(key, lambda: _change(estimate, values, quality))
+
+
+def _change(estimate: Estimate, values: dict[str, Any], quality: bool) -> Change | None:
     asked = estimate.asked.with_values(values)
     try:
         other = again(estimate, asked)
@@ -244,7 +250,9 @@ def of_other_cards(estimate: Estimate) -> Iterator[Change]:
         quantizations=(request.quantization or "none",),
         kv_cache_dtypes=(estimate.asked.value(rules.cache_field),) if rules.cache_types else (),
     )
-    nearest = NearestCards(Search(estimate.model, estimate.model.name, wanted))
+    nearest = tried(
+        "nearest cards", lambda: NearestCards(Search(estimate.model, estimate.model.name, wanted))
+    )
     named: set[str] = set()
     for goal in GOALS_ELSEWHERE:
         for row in nearest.ranked(goal):
@@ -267,6 +275,10 @@ def layout_words(layout: Layout) -> tuple[str, ...]:
 
 def elsewhere(estimate: Estimate, asked: Asked, hardware: Hardware) -> Change | None:
     """Return the change of the cards; None where it does not fit there."""
+    return tried(("elsewhere", asked, hardware), lambda: _elsewhere(estimate, asked, hardware))
+
+
+def _elsewhere(estimate: Estimate, asked: Asked, hardware: Hardware) -> Change | None:
     try:
         other = estimate_serving(estimate.model, asked, hardware, estimate.adjust)
     except OomlessError:

@@ -3,11 +3,10 @@ what would fit, and every line with formula and source."""
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ...api.screen import rate_of, seconds
-from ...api.serving import ServingAnswer
-from ...api.training_answer import TrainingAnswer
 from ...ledger import CATEGORIES, Ledger, Line, Verdict
 from ...run.options import by_flag
 from ...units import format_bytes, gib
@@ -25,10 +24,14 @@ from .sentences import (
     waiting,
 )
 
+if TYPE_CHECKING:
+    from ...api.serving import ServingAnswer
+    from ...api.training_answer import TrainingAnswer
+
 CLASSES: dict[Verdict, str] = {"fits": "fits", "tight": "tight", "does_not_fit": "no"}
 
 
-def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
+def serving_part(answer: "ServingAnswer", words: Phrases) -> Html:
     """Return the whole answer of `infer`."""
     return join(
         (
@@ -36,12 +39,7 @@ def serving_part(answer: ServingAnswer, words: Phrases) -> Html:
             el("p", serving_question(answer, words), class_="question"),
             groups_part(answer.ledgers, answer.worst_rank, words),
             cache_part(answer, words),
-            changes_part(
-                "infer",
-                answer.gpu_word,
-                ((each.flags, each.headroom_bytes) for each in answer.changes),
-                words,
-            ),
+            place_of_changes(answer.ledger, words),
             nearest_part(answer, words),
             notes(words("notes"), map(words.said, answer.warnings)),
         )
@@ -139,7 +137,7 @@ def line_part(line: Line, words: Phrases) -> Html:
     )
 
 
-def cache_part(answer: ServingAnswer, words: Phrases) -> Html:
+def cache_part(answer: "ServingAnswer", words: Phrases) -> Html:
     """Return what the cache holds, in words."""
     cache, request = answer.kv_cache, answer.request
     lines = [
@@ -192,6 +190,13 @@ def pairs_of(command: str, flags: str, gpu: str = "") -> list[tuple[str, str]] |
     return found
 
 
+def place_of_changes(ledger: Ledger, words: Phrases) -> Html | None:
+    """Return where what would fit will stand: it takes a search, and the answer does not wait for it."""
+    if ledger.verdict == "fits":
+        return None
+    return el("div", el("p", words("changes.searched"), class_="key"), data_later=True, aria_busy="true")
+
+
 def changes_part(command: str, gpu: str, changes: Iterable[tuple[str, int]], words: Phrases) -> Html | None:
     """Return what would fit, each applied by a click where flags and more of the same cards do it."""
     items = [
@@ -212,7 +217,7 @@ def _leaves(headroom: int, words: Phrases) -> str:
     return words("change.leaves", amount=format_bytes(headroom))
 
 
-def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
+def training_part(answer: "TrainingAnswer", words: Phrases) -> Html:
     """Return the whole answer of `train`."""
     return join(
         (
@@ -220,18 +225,13 @@ def training_part(answer: TrainingAnswer, words: Phrases) -> Html:
             el("p", training_question(answer, words), class_="question"),
             groups_part(answer.ledgers, answer.worst_rank, words),
             moments_part(answer, words),
-            changes_part(
-                "train",
-                answer.gpu_word,
-                ((each.flags, each.headroom_bytes) for each in answer.changes),
-                words,
-            ),
+            place_of_changes(answer.ledger, words),
             notes(words("notes"), map(words.said, answer.warnings)),
         )
     )
 
 
-def moments_part(answer: TrainingAnswer, words: Phrases) -> Html:
+def moments_part(answer: "TrainingAnswer", words: Phrases) -> Html:
     """Return the peaks of a step by phase, and how long a step takes."""
     peaks, group = answer.peaks, answer.groups[answer.worst_rank]
     rows = [

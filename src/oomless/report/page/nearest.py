@@ -1,12 +1,16 @@
 """The measured runs nearest to an answer, as a part of the page."""
 
+from typing import TYPE_CHECKING
+
 from ...api.nearest_runs import Neighbour, RunFigure, nearest_runs
-from ...api.serving import ServingAnswer
 from ..language import Phrases
 from .html import Html, el, fold
 
+if TYPE_CHECKING:
+    from ...api.serving import ServingAnswer
 
-def nearest_part(answer: ServingAnswer, words: Phrases) -> Html | None:
+
+def nearest_part(answer: "ServingAnswer", words: Phrases) -> Html | None:
     """Return the nearest measured runs beside what is predicted for them; None where none is near."""
     found = nearest_runs(answer)
     if not found:

@@ -1,13 +1,17 @@
 """Sentences about an answer that the page and its pictures share: the verdict, what was asked, what a group
 and a part of memory are called."""
 
+from typing import TYPE_CHECKING
+
 from ...api.screen import waiting_of
-from ...api.serving import ServingAnswer
-from ...api.training_answer import TrainingAnswer
 from ...ledger import Ledger
 from ...units import billions, format_bytes, gib
 from ..chart.bars import BarPart
 from ..language import Phrases
+
+if TYPE_CHECKING:
+    from ...api.serving import ServingAnswer
+    from ...api.training_answer import TrainingAnswer
 
 
 def verdict_sentence(ledger: Ledger, words: Phrases, first: str = "") -> str:
@@ -23,7 +27,7 @@ def verdict_sentence(ledger: Ledger, words: Phrases, first: str = "") -> str:
     return f"{first}{words('clause')}{said}" if first else said
 
 
-def waiting(answer: ServingAnswer, words: Phrases) -> str:
+def waiting(answer: "ServingAnswer", words: Phrases) -> str:
     """Return how much of the load runs at once, where the engine starts and the rest waits."""
     if not waiting_of(answer):
         return ""
@@ -32,7 +36,7 @@ def waiting(answer: ServingAnswer, words: Phrases) -> str:
     return words("waiting.some", at_once=f"{answer.at_once:,}", all=f"{answer.request.concurrency:,}")
 
 
-def serving_question(answer: ServingAnswer, words: Phrases) -> str:
+def serving_question(answer: "ServingAnswer", words: Phrases) -> str:
     """Return what was asked, in one line."""
     request, layout, hardware = answer.request, answer.request.layout, answer.hardware
     sizes = zip(("TP", "PP", "DP"), layout[:3], strict=True)
@@ -50,7 +54,7 @@ def serving_question(answer: ServingAnswer, words: Phrases) -> str:
     )
 
 
-def training_question(answer: TrainingAnswer, words: Phrases) -> str:
+def training_question(answer: "TrainingAnswer", words: Phrases) -> str:
     """Return what was asked, in one line."""
     mesh = answer.mesh
     sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)

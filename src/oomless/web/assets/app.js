@@ -16,7 +16,8 @@ const OK = 200;
 let state = read(location.hash, views);
 let files = [];
 let field = "";
-let latest = null;
+let latest = new AbortController();
+let pinned = new AbortController();
 let shown = null;
 let timer = null;
 let busy = false;
@@ -145,7 +146,10 @@ function asked(current) {
 async function answer() {
   const form = formOf(state.view);
   const lack = missing(form);
-  const mine = {};
+  latest.abort();
+  const mine = new AbortController();
+  const current = state;
+  const sent = files;
   latest = mine;
   busy = stale = false;
   clearTimeout(timer);
@@ -158,7 +162,7 @@ async function answer() {
   busy = true;
   let found;
   try {
-    const reply = await backend.ask(`view/${state.view}`, asked(state), files);
+    const reply = await backend.ask(`view/${current.view}`, asked(current), sent, mine.signal);
     found = { ...JSON.parse(reply.text), status: reply.status };
   } catch {
     found = { html: "", status: 0 };
@@ -173,6 +177,26 @@ async function answer() {
     show(found, form);
   }
   if (stale) answer();
+  else follow($("answer"), current, sent, mine.signal);
+}
+
+// what takes a search follows the answer, unless another question is asked meanwhile
+
+async function follow(box, current, sent, signal) {
+  const place = box.querySelector("[data-later]");
+  if (!place) return;
+  await pause(WAIT_MS);
+  if (signal.aborted) return;
+  let html = "";
+  try {
+    const reply = await backend.ask(`later/${current.view}`, asked(current), sent, signal);
+    if (reply.status === OK) html = JSON.parse(reply.text).html;
+  } catch {
+    // the answer itself stands
+  }
+  if (signal.aborted) return;
+  place.innerHTML = html;
+  place.removeAttribute("aria-busy");
 }
 
 function pause(ms) {
@@ -227,11 +251,15 @@ function carried() {
 async function pins() {
   $("pinned").hidden = !state.pins.length;
   const box = $("pinned").querySelector(".pins");
+  pinned.abort();
+  pinned = new AbortController();
+  const { signal } = pinned;
   const cards = await Promise.all(state.pins.map(async (pin, index) => {
     const card = document.createElement("article");
     try {
-      const reply = await backend.ask(`view/${pin.view}`, asked(pin), []);
+      const reply = await backend.ask(`view/${pin.view}`, asked(pin), [], signal);
       card.innerHTML = JSON.parse(reply.text).html;
+      follow(card, pin, [], signal);
     } catch {
       card.textContent = said["error.offline"];
     }
@@ -244,7 +272,7 @@ async function pins() {
     card.prepend(button);
     return card;
   }));
-  box.replaceChildren(...cards);
+  if (!signal.aborted) box.replaceChildren(...cards);
 }
 
 function pin() {
@@ -267,7 +295,7 @@ async function copy(button, text) {
 async function copyTool(button) {
   const what = button.dataset.copy;
   if (what === "link") return copy(button, location.href);
-  if (what === "json") return copy(button, (await backend.ask(state.view, query(state.pairs), files)).text);
+  if (what === "json") return copy(button, (await backend.ask(state.view, query(state.pairs), files, null)).text);
   return copy(button, shown[what]);
 }
 

@@ -1,6 +1,13 @@
-// After the first visit the site answers without a network: what was read once is kept until the site changes.
+// After the first visit the site answers without a network: all of it is kept until it changes.
 
 const CACHE = "oomless-RELEASE";
+const FILES = ["FILE"];
+
+self.addEventListener("install", (event) => {
+  // what the page has read already is asked for again, and sent only where the browser's own copy is an old one
+  const asked = FILES.map((name) => new Request(name, { cache: "no-cache" }));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(asked)));
+});
 
 self.addEventListener("activate", (event) => {
   const drop = async () => {
