@@ -41,7 +41,13 @@ QUESTIONS = (
 )
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(question, marks=[pytest.mark.slow] if number % 2 else [])
+        for number, question in enumerate(QUESTIONS)
+    ],
+)
 def test_the_first_row_is_known_to_run(question: str) -> None:
     found = call("plan", *question.split(), "--rows", "40", "--json")
     assert found.code in (0, 3, 4), found.err

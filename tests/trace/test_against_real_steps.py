@@ -42,6 +42,8 @@ SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gpt-oss-20b", {"precision": "bf16", "optimizer": "adamw", "recompute": "full"}),
     ("gpt2", {"precision": "amp-bf16", "optimizer": "adamw-fused"}),
 )
+SLOW_ON_A_CPU = (SETTINGS[1], SETTINGS[3], SETTINGS[10], SETTINGS[11])
+"""Products of 16 bit, which others have too."""
 LIMIT, P90 = 0.006, 0.001
 
 
@@ -53,9 +55,11 @@ def error_of(name: str, flags: dict[str, Any]) -> float:
     return abs(compare(traced, measured(source, asked))[-1].error or 0)
 
 
-def test_traces_have_the_peaks_of_real_steps() -> None:
+@pytest.mark.parametrize("is_quick", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_traces_have_the_peaks_of_real_steps(is_quick: bool) -> None:
     """Each to six thousandths, nine of ten to one."""
-    found = {f"{name} {flags}": error_of(name, flags) for name, flags in SETTINGS}
+    chosen = [(name, flags) for name, flags in SETTINGS if ((name, flags) not in SLOW_ON_A_CPU) is is_quick]
+    found = {f"{name} {flags}": error_of(name, flags) for name, flags in chosen}
     assert {what: error for what, error in found.items() if error > LIMIT} == {}
     assert ninth_decile(list(found.values())) <= P90, found
 

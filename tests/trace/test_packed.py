@@ -99,7 +99,8 @@ def test_a_real_step_of_the_same_modules(precision: str, recompute: Any) -> None
         assert abs(compare(traced, measured(source, asked))[-1].error or 0) <= 0.001
 
 
-@pytest.mark.parametrize("recompute", [pytest.param("none", marks=pytest.mark.slow), "full"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", ["none", "full"])
 def test_closed_form(recompute: str) -> None:
     flags: dict[str, Any] = {
         "method": "qlora",

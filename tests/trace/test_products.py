@@ -60,7 +60,7 @@ def beside(operator: Any, *operands: torch.Tensor) -> int:
     [
         (torch.bfloat16, 1),
         (torch.float16, 2),
-        (torch.bfloat16, 3),
+        pytest.param(torch.bfloat16, 3, marks=pytest.mark.slow),
         pytest.param(torch.float16, 1, marks=pytest.mark.slow),
         pytest.param(torch.bfloat16, 2, marks=pytest.mark.slow),
         pytest.param(torch.float16, 3, marks=pytest.mark.slow),

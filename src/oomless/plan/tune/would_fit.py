@@ -3,7 +3,7 @@ host, more cards, other cards."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from typing import Any
 
 from ...engines import engine
@@ -255,7 +255,7 @@ def of_other_cards(estimate: Estimate) -> Iterator[Change]:
     )
     named: set[str] = set()
     for goal in GOALS_ELSEWHERE:
-        for row in nearest.ranked(goal):
+        for row in islice(nearest.ranked(goal), MOST_MACHINES):
             asked = estimate.asked._replace(layout=row.asked.layout, tensor_split=None)
             made = None if row.gpu in named else elsewhere(estimate, asked, row.hardware)
             if made is not None:
@@ -265,6 +265,9 @@ def of_other_cards(estimate: Estimate) -> Iterator[Change]:
 
 
 GOALS_ELSEWHERE: tuple[Goal, ...] = ("fewest", "cheapest")
+MOST_MACHINES = 16
+"""Machines that would hold the model and are tried with the flags that were asked for: what none of so many
+takes is not for want of memory."""
 
 
 def layout_words(layout: Layout) -> tuple[str, ...]:
