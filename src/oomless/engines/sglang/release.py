@@ -52,6 +52,8 @@ class SglangRules(ReleaseRules):
     keeps_tables_of_gemma3: bool = False
     absorbs_in_16_bit: bool = False
     loads_draft_before_pool: bool = False
+    keeps_loaded_mxfp4_scales: bool = False
+    """Of V4's experts, where Marlin multiplies them."""
 
     # how the pool is divided
     shares_pool_with_states: bool = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...kept import Kept
 from ...model.attention import MLA, V4, V41
 from ...model.model import EMBEDDING, Model, Part, Tensor
-from ...model.storage import DTYPES, F32
+from ...model.storage import DTYPES, F32, FP4_E8M0
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
@@ -190,8 +190,48 @@ def extra_tensors(
                 )
             )
     extra += absorbed(model, asked, hardware, stage, loaded_parts(rules))
+    if kinds.has(V4, V41) and rules.keeps_loaded_mxfp4_scales and runs_fp4_by_marlin(hardware):
+        extra += loaded_scales(model, asked, stage, loaded_parts(rules))
     extra += unexplained(model, "rank")
     return extra
+
+
+def runs_fp4_by_marlin(hardware: Hardware) -> bool:
+    """Return whether V4's experts in FP4 are multiplied by Marlin: on Hopper, and on Blackwell without tensor
+    memory (arg_groups/overrides.py of 0.5.15; the guide of the model for Hopper)."""
+    return 9 <= hardware.card.capability < 10 or hardware.card.capability >= 12
+
+
+def loaded_scales(model: Model, asked: Resolved, stage: Stage, parts: tuple[Part, ...]) -> list[Placed]:
+    """Scales of experts in FP4 as they were loaded, 4 B for 32 values, which stay beside those in Marlin's
+    own order (layers/quantization/mxfp4_marlin_moe.py of 0.5.12 to 0.5.15; 0.5.16 lets them go).
+
+    DeepSeek-V4-Pro at TP8 on H200, where a log says 125.65 GiB of weights (InferenceX#2128):
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(engine="sglang", engine_version="0.5.14", dtype="bfloat16", layout=Layout(tp=8))
+    >>> placed = placed_weights(load("deepseek-v4-pro"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
+    >>> round(sum(group.total_bytes for group in placed) / 2**30, 2)
+    125.46
+    """
+    found: dict[tuple[str, int], list[int]] = {}
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage) if tensor.part in parts else None
+        if not layers or tensor.role != "expert" or runtime_format(tensor, model, asked) != FP4_E8M0:
+            continue
+        shape, repeat = shard(tensor, model, asked)
+        size = prod(shape) * repeat // VALUES_OF_SCALE * F32.bits // 8
+        found.setdefault((tensor.name, size), []).extend(layers)
+    note = "F32, beside those in Marlin's order"
+    return [
+        Placed("weights.routed_experts", f"{name} scales as loaded", size, 1, tuple(layers), note)
+        for (name, size), layers in found.items()
+    ]
+
+
+VALUES_OF_SCALE = 32
 
 
 def absorbed(
