@@ -125,3 +125,10 @@ def test_experts_are_divided_by_as_many_ranks_as_are_asked() -> None:
     assert not pasted.unknown
     with pytest.raises(UsageError, match="--ep-size 3 does not divide --tp 8"):
         infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, ep_size=3)
+
+
+def test_a_pool_that_is_taken_whole_has_left_the_graphs_their_room() -> None:
+    """The PyTorch backend tries its batch after the capture: Qwen3-32B on four L40S is no close thing."""
+    found = infer("qwen3-32b", "l40s:4", engine="trtllm", tp=4, context=8192)
+    assert found.verdict == "fits"
+    assert any(line.key == "runtime.cuda_graphs" for line in found.ledger.lines)

@@ -7,6 +7,7 @@ larger phase.
 
 from math import ceil
 
+from ... import facts
 from ...ledger import Category, Key, Line, exact
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
@@ -16,9 +17,10 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
-from .graphs import graph_lines, largest_graph
-from .profile import MEGA_MOE, profile_lines
+from .graphs import estimates_graphs, graph_lines, largest_graph
+from .profile import profile_lines
 from .profile_attention import context_chunk
+from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 from .runners import may_run_second
@@ -76,12 +78,8 @@ SWAP_GIB = 4
 
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
-    """Everything but weights and cache. CUDA graphs are charged from 0.20 on, the context in the second
-    engine of 0.8 alone.
-
-    Its text says "default since v0.21.0", and 0.20.0 already prints it and has so much less (three logs of
-    it).
-    """
+    """Everything but weights and cache. CUDA graphs are charged where they are estimated, the context in the
+    second engine of 0.8 alone, and on Ascend up to 0.17."""
     rules = RELEASES.at(asked.engine_version)
     tags = conditions(model, asked, hardware, stage, rules)
     fused: list[Line] = []
@@ -99,29 +97,17 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     ]
     beside: list[Line] = []
     context = _measured("runtime.context", "context", rules, tags)
-    (charged if rules.charges_context and not rules.v0 else beside).append(context)
-    graphs = graph_lines(model, asked, stage, rules, tags, largest_graph(hardware, rules))
-    (charged if rules.charges_graphs else beside).extend(graphs)
-    if stage.kinds(model).has(Linear) and not rules.v0:
-        from .scan import scan_line  # few models have such layers
-
-        beside.append(scan_line(model, asked, stage, rules, tags, charged))
-    dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
-    if dense and rules.expands_context_when_profiled:
-        width = DTYPES[asked.dtype].bits // 8
-        size = context_chunk(asked) * max(each.latent_dim for each in dense) * width
-        formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
-        beside.append(
-            exact(
-                "runtime.workspaces",
-                "engine",
-                "workspace of cached context",
-                size,
-                formula,
-                "vllm mla/common.py, mla_attention.py",
-            )
-        )
-    if stage.last and may_run_second(model, asked, rules):
+    in_budget = rules.charges_context_on_ascend if "ascend" in tags else rules.charges_context
+    (charged if in_budget and not rules.v0 else beside).append(context)
+    estimated = estimates_graphs(model, asked, rules, tags)
+    untried = ("untried",) if rules.charges_graphs and not estimated else ()
+    graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
+    (charged if estimated else beside).extend(graphs)
+    second = may_run_second(model, asked, rules) and "ascend" not in tags
+    if second and not asked.enforce_eager:
+        charged.append(compiling_line(charged, rules, tags))
+    beside.extend(beside_pool(model, asked, stage, rules, tags, charged))
+    if stage.last and second:
         rows, vocab = asked.max_num_seqs, model.vocab_size
         line = exact(
             "runtime.sampler_state",
@@ -133,6 +119,56 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         )
         (charged if rules.charges_sampler_state else beside).append(line)
     return Budget(tuple(charged), tuple(beside))
+
+
+def beside_pool(
+    model: Model,
+    asked: Resolved,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    charged: list[Line],
+) -> list[Line]:
+    """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
+    linear attention scans, the workspace of a cached context."""
+    found: list[Line] = []
+    if {"ascend", "experts", "tp", "v1"} <= set(tags):
+        later = measured("vllm", "runtime.non_torch", "late_buffers", rules.release, tags, "communication")
+        found.append(later._replace(what="buffers of groups that talk after the profile run"))
+    if stage.kinds(model).has(Linear) and not rules.v0:
+        from .scan import scan_line  # few models have such layers
+
+        found.append(scan_line(model, asked, stage, rules, tags, charged))
+    dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
+    if dense and rules.expands_context_when_profiled:
+        width = DTYPES[asked.dtype].bits // 8
+        size = context_chunk(asked) * max(each.latent_dim for each in dense) * width
+        formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
+        found.append(
+            exact(
+                "runtime.workspaces",
+                "engine",
+                "workspace of cached context",
+                size,
+                formula,
+                "vllm mla/common.py, mla_attention.py",
+            )
+        )
+    return found
+
+
+def compiling_line(charged: list[Line], rules: VllmRules, tags: tuple[str, ...]) -> Line:
+    """What compiling takes beyond the peak of the profile run, within which it happens: the larger of both is
+    charged. From the second start on compiled code is read from disk, and nothing comes on top
+    (v1/worker/gpu_worker.py, vllm#54122). Seen with the second runner, whose sampler takes little."""
+    line = measured("vllm", "activations.profile_run", "first_start", rules.release, tags)
+    peak = sum(each.bytes for each in charged if each.category in ("activations", "logits"))
+    loaded = int(facts.constant("vllm", "first_start_non_torch", rules.release, *tags).high * GIB)
+    more, most = max(line.bytes - peak, 0), max(line.high_bytes - peak, 0) + loaded
+    formula = f"{line.formula}, less a peak of {peak:,} B; up to {loaded:,} B beside torch"
+    return line._replace(
+        what="compiling at the first start", bytes=more, high_bytes=most, low_bytes=0, formula=formula
+    )
 
 
 def beside_weights(
@@ -186,6 +222,7 @@ def conditions(
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",
+        "ascend": hardware.card.vendor == "Huawei",
         "unified": hardware.card.shared_bytes > 0,
         "experts": model.kinds.has_experts,
     }
@@ -193,15 +230,15 @@ def conditions(
 
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:
-    """A line that is a row of engines.csv; on cards of other makers it is only assumed, with twice the
-    room."""
+    """A line that is a row of engines.csv; on cards of makers without rows of their own it is only assumed,
+    with twice the room."""
     category: Category = (
         "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
     )
     line = measured("vllm", key, quantity, rules.release, tags, category)
     return (
         line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
-        if "other_vendor" in tags
+        if "other_vendor" in tags and "ascend" not in tags
         else line
     )
 

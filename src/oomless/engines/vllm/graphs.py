@@ -11,6 +11,7 @@ from ..rank import Stage
 from .captures import captures
 from .profile import is_sparse
 from .release import VllmRules
+from .runners import may_run_second
 
 LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
@@ -114,3 +115,29 @@ def graph_lines(
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
+
+
+def estimates_graphs(model: Model, asked: Resolved, rules: VllmRules, tags: tuple[str, ...]) -> bool:
+    """Return whether the engine tries a few graphs before it cuts the cache, and takes what all would hold
+    off it (v1/worker/gpu_worker.py, determine_available_memory).
+
+    It does from 0.20 on: its text says "default since v0.21.0", and three logs of 0.20.0 have so much less.
+    On ROCm it does from 0.26 on, on Ascend never (vllm_ascend/worker/worker.py of 0.23). The second model
+    runner estimates nothing before 0.29 (v1/worker/gpu/model_runner.py, profile_cudagraph_memory), so its
+    graphs lie beside a pool that left them no room: Llama-3.1-70B on eight L40S ran out while it captured
+    (0.25.1, vllm#49224).
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> model = load("llama-3.1-8b")
+    >>> [
+    ...     estimates_graphs(model, Resolved(), RELEASES.at(text), ())
+    ...     for text in ("0.19.0", "0.21.0", "0.25.0", "0.29.0")
+    ... ]
+    [False, True, False, True]
+    """
+    if "ascend" in tags or ("amd" in tags and not rules.charges_graphs_on_rocm):
+        return False
+    if may_run_second(model, asked, rules) and not rules.second_runner_charges_graphs:
+        return False
+    return rules.charges_graphs

@@ -17,11 +17,10 @@ from ...run.serving import Resolved
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .profile_attention import expanded_context_bytes, linear_bytes, v0_attention_bytes
-from .profile_feed_forward import largest_layer, quantises_inputs, widest_inner
+from .profile_feed_forward import expert_workspace, largest_layer, quantises_inputs, widest_inner
 from .release import VllmRules
 from .runners import may_run_second
 
-MEGA_MOE = "deep_gemm_mega_moe"
 ATTENTION_TAGS = ("mla", "v4")
 HOPPER_SMS = 132
 """Multiprocessors of a card whose table row has none: the largest that the constants were measured on."""
@@ -102,6 +101,11 @@ class ProfileRun(Record):
             return self.per_logit._replace(value=0.0, low=0.0, high=0.0)
         return self.constant("rejection_bytes_per_logit", *self.runner)
 
+    @property
+    def sees_images(self) -> bool:
+        """Return whether images are tried too: on Ascend only later."""
+        return "ascend" not in self.tags or self.rules.profiles_images_on_ascend
+
     def upper_end(self, quantity: str) -> float:
         """Return the most that something is known to take."""
         return self.constant(quantity).high
@@ -146,7 +150,7 @@ def profile_lines(
         lines = sampler_lines(run, kept, logits, beside, least, linear)
     else:
         lines = [forward_line(run, kept, forward, linear)]
-    if model.vision is None:
+    if model.vision is None or not run.sees_images:
         return lines
     from .profile_images import tower_bytes, with_tower
 
@@ -166,7 +170,7 @@ def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
         scratch = sparse.scratch_bytes(asked, rules) if model.kinds.has(DSA) else 0
     for mla in run.stage.kinds(model).latents:
         scratch = max(scratch, expanded_context_bytes(mla, asked, rules, run.width))
-    if model.vision is not None:
+    if model.vision is not None and run.sees_images:
         from .profile_images import vision_bytes  # most models see nothing
 
         images = vision_bytes(model, asked, run.stage, rules, run.width)
@@ -277,24 +281,3 @@ def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, most: int) ->
 
 def source_of(per_logit: Constant) -> str:
     return f"engines/vllm/profile.py profile_lines; {per_logit.source}"
-
-
-def expert_workspace(run: ProfileRun) -> int:
-    """Return the two buffers of the fused experts, T*k*max(2*ff, h) and T*k*max(ff, h) elements.
-
-    Before 0.16 the second is T*k*ff; 0.7 had three, T*k*2*ff, T*k*ff and T*k*h. A backend with its own buffer
-    has none (mega_moe.py). Ranks of data parallelism gather all ranks' tokens beside them (layer.py).
-    """
-    if run.asked.moe_backend == MEGA_MOE:
-        return 0
-    layout, rules, hidden = run.asked.layout, run.rules, run.model.hidden_size
-    seen = run.tokens * (layout.dp if rules.gathers_tokens_of_ranks else 1)
-    tokens, largest = min(seen, rules.experts_per_call or seen), 0
-    gathered = 0 if seen == run.tokens or rules.shares_expert_workspace else run.width * seen * hidden
-    for ffn in run.model.kinds.ffns:
-        if isinstance(ffn, MoE):
-            inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
-            first = max(inner, hidden) if rules.reuses_expert_inputs else inner
-            second = max(2 * inner, hidden) if rules.merges_expert_outputs else 2 * inner + hidden
-            largest = max(largest, run.width * tokens * ffn.num_active_experts * (first + second) + gathered)
-    return largest

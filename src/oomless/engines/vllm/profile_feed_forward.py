@@ -1,12 +1,19 @@
 """What the feed-forward of vLLM's profile run takes: its widest layer, and the workspace of fused experts."""
 
-from ...model.feedforward import Dense
+from typing import TYPE_CHECKING
+
+from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Resolved
 from ..rank import Stage
 from ..runtime_formats import runtime_format
 from .weights import placed_weights
+
+if TYPE_CHECKING:
+    from .profile import ProfileRun
+
+MEGA_MOE = "deep_gemm_mega_moe"
 
 
 def largest_layer(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
@@ -34,3 +41,24 @@ def quantises_inputs(model: Model, asked: Resolved) -> bool:
     return any(
         tensor.role == "linear" and runtime_format(tensor, model, asked).bits == 8 for tensor in model.tensors
     )
+
+
+def expert_workspace(run: "ProfileRun") -> int:
+    """Return the two buffers of the fused experts, T*k*max(2*ff, h) and T*k*max(ff, h) elements.
+
+    Before 0.16 the second is T*k*ff; 0.7 had three, T*k*2*ff, T*k*ff and T*k*h. A backend with its own buffer
+    has none (mega_moe.py). Ranks of data parallelism gather all ranks' tokens beside them (layer.py).
+    """
+    if run.asked.moe_backend == MEGA_MOE:
+        return 0
+    layout, rules, hidden = run.asked.layout, run.rules, run.model.hidden_size
+    seen = run.tokens * (layout.dp if rules.gathers_tokens_of_ranks else 1)
+    tokens, largest = min(seen, rules.experts_per_call or seen), 0
+    gathered = 0 if seen == run.tokens or rules.shares_expert_workspace else run.width * seen * hidden
+    for ffn in run.model.kinds.ffns:
+        if isinstance(ffn, MoE):
+            inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
+            first = max(inner, hidden) if rules.reuses_expert_inputs else inner
+            second = max(2 * inner, hidden) if rules.merges_expert_outputs else 2 * inner + hidden
+            largest = max(largest, run.width * tokens * ffn.num_active_experts * (first + second) + gathered)
+    return largest

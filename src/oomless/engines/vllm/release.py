@@ -62,7 +62,10 @@ class VllmRules(ReleaseRules):
     # what is set aside beside weights and cache
     charges_context: bool = False
     """The second engine charges whatever the card has less of; the first starts counting later."""
+    charges_context_on_ascend: bool = False
     charges_graphs: bool = False
+    charges_graphs_on_rocm: bool = False
+    second_runner_charges_graphs: bool = False
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
     captures_drafted_steps: bool = False
@@ -78,6 +81,7 @@ class VllmRules(ReleaseRules):
     second_runner_takes_dense: bool = False
     second_runner_takes_v4: bool = False
     second_runner_takes_all: bool = False
+    profiles_images_on_ascend: bool = False
     gathers_heads_of_images: bool = False
     drops_pixels: bool = False
     caches_times_of_videos: bool = False

@@ -1,0 +1,130 @@
+"""What the profile run of vLLM counts, and what comes only after the cache is cut: by release, by model
+runner, by the cards' maker."""
+
+from typing import Any
+
+import pytest
+
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
+from oomless.ledger import Line
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Asked, Layout
+from oomless.units import GIB
+
+
+def answer(model: str, gpu: str, tp: int = 1, **asked: Any) -> Estimate:
+    return estimate_serving(load(model), Asked(layout=Layout(tp=tp))._replace(**asked), parse_gpu(gpu))
+
+
+def lines(found: Estimate, key: str) -> list[Line]:
+    return [each for each in found.ledger.lines if each.key == key]
+
+
+def keys_beside(found: Estimate) -> set[str]:
+    return {each.key for each in found.ranks[0].beside}
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "beside"),
+    [
+        ("llama-3.1-8b", "l40s", "0.19.0", True),  # no release before 0.20 tries its graphs
+        ("llama-3.1-8b", "l40s", "0.21.0", False),
+        ("llama-3.1-8b", "l40s", "0.25.1", True),  # the second runner's trial is empty (vllm#49224)
+        ("llama-3.1-8b", "l40s", "0.29.0", False),
+        ("qwen3-30b-a3b", "h100", "0.25.1", False),  # the first runner
+        ("deepseek-v4-flash", "h800:4", "0.26.0", False),
+        ("deepseek-v4-flash", "h800:4", "0.28.0", True),  # the second (vllm#54677)
+        ("deepseek-v4-flash", "mi355x:8", "0.25.0", True),  # nothing is tried on ROCm
+        ("deepseek-v4-flash", "mi355x:8", "0.26.0", False),
+    ],
+)
+def test_graphs_lie_beside_a_pool_that_was_cut_without_a_trial(
+    model: str, gpu: str, version: str, beside: bool
+) -> None:
+    found = answer(model, gpu, parse_gpu(gpu).num_gpus, engine_version=version)
+    assert ("runtime.cuda_graphs" in keys_beside(found)) == beside
+
+
+def test_a_pool_that_left_graphs_no_room_is_no_firm_yes() -> None:
+    """Llama-3.1-70B in FP8 on eight L40S: its cache fits ten times over, and the capture ran out."""
+    found = answer("llama-3.1-70b", "l40s:8", 8, engine_version="0.25.1", quantization="fp8")
+    assert found.verdict == "tight"
+
+
+def test_the_first_start_of_a_compiled_model_has_the_smaller_pool() -> None:
+    """Qwen3-8B on an RTX 5090 (0.24): 89,040 tokens at the first start, 95,936 at the next."""
+    asked: dict[str, Any] = {
+        "engine_version": "0.24.0",
+        "gpu_memory_utilization": 0.92,
+        "max_model_len": 32768,
+    }
+    rank = answer("qwen3-8b", "rtx5090", **asked).ranks[0]
+    token = 36 * 2 * 8 * 128 * 2
+    assert rank.pool_low <= 89_040 * token
+    assert rank.pool_bytes == pytest.approx(89_040 * token, rel=0.01)
+    assert rank.pool_high == pytest.approx(95_936 * token, rel=0.01)
+    eager = answer("qwen3-8b", "rtx5090", enforce_eager=True, **asked).ranks[0]
+    assert eager.pool_bytes == pytest.approx(95_936 * token, rel=0.03)
+
+
+def test_a_larger_peak_holds_what_compiling_takes() -> None:
+    """Both happen in one profile run, and the larger counts: 1,024 rows of sampling are more."""
+    few, many = (
+        lines(
+            answer("qwen3-8b", "h100", engine_version="0.24.0", max_num_seqs=rows), "activations.profile_run"
+        )
+        for rows in (256, 1024)
+    )
+    assert [len(few), len(many)] == [2, 2]
+    assert few[1].bytes > 0 == many[1].bytes
+    assert few[1].high_bytes > many[1].high_bytes > 0
+
+
+@pytest.mark.parametrize(("version", "charged"), [("0.11.0", True), ("0.17.0", True), ("0.18.0", False)])
+def test_ascend_charges_the_context_up_to_0_17(version: str, charged: bool) -> None:
+    found = answer("qwen3-8b", "ascend-910b", engine="vllm-ascend", engine_version=version)
+    assert ("runtime.context" not in keys_beside(found)) == charged
+    assert "runtime.cuda_graphs" in keys_beside(found)
+
+
+def test_the_profile_run_on_ascend_samples_nothing() -> None:
+    """Logits of 2,048 sequences are made in 16 bit and dropped: Qwen2.5-VL-72B was served with them."""
+    found = answer(
+        "qwen2.5-vl-72b", "ascend-910b:4", 4, engine="vllm-ascend", engine_version="0.10.1", max_num_seqs=2048
+    )
+    (logits,) = lines(found, "logits.sampler")
+    assert logits.bytes == 2048 * 152_064 * 2
+
+
+@pytest.mark.parametrize(("version", "seen"), [("0.12.0", False), ("0.13.0", True)])
+def test_images_are_tried_on_ascend_from_0_13_on(version: str, seen: bool) -> None:
+    found = answer(
+        "qwen2.5-vl-7b", "ascend-910b", engine="vllm-ascend", engine_version=version, max_num_seqs=16
+    )
+    assert (sum(each.bytes for each in lines(found, "activations.profile_run")) > 2 * GIB) == seen
+
+
+def test_a_pool_on_ascend_is_as_its_log_says() -> None:
+    """Qwen2-0.5B, eager, half of the card: 30,891,205,120 B (0.13.0)."""
+    found = answer(
+        "qwen2.5-0.5b",
+        "ascend-910b",
+        engine="vllm-ascend",
+        engine_version="0.13.0",
+        gpu_memory_utilization=0.5,
+        enforce_eager=True,
+    )
+    assert found.ranks[0].pool_bytes == pytest.approx(30_891_205_120, rel=0.025)
+
+
+@pytest.mark.parametrize(("gpu", "kept"), [("h200:8", True), ("b200:8", False)])
+def test_marlin_leaves_the_loaded_scales_of_v4_up_to_0_5_15(gpu: str, kept: bool) -> None:
+    before, after = (
+        sum(each.bytes for each in found.ledger.lines if each.category == "weights")
+        for found in (
+            answer("deepseek-v4-pro", gpu, 8, engine="sglang", engine_version=version)
+            for version in ("0.5.15", "0.5.16")
+        )
+    )
+    assert (before - after > 20 * GIB) == kept
