@@ -23,7 +23,7 @@ from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
-from .runners import may_run_second
+from .runners import runs_second
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -103,7 +103,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     untried = ("untried",) if rules.charges_graphs and not estimated else ()
     graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
     (charged if estimated else beside).extend(graphs)
-    second = may_run_second(model, asked, rules) and "ascend" not in tags
+    second = runs_second(model, asked, rules, tags)
     if second and not asked.enforce_eager:
         charged.append(compiling_line(charged, rules, tags))
     beside.extend(beside_pool(model, asked, stage, rules, tags, charged))

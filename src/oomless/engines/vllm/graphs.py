@@ -11,7 +11,7 @@ from ..rank import Stage
 from .captures import captures
 from .profile import is_sparse
 from .release import VllmRules
-from .runners import may_run_second
+from .runners import runs_second
 
 LARGEST_GRAPH = 512
 """Tokens of the largest captured step (max_cudagraph_capture_size)."""
@@ -138,6 +138,6 @@ def estimates_graphs(model: Model, asked: Resolved, rules: VllmRules, tags: tupl
     """
     if "ascend" in tags or ("amd" in tags and not rules.charges_graphs_on_rocm):
         return False
-    if may_run_second(model, asked, rules) and not rules.second_runner_charges_graphs:
+    if runs_second(model, asked, rules, tags) and not rules.second_runner_charges_graphs:
         return False
     return rules.charges_graphs

@@ -40,3 +40,18 @@ def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
     return rules.second_runner_takes_dense or (
         model.family in FIRST_FAMILIES and (in_16_bit or rules.second_runner_takes_experts)
     )
+
+
+def runs_second(model: Model, asked: Resolved, rules: VllmRules, tags: tuple[str, ...]) -> bool:
+    """Return whether the second runner serves the model on these cards where nobody asks for the other:
+    Ascend and Gaudi have runners of their own, and ROCm keeps V4 on the first (config/vllm.py of 0.28).
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> flash, rules = load("deepseek-v4-flash"), RELEASES.at("0.28.0")
+    >>> [runs_second(flash, Resolved(), rules, tags) for tags in ((), ("other_vendor", "amd"))]
+    [True, False]
+    """
+    if "other_vendor" in tags and ("amd" not in tags or model.kinds.has(V4, V41)):
+        return False
+    return may_run_second(model, asked, rules)
