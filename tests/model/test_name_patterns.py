@@ -39,8 +39,11 @@ names = st.text("ab1.-{", max_size=9)
     st.lists(st.tuples(st.one_of(st.just(""), ahead), expressions), min_size=1, max_size=3),
     st.sampled_from(["match", "search", "fullmatch"]),
     names,
+    st.sampled_from([("",), ("", "a."), ("a.b.", "1", ".")]),
 )
-def test_a_list_of_patterns_means_what_re_says(drawn: list[tuple[str, str]], how: How, name: str) -> None:
+def test_a_list_of_patterns_means_what_re_says(
+    drawn: list[tuple[str, str]], how: How, name: str, prefixes: tuple[str, ...]
+) -> None:
     written = [
         look + each if not look or how != "search" else f"^{look}{each}"
         for look, each in drawn
@@ -50,8 +53,8 @@ def test_a_list_of_patterns_means_what_re_says(drawn: list[tuple[str, str]], how
         compiled = [re.compile(each) for each in written]
     except re.error:
         return  # a group named twice
-    expected = any(getattr(each, how)(name) for each in compiled)
-    assert NamePatterns(written, how).finds([name]) == expected, written
+    expected = any(getattr(each, how)(prefix + name) for each in compiled for prefix in prefixes)
+    assert NamePatterns(written, how, prefixes=prefixes).finds([name]) == expected, written
 
 
 SHOWN = {

@@ -36,14 +36,16 @@ class Automaton:
     """Positions of several expressions: which follow which, and which symbols each takes. Position 0 stands
     before all of them."""
 
-    def __init__(self, how: How) -> None:
-        self.how = how
+    def __init__(self, how: How, prefixes: tuple[str, ...] = ("",)) -> None:
+        self.how, self.prefixes = how, prefixes
         self.follow: list[int] = [0]
         self.takes = [0] * (OTHER + 1)
         self.last = 0
         self.work = MOST_WORK
-        self.begun = 0
+        self.begun: tuple[int, bool] | None = None
+        """The positions that are held, and whether an expression ended, once any of the prefixes was read."""
         self.pieces: dict[tuple[int, str], tuple[int, bool]] = {}
+        self.beginnings: dict[str, tuple[int, bool]] = {}
         self.ends: dict[int, bool] = {}
 
     def add(self, node: Symbols) -> None:
@@ -135,19 +137,38 @@ class Automaton:
             self.pieces[held, text] = known
         return known
 
+    def begin(self) -> tuple[int, bool]:
+        """Read the prefixes: what is held behind one of them is held for all names."""
+        start = self.after(1, START) | 1
+        read = [self.read(start, prefix) if prefix else (start, False) for prefix in self.prefixes]
+        self.begun = either(held for held, _ in read), self.how != "fullmatch" and any(now for _, now in read)
+        return self.begun
+
+    def beginning(self, name: str) -> tuple[int, bool]:
+        """Return the same of all pieces but the last. The names of a layer begin alike, so each beginning is
+        remembered."""
+        known, missing, at = None, list[int](), name.rfind(".") + 1
+        while at and (known := self.beginnings.get(name[:at])) is None:
+            missing.append(at)
+            at = name.rfind(".", 0, at - 1) + 1
+        if len(self.beginnings) + len(missing) > MOST_PIECES:
+            self.beginnings.clear()
+        held, ended = known or self.begun or self.begin()
+        for end in reversed(missing):
+            if held and not ended:
+                held, now = self.read(held, name[at:end])
+                ended = now and self.how != "fullmatch"
+            self.beginnings[name[:end]] = held, ended
+            at = end
+        return held, ended
+
     def finds(self, name: str) -> bool:
-        """Return whether the name is matched."""
-        if not self.begun:
-            self.begun = self.after(1, START) | 1
-        held, whole, pieces = self.begun, self.how == "fullmatch", name.split(".")
-        last = pieces.pop()
-        for piece in pieces:
-            held, ended = self.read(held, piece + ".")
-            if ended and not whole:
-                return True
-            if not held:
-                return False
-        held, ended = self.read(held, last)
+        """Return whether the name is matched, behind any of the prefixes."""
+        whole = self.how == "fullmatch"
+        held, ended = self.beginning(name)
+        if ended or not held:
+            return ended
+        held, ended = self.read(held, name[name.rfind(".") + 1 :])
         if ended and not whole:
             return True
         if held not in self.ends:
@@ -182,10 +203,16 @@ class NamePatterns:
     """
 
     def __init__(
-        self, expressions: Iterable[str], how: How, where: str = "pattern", skip_broken: bool = False
+        self,
+        expressions: Iterable[str],
+        how: How,
+        where: str = "pattern",
+        skip_broken: bool = False,
+        prefixes: tuple[str, ...] = ("",),
     ) -> None:
-        """`skip_broken`: what nobody could match with is left out, as who published it never saw it match."""
-        self.where = where
+        """`skip_broken`: what nobody could match with is left out, as who published it never saw it match.
+        `prefixes`: what may stand before a name."""
+        self.where, self.prefixes = where, prefixes
         self.answers: dict[tuple[str, ...], bool] = {}
         self.together: list[Automaton] = []
         self.ahead: list[tuple[list[tuple[bool, Automaton]], Automaton]] = []
@@ -206,7 +233,7 @@ class NamePatterns:
             self.ahead.append((asked, alone(read.node, how if how == "fullmatch" else "match")))
         else:
             if not self.together or len(self.together[-1].follow) + read.node.size > MOST_POSITIONS:
-                self.together.append(Automaton(how))
+                self.together.append(Automaton(how, self.prefixes))
             self.together[-1].add(read.node)
 
     def finds(self, names: Iterable[str]) -> bool:
@@ -231,7 +258,7 @@ class NamePatterns:
         return any(
             automaton.finds(name) and all(part.finds(name) == wanted for wanted, part in asked)
             for asked, automaton in self.ahead
-            for name in spelled
+            for name in (prefix + each for prefix in self.prefixes for each in spelled)
         )
 
 

@@ -2,6 +2,8 @@
 spelling."""
 
 import re
+from collections.abc import Iterator
+from itertools import accumulate
 
 from .model import Tensor
 from .name_patterns import NamePatterns
@@ -71,7 +73,8 @@ class Names:
                 others.append(of_stars(pattern))
             else:
                 self.exact.add(canonical(pattern.rstrip("*").rstrip(".")))
-        self.expressions = NamePatterns(others, "match", where, skip_broken=True) if others else None
+        prefixes = ("", *PREFIXES)
+        self.expressions = NamePatterns(others, "match", where, True, prefixes) if others else None
 
     def says(self, name: str) -> bool:
         """Whether this very name is in the list."""
@@ -80,17 +83,21 @@ class Names:
     def matches(self, name: str) -> bool:
         """Whether a pattern means the module of this name, which begins with `layers.N.` or `mtp.`: all of
         it, or whole pieces of it."""
-        pieces = name.split(".")
-        inside = 2 if pieces[1].isdigit() else 3
-        for start in (0, *range(inside, len(pieces))):  # mtp.layers.0 is not layers.0
-            path = ""
-            for piece in pieces[start:]:
-                path = f"{path}.{piece}" if path else piece
-                if path in self.exact:
-                    return True
-        if self.expressions is None:
-            return False
-        return self.expressions.finds((name, *(prefix + name for prefix in PREFIXES)))
+        if self.exact and not self.exact.isdisjoint(parts_of(name)):
+            return True
+        return self.expressions is not None and self.expressions.finds([name])
+
+
+def parts_of(name: str) -> Iterator[str]:
+    """Yield what whole pieces of a name spell: its beginnings, and all inside the layer.
+
+    >>> [*parts_of("layers.0.mlp.gate")]
+    ['layers', 'layers.0', 'layers.0.mlp', 'layers.0.mlp.gate', 'mlp', 'mlp.gate', 'gate']
+    """
+    pieces = name.split(".")
+    inside = 2 if pieces[1].isdigit() else 3
+    for start in (0, *range(inside, len(pieces))):  # mtp.layers.0 is not layers.0
+        yield from accumulate(pieces[start:], "{}.{}".format)
 
 
 def of_stars(pattern: str) -> str:
