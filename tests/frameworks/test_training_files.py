@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless import facts
-from oomless.errors import OomlessError
+from oomless.errors import OomlessError, UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.model.load import load
@@ -134,6 +134,18 @@ def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     used = resolved(sharded.training)
     assert (used.precision, used.sharding) == ("deepspeed-bf16", "zero3")
     assert "its name says ZeRO 3" in sharded.warnings[0]
+
+
+def test_llama_factory_reads_galore(tmp_path: Path) -> None:
+    """use_galore was refused, with the advice to leave it out, which is all of AdamW."""
+    path = tmp_path / "galore.yaml"
+    lines = "model_name_or_path: llama-3-8b\nfinetuning_type: full\npure_bf16: true\nuse_galore: true\n"
+    path.write_text(f"{lines}galore_layerwise: true\ngalore_rank: 128\noptim: adamw_8bit\n")
+    asked = read_training_file(path).training
+    assert (asked.optimizer, asked.optimizer_in_backward) == ("galore-8bit", True)
+    path.write_text(f"{lines}galore_rank: 1024\n")
+    with pytest.raises(UnsupportedError, match="galore_rank is 1024"):
+        read_training_file(path)
 
 
 @pytest.mark.parametrize(

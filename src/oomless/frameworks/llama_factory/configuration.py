@@ -15,7 +15,6 @@ STAGES: dict[str, Task] = {
 }
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
 NOT_MODELLED = (
-    "use_galore",
     "use_apollo",
     "use_badam",
     "use_dora",
@@ -54,10 +53,34 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         **(deep.settings if deep else {}),
     )
     asked = _load(entries, asked, unsloth)
-    asked = _lora(entries, asked, targets)
+    asked = _projected(entries, _lora(entries, asked, targets))
     if entries.switch("use_unsloth_gc", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
     return model, asked, None
+
+
+COUNTED_RANK = 128
+"""The rank of GaLore's projections that is counted; LLaMA-Factory's own default is 16."""
+
+
+def _projected(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    """Return the question with GaLore where a file has it: moments of projections, and gradients that each
+    layer applies as they come if it is told so (train/trainer_utils.py, _create_galore_optimizer)."""
+    if not entries.switch("use_galore", default=False):
+        return asked
+    rank = entries.whole("galore_rank", default=16)
+    if rank > COUNTED_RANK:
+        raise UnsupportedError(
+            f"{entries.path}: galore_rank is {rank}, and moments are counted for {COUNTED_RANK}",
+            "take a smaller one",
+        )
+    if rank < COUNTED_RANK:
+        entries.note(f"galore_rank = {rank}: moments are counted for rank {COUNTED_RANK}, which is more")
+    eight = (asked.optimizer or "").endswith("8bit")
+    return asked._replace(
+        optimizer="galore-8bit" if eight else "galore",
+        optimizer_in_backward=entries.switch("galore_layerwise", default=False),
+    )
 
 
 def _task(entries: Entries) -> Task:
