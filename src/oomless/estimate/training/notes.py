@@ -43,6 +43,11 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
             f"{request.grad_accum} micro-batches of a step, one for each stage of the pipeline: "
             "--grad-accum or --global-batch says otherwise"
         )
+    if request.seq_len > model.max_positions:
+        found.append(
+            f"sequences of {request.seq_len:,} tokens are longer than the {model.max_positions:,} positions "
+            f"of {model.name}: it needs another rotary base or scaling"
+        )
     pieces = job.mesh.pp * job.mesh.virtual_stages
     if len(model.layers) % pieces:
         found.append(f"{len(model.layers)} layers over {pieces} pieces: the first ones hold one more")
