@@ -121,3 +121,38 @@ def test_a_pipeline_has_a_micro_batch_for_each_stage() -> None:
     assert any("8 micro-batches" in note for note in silent.warnings)
     assert not any("micro-batches of a step" in note for note in said.warnings)
     assert silent.headroom_bytes < 60 * GIB
+
+
+def test_a_peak_in_the_step_is_as_narrow_as_its_sources() -> None:
+    """What a DeepSpeed step makes was counted to the value: a peak there has no spread of graphs below it,
+    and above it as much as another moment may hold."""
+    found = train(
+        "llama-3-8b", "rtx-3090:8", framework="llama-factory", zero=3, seq_len=1024, framework_version="4.46"
+    )
+    peak = found.peaks
+    assert (peak.phase, peak.moment) == ("optimizer", "in the step")
+    lines = [line for line in found.ledger.lines if line.category not in ("runtime", "communication")]
+    (stepped,) = [line for line in lines if line.key == "temporaries.optimizer_step"]
+    assert stepped.low_bytes == stepped.bytes == stepped.high_bytes
+    phases = found.groups[0].phases
+    others = max(phase.total_bytes for phase in phases if phase.name != "optimizer")
+    assert others < max(phase.total_bytes for phase in phases)
+    assert sum(line.high_bytes for line in found.ledger.lines) > found.ledger.capacity_bytes
+
+
+def test_the_least_of_every_moment_is_below_the_peak() -> None:
+    """The loss has the fullest moment and a spread; the step beside it is exact and hardly less full."""
+    asked = {"framework": "llama-factory", "zero": 3, "framework_version": "4.46"}
+    for length in range(1024, 6144, 512):
+        found = train("llama-3-8b", "rtx-3090:8", seq_len=length, **asked)
+        stepped = next(phase for phase in found.groups[0].phases if phase.name == "optimizer")
+        always = [line for line in found.ledger.lines if line.category in ("weights", "optimizer")]
+        least = stepped.total_bytes + sum(line.bytes for line in always)
+        assert sum(line.low_bytes for line in found.ledger.lines) >= least, length
+
+
+def test_what_is_longer_than_the_model_says_so() -> None:
+    words = "longer than the 16,384 positions"
+    for length, there in ((16384, False), (32768, True)):
+        found = train("deepseek-coder-1.3b", "h100", seq_len=length, recompute="full")
+        assert any(words in warning for warning in found.warnings) == there

@@ -10,7 +10,7 @@ import pytest
 from oomless.api.training import train
 from oomless.api.training_answer import TrainingAnswer
 from oomless.errors import OomlessError
-from oomless.frameworks.deepspeed.zero_engine import SETTINGS, engine_of
+from oomless.frameworks.deepspeed.zero_engine import SETTINGS, ZeroEngine, engine_of
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.ledger import Key
@@ -254,6 +254,26 @@ def test_what_a_file_beside_does_not_say_clearly_is_named(tmp_path: Path) -> Non
     warnings = " ".join(read_training_file(tmp_path / "run.yaml").warnings)
     assert "ds.json: zero_optimization.mics_shard_size" in warnings
     assert "nvme" in warnings
+
+
+STEPPED = [  # stage, bytes a value that the optimizer makes, bytes a value beside the averaged gradients
+    (0, 4, 8.0),
+    (1, 0, 6.0),
+    (1, 4, 6.0),
+    (2, 0, 6.0),
+    (2, 4, 6.0),
+    (2, 8, 10.0),
+    (3, 0, 6.0),
+    (3, 4, 8.0),
+]
+
+
+@pytest.mark.parametrize(("stage", "made", "counted"), STEPPED)
+def test_a_step_as_it_was_counted(stage: int, made: int, counted: float) -> None:
+    """DeepSpeed 0.19.8 with torch 2.13, 27 November 2026: small Llamas and a Qwen2 in the proportions of 32B,
+    two ranks over gloo on a CPU, torch's SGD (makes nothing), AdamW with foreach (4 B) and without (8 B).
+    Bytes a value of what is updated at once; stage 1 and 2 give up what was averaged before that."""
+    assert ZeroEngine(stage).step_bytes(1000, 2, made) == 1000 * counted
 
 
 def test_no_release_leaves_zero_gradients_beside_the_first_step() -> None:

@@ -27,10 +27,9 @@ from .kbit_preparation import may_be_prepared, prepared_line
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
-from .phases import reaching
 from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, check_mesh, portions, stages
-from .reserved import process_line, with_spread
+from .reserved import at_least, peak_interval, process_line, with_spread
 from .stage_step import StageStep, resident_gradients
 from .states import states
 from .step import phases, stage_step
@@ -119,7 +118,7 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     """Return the ledger of a stage at its peak: states, what the fullest phase adds, what the allocator holds
     beside it, the context."""
     job, found = step.job, phases(step)
-    worst = reaching(max(found, key=lambda phase: phase.total_bytes), found)
+    worst, least = peak_interval(found, step.job.request)
     workspaces = process_line("runtime.cublas", job.hardware.card)
     held = step.held._replace(lines=(*step.held.lines, workspaces))
     always = [line for line in held.lines if line.category != "gradients"]
@@ -136,7 +135,7 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
         )
         for part in worst.parts
     ]
-    lines = with_spread([*always, *passing], job.request)
+    lines = with_spread(always, job.request) + at_least(with_spread(passing, job.request), least)
     steady = sum(line.bytes for line in always)
     steady += held.gradients if resident_gradients(job) else 0
     return rank_group(job, step.stage.rank, held, steady, found, lines, beside)

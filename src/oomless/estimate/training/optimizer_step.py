@@ -43,9 +43,14 @@ def step_temporaries(step: StageStep) -> tuple[int, str]:
         return 4 * values, f"{values:,} values x 4 B, cast on the card in these releases"
     if engine is not None:
         values = engine.updated_at_once(values, -(-held.largest_trained // (step.job.mesh.dp or 1)))
-        flat = engine.step_bytes(values, form.gradient)
-        more = 4 * values if rule.step in ("foreach", "foreach-2.0") else 0
-        return flat + more, f"{values:,} values at once: {flat:,} B of flat and F32 gradients + {more:,} B"
+        twice = 8 if rule.moments == 2 and not rule.moment_bits else 0  # a partition is one tensor
+        # without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose wrapper takes 8 B in all
+        # (fp16/fused_optimizer.py; full training in Qwen's README)
+        early = 8 if engine.stage else 4
+        made = {"foreach": 4, "foreach-2.0": early, "loop": twice}.get(rule.step, 0)
+        most = engine.step_bytes(values, form.gradient, made)
+        copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"
+        return most, f"{values:,} values at once, at most {most:,} B: {copies}"
     if form.step == "cast" and request.sharding in ("zero1", "zero2"):
         return (
             form.master * values,

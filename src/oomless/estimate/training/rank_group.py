@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...ledger import CATEGORIES, Ledger, Line
 from .job import Job
 from .phases import StepPhase
-from .reserved import OUTSIDE, KeptBlocks, held_beyond, kept_beyond, process_line, streams_apart
+from .reserved import OUTSIDE, KeptBlocks, flattens, held_beyond, kept_beyond, process_line, streams_apart
 from .states import RankStates
 
 
@@ -79,7 +79,8 @@ def rank_group(
         process_line(key, job.hardware.card) for key in OUTSIDE if key != "communication.buffers" or not alone
     ]
     room = job.capacity_bytes - sum(line.high_bytes for line in (*allocated, *outside, *beside))
-    lines = [*allocated, held_beyond(job, allocated, passing, apart, above, room)]
+    kept = kept_beyond(job, passing + (above if flattens(job.request) else 0), apart)
+    lines = [*allocated, held_beyond(job, allocated, passing, apart, above, kept, room)]
     reserved = sum(line.bytes for line in lines)
     lines += [*outside, *beside]
     device = sum(line.bytes for line in lines)
@@ -87,4 +88,4 @@ def rank_group(
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, job.capacity_bytes, tuple(lines))
     peaks = Peaks(num_allocated, reserved, device, worst.name, worst.moment)
-    return RankGroup(ledger, phases, held, steady, peaks, apart, kept_beyond(job, passing, apart))
+    return RankGroup(ledger, phases, held, steady, peaks, apart, kept)

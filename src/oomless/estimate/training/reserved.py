@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from ... import facts
 from ...frameworks import framework
-from ...ledger import Key, Kind, Ledger, Line, ranged
+from ...ledger import Key, Kind, Ledger, Line, category_of, ranged
 from ...run.cards import Card
 from ...run.training import TrainingResolved
 from ...units import GIB
 from .job import Job
-from .phases import StepPhase
+from .phases import StepPhase, reaching
 
 
 def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
@@ -60,6 +60,8 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
     of = framework(request.framework)
     if sharding == "zero3" and of.zero_is_deepspeed:
         found.append(sharding)
+    if flattens(request):
+        found.append("flattened")
     if of.runs_transformers:
         found.append("modules")
     found.append(request.method)
@@ -74,6 +76,20 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
     return tuple(found)
 
 
+def flattens(request: TrainingResolved) -> bool:
+    """Return whether the optimizer's step makes single tensors of a whole partition, which an allocator does
+    not find in what the backward left: ZeRO-2 and 3 of DeepSpeed, all weights being trained on the card.
+
+    >>> asked = TrainingResolved(framework="deepspeed", sharding="zero3")
+    >>> flattens(asked), flattens(asked._replace(offload=("optimizer",)))
+    (True, False)
+    """
+    on_card = request.method == "full" and not {"optimizer", "params"} & set(request.offload)
+    return (
+        on_card and request.sharding in ("zero2", "zero3") and framework(request.framework).zero_is_deepspeed
+    )
+
+
 PASSING = ("activations", "logits", "temporaries", "communication")
 """Categories whose bytes the graphs give, so that they have the spread of the runs that graphs were compared
 with."""
@@ -82,30 +98,122 @@ with."""
 COUNTED: tuple[Key, ...] = ("communication.bucket", "temporaries.gradient")
 """Keys of what no graph gives: buffers that a framework's source sizes to the value, so that there is at
 least that much."""
+STEPPED: Key = "temporaries.optimizer_step"
+"""What a step makes: of an engine that flattens gradients it was counted to the value, and has no spread."""
+
+
+class Shares(NamedTuple):
+    """What frameworks take over what is counted: of graphs, and of what sharded ranks gather and reduce."""
+
+    graphs: facts.Constant
+    gathered: facts.Constant
+    exact: frozenset[Key]
+    """Keys without a spread."""
+
+    def of(self, key: Key) -> facts.Constant | None:
+        """Return the share of a line; None: it has no spread."""
+        category = category_of(key)
+        if category not in PASSING or key in self.exact:
+            return None
+        return self.gathered if category == "communication" else self.graphs
+
+
+def shares_of(request: TrainingResolved) -> Shares:
+    """Return what frameworks were measured to take over what is counted."""
+    conditions = words(request)
+    gathers = "gathered_share" if "zero3" in conditions else "activation_share"
+    graphs, gathered = (
+        facts.constant("training", name, (0,), *conditions) for name in ("activation_share", gathers)
+    )
+    return Shares(graphs, gathered, frozenset({STEPPED} if "flattened" in conditions else ()))
+
+
+def both_ends(key: Key, num_bytes: int, shares: Shares) -> tuple[int, int]:
+    """Return the least and the most bytes of something that comes and goes.
+
+    >>> shares = shares_of(TrainingResolved(framework="deepspeed", sharding="zero3"))
+    >>> [both_ends(key, 100, shares) for key in ("logits.loss", "communication.gathered", STEPPED)]
+    [(95, 112), (90, 160), (100, 100)]
+    """
+    share = shares.of(key)
+    if share is None:
+        return num_bytes, num_bytes
+    return num_bytes if key in COUNTED else round(num_bytes * share.low), round(num_bytes * share.high)
 
 
 def with_spread(lines: list[Line], request: TrainingResolved) -> list[Line]:
     """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
-    spread = facts.constant("training", "activation_share", (0,), *words(request))
-    return [
-        line._replace(
-            kind="fitted" if spread.num_runs else "assumed",
-            low_bytes=line.bytes if line.key in COUNTED else round(line.bytes * spread.low),
-            high_bytes=max(line.high_bytes, round(line.bytes * spread.high)),
+    shares = shares_of(request)
+
+    def spread(line: Line) -> Line:
+        share = shares.of(line.key)
+        if share is None:
+            return line
+        low, high = both_ends(line.key, line.bytes, shares)
+        kind: Kind = "fitted" if share.num_runs else "assumed"
+        return line._replace(kind=kind, low_bytes=low, high_bytes=max(line.high_bytes, high))
+
+    return [spread(line) for line in lines]
+
+
+class PeakInterval(NamedTuple):
+    """The fullest moment of a step, its parts as wide as the peak is, and the least that the peak can be."""
+
+    phase: StepPhase
+    least: int
+
+
+def peak_interval(phases: tuple[StepPhase, ...], request: TrainingResolved) -> PeakInterval:
+    """Return the interval of a peak: the peak is the fullest of all moments, each of which has a spread of
+    its own. So the least of each is below it, and the most of each may be it."""
+    shares = shares_of(request)
+
+    def opened(phase: StepPhase) -> StepPhase:
+        return phase._replace(
+            parts=tuple(
+                part._replace(most=max(part.most, both_ends(part.key, part.bytes, shares)[1]))
+                for part in phase.parts
+            )
         )
-        if line.category in PASSING
-        else line
-        for line in lines
-    ]
+
+    wide = tuple(opened(phase) for phase in phases)
+    least = max(sum(both_ends(part.key, part.bytes, shares)[0] for part in phase.parts) for phase in phases)
+    return PeakInterval(reaching(max(wide, key=lambda phase: phase.total_bytes), wide), least)
 
 
-def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: int, room: int) -> Line:
+def at_least(lines: list[Line], least: int) -> list[Line]:
+    """Return the lines of a peak, whose low ends add up to the least that it can be: what is missing comes
+    from the widest.
+
+    >>> sizes = (9, 4, 9), (9, 8, 9)
+    >>> lines = [ranged("logits.loss", "policy", "", each, "fitted", "", "") for each in sizes]
+    >>> [line.low_bytes for line in at_least(lines, 15)]
+    [7, 8]
+    """
+    missing, found = least - sum(line.low_bytes for line in lines), list(lines)
+    for index in sorted(range(len(found)), key=lambda at: found[at].low_bytes - found[at].bytes):
+        more = max(0, min(missing, found[index].bytes - found[index].low_bytes))
+        found[index] = found[index]._replace(low_bytes=found[index].low_bytes + more)
+        missing -= more
+    return found
+
+
+class KeptBlocks(NamedTuple):
+    """Bytes beyond what is allocated that an allocator cannot give back, and the most of them."""
+
+    value: int
+    high: int
+
+
+def held_beyond(
+    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks, room: int
+) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
     gaps.
 
     An allocator that meets the card's limit gives idle segments back before it fails. So what it holds is at
-    most `room`, what the upper ends of all else leave of the card, and at least what cannot be given back: a
-    share of its own (kept_share).
+    most `room`, what the upper ends of all else leave of the card, and at least what cannot be given back:
+    `kept`.
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that
     vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
@@ -123,7 +231,6 @@ def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: 
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
     low, high = max(0, min(low, value)), max(high, value) + round(slack.high * GIB)
-    kept = kept_beyond(job, transient, apart)
     found = ranged(
         "fragmentation.reserved",
         "policy",
@@ -139,15 +246,9 @@ def held_beyond(job: Job, lines: list[Line], transient: int, apart: int, above: 
     return within_room(found, kept, room)
 
 
-class KeptBlocks(NamedTuple):
-    """Bytes beyond what is allocated that an allocator cannot give back, and the most of them."""
-
-    value: int
-    high: int
-
-
 def kept_beyond(job: Job, transient: int, apart: int) -> KeptBlocks:
-    """Return what the allocator cannot give back: a share of what comes and goes."""
+    """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
+    engine's step makes in single tensors (`flattens`)."""
     stays = facts.constant("training", "kept_share", (0,), *words(job.request))
     value, high = (apart + round(transient * (share - 1)) for share in (stays.value, stays.high))
     return KeptBlocks(value, high)
