@@ -8,9 +8,11 @@ from ..errors import UnsupportedError
 from ..facts import table
 from ..facts.hardware import cards_by_full_name, first_number
 from ..frameworks import framework
-from ..run.cards import Card, Hardware
+from ..model.model import Model
+from ..run.cards import SEEN_SHARE, Card, Hardware
 from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 from ..speed.training import training_speed
+from ..units import GIB
 from .serving_rows import Incomplete
 from .speed_rows import card_of, model_of
 
@@ -26,6 +28,13 @@ class MeasuredRecipe(NamedTuple):
     ones_from: str
     """The month from which a pipeline cuts a row's local batch into micro-batches of one sequence, before
     into as many as it has stages; "": the local batch is a micro-batch."""
+    precision: str | None = None
+    """The recipe of states of its published runs; None: the framework's default."""
+    precision_sharded: str | None = None
+    """The same under FSDP."""
+    precision_narrow: str | None = None
+    """The same with moments in BF16."""
+    loss: str | None = None
 
 
 def recipe_of(word: str) -> MeasuredRecipe:
@@ -40,27 +49,43 @@ def recipe_of(word: str) -> MeasuredRecipe:
             own = cast(Sharding, row["sharding"]) if row["sharding"] else None
             kernels = row["kernels"] or rules.kernels
             return MeasuredRecipe(
-                rules.name, own or rules.sharding, own or rules.rows.fsdp, kernels, row["ones_from"]
+                rules.name,
+                own or rules.sharding,
+                own or rules.rows.fsdp,
+                kernels,
+                row["ones_from"],
+                row["precision"] or None,
+                row["precision_sharded"] or None,
+                row["precision_narrow"] or None,
+                row["loss"] or None,
             )
     raise UnsupportedError(f"the training speed of {word} is not known: its recipe is not modelled")
 
 
 def predict_training_rate(row: dict[str, str], unit: str) -> tuple[float, float, float]:
     """Return tokens a second of a card, with its band."""
-    card, num_gpus = card_of(row["gpu"]), int(row["n_gpus"] or 1)
     if not unit.startswith("tok"):
         raise Incomplete(f"{unit} is no rate of tokens")
+    model, asked, hardware = question_of(row)
+    found = training_speed(model, asked, hardware).tokens_per_s
+    share = slowed(row.get("setting", ""), hardware.card)
+    share /= hardware.num_gpus if "per GPU" in row["metric"] else 1
+    return found.value * share, found.low * share, found.high * share
+
+
+def question_of(row: dict[str, str]) -> tuple[Model, TrainingAsked, Hardware]:
+    """Return what a row was trained with: the model, the question and the cards."""
+    card, num_gpus = card_of(row["gpu"]), int(row["n_gpus"] or 1)
     recipe = recipe_of(row["engine"])
     model = model_of(row)
     if model is None:
         raise Incomplete(f"the config of {row['model']} is not known")
     if not row["input_len"].strip().isdecimal():
         raise Incomplete("how long sequences are is not given")
+    if size := _number(r"(\d+) GB HBM", row.get("setting", "")):
+        card = card._replace(memory_bytes=int(size * GIB * SEEN_SHARE))
     hardware = Hardware(card, num_gpus, min(card.gpus_per_node, num_gpus))
-    asked = training_of(row, recipe, num_gpus)
-    found = training_speed(model, asked, hardware).tokens_per_s
-    share = slowed(row.get("setting", ""), card) / (num_gpus if "per GPU" in row["metric"] else 1)
-    return found.value * share, found.low * share, found.high * share
+    return model, training_of(row, recipe, num_gpus), hardware
 
 
 def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> TrainingAsked:
@@ -87,15 +112,21 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
         schedule="interleaved" if axes.get("VP", 1) > 1 else "1f1b",
         virtual_stages=axes.get("VP", 1),
     )
+    again, sharded = recomputed(setting), "FSDP" in row["parallelism"]
+    precision = recipe.precision_sharded if sharded else recipe.precision
+    narrow = recipe.precision_narrow if "moments in BF16" in setting else None
     return TrainingAsked(
         framework=recipe.framework,
+        precision=narrow or precision,
         method="lora" if re.search(r"\blora\b", f"{setting} {row['model']}", re.IGNORECASE) else "full",
         mesh=mesh,
         micro_batch=micro // pieces,
         seq_len=int(row["input_len"]),
         grad_accum=accumulated * pieces,
-        sharding=recipe.sharded if "FSDP" in row["parallelism"] else recipe.sharding,
-        recompute=recomputed(setting),
+        sharding=recipe.sharded if sharded else recipe.sharding,
+        recompute=again,
+        loss=recipe.loss,
+        recompute_modules=modules_of(setting) if again == "selective" else (),
         kernels="compiled" if recipe.kernels == "eager" and "compile" in setting else recipe.kernels,
         products=products_of(row["quant"]),
     )
@@ -133,6 +164,16 @@ def recomputed(setting: str) -> Recompute:
         return "selective"
     again = r"full (?:activation )?(?:recomp|check)|activation checkpointing|recompute[- ]block"
     return "full" if re.search(again, words) else "none"
+
+
+def modules_of(setting: str) -> tuple[str, ...]:
+    """Return what is computed again, by its names.
+
+    >>> modules_of("selective recomputation of layernorm and moe_act; balanced"), modules_of("selective")
+    (('layernorm', 'moe_act'), ())
+    """
+    found = re.search(r"selective recomputation of ([\w ]+)", setting)
+    return tuple(word for word in found[1].split() if word != "and") if found else ()
 
 
 def products_of(quant: str) -> str | None:

@@ -8,16 +8,18 @@ import pytest
 
 from oomless.api.training import train
 from oomless.frameworks.defaults import resolved
+from oomless.frameworks.graphs.graph import walk
 from oomless.frameworks.megatron.activations import layer_walk
 from oomless.frameworks.megatron.args import read_arguments
+from oomless.frameworks.megatron.ends import head_graph
 from oomless.frameworks.megatron.environment import Device
-from oomless.frameworks.megatron.models import described
+from oomless.frameworks.megatron.models import described, run_of_model
 from oomless.frameworks.megatron.placement import chunks
 from oomless.frameworks.megatron.run import Megatron
 from oomless.frameworks.megatron.schedule import passes
 from oomless.frameworks.megatron.states import states
 from oomless.model.load import load
-from oomless.run.training import Mesh, TrainingAsked
+from oomless.run.training import Mesh, TrainingAsked, TrainingResolved
 from oomless.units import GIB
 
 PAPER: dict[str, Any] = {
@@ -162,3 +164,45 @@ def test_precision_aware_optimizer_is_read() -> None:
     assert (plain.master_bytes, plain.moment_bytes) == (4, (4, 4))
     assert (aware.master_bytes, aware.moment_bytes) == (2, (2, 1))
     assert not any("dtype" in warning for warning in aware.warnings)
+
+
+@pytest.mark.parametrize(
+    ("more", "master"),
+    [
+        ({}, 2),
+        ({"main-params-dtype": "fp16"}, 2),
+        ({"fp8-format": "hybrid"}, 2),
+        ({"fp8-format": "hybrid", "fp8-recipe": "tensorwise"}, 4),
+        ({"fp8-format": "hybrid", "fp8-param-gather": True}, 4),
+    ],
+)
+def test_a_precision_aware_optimizer_keeps_remainders(more: dict[str, Any], master: int) -> None:
+    """core/optimizer/optimizer_config.py, store_param_remainders and
+    use_precision_aware_optimizer_no_fp8_or_ds_fp8: of F32 copies of BF16 weights the lower half, unless FP8
+    is scaled by other recipes than the delayed one."""
+    given: dict[str, Any] = {
+        "num-layers": 2,
+        "hidden-size": 64,
+        "num-attention-heads": 4,
+        "vocab-size": 128,
+        "seq-length": 16,
+        "micro-batch-size": 1,
+        "global-batch-size": 1,
+        "max-position-embeddings": 16,
+        "bf16": True,
+    }
+    run = read_arguments({**given, **more, "use-precision-aware-optimizer": True}, 1)
+    assert run.master_bytes == master
+
+
+@pytest.mark.parametrize(
+    ("loss", "num_bytes"),
+    [("vocab-parallel", 6), ("vocab-parallel-fused", 10), ("vocab-parallel-te", 2)],
+)
+def test_bytes_of_a_logit_by_loss(loss: str, num_bytes: int) -> None:
+    """Megatron's loss, its fused one, and Transformer Engine's, which writes the gradient over the logits."""
+    asked = TrainingResolved(micro_batch=1, seq_len=4096, grad_accum=1, loss=loss)
+    run = run_of_model(load("llama-3-8b"), asked, Mesh(dp=1))
+    walked = walk(head_graph(run, Device(9)))
+    logits = 4096 * run.padded_vocab
+    assert num_bytes * logits <= max(walked.forward_peak, walked.backward_peak) < (num_bytes + 0.5) * logits

@@ -107,13 +107,17 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> ChunkPasses:
         max(most_backward, before + last.backward_peak),
     )
     kept += held
-    logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith("softmax"))
+    logits = sum(size for each in ended for name, size in each.saved.items() if name.endswith(LOSS))
     return ChunkPasses(
         kept,
         max(forward - kept, 0),
         max(backward - kept, 0),
         logits + max(0, last.forward_peak - last.saved_bytes),
     )
+
+
+LOSS = ("softmax", "logits")
+"""Last words of the names of what a loss keeps: a softmax, or logits that its gradient is written over."""
 
 
 class KeptSegment(NamedTuple):

@@ -43,6 +43,7 @@ ARGUMENTS = (
     Argument("muon_layout", "no-use-layer-wise-param-layout", "unless"),
     Argument("fused_wgrad", "no-gradient-accumulation-fusion", "unless"),
     Argument("fused_loss", "cross-entropy-loss-fusion", "flag"),
+    Argument("loss_kernel", "cross-entropy-fusion-impl", "text", "native"),
     Argument("fused_rope", "no-rope-fusion", "unless"),
     Argument("fp8", "fp8-format", "text", ""),
     Argument("fp8_recipe", "fp8-recipe", "text", "delayed"),

@@ -32,7 +32,8 @@ def head_graph(run: Megatron, device: Device) -> AutogradGraph:
 
     Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at
     most. The fused loss is compiled functions whose results are new tensors: 2 + 4 + 4 = 10 B at most
-    (core/tensor_parallel/cross_entropy.py, core/fusions/fused_cross_entropy.py).
+    (core/tensor_parallel/cross_entropy.py, core/fusions/fused_cross_entropy.py). Transformer Engine's kernel
+    writes the gradient over the logits: 2 B (transformer_engine/pytorch/triton/cross_entropy.py).
     """
     at = shape(run, run.decoder_seq_len)
     tape = Tape("x", at.residual * run.hidden * run.num_bytes)
@@ -57,6 +58,9 @@ def _loss(tape: Tape, run: Megatron, at: Shape, source: str, name: str) -> None:
     tape.constant(f"{name}softmax", f"{name}logits32")
     tape.op("output_layer", source, {f"{name}logits": logits * run.num_bytes}, source, product=True)
     read = f"{name}logits"
+    if run.fused_loss and run.loss_kernel == "te":
+        tape.op("cross entropy", read, {f"{name}loss": at.tokens * 4}, read, ready=read)
+        return
     if run.fused_loss:
         tape.op("to F32", read, {f"{name}logits32": logits * 4})
         read = f"{name}logits {name}logits32"

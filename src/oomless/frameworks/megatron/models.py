@@ -8,10 +8,10 @@ recipe of states is fp8).
 """
 
 from ...errors import OomlessError, UnsupportedError
-from ...model.attention import GQA, MLA
+from ...model.attention import GQA, MLA, Attention, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
-from ...run.training import Mesh, TrainingAsked, TrainingResolved
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from .args import read_arguments
 from .network import num_parameters
 from .placement import last_stage
@@ -49,7 +49,6 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
     }
     switches = [
         "bf16",
-        "disable-bias-linear",
         "use-distributed-optimizer",
         "overlap-grad-reduce",
         "overlap-param-gather",
@@ -58,10 +57,7 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         given["expert-tensor-parallel-size"] = mesh.etp or 1
     if mesh.sequence_parallel:
         switches.append("sequence-parallel")
-    if mesh.virtual_stages == 1 and (last := last_stage(len(model.layers), mesh.pp)) is not None:
-        given["decoder-last-pipeline-num-layers"] = last
-    if mesh.virtual_stages > 1:
-        given["num-layers-per-virtual-pipeline-stage"] = len(model.layers) // (mesh.pp * mesh.virtual_stages)
+    given |= _dealt(len(model.layers), mesh)
     if not model.tied:
         switches.append("untie-embeddings-and-output-weights")
     switches += _attention(model, given)
@@ -73,27 +69,35 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         modules = asked.recompute_modules or ("core_attn",)
         given["recompute-modules"] = ["layernorm" if name == "norm" else name for name in modules]
     switches += _types(asked, given)
-    if asked.loss == "vocab-parallel-fused":
+    if asked.loss in ("vocab-parallel-fused", "vocab-parallel-te"):
         switches.append("cross-entropy-loss-fusion")
+        given["cross-entropy-fusion-impl"] = "te" if asked.loss == "vocab-parallel-te" else "native"
     given |= dict.fromkeys(switches, True)
     return read_arguments(given, mesh.num_ranks)
 
 
 def _types(asked: TrainingAsked, given: dict[str, Value]) -> list[str]:
-    """Put the types of products, activations and moments into an argument list; return the switches."""
-    switches = []
-    if asked.products == "fp8":
-        given |= {"fp8-format": "hybrid", "fp8-recipe": "tensorwise", "fp8-param-gather": True}
-    if asked.precision in ("fp8", "fp8-bf16-moments"):
+    """Put the types of products, activations, gradients and moments into an argument list; return the
+    switches."""
+    form, switches = recipe(asked.precision or "megatron-bf16"), []
+    if form.arithmetic == "fp8":
         given |= {"fp8-format": "e4m3", "fp8-recipe": "blockwise", "fp8-param-gather": True}
+    elif asked.products in FP8_PRODUCTS:
+        formats, scales = FP8_PRODUCTS[asked.products]
+        given |= {"fp8-format": formats, "fp8-recipe": scales, "fp8-param-gather": True}
     if (asked.activation_bits, asked.precision) in FP8_KEPT:
         switches.append("activation-func-fp8-input-store")
-    if asked.precision in ("bf16-moments", "fp8-bf16-moments"):
-        given |= {"exp-avg-dtype": "bf16", "exp-avg-sq-dtype": "bf16"}
+    if form.gradient == 2:
+        switches.append("grad-reduce-in-bf16")
+    if 2 in (form.master, form.moment):
         switches.append("use-precision-aware-optimizer")
+    if form.moment == 2:
+        given |= {"exp-avg-dtype": "bf16", "exp-avg-sq-dtype": "bf16"}
     return switches
 
 
+FP8_PRODUCTS = {"fp8": ("hybrid", "tensorwise"), "mxfp8": ("e4m3", "mxfp8")}
+"""Products -> format and scales, as Megatron-Bridge's recipes of these types have them."""
 FP8_KEPT = tuple((8, name) for name in ("fp8", "fp8-bf16-moments"))
 """Activation bits and recipes of which Megatron keeps in FP8 what activation functions read too."""
 
@@ -115,8 +119,8 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
         return None
     if (
         request.optimizer != "adam-fused"
-        or request.precision not in ("megatron-bf16", "bf16-moments", "fp8", "fp8-bf16-moments")
-        or request.sharding not in ("none", "ddp", "distopt")
+        or request.precision not in OWN_PRECISIONS
+        or request.sharding not in ("none", "ddp", "distopt", "megatron_fsdp")
     ):
         return None
     try:
@@ -124,7 +128,8 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     except OomlessError:
         return None
     run = run._replace(
-        distributed=request.sharding == "distopt",
+        distributed=request.sharding in ("distopt", "megatron_fsdp"),
+        fsdp="optim_grads_params" if request.sharding == "megatron_fsdp" else "",
         instances=_instances(mesh),
         dualpipe=mesh.schedule == "dualpipe",
     )
@@ -132,18 +137,69 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     return run if near else None
 
 
+OWN_PRECISIONS = (
+    "megatron-bf16",
+    "megatron-bf16-gradients",
+    "megatron-bf16-remainders",
+    "megatron-bf16-narrow",
+    "bf16-moments",
+    "fp8",
+    "fp8-bf16-moments",
+)
+"""Recipes of states that Megatron's arguments can say."""
+
+
+def _dealt(layers: int, mesh: Mesh) -> dict[str, Value]:
+    """Return the arguments that deal layers to the stages of a pipeline, in one or several chunks a stage.
+
+    Where the chunks do not divide the layers, embedding and loss count as a layer each if that makes it even
+    (Megatron-Bridge's recipe of Qwen3-235B); else the last chunk takes what full ones leave, or the loss
+    alone if that is nothing (its layouts of DeepSeek-V3 on 16 and 32 chunks).
+
+    >>> _dealt(94, Mesh(pp=4, virtual_stages=12))["num-layers-per-virtual-pipeline-stage"]
+    2
+    >>> [
+    ...     *_dealt(61, Mesh(pp=4, virtual_stages=4)).values(),
+    ...     *_dealt(61, Mesh(pp=8, virtual_stages=4)).values(),
+    ... ]
+    ['Et*4|(t*4|)*14t*1L', 'Et*1|(t*2|)*30L']
+    """
+    pp, chunks = mesh.pp, mesh.pp * mesh.virtual_stages
+    if chunks == 1:
+        return {}
+    ends = layers % chunks != 0 and (layers + 2) % chunks == 0
+    found: dict[str, Value] = {}
+    if ends:
+        found |= {f"account-for-{end}-in-pipeline-split": True for end in ("embedding", "loss")}
+    each, rest = -(-layers // chunks), layers % chunks != 0 and not ends
+    first = min(each, layers - (chunks - 2) * each)
+    if rest and chunks > pp and first > 0:
+        last = max(0, layers - (chunks - 1) * each)
+        end = f"t*{last}L" if last else "L"
+        return {"pipeline-model-parallel-layout": f"Et*{first}|(t*{each}|)*{chunks - 2}{end}"}
+    if rest and (left := last_stage(layers, chunks)) is not None:
+        found["decoder-last-pipeline-num-layers"] = left
+    if chunks > pp:
+        found["num-layers-per-virtual-pipeline-stage"] = (layers + 2 * ends) // chunks
+    return found
+
+
 def _instances(mesh: Mesh) -> int:
     return max(1, mesh.dp * mesh.cp // mesh.shard_size) if mesh.shard_size else 1
 
 
 def _attention(model: Model, given: dict[str, Value]) -> list[str]:
-    match model.kinds.attentions:
-        case (GQA() as attention,):
+    match alike(model):
+        case GQA() as attention:
             given |= {"num-attention-heads": attention.num_heads, "kv-channels": attention.head_dim}
             given["num-query-groups"] = attention.num_kv_heads
-            named = {"add-qkv-bias": attention.qkv_bias, "qk-layernorm": attention.qk_norm}
+            named = {
+                "add-qkv-bias": attention.qkv_bias,
+                "qk-layernorm": attention.qk_norm,
+                "disable-bias-linear": not attention.output_bias,
+            }
             return ["group-query-attention", *(name for name, there in named.items() if there)]
-        case (MLA() as attention,):
+        case MLA() as attention:
             given |= {"num-attention-heads": attention.num_heads, "kv-lora-rank": attention.kv_lora_rank}
             given |= {
                 "qk-head-dim": attention.qk_nope_head_dim,
@@ -152,9 +208,30 @@ def _attention(model: Model, given: dict[str, Value]) -> list[str]:
             given["v-head-dim"] = attention.v_head_dim
             if attention.q_lora_rank:
                 given["q-lora-rank"] = attention.q_lora_rank
-            return ["multi-latent-attention", "qk-layernorm"]
+            return ["multi-latent-attention", "qk-layernorm", "disable-bias-linear"]
     kinds = " and ".join(dict.fromkeys(each.kind for each in model.kinds.attentions))
     raise UnsupportedError(f"{kinds} attention of {model.name} is not written in Megatron's arguments yet")
+
+
+def alike(model: Model) -> Attention | None:
+    """Return the attention that all layers have, windows aside, which a fused kernel's memory does not know;
+    None where they differ, or where a layer with windows has more norms than two.
+
+    >>> from ...model.load import load
+    >>> alike(load("gpt-oss-120b")).head_dim, alike(load("gemma-2-9b")), alike(load("deepseek-v3")).kind
+    (64, None, 'mla')
+    """
+    found = model.kinds.attentions
+    if len(found) == 1 and isinstance(found[0], GQA | MLA):
+        return found[0]
+    norms = {tensor.name for tensor in model.tensors if tensor.layers and "layernorm" in tensor.name}
+    cores = {each.core for each in found if isinstance(each, GQA | Sliding)}
+    return cores.pop() if len(cores) == 1 and len(norms) == 2 and all_windows(found) else None
+
+
+def all_windows(attentions: tuple[Attention, ...]) -> bool:
+    """Return whether attentions differ by their windows alone."""
+    return all(isinstance(each, GQA | Sliding) for each in attentions)
 
 
 def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:

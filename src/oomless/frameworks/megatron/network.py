@@ -52,13 +52,19 @@ def question(run: Megatron, device: Device, reserve: str | None = None) -> Train
         recompute="full" if run.recompute == "full" else "selective" if run.recompute else "none",
         recompute_modules=run.recompute_modules,
         attention={"flash": "flash", "fused": "cudnn", "unfused": "eager"}[backend(run, device)],
-        loss="vocab-parallel-fused" if run.fused_loss else "vocab-parallel",
+        loss=_loss_of(run),
         kernels="megatron-local" if run.local else "te",
         dropout=run.attention_dropout,
         expandable_segments=device.expandable,
         packed=True,
         reserve=reserve,
     )
+
+
+def _loss_of(run: Megatron) -> str:
+    if not run.fused_loss:
+        return "vocab-parallel"
+    return "vocab-parallel-te" if run.loss_kernel == "te" else "vocab-parallel-fused"
 
 
 def num_parameters(run: Megatron) -> int:

@@ -119,6 +119,8 @@ class Megatron(NamedTuple):
     local: bool
     attention: str
     fused_loss: bool
+    loss_kernel: str
+    """Of a fused loss: native, compiled functions of Megatron's; te, a kernel of Transformer Engine."""
     fused_bias_gelu: bool
     fused_weighting: bool
     """The activation of experts is one kernel with the router's probabilities."""

@@ -73,7 +73,9 @@ def _states(run: Megatron, mine: tuple[Chunk, ...]) -> tuple[StateTensors, ...]:
     if master:
         found.append(
             StateTensors(
-                "optimizer.master_copies", "F32 copies of parameters", tuple(n * master for n in num)
+                "optimizer.master_copies",
+                "F32 copies of parameters" if master == 4 else "what F32 copies have beyond parameters",
+                tuple(n * master for n in num),
             )
         )
     if run.dtype == "fp16" and g == 2:

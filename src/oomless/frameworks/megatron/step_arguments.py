@@ -79,8 +79,14 @@ WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1}
 
 def _optimizer_types(get: ArgumentReader, dtype: str) -> dict[str, Any]:
     """Return the bytes of the optimizer's copy of a weight and of its moments; gradients of another type are
-    cast inside of its kernels (core/optimizer/optimizer_config.py, use_precision_aware_optimizer)."""
+    cast inside of its kernels (core/optimizer/optimizer_config.py, use_precision_aware_optimizer).
+
+    Of the F32 copy of a weight that is in BF16 itself, that optimizer keeps the lower half alone
+    (store_param_remainders, on by default); with FP8 scaled at hand the copies are those of other optimizers.
+    """
     aware = get.flag("use-precision-aware-optimizer")
+    scaled = bool(get.text("fp8-format", "")) and get.text("fp8-recipe", "delayed") != "delayed"
+    whole = dtype != "bf16" or scaled or get.flag("fp8-param-gather") or get.flag("use-megatron-fsdp")
 
     def width(name: str) -> int:
         word = get.words(name)[-1:] or ("fp32",)
@@ -89,7 +95,8 @@ def _optimizer_types(get: ArgumentReader, dtype: str) -> dict[str, Any]:
         return WIDTHS[word[0]] if aware else 4
 
     get.words("main-grads-dtype")
+    master = width("main-params-dtype") if dtype != "fp32" else 0
     return {
-        "master_bytes": width("main-params-dtype") if dtype != "fp32" else 0,
+        "master_bytes": 2 if aware and master == 4 and not whole else master,
         "moment_bytes": (width("exp-avg-dtype"), width("exp-avg-sq-dtype")),
     }

@@ -23,8 +23,10 @@ class Tape:
         product: bool = False,
         forward_temp: int = 0,
         backward_temp: int = 0,
+        ready: str = "",
     ) -> None:
-        """One operation; names of tensors are separated by blanks."""
+        """One operation; names of tensors are separated by blanks. `ready`: of what it reads, that whose
+        gradient is written over it."""
         self.sizes.update(writes)
         self.ops.append(
             Op(
@@ -36,6 +38,7 @@ class Tape:
                 backward_temp,
                 module,
                 product,
+                ready=tuple(ready.split()),
             )
         )
 
