@@ -53,6 +53,23 @@ def test_a_pool_that_left_graphs_no_room_is_no_firm_yes() -> None:
     assert found.verdict == "tight"
 
 
+def test_graphs_of_experts_in_0_11_0_may_not_find_room() -> None:
+    """Qwen3-VL-235B ran out on eight A100 by the recipe; with few sequences it ran on cards as large."""
+    found = estimate_serving(
+        load("qwen3-vl-235b-a22b"),
+        Asked(layout=Layout(tp=8, enable_expert_parallel=True), max_model_len=128_000)._replace(
+            engine_version="0.11.0"
+        ),
+        parse_gpu("a100-80gb:8"),
+    )
+    assert found.verdict == "tight"
+    graphs = [
+        lines(answer("qwen3-30b-a3b", "h100", engine_version=version), "runtime.cuda_graphs")[0].high_bytes
+        for version in ("0.11.0", "0.11.2")
+    ]
+    assert graphs[0] > graphs[1]
+
+
 def test_the_first_start_of_a_compiled_model_has_the_smaller_pool() -> None:
     """Qwen3-8B on an RTX 5090 (0.24): 89,040 tokens at the first start, 95,936 at the next."""
     asked: dict[str, Any] = {

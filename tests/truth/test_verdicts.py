@@ -56,7 +56,8 @@ FRESH_BUDGETS = {
 FRESH_2_BUDGET = Confusion(right=0.78, wrong_fits=5, wrong_does_not_fit=1, tight=7, none=0)
 
 
-FRESH_3_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=0)
+# x-309 was a wrong "fits" and is tight: graphs of experts in 0.11.0
+FRESH_3_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=0, tight=8, none=0)
 
 
 # the first score was 14 of 17, two wrong "fits", six tight
