@@ -165,3 +165,10 @@ def test_a_share_alone_asks_for_an_engine() -> None:
         "0.5",
     )
     assert "generate" in answer.out
+
+
+def test_a_pasted_command_is_told_where_its_files_go() -> None:
+    answer = run("train", "--gpu", "h100:8", "--command", "torchrun train.py --deepspeed zero3.json")
+    assert answer.code == 2
+    assert "--from" in answer.err
+    assert "--megatron-args" in answer.err

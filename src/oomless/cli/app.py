@@ -101,6 +101,11 @@ def app(debug: bool) -> None:
 app.context_class = Spoken
 PASTED = "a pasted command stands in quotes behind --command: --command 'vllm serve MODEL ...' --gpu G"
 
+OF_TRAINING = (
+    "train reads files: --from FILE takes the configuration that a command names, --megatron-args FILE a "
+    "script's arguments"
+)
+
 
 def refuse_empty(words: list[str]) -> None:
     """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another
@@ -127,6 +132,15 @@ def is_pasted(words: list[str]) -> bool:
         return False
 
 
+def hint_for(words: list[str], where: str) -> str:
+    """Return what to do about words that click refuses."""
+    if is_pasted(words):
+        return PASTED
+    return (
+        OF_TRAINING if words[0] == "train" and "--command" in words else f"`{where} --help` lists the options"
+    )
+
+
 def run(words: list[str]) -> int:
     """Run the application; click's own complaints become ours.
 
@@ -148,8 +162,7 @@ def run(words: list[str]) -> int:
         return 130
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "oomless"
-        hint = PASTED if is_pasted(words) else f"`{where} --help` lists the options"
-        raise UsageError(error.format_message(), hint) from None
+        raise UsageError(error.format_message(), hint_for(words, where)) from None
     except UsageError as error:
         if is_pasted(words):
             raise UsageError(error.message, PASTED, error.field) from None
