@@ -119,7 +119,7 @@ class Automaton:
             self.count()
         return found & self.takes[symbol]
 
-    def read(self, held: int, text: str) -> tuple[int, bool]:
+    def past(self, held: int, text: str) -> tuple[int, bool]:
         """Return the positions that are held once a piece of a name was read, and whether an expression ended
         in it. Names share their pieces, so this is remembered."""
         known = self.pieces.get((held, text))
@@ -139,8 +139,8 @@ class Automaton:
 
     def begin(self) -> tuple[int, bool]:
         """Read the prefixes: what is held behind one of them is held for all names."""
-        start = self.after(1, START) | 1
-        read = [self.read(start, prefix) if prefix else (start, False) for prefix in self.prefixes]
+        bare = self.after(1, START) | 1, False
+        read = [self.past(bare[0], prefix) if prefix else bare for prefix in self.prefixes]
         self.begun = either(held for held, _ in read), self.how != "fullmatch" and any(now for _, now in read)
         return self.begun
 
@@ -156,7 +156,7 @@ class Automaton:
         held, ended = known or self.begun or self.begin()
         for end in reversed(missing):
             if held and not ended:
-                held, now = self.read(held, name[at:end])
+                held, now = self.past(held, name[at:end])
                 ended = now and self.how != "fullmatch"
             self.beginnings[name[:end]] = held, ended
             at = end
@@ -168,7 +168,7 @@ class Automaton:
         held, ended = self.beginning(name)
         if ended or not held:
             return ended
-        held, ended = self.read(held, name[name.rfind(".") + 1 :])
+        held, ended = self.past(held, name[name.rfind(".") + 1 :])
         if ended and not whole:
             return True
         if held not in self.ends:
