@@ -107,6 +107,16 @@ def test_paged_moments_are_on_the_host() -> None:
     assert found.ram_bytes > 2 * found.model.num_parameters
 
 
+def test_paged_moments_of_32_bits_have_no_scales() -> None:
+    """Llama-2-70B in full on eight cards of 80 GB: torchtune issue 987 says about 51 GB a card."""
+    flags: dict[str, Any] = {"framework": "torchtune", "sharding": "fsdp1", "precision": "bf16"}
+    found = train("llama-2-70b", "a100-80gb:8", optimizer="paged-adamw", recompute="full", **flags)
+    assert found.verdict == "fits"
+    assert not any(line.category == "optimizer" for line in found.ledger.lines)
+    assert 8 * found.model.num_parameters <= found.ram_bytes < 8.1 * found.model.num_parameters
+    assert found.peaks.device_bytes == pytest.approx(51e9, rel=0.05)
+
+
 def test_unsloth_takes_float16_on_a_t4() -> None:
     flags: dict[str, Any] = {"framework": "unsloth", "method": "qlora", "lora_rank": 32, "micro_batch": 2}
     assert train("qwen3-14b", "t4", seq_len=2048, **flags).request.precision == "fp16"

@@ -76,7 +76,7 @@ def _by_states(torch: Any, row: Optimizer, trained: list[Any]) -> Any:
 def moments(torch: Any, row: Optimizer, parameter: Any, index: int) -> dict[str, Any]:
     """One moment of a parameter with its scales."""
     size = parameter.numel()
-    if not row.moment_bits or size < MIN_QUANTIZED:
+    if row.moment_bits in (0, 32) or size < MIN_QUANTIZED:
         dtype = torch.float32 if row.moment_bits else parameter.dtype
         return {f"moment_{index}": torch.zeros_like(parameter, dtype=dtype)}
     packed = torch.zeros(size * row.moment_bits // 8, dtype=torch.uint8)

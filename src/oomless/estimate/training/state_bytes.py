@@ -124,7 +124,7 @@ def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> i
         kept = GALORE_RANK * long * rule.moments + GALORE_RANK * short
         if short > GALORE_RANK:
             return -(-values * kept // portion.values) * (1 if rule.moment_bits == 8 else size)
-    if rule.moment_bits and portion.matrix and portion.values >= SMALLEST_QUANTISED:
+    if 0 < rule.moment_bits < 32 and portion.matrix and portion.values >= SMALLEST_QUANTISED:
         block = 128 if rule.moment_bits == 4 else 256
         return rule.moments * (-(-values * rule.moment_bits // 8) + -(-values // block) * 4)
     return values * rule.moments * (4 if rule.moment_bits else size)
