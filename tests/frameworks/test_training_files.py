@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from command import call
 from oomless import facts
+from oomless.api.training import train
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
@@ -134,6 +135,21 @@ def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     used = resolved(sharded.training)
     assert (used.precision, used.sharding) == ("deepspeed-bf16", "zero3")
     assert "its name says ZeRO 3" in sharded.warnings[0]
+
+
+def test_value_model_of_llama_factory_is_a_head(tmp_path: Path) -> None:
+    """Its PPO has a head on the policy and an adapter as reward model: neither is another model's weights. An
+    update runs over a query and its answer."""
+    path = tmp_path / "ppo.yaml"
+    path.write_text(
+        "model_name_or_path: llama-3-8b\nstage: ppo\nreward_model: saves/reward\nlora_target: all\n"
+        "cutoff_len: 1024\nmax_new_tokens: 512\ntop_k: 0\ntop_p: 0.9\nper_device_train_batch_size: 1\n"
+    )
+    found = train(None, "a100-80gb", from_file=str(path))
+    assert found.request.seq_len == 1536
+    assert not any("not understood" in warning for warning in found.warnings)
+    assert found.after is not None
+    assert {line.owner for line in found.after.peak.ledger.lines} == {"policy", "process"}
 
 
 def test_llama_factory_reads_galore(tmp_path: Path) -> None:

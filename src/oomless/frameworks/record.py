@@ -135,6 +135,8 @@ class Framework(NamedTuple):
     """The files that start it, as far as they are written here."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
+    value_is_head: bool
+    """PPO's value model is a head on the policy, which takes next to nothing, not a model of its own."""
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -213,6 +215,7 @@ def of_facts(name: str) -> Framework:
         kbit_by_script=row["kbit_preparation"] == "script",
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         megatron_core=row["megatron_core"] == "yes",
+        value_is_head=row["value_model"] == "head",
         rows=measured_rows(name),
     )
 

@@ -9,6 +9,7 @@ weights lie in the type of computation, cut as the policy's are.
 from typing import NamedTuple
 
 from ...errors import UsageError
+from ...frameworks import framework
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -134,8 +135,10 @@ def in_one_allocator(lines: list[Line], group: RankGroup) -> tuple[Line, ...]:
 
 
 def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[list[Line], list[Line]]:
-    """Return PPO's value model on the rank: what lies there always, and its gradients during the update."""
-    if estimate.request.task != "ppo":
+    """Return PPO's value model on the rank: what lies there always, and its gradients during the update.
+    Nothing where it is a head on the policy."""
+    on_policy = framework(estimate.request.framework).value_is_head and companions.value_model is None
+    if estimate.request.task != "ppo" or on_policy:
         return [], []
     value = estimate_training(
         companions.value_model or estimate.model,

@@ -125,6 +125,11 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     workers = entries.whole("dataloader_num_workers", default=0)
     kept = entries.switch("disable_gradient_checkpointing", default=False)
     attention = entries.text("flash_attn", default="auto") or "auto"
+    if asked.task == "ppo":  # an update runs over a query and its answer (train/ppo/trainer.py)
+        seq_len += entries.whole("max_new_tokens", default=1024)
+        kind = entries.text("reward_model_type", default="lora")  # adapters on the policy's weights
+        if entries.text("reward_model") and kind == "full":
+            entries.note("a reward model of its own is counted with --reward-model alone")
     liger = entries.switch("enable_liger_kernel", default=False)
     fused = liger and asked.task in ("pretrain", "sft")  # model_utils/liger_kernel.py
     return asked._replace(
