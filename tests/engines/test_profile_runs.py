@@ -53,7 +53,7 @@ def test_a_pool_that_left_graphs_no_room_is_no_firm_yes() -> None:
     assert found.verdict == "tight"
 
 
-def test_graphs_of_experts_in_0_11_0_may_not_find_room() -> None:
+def test_graphs_of_experts_up_to_0_11_0_may_not_find_room() -> None:
     """Qwen3-VL-235B ran out on eight A100 by the recipe; with few sequences it ran on cards as large."""
     found = estimate_serving(
         load("qwen3-vl-235b-a22b"),
