@@ -114,6 +114,7 @@ def model_field(command: str, words: Phrases) -> Html:
 def cards_field(command: str, words: Phrases) -> Html:
     """Return the card and how many of it."""
     card, count = f"{command}-card", f"{command}-count"
+    one = None if command == "reconcile" else "1"  # a log may say how many they were
     return el(
         "div",
         el(
@@ -124,7 +125,7 @@ def cards_field(command: str, words: Phrases) -> Html:
         el(
             "div",
             el("label", words("count"), for_=count),
-            el("input", id=count, name="count", inputmode="numeric", type="text"),
+            el("input", id=count, name="count", inputmode="numeric", type="text", placeholder=one),
         ),
         class_="field pair",
         data_field="gpu",

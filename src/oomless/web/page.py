@@ -37,6 +37,7 @@ SAID = (
     "copied",
     "unpin",
     "error.offline",
+    "error.engine",
     "view.infer",
 )
 """Sentences that the page's script shows."""

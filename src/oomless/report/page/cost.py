@@ -73,17 +73,26 @@ def scopes(answer: Cost, words: Phrases) -> Html:
     """Return break-even and savings, the more is counted as a cost of owning."""
     shown = [month for month in MONTHS_SHOWN if month < len(answer.months)]
     heads = (
-        words("cost.counted"),
+        "",
         words("cost.month"),
         *(words("cost.saved", month=month) for month in shown),
     )
     rows = []
     for scope in answer.scopes:
         month = answer.break_even[scope]
-        saved = [number(f"{answer.savings[scope][each - 1]:.1%}") for each in shown]
+        saved = [number(share(answer.savings[scope][each - 1])) for each in shown]
         even = number(words("cost.not_ever") if month is None else f"{month:.1f}")
         rows.append((words(f"scope.{scope}"), even, *saved))
     return table(heads, rows, words("cost.counted"))
+
+
+def share(value: float) -> str:
+    """Return a share as it is printed, with a minus that is as wide as a digit.
+
+    >>> share(-0.124)
+    '−12.4%'
+    """
+    return f"{value:.1%}".replace("-", "\N{MINUS SIGN}")
 
 
 def swings(answer: Cost, words: Phrases) -> Html:
@@ -92,7 +101,7 @@ def swings(answer: Cost, words: Phrases) -> Html:
         (
             words.known(f"input.{swing.what}", swing.what),
             number(words("range", low=amount(swing.low), high=amount(swing.high))),
-            number(words("range", low=f"{swing.saving_at_low:.1%}", high=f"{swing.saving_at_high:.1%}")),
+            number(words("range", low=share(swing.saving_at_low), high=share(swing.saving_at_high))),
         )
         for swing in answer.swings
     ]

@@ -41,7 +41,7 @@ def run_part(each: Neighbour, words: Phrases) -> Html:
                 quantity=words.known(f"quantity.{figure.quantity}", figure.quantity),
                 measured=shown(figure.measured, figure),
                 predicted=shown(figure.predicted, figure),
-                off=f"{100 * figure.error:+.1f} %",
+                off=off(figure.error),
             ),
         )
         for figure in run.figures
@@ -54,6 +54,16 @@ def run_part(each: Neighbour, words: Phrases) -> Html:
         el("ul", figures),
         el("small", words("source", source=run.source), lang="en"),
     )
+
+
+def off(error: float) -> str:
+    """Return how far a prediction is off.
+
+    >>> off(-0.00031), off(-0.006), off(0.021)
+    ('0.0 %', '\u22120.6 %', '+2.1 %')
+    """
+    text = f"{100 * error:+.1f} %"
+    return text[1:] if text[1:] == "0.0 %" else text.replace("-", "\N{MINUS SIGN}")
 
 
 def shown(value: float, figure: RunFigure) -> str:

@@ -17,7 +17,7 @@ from ..chart.plot import PlotCurve, Plotted, Point, plot
 from ..language import Phrases
 from ..plan_text import rate_text
 from .estimate import pairs_of
-from .html import Html, el, figure, fold, join, notes, number, table
+from .html import Html, el, figure, fold, join, notes, number, table, whole_words
 
 AnyPlanned = PlannedRow[PlanRow] | PlannedRow[TrainingRow]
 MOST_MISSES = 5
@@ -67,7 +67,7 @@ def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
         asked = row.estimate.request
         return words(
             "plan.how_train",
-            layout=words.said(row.layout_words),
+            layout=words.said(row.layout_words).replace(", ", words("comma")),
             recompute=asked.recompute,
             micro=asked.micro_batch,
             accum=asked.grad_accum,
@@ -75,7 +75,7 @@ def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
     request, model = row.estimate.request, row.estimate.model
     return words(
         "plan.how",
-        layout=words.said(row.layout_words),
+        layout=words.said(row.layout_words).replace(", ", words("comma")),
         replicas=words("plan.replicas", count=row.replicas) if row.replicas > 1 else "",
         weights=request.quantization or model.quantization or request.dtype,
         cache=row.estimate.kv_cache.dtype,
@@ -145,14 +145,14 @@ def launch_part(planned: AnyPlanned, words: Phrases) -> Html:
     files = [
         fold(
             el("code", name),
-            el("pre", content, data_name=name, tabindex="0"),
+            el("pre", whole_words(content), data_name=name, tabindex="0"),
             el("button", words("save"), type="button", class_="save", data_name=name),
         )
         for name, content in launch.files.items()
     ]
     return el(
         "div",
-        el("pre", launch.command, class_="command", tabindex="0"),
+        el("pre", whole_words(launch.command), class_="command", tabindex="0"),
         el("button", words("copy"), type="button", class_="copy"),
         " ",
         el("a", words("plan.open"), href=f"#{command}?{urlencode(pairs)}"),
@@ -164,9 +164,19 @@ def launch_part(planned: AnyPlanned, words: Phrases) -> Html:
 
 def row_table(rows: list[AnyPlanned], words: Phrases) -> Html:
     """Return every row; a head sorts by its column."""
-    heads = ("cards", "engine", "setting", "spare", "rate", "usd", "usd_million", "price", "why")
-    buttons = [el("button", words(f"plan.{name}"), type="button", class_="sort") for name in heads]
-    return table(buttons, [_row(planned, words) for planned in rows], words("plan.table"), class_="sortable")
+    heads = ["cards", "engine", "setting", "spare", "rate", "usd", "usd_million", "price"]
+    found = [_row(planned, words) for planned in rows]
+    return ranked_table([f"plan.{name}" for name in heads], found, [each.why for each in rows], words)
+
+
+def ranked_table(heads: list[str], rows: list[list[object]], why: list[str], words: Phrases) -> Html:
+    """Return rows under heads that sort, and in a last column why each is behind the first, where any is."""
+    if any(why):
+        heads = [*heads, "plan.why"]
+        reasons = [el("td", words.said(each) or "–", class_="wrap") for each in why]
+        rows = [[*row, reason] for row, reason in zip(rows, reasons, strict=True)]
+    buttons = [el("button", words(name), type="button", class_="sort") for name in heads]
+    return table(buttons, rows, words("plan.table"), class_="sortable")
 
 
 def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
@@ -182,7 +192,6 @@ def _row(planned: AnyPlanned, words: Phrases) -> list[object]:
         number("?" if row.usd_per_hour is None else f"{row.usd_per_hour:,.2f}", row.usd_per_hour),
         number("?" if million is None else f"{million:,.2f}", million),
         el("td", "–" if row.price is None else words.said(row.price.label), class_="wrap"),
-        el("td", words.said(planned.why) or "–", class_="wrap"),
     ]
 
 

@@ -128,7 +128,10 @@ def missing(each: ReconciledRun, words: Phrases) -> Html | None:
 
 def facts_part(facts: Mapping[str, object], words: Phrases) -> Html:
     """Return every fact that the log states."""
-    rows = [(el("code", name), str(value)) for name, value in facts.items()]
+    rows = [
+        (el("code", name), f"{value:,}" if type(value) is int else str(value))
+        for name, value in facts.items()
+    ]
     return fold(words("log.facts", count=len(rows)), table((words("log.word"), words("speed.value")), rows))
 
 

@@ -1,6 +1,7 @@
 """Sentences about an answer that the page and its pictures share: the verdict, what was asked, what a group
 and a part of memory are called."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...api.screen import waiting_of
@@ -40,8 +41,8 @@ def serving_question(answer: "ServingAnswer", words: Phrases) -> str:
     """Return what was asked, in one line."""
     request, layout, hardware = answer.request, answer.request.layout, answer.hardware
     sizes = zip(("TP", "PP", "DP"), layout[:3], strict=True)
-    how = "".join(f", {axis} {size}" for axis, size in sizes if size > 1)
-    where = hardware.what if hardware.mixed else f"{layout.num_ranks} × {hardware.card.name}"
+    how = axes_said(sizes, words)
+    where = hardware.what if hardware.mixed else times(layout.num_ranks, hardware.card.name)
     replicas = words("replicas", count=answer.replicas) if answer.replicas > 1 else ""
     return words(
         "question.infer",
@@ -49,7 +50,7 @@ def serving_question(answer: "ServingAnswer", words: Phrases) -> str:
         billions=f"{billions(answer.model.num_parameters):.1f}",
         stored=request.quantization or answer.model.quantization or request.dtype,
         engine=f"{request.engine} {request.engine_version}",
-        load=f"{request.concurrency:,} × {request.context:,}",
+        load=times(request.concurrency, f"{request.context:,}"),
         where=f"{where}{how}{replicas}",
     )
 
@@ -58,7 +59,6 @@ def training_question(answer: "TrainingAnswer", words: Phrases) -> str:
     """Return what was asked, in one line."""
     mesh = answer.mesh
     sizes = zip(("DP", "TP", "PP", "CP", "EP"), (mesh.dp, mesh.tp, mesh.pp, mesh.cp, mesh.ep), strict=True)
-    how = "".join(f", {axis} {size}" for axis, size in sizes if size > 1)
     request = answer.request
     return words(
         "question.train",
@@ -68,9 +68,27 @@ def training_question(answer: "TrainingAnswer", words: Phrases) -> str:
         precision=request.precision,
         optimizer=request.optimizer,
         framework=request.framework,
-        load=f"{request.micro_batch:,} × {request.seq_len:,}",
-        where=f"{mesh.num_ranks} × {answer.hardware.card.name}{how}",
+        load=times(request.micro_batch, f"{request.seq_len:,}"),
+        where=f"{times(mesh.num_ranks, answer.hardware.card.name)}{axes_said(sizes, words)}",
     )
+
+
+def times(count: int, what: str) -> str:
+    """Return so many of something, in one piece where a line is folded.
+
+    >>> times(1024, "H20")
+    '1,024\\xa0×\\xa0H20'
+    """
+    return f"{count:,}\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}{what}"
+
+
+def axes_said(sizes: Iterable[tuple[str, int]], words: Phrases) -> str:
+    """Return the axes of a layout that divide anything, to stand behind the cards.
+
+    >>> axes_said((("TP", 8), ("PP", 1)), Phrases("zh"))
+    '，TP\\xa08'
+    """
+    return "".join(f"{words('comma')}{axis}\N{NO-BREAK SPACE}{size}" for axis, size in sizes if size > 1)
 
 
 def group_title(ledger: Ledger, total_bytes: int, words: Phrases) -> str:

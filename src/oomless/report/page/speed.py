@@ -46,7 +46,7 @@ def steady(found: ServingSpeed, replicas: int, words: Phrases) -> Html:
     rate = found.tokens_per_s
     rate_band = f"{rate_of(rate.low)} – {rate_of(rate.high)}"
     rows.append((words("speed.all"), number(rate_of(rate.value)), number(rate_band), _kind(rate, words)))
-    said = words("speed.at_once", running=f"{found.running:,.1f}", waiting=f"{found.waiting:,.1f}")
+    said = words("speed.at_once", running=number_of(found.running), waiting=number_of(found.waiting))
     return join(
         (
             table(
@@ -59,6 +59,15 @@ def steady(found: ServingSpeed, replicas: int, words: Phrases) -> Html:
             parts_of(words("speed.prompt"), found.prompt_parts, words),
         )
     )
+
+
+def number_of(sequences: float) -> str:
+    """Return how many sequences on average; of whole ones no fraction is said.
+
+    >>> number_of(32.0), number_of(0.25)
+    ('32', '0.2')
+    """
+    return f"{sequences:,.1f}".removesuffix(".0")
 
 
 def band(figure: Figure) -> str:

@@ -8,8 +8,8 @@ from ...units import gib
 from ..language import Phrases
 from ..plan_text import rate_text
 from .estimate import verdict_part
-from .html import Html, el, join, notes, number, table
-from .plan import figures, launch_part, setting
+from .html import Html, el, join, notes, number
+from .plan import figures, launch_part, ranked_table, setting
 from .sentences import waiting
 
 
@@ -58,17 +58,9 @@ def said_of(best: TunedSetting, keeps_slo: bool, words: Phrases) -> list[str]:
 
 def row_table(rows: tuple[TunedSetting, ...], words: Phrases) -> Html:
     """Return one row a layout; a head sorts by its column."""
-    heads = (
-        "plan.setting",
-        "tune.at_once",
-        "plan.spare",
-        "plan.rate",
-        "speed.first",
-        "speed.each",
-        "plan.why",
-    )
-    buttons = [el("button", words(name), type="button", class_="sort") for name in heads]
-    return table(buttons, [_row(each, words) for each in rows], words("plan.table"), class_="sortable")
+    heads = ["plan.setting", "tune.at_once", "plan.spare", "plan.rate", "speed.first", "speed.each"]
+    found = [_row(each, words) for each in rows]
+    return ranked_table(heads, found, [each.planned.why for each in rows], words)
 
 
 def _row(each: TunedSetting, words: Phrases) -> list[object]:
@@ -88,5 +80,4 @@ def _row(each: TunedSetting, words: Phrases) -> list[object]:
         number("?" if speed is None else rate_text(speed.tokens_per_s), row.rate),
         first,
         per_token,
-        el("td", words.said(each.planned.why) or "–", class_="wrap"),
     ]

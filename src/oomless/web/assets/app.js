@@ -73,7 +73,8 @@ function arrange(form) {
       list.id = "releases";
       document.body.append(list);
     }
-    list.replaceChildren(...(versions[chosen] ?? []).map((name) => new Option(name, name)));
+    if (list.dataset.engine !== chosen) list.replaceChildren(...(versions[chosen] ?? []).map((name) => new Option(name, name)));
+    list.dataset.engine = chosen;
     release.setAttribute("list", "releases");
   }
   for (const slider of form.querySelectorAll(".slider")) {
@@ -206,7 +207,7 @@ function pause(ms) {
 function show(found, form) {
   shown = found;
   if (found.status) $("answer").innerHTML = found.html;
-  else $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "verdict no", textContent: said["error.offline"] }));
+  else $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "verdict no", textContent: said[root.dataset.backend === "server" ? "error.offline" : "error.engine"] }));
   for (const box of form.querySelectorAll("[aria-invalid]")) box.removeAttribute("aria-invalid");
   if (found.field) {
     const field = form.querySelector(`[data-field="${CSS.escape(found.field)}"] [name], [name="${CSS.escape(found.field)}"]`);
@@ -261,7 +262,7 @@ async function pins() {
       card.innerHTML = JSON.parse(reply.text).html;
       follow(card, pin, [], signal);
     } catch {
-      card.textContent = said["error.offline"];
+      card.textContent = said[root.dataset.backend === "server" ? "error.offline" : "error.engine"];
     }
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: said.unpin });
     button.addEventListener("click", () => {
