@@ -134,7 +134,8 @@ def beside_pool(
     found: list[Line] = []
     if {"ascend", "experts", "tp", "v1"} <= set(tags):
         later = measured("vllm", "runtime.non_torch", "late_buffers", rules.release, tags, "communication")
-        found.append(later._replace(what="buffers of groups that talk after the profile run"))
+        what = "buffers of groups that talk after the profile run"
+        found.append(later._replace(key="communication.buffers", what=what))
     if stage.kinds(model).has(Linear) and not rules.v0:
         from .scan import scan_line  # few models have such layers
 
