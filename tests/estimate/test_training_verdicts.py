@@ -152,7 +152,7 @@ def test_a_peak_in_the_step_is_as_narrow_as_its_sources() -> None:
 
 def test_the_least_of_every_moment_is_below_the_peak() -> None:
     """The loss has the fullest moment and a spread; the step beside it is exact and hardly less full."""
-    asked = {"framework": "llama-factory", "zero": 3, "framework_version": "4.46"}
+    asked: dict[str, Any] = {"framework": "llama-factory", "zero": 3, "framework_version": "4.46"}
     for length in range(1024, 6144, 512):
         found = train("llama-3-8b", "rtx-3090:8", seq_len=length, **asked)
         stepped = next(phase for phase in found.groups[0].phases if phase.name == "optimizer")

@@ -72,6 +72,7 @@ class TrainingAsked(NamedTuple):
     loss: str | None = None
     kernels: str | None = None
     offload: tuple[str, ...] = ()
+    offload_layers: int | None = None
     reduce_bucket_size: int | None = None
     prefetch_bucket_size: int | None = None
     max_live_parameters: int | None = None

@@ -126,6 +126,8 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
         sharding=recipe.sharded if sharded else recipe.sharding,
         recompute=again,
         loss=recipe.loss,
+        offload=("activations",) if (away := _number(r"activations of (\d+) layers on", setting)) else (),
+        offload_layers=away or None,
         recompute_modules=modules_of(setting) if again == "selective" else (),
         kernels="compiled" if recipe.kernels == "eager" and "compile" in setting else recipe.kernels,
         products=products_of(row["quant"]),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from oomless.api.training import train
+from oomless.errors import UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.graphs.graph import walk
 from oomless.frameworks.megatron.activations import layer_walk
@@ -206,3 +207,17 @@ def test_bytes_of_a_logit_by_loss(loss: str, num_bytes: int) -> None:
     walked = walk(head_graph(run, Device(9)))
     logits = 4096 * run.padded_vocab
     assert num_bytes * logits <= max(walked.forward_peak, walked.backward_peak) < (num_bytes + 0.5) * logits
+
+
+def test_offloaded_layers_keep_nothing_on_the_card() -> None:
+    """--cpu-offloading-num-layers: each of the first layers takes its activations to the host, to the byte;
+    a pipeline, other layers than Megatron's and none at all are refused."""
+    asked: dict[str, Any] = {"framework": "megatron-bridge", "sharding": "distopt", "seq_len": 4096}
+    cards = "gb200:8"
+    whole = train("llama-3-8b", cards, **asked)
+    found = train("llama-3-8b", cards, offload="activations", offload_layers=8, **asked)
+    saved = whole.peaks.allocated_bytes - found.peaks.allocated_bytes
+    assert found.ram_bytes == pytest.approx(8 * saved, rel=0.02)
+    for more in ({"pp": 2}, {"framework": "fsdp", "sharding": "fsdp2"}):
+        with pytest.raises(UnsupportedError, match="--offload-layers 8"):
+            train("llama-3-8b", cards, offload="activations", offload_layers=8, **asked | more)

@@ -1,10 +1,11 @@
 """Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the
 phases, a verdict."""
 
-from ...errors import UsageError
+from ...errors import UnsupportedError, UsageError
 from ...frameworks import framework
 from ...frameworks.defaults import resolved
 from ...frameworks.graphs.blocks import MicroBatchWork
+from ...frameworks.megatron.activations import on_host
 from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
 from ...ledger import Line, ranged
@@ -43,6 +44,11 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
         run = described(job.model, job.request, job.mesh)
         if run is not None:
             return by_megatron(run, job, asked)
+    if job.request.offload_layers is not None:
+        raise UnsupportedError(
+            f"--offload-layers {job.request.offload_layers} is not counted here",
+            "it is with --offload activations of a model in Megatron's own layers, without --pp",
+        )
     work, host, groups = work_of(job), data_workers_bytes(job.request, job.mesh.num_ranks), []
     for stage in stages(len(job.model.layers), job.mesh):
         group, on_host = of_stage(job, work, stage)
@@ -93,7 +99,8 @@ def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstima
         request=job.request,
         mesh=job.mesh,
         asked=asked,
-        ram_bytes=data_workers_bytes(job.request, job.mesh.num_ranks),
+        ram_bytes=data_workers_bytes(job.request, job.mesh.num_ranks)
+        + on_host(run, device) * job.mesh.num_ranks,
         warnings=warnings(job, asked),
         megatron=None,
     )

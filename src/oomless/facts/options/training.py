@@ -69,6 +69,8 @@ ASKED: tuple[Option, ...] = (
            0, 0, MANY),
     Option("offload", "--offload", "words", "states", "To host memory, with commas between.", (),
            choices=("optimizer", "params", "gradients", "activations")),
+    Option("offload_layers", "--offload-layers --activation-offload-layers", "whole", "states",
+           "--offload activations: the first N layers alone (Megatron) [all].", None, 1, MANY),
     Option("reduce_bucket_size", "--reduce-bucket-size", "whole", "states",
            "ZeRO: values of gradients that are reduced at once [5e8; square of the hidden size].", None, 1),
     Option("prefetch_bucket_size", "--stage3-prefetch-bucket-size", "whole", "states",

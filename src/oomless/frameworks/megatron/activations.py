@@ -137,7 +137,8 @@ def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[
 
 def segments(run: Megatron, chunk: Chunk, device: Device) -> list[KeptSegment]:
     """A chunk in order. Full recomputation keeps the input of every --recompute-num-layers layers (uniform),
-    or of the first so many (block)."""
+    or of the first so many (block). Offloaded layers keep nothing on the card when the forward turns into the
+    backward (transformer_engine/pytorch/cpu_offload.py)."""
     found: list[KeptSegment] = []
     kinds = run.kinds.replace("|", "")
     if chunk.embedding:
@@ -145,7 +146,9 @@ def segments(run: Megatron, chunk: Chunk, device: Device) -> list[KeptSegment]:
         if run.encoder_layers:
             found += _stack(run, ["encoder"] * run.encoder_layers, device)
             found.append(_whole(walk(embedding_graph(run, run.decoder_seq_len))))
-    found += _stack(run, [kinds[index] for index in chunk.layers], device)
+    away = [index for index in chunk.layers if index < run.offload_layers]
+    found += [part._replace(saved=()) for part in _stack(run, [kinds[index] for index in away], device)]
+    found += _stack(run, [kinds[index] for index in chunk.layers[len(away) :]], device)
     for _ in range(chunk.mtp):
         found += _stack(run, [kinds[-1]], device)
     return found
@@ -172,6 +175,12 @@ def _again(run: Megatron, kinds: list[str], device: Device) -> KeptSegment:
     below = sum(each.saved_bytes for each in walked[:-1])
     most = max(each.forward_peak for each in walked)
     return KeptSegment((source,), most, below + max(walked[-1].backward_peak, walked[-1].forward_peak))
+
+
+def on_host(run: Megatron, device: Device) -> int:
+    """Bytes that offloaded layers have in a rank's host memory."""
+    kinds = run.kinds.replace("|", "")[: run.offload_layers]
+    return sum(size for part in _stack(run, list(kinds), device) for size in part.saved)
 
 
 @lru_cache(maxsize=256)

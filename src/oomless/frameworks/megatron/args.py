@@ -49,6 +49,7 @@ ARGUMENTS = (
     Argument("fp8_recipe", "fp8-recipe", "text", "delayed"),
     Argument("fp8_params", "fp8-param-gather", "flag"),
     Argument("fp8_inputs", "activation-func-fp8-input-store", "flag"),
+    Argument("offload_layers", "cpu-offloading-num-layers", "whole", 0),
     Argument("recompute_method", "recompute-method", "text", ""),
     Argument("recompute_layers", "recompute-num-layers", "whole", 1),
     Argument("comm_overlap", "tp-comm-overlap", "flag"),

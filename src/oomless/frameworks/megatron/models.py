@@ -68,6 +68,8 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         given["recompute-granularity"] = "selective"
         modules = asked.recompute_modules or ("core_attn",)
         given["recompute-modules"] = ["layernorm" if name == "norm" else name for name in modules]
+    if asked.offload_layers:
+        given["cpu-offloading-num-layers"] = asked.offload_layers
     switches += _types(asked, given)
     if asked.loss in ("vocab-parallel-fused", "vocab-parallel-te"):
         switches.append("cross-entropy-loss-fusion")
@@ -109,7 +111,7 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     plain = (
         request.method == "full"
         and request.task == "pretrain"
-        and not request.offload
+        and request.offload == (("activations",) if request.offload_layers and mesh.pp == 1 else ())
         and (request.activation_bits == 16 or (request.activation_bits, request.precision) in FP8_KEPT)
     )
     plain = plain and request.expert_imbalance == 1.0 and not request.dropout and not mesh.count_ends

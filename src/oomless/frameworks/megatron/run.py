@@ -135,6 +135,8 @@ class Megatron(NamedTuple):
     recompute_layers: int
     recompute_modules: tuple[str, ...]
     offload: tuple[str, ...]
+    offload_layers: int
+    """The first layers, whose activations wait in host memory for their backward."""
     comm_overlap: bool
     graphs: str
     moe_overlap: bool
@@ -172,6 +174,7 @@ class Megatron(NamedTuple):
             recompute_method="",
             recompute_layers=0,
             recompute_modules=(),
+            offload_layers=0,
             warnings=(),
             defaults=(),
         )
