@@ -114,7 +114,8 @@ def test_the_first_visit_is_small(exported: Path) -> None:
 
 
 def test_it_answers_without_a_network_after_one_visit(opened: Seen, site: str) -> None:
-    page = opened.page
+    page = opened.open(f"{site}en/#infer?model=deepseek-r1&gpu=h200:8")
+    opened.verdict("Fits:")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     opened.context.set_offline(True)
     page.reload()

@@ -1,15 +1,23 @@
-// Questions go to Python in workers of this page: short ones do not wait for long ones. The first worker starts
-// with this file, before the page is read to its end.
+// Questions go to Python in workers of this page: short ones do not wait for long ones. The worker that the address
+// asks for starts with this file, before the page is read to its end.
 
 import { isLong, withFiles } from "./state.js";
 
 const ROOMY_GB = 4;
-const QUIET_MS = 1500;
+const QUIET_MS = 700;
+const FIRST_PLAN = { command: "view/plan", query: "model=deepseek-r1-distill-qwen-7b&gpu=h100", content: new ArrayBuffer() };
 const waiting = new Map();
-const quick = open();
-let long = null;
+const lanes = new Map();
 let timer = null;
 let settled = false;
+
+laneOf(...location.hash.replace(/^#/, "").split("?"));
+
+function laneOf(name, text) {
+  const kind = isLong(name, `?${text}`) ? "long" : "quick";
+  if (!lanes.has(kind)) lanes.set(kind, open());
+  return lanes.get(kind);
+}
 
 function open() {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
@@ -34,14 +42,15 @@ export async function start() {}
 function settle() {
   settled = true;
   // what is of use later is done once nobody waits: the site is kept, and where memory is no matter the other
-  // worker starts
+  // worker starts and reads what plans need, by one whose answer nobody sees
   navigator.serviceWorker?.register(new URL("./offline.js", import.meta.url)).catch(() => {});
-  if ((navigator.deviceMemory ?? ROOMY_GB) >= ROOMY_GB) long ??= open();
+  if ((navigator.deviceMemory ?? ROOMY_GB) < ROOMY_GB) return;
+  laneOf("infer", "");
+  if (!lanes.has("long")) send(laneOf("plan", ""), FIRST_PLAN);
 }
 
 export async function ask(command, query, files, signal) {
-  const name = command.replace(/^.*\//, "");
-  const lane = isLong(name, `?${query}`) ? (long ??= open()) : quick;
+  const lane = laneOf(command.replace(/^.*\//, ""), query);
   const content = files.length ? await new Blob(files.map((file) => file.content)).arrayBuffer() : new ArrayBuffer();
   const found = await send(lane, { command, query: withFiles(query, files), content }, signal);
   if (found.failed) throw new Error(found.failed);
