@@ -158,10 +158,7 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     model_type = config.word("model_type")
     config.check()
     if model_type not in FAMILIES:
-        raise UnsupportedError(
-            f"{where}: model_type {model_type!r} is not known",
-            did_you_mean(model_type, sorted(FAMILIES), "oomless models --families"),
-        )
+        raise UnsupportedError(f"{where}: model_type {model_type!r} is not known", _nearest(model_type))
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
     need_sound(model, config)
@@ -175,6 +172,35 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
             warnings=(*model.warnings, f"keys not understood, which may change memory: {named}")
         )
     return model
+
+
+ENCODERS = (
+    "bert",
+    "camembert",
+    "electra",
+    "megatron-bert",
+    "rembert",
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+)
+"""Encoders that transformers has with a language head, so that `oomless trace` runs them."""
+
+
+def _nearest(model_type: str) -> str:
+    """What to do about a type that is not known.
+
+    >>> _nearest("xlm-roberta").partition("; ")[0]
+    'an encoder: `oomless trace` runs a step of it and its language head'
+    >>> _nearest("retnet")
+    '`oomless models --families` lists all'
+    """
+    if model_type in ENCODERS:
+        return (
+            "an encoder: `oomless trace` runs a step of it and its language head; "
+            "`oomless models --families` lists all"
+        )
+    return did_you_mean(model_type, sorted(FAMILIES), "oomless models --families")
 
 
 def need_sound(model: Model, config: Config) -> None:
