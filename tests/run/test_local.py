@@ -54,7 +54,7 @@ def test_cards_of_two_kinds_keep_their_places(tmp_path: Path, monkeypatch: pytes
 def test_slices_are_alone() -> None:
     found = parse_gpu("a100-80gb-mig-2g.20gb:3")
     assert (found.num_gpus, found.card.memory_bytes) == (3, int(19.5 * 1024) * MIB)
-    answer = oomless.infer("deepseek-r1-distill-qwen-7b", found, max_model_len=8192)
+    answer = oomless.infer("deepseek-r1-distill-qwen-1.5b", found, max_model_len=8192)
     assert (answer.verdict, answer.replicas) == ("fits", 3)
     with pytest.raises(UsageError, match="cannot share a model"):
         oomless.infer("deepseek-r1-distill-qwen-7b", found, tp=2)

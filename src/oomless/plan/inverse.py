@@ -32,7 +32,7 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
     ...     each.name
     ...     for each in largest_models(Wanted(gpus=("rtx-4090:1",), context=4096, engines=("vllm",), rows=1))
     ... ]
-    ['qwen3-30b-a3b']
+    ['gpt-oss-20b']
     """
     if not wanted.gpus:
         raise UsageError("--largest-model needs --gpu", "say which cards: --gpu rtx-4090")
@@ -110,7 +110,7 @@ def longest_context(
 
     >>> found = longest_context("deepseek-r1", Wanted(gpus=("h200:8",), concurrency=64, engines=("vllm",)))
     >>> found is not None and found.input_len + found.output_len
-    33792
+    32768
     """
     if not wanted.gpus:
         raise UsageError("--longest-context needs --gpu", "say which cards: --gpu h200:8")
