@@ -225,6 +225,18 @@ def test_no_two_test_files_share_a_name() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+def test_no_code_reads_what_an_error_says() -> None:
+    """A decision goes by an error's field and kind; its words are for people."""
+    found = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and re.search(r"\berror\.(message|hint)\b|str\(error\)", ast.unparse(node))
+    ]
+    assert not found
+
+
 def test_no_code_reads_what_a_line_is_called() -> None:
     """`what` is for people: lines are chosen by key and owner. Only views and composed texts may read it."""
     wrong = []

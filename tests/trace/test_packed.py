@@ -131,7 +131,8 @@ def test_what_is_refused(change: dict[str, Any], named: str) -> None:
         Tracing("train", asked, Prompt(), "auto", mesh=Mesh(dp=1)).check()
 
 
-@pytest.mark.parametrize("method", [pytest.param("lora", marks=pytest.mark.slow), "qlora"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_copies_of_frozen_weights_go_with_their_layer(method: str) -> None:
     """The region of autocast keeps copies of trained weights alone: with recomputation a layer's frozen ones
     are alive at once."""

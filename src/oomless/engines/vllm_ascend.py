@@ -64,7 +64,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     dtype = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
     if dtype not in ("bfloat16", "float16"):
         raise UnsupportedError(
-            f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend", "use auto"
+            f"--kv-cache-dtype {dtype} of sparse MLA is not known for vllm-ascend",
+            "use auto",
+            "kv_cache_dtype",
         )
     width = DTYPES[dtype].bits // 8
     one_page = RELEASES.at(asked.engine_version).caches_index_with_latent

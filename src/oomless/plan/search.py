@@ -96,6 +96,10 @@ NO_COPIES = "several copies of the engine on a card: how each takes its share is
 TOO_LONG = "longer than the model or the engine admits"
 
 
+LENGTHS = ("max_model_len", "max_num_batched_tokens")
+"""Options by which a sequence is too long."""
+
+
 class Search(CardSearch[PlanRow]):
     """One search over a model: it remembers bounds, and counts what it leaves out."""
 
@@ -174,14 +178,11 @@ class Search(CardSearch[PlanRow]):
             estimate = self.estimate(asked, hardware)
             if host and estimate.verdict == "does_not_fit":
                 asked, estimate = self.on_the_host(asked, estimate, hardware)
-        except UnsupportedError as error:
-            self.hopeless = "--kv-cache-dtype" not in error.message
-            return self.without(NOT_RUN)
-        except UsageError as error:
-            if "--kv-cache-dtype" in error.message:
-                self.hopeless = False
+        except (UnsupportedError, UsageError) as error:
+            self.hopeless = error.field != "kv_cache_dtype"
+            if not self.hopeless or isinstance(error, UnsupportedError):
                 return self.without(NOT_RUN)
-            return self.without(TOO_LONG if "--max-model-len" in error.message else NO_DIVISION)
+            return self.without(TOO_LONG if error.field in LENGTHS else NO_DIVISION)
         if cut_off(self.model, estimate.request):
             return self.without(TOO_LONG)
         self.bounds[key] = self.bound_of(estimate)

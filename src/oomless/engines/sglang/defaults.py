@@ -112,7 +112,9 @@ def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: Sgl
     """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
     if asked not in CACHE_TYPES:
         raise UsageError(
-            f"--kv-cache-dtype {asked!r} is not known to SGLang", f"known are {', '.join(CACHE_TYPES)}"
+            f"--kv-cache-dtype {asked!r} is not known to SGLang",
+            f"known are {', '.join(CACHE_TYPES)}",
+            "kv_cache_dtype",
         )
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
     for attention in model.kinds.attentions:
@@ -129,7 +131,9 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
     match attention:
         case V4() | V41():
             if word == "fp8_e5m2":
-                raise UnsupportedError("--kv-cache-dtype fp8_e5m2 is not for V4", "use fp8_e4m3 or bfloat16")
+                raise UnsupportedError(
+                    "--kv-cache-dtype fp8_e5m2 is not for V4", "use fp8_e4m3 or bfloat16", "kv_cache_dtype"
+                )
             if hardware.card.vendor == "Huawei":  # no FP8: 7,705 B a token where 3,850 are packed
                 return ALL_16_BIT
             packed = "mxfp8_ds_mla" if 10 <= capability < 11 else "fp8_ds_mla"
@@ -137,7 +141,9 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
         case DSA():
             if word == "fp8_e5m2":
                 raise UnsupportedError(
-                    "--kv-cache-dtype fp8_e5m2 is not for sparse MLA", "use fp8_e4m3 or bfloat16"
+                    "--kv-cache-dtype fp8_e5m2 is not for sparse MLA",
+                    "use fp8_e4m3 or bfloat16",
+                    "kv_cache_dtype",
                 )
             if word == "auto":
                 word = "fp8_e4m3" if capability >= 10 else "bfloat16"
@@ -147,7 +153,9 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
         case GQA() | Sliding() | MLA() | Linear():
             if word == "fp8_ds_mla":
                 raise UnsupportedError(
-                    "--kv-cache-dtype fp8_ds_mla is for sparse MLA alone", "use fp8_e4m3 or auto"
+                    "--kv-cache-dtype fp8_ds_mla is for sparse MLA alone",
+                    "use fp8_e4m3 or auto",
+                    "kv_cache_dtype",
                 )
             return word
         case _:

@@ -28,6 +28,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not transformers'",
             "its cache has the type of the model",
+            "kv_cache_dtype",
         )
     found = Resolved.of(
         asked,

@@ -30,6 +30,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
             f"known are {', '.join(CACHE_TYPES)}",
+            "kv_cache_dtype",
         )
     if (
         kinds.has(V41)

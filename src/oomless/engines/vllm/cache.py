@@ -52,7 +52,7 @@ def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
         case GQA():
             if asked.kv_cache_dtype.endswith("_ds_mla"):
                 raise UnsupportedError(
-                    f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto"
+                    f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto", "kv_cache_dtype"
                 )
             return int(max(attention.num_kv_heads // tp, 1) * attention.cache_dim * width)
         case Sliding():

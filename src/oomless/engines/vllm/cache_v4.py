@@ -53,7 +53,7 @@ def row_bytes(dtype: str, head_dim: int) -> int:
             return 2 * head_dim
         case _:
             raise UnsupportedError(
-                f"--kv-cache-dtype {dtype} is not known for V4", "use auto, fp8 or bfloat16"
+                f"--kv-cache-dtype {dtype} is not known for V4", "use auto, fp8 or bfloat16", "kv_cache_dtype"
             )
 
 

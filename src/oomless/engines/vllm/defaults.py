@@ -36,6 +36,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             f"--max-model-len {asked.max_model_len} is more than the "
             f"{default_length(model)} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
+            "max_model_len",
         )
     if rules.v0:
         from .v0_batch import v0_batch  # rules of releases before 0.11
@@ -128,7 +129,11 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
     for auto too)."""
     if asked not in CACHE_TYPES:
-        raise UsageError(f"--kv-cache-dtype {asked!r} is not known", f"known are {', '.join(CACHE_TYPES)}")
+        raise UsageError(
+            f"--kv-cache-dtype {asked!r} is not known",
+            f"known are {', '.join(CACHE_TYPES)}",
+            "kv_cache_dtype",
+        )
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:
@@ -166,7 +171,9 @@ def stored_cache_dtype(
             return "mxfp8_ds_mla" if record else "fp8_ds_mla"
         case MLA() | GQA() | Sliding() | Linear():
             if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
-                raise UnsupportedError(f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto")
+                raise UnsupportedError(
+                    f"--kv-cache-dtype {asked} is for sparse MLA alone", "use fp8 or auto", "kv_cache_dtype"
+                )
             return asked
         case _:
             assert_never(attention)

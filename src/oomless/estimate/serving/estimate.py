@@ -328,6 +328,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
             "ask for less"
             if request.max_model_len >= model.max_positions
             else "raise --max-model-len or ask for less",
+            "max_model_len",
         )
     return tuple(found)
 
