@@ -288,7 +288,7 @@ def test_the_costliest_headers_stay_cheap(case: str) -> None:
     assert len(asked) < 100
 
 
-@pytest.mark.parametrize("case", ["keys", "numbers", "tensors"])
+@pytest.mark.parametrize("case", ["keys", "numbers", pytest.param("tensors", marks=pytest.mark.slow)])
 def test_the_largest_headers_stay_small(case: str) -> None:
     tracemalloc.start()
     try:
