@@ -170,6 +170,7 @@ def test_an_empty_file_is_no_trace(tmp_path: Path) -> None:
         (("no_such_module:function",), 2),
         (("deepseek-coder-1.3b", "--method", "qlora", "--quantization", "int8"), 4),
         (("deepseek-coder-1.3b", "--offload", "optimizer"), 4),
+        (("deepseek-coder-1.3b", "--offload-layers", "2"), 4),
         (("deepseek-coder-1.3b", "--cp", "2"), 4),
         (("deepseek-coder-1.3b", "--rank", "1"), 2),
         (("deepseek-coder-1.3b", "--allocator", "foo:1"), 2),

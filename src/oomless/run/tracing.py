@@ -79,6 +79,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "loss": ("plain", None),
     "kernels": ("eager", None),
     "offload": ((),),
+    "offload_layers": (None,),
     "activation_bits": (16,),
     "partition_activations": (False,),
     "reduce_bucket_size": (None,),
