@@ -39,14 +39,15 @@ function send(worker, message, signal) {
 
 export async function start() {}
 
-function settle() {
+async function settle() {
   settled = true;
-  // what is of use later is done once nobody waits: the site is kept, and where memory is no matter the other
-  // worker starts and reads what plans need, by one whose answer nobody sees
+  // what is of use later is done once nobody waits: where memory is no matter the other worker starts and reads what
+  // plans need, by one whose answer nobody sees; then all of the site is kept
+  if ((navigator.deviceMemory ?? ROOMY_GB) >= ROOMY_GB) {
+    laneOf("infer", "");
+    if (!lanes.has("long")) await send(laneOf("plan", ""), FIRST_PLAN);
+  }
   navigator.serviceWorker?.register(new URL("./offline.js", import.meta.url)).catch(() => {});
-  if ((navigator.deviceMemory ?? ROOMY_GB) < ROOMY_GB) return;
-  laneOf("infer", "");
-  if (!lanes.has("long")) send(laneOf("plan", ""), FIRST_PLAN);
 }
 
 export async function ask(command, query, files, signal) {
