@@ -39,14 +39,14 @@ def answer(command: str, query: str, content: Any) -> tuple[int, str]:
     return found.status, found.content.decode()
 
 
-class Search(NamedTuple):
+class ChangesSearch(NamedTuple):
     """A question whose answer takes a search, and how far that is."""
 
     answer: Any
     sliced: Sliced
 
 
-searches: dict[tuple[object, ...], Search] = {}
+searches: dict[tuple[object, ...], ChangesSearch] = {}
 """Those that were put aside, by their questions."""
 MOST_SEARCHES = 8
 """The page shows one answer and three pinned ones; more were given up."""
@@ -64,7 +64,7 @@ def followed(command: str, pairs: list[tuple[str, str]]) -> tuple[int, str]:
     def found() -> dict[str, str]:
         if question not in searches:
             answer = asked(command, given, (), os.environ) if command in LATER else None
-            searches[question] = Search(answer, Sliced(SLICE_SECONDS, perf_counter))
+            searches[question] = ChangesSearch(answer, Sliced(SLICE_SECONDS, perf_counter))
         search = searches[question]
         return search.sliced.slice(lambda: found_later(command, search.answer, words))
 
