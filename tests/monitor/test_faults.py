@@ -1,5 +1,6 @@
 """The monitor does no harm: whatever fails in it, the run goes on, and what was written can be read."""
 
+import cProfile
 import json
 import os
 import resource
@@ -67,6 +68,24 @@ def test_an_exception_inside_switches_the_monitor_off(where: str, tmp_path: Path
     if where != "journal.write":
         (fault,) = run.of(MonitorFault)
         assert "ZeroDivisionError" in fault.message
+
+
+def test_a_tool_that_takes_python_s_calls_over_costs_a_sample(tmp_path: Path) -> None:
+    """cProfile is switched on within a sampled step: the step is forgotten, the monitor goes on."""
+    plain = losses(8)
+    model, optimizer, watching = watched(tmp_path)
+    found, profiler = [], cProfile.Profile()
+    with watching:
+        for _ in range(8):
+            if watching.sampler is not None and watching.sampler.running:
+                profiler.enable()
+            found.append(train_step(model, optimizer, batch()))
+            profiler.disable()
+    assert found == plain
+    assert not watching.guard.is_off
+    (run,) = read_run(tmp_path)
+    assert not run.of(MonitorFault)
+    assert len(run.of(WatchedStep)) == 8
 
 
 def test_a_full_disk_ends_the_journal_and_nothing_else(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class AllocatorEvents:
         self.activities = {torch.profiler.ProfilerActivity.CPU}
         self.running = False
         self.pushed_aside = False
+        self.calls_go_to: object = None
         self.original: dict[str, Any] = {}
         self.log_level = log_level(torch)
         self.shown_level = 0
@@ -96,7 +97,13 @@ class AllocatorEvents:
         self.mute(True)
         self.autograd._enable_profiler(config, self.activities, self.nodes if with_places else self.nothing)
         self.running, self.pushed_aside = True, False
+        self.calls_go_to = sys.getprofile()
         self._give_way()
+
+    def is_overheard(self) -> bool:
+        """Return whether a tool took Python's calls over, as cProfile does: marks are lost then, and with
+        them all that was heard."""
+        return self.running and sys.getprofile() is not self.calls_go_to
 
     def mark(self, text: str) -> None:
         """Put a mark among the events: a call of a function with a name of its own."""

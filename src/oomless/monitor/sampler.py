@@ -190,7 +190,7 @@ class Sampler:
         outlives it. Of tensors that Python shows their own count tells; for others the next step's frees are
         listened to.
         """
-        if self.events.pushed_aside:
+        if self.events.pushed_aside or self.events.is_overheard():
             self.drop(step, "another profiler was started")
             return None
         self.states()
