@@ -179,7 +179,7 @@ class Search(CardSearch[PlanRow]):
             if host and estimate.verdict == "does_not_fit":
                 asked, estimate = self.on_the_host(asked, estimate, hardware)
         except (UnsupportedError, UsageError) as error:
-            self.hopeless = error.field != "kv_cache_dtype"
+            self.hopeless = error.field != record(engine).cache_field
             if not self.hopeless or isinstance(error, UnsupportedError):
                 return self.without(NOT_RUN)
             return self.without(TOO_LONG if error.field in LENGTHS else NO_DIVISION)

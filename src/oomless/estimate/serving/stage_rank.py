@@ -81,6 +81,7 @@ class StageRank(Record):
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(self.lines)
         capacity = min(total + room, self.card_bytes)
+        least = min(least, capacity - total)  # both may lack room: the card then lacks their sum
         idle = capacity - most - low, high - (capacity - least)
         overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
         return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
