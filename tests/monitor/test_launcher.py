@@ -132,8 +132,8 @@ def test_a_terminal_keeps_no_child_waiting() -> None:
     [
         (1 << 20, 100, 3.0, 0.05),  # a line now and then
         (1 << 20, 100, 0.001, 0.05),  # the first of many
-        (1 << 20, 1500, 0.05, 0.5),  # 300 lines a second into a file
-        (1 << 20, 15_000, 0.5, 0.5),
+        (1 << 20, 1500, 0.05, 1.0),  # 300 lines a second into a file
+        (1 << 20, 15_000, 0.5, 1.0),
         (1 << 20, 1 << 18, 0.5, 0.0),  # soon it would have to wait
         (1 << 12, 800, 0.05, 0.05),  # somebody looks
         (1 << 12, 4096, 0.05, 0.0),

@@ -19,7 +19,7 @@ from ..monitor.place import RUNS
 from ..monitor.watched_run import WatchedRun
 from .monitored import predict, show
 
-EVERY_S = 0.5
+EVERY_S = 1.0
 FIRST_STEPS = 2
 
 

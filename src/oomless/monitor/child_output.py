@@ -16,9 +16,9 @@ PIPE_BYTES = MIB
 """Room of a pipe that is asked for, so that a child does not wait while we do."""
 PIPE_AT_LEAST, TERMINAL_BYTES = 1 << 12, 1 << 12
 """Room of a pipe whose size nobody says, and of a terminal."""
-GAP_S, LONG_GAP_S = 0.05, 0.5
+GAP_S, LONG_GAP_S = 0.05, 1.0
 """How long output gathers before it is passed on where there is little of it, and where a file or a program
-takes many lines a second: two wake-ups a second cost nothing."""
+takes many lines a second: one wake-up a second costs nothing."""
 MANY_LINES = 10_000
 """Bytes a second of such output."""
 LAST_WAIT_MS = 500
