@@ -132,9 +132,8 @@ def pump(streams: list[ChildStream], listen: Listener, child: "subprocess.Popen[
                     gaps_s.append(stream.gap_s(len(data), now - latest))
                     listen(data)
                     continue
-                poll.unregister(
-                    source
-                )  # the child is through, or nobody reads: then it shall feel that itself
+                # the child is through, or nobody reads: then it shall feel that itself
+                poll.unregister(source)
                 os.close(source)
                 del of_source[source]
             latest, gap_s = now, min(gaps_s)
