@@ -10,6 +10,8 @@ from command import call
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 2_000_000
+FOR_DEVELOPERS = {"accuracy.md", "architecture.md", "benchmarks.md", "compared.md"}
+"""Pages that stay on the site."""
 
 
 def built(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,6 +37,8 @@ def test_the_wheel_is_small_and_holds_no_test_data(tmp_path: Path, monkeypatch: 
     outside = [name for name in names if not name.startswith(("oomless/", "oomless-"))]
     assert outside == []
     assert not [name for name in names if "/tables/" in name or name.rpartition("/")[2].startswith("test_")]
+    pages = {name.rpartition("/")[2] for name in names if name.startswith("oomless/docs/")}
+    assert pages == {path.name for path in (ROOT / "docs/en").glob("*.md")} - FOR_DEVELOPERS
     for place in ("bash-completion/completions/oomless", "site-functions/_oomless", "oomless.fish"):
         assert [name for name in names if name.endswith(place)], place
 

@@ -1,5 +1,5 @@
 """The documentation as resources for agents: the English pages that the site is made of, as Markdown. A wheel
-brings them; in a checkout they lie beside src."""
+brings those that a user needs; in a checkout all lie beside src."""
 
 from functools import cache
 from pathlib import Path
