@@ -193,7 +193,8 @@ def _version(row: dict[str, str]) -> str:
     number = found.group() if found else text
     words = row["other_flags"].split(",")[0].strip()
     generation = "V0" if "V0" in text else "V1" if "V1" in text or words == "V1" else ""
-    return f"{number} ({generation})" if generation else number
+    chosen = [word for word in (generation, *re.findall(r"\bMRV[12]\b", text)) if word]
+    return f"{number} ({', '.join(chosen)})" if chosen else number
 
 
 def _check_flags(flags: str, quantity: str, rules: Engine) -> None:

@@ -7,7 +7,6 @@ larger phase.
 
 from math import ceil
 
-from ... import facts
 from ...ledger import Category, Key, Line, exact
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
@@ -17,6 +16,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
+from .compiling import compiling_lines
 from .graphs import estimates_graphs, graph_lines, largest_graph
 from .profile import profile_lines
 from .profile_attention import context_chunk
@@ -104,8 +104,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
     (charged if estimated else beside).extend(graphs)
     second = runs_second(model, asked, rules, tags)
-    if second and not asked.enforce_eager:
-        charged.append(compiling_line(charged, rules, tags))
+    charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, stage, rules, tags, charged))
     if stage.last and second:
         rows, vocab = asked.max_num_seqs, model.vocab_size
@@ -156,20 +155,6 @@ def beside_pool(
             )
         )
     return found
-
-
-def compiling_line(charged: list[Line], rules: VllmRules, tags: tuple[str, ...]) -> Line:
-    """What compiling takes beyond the peak of the profile run, within which it happens: the larger of both is
-    charged. From the second start on compiled code is read from disk, and nothing comes on top
-    (v1/worker/gpu_worker.py, vllm#54122). Seen with the second runner, whose sampler takes little."""
-    line = measured("vllm", "activations.profile_run", "first_start", rules.release, tags)
-    peak = sum(each.bytes for each in charged if each.category in ("activations", "logits"))
-    loaded = int(facts.constant("vllm", "first_start_non_torch", rules.release, *tags).high * GIB)
-    more, most = max(line.bytes - peak, 0), max(line.high_bytes - peak, 0) + loaded
-    formula = f"{line.formula}, less a peak of {peak:,} B; up to {loaded:,} B beside torch"
-    return line._replace(
-        what="compiling at the first start", bytes=more, high_bytes=most, low_bytes=0, formula=formula
-    )
 
 
 def beside_weights(

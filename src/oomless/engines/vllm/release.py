@@ -4,6 +4,8 @@ from ..releases import ReleaseRules, Releases
 
 LATENTS_OFF = "MLA off"
 """What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
+FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"
+"""What the text says where a model runner was chosen by hand (VLLM_USE_V2_MODEL_RUNNER=0 or 1)."""
 
 
 class VllmRules(ReleaseRules):
@@ -75,6 +77,7 @@ class VllmRules(ReleaseRules):
     captures_with_and_without_adapters: bool = False
     expands_context_when_profiled: bool = False
     charges_sampler_state: bool = False
+    tries_joined_kernels: bool = False
     keeps_topp_rows: bool = False
     has_second_runner: bool = False
     second_runner_takes_experts: bool = False
@@ -129,6 +132,16 @@ class VllmRules(ReleaseRules):
         (True, False)
         """
         return LATENTS_OFF in self.text
+
+    @property
+    def runner_chosen(self) -> bool | None:
+        """Whether the second model runner was asked for, or the first; None: neither.
+
+        >>> [RELEASES.at(text).runner_chosen for text in ("0.26.0 (MRV1)", "0.25.0 (MRV2)", "0.25.0")]
+        [False, True, None]
+        """
+        chosen = FIRST_RUNNER in self.text, SECOND_RUNNER in self.text
+        return None if chosen == (False, False) else chosen[1]
 
     @property
     def v0(self) -> bool:

@@ -16,7 +16,7 @@ EXPERT_FAMILIES = ("deepseek_v2", "qwen2_moe", "granitemoe")
 
 def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
     """Return whether the second model runner may serve the model: of 0.22 and 0.23 a few dense models in 16
-    bit, of 0.25 every dense one without states, of 0.29 all. An environment variable may ask for either.
+    bit, of 0.25 every dense one without states, of 0.29 all, unless the release's text says which was chosen.
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
@@ -27,6 +27,8 @@ def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
     """
     if not rules.has_second_runner:
         return False
+    if rules.runner_chosen is not None:
+        return rules.runner_chosen
     drafter = asked.speculation.method.lower() if asked.speculation else ""
     if rules.second_runner_takes_all or (rules.second_runner_takes_dense and drafter == "dspark"):
         return True
