@@ -47,7 +47,7 @@ BUDGETS = {
     "train": Confusion(right=0.97, wrong_fits=0, wrong_does_not_fit=1, tight=14, none=2),
 }
 FRESH_BUDGETS = {
-    # x-013 was a wrong "fits" and is tight: its log names the second runner, `0.25.0 (MRV2)`, whose first start is wide
+    # x-013 was a wrong "fits" and is tight: its log names the second runner (MRV2), whose start is wide
     "serve": Confusion(right=0.89, wrong_fits=2, wrong_does_not_fit=1, tight=12, none=0),
     # x-224 (8B in full, ZeRO-3, 8 cards of 24 GB) was refused by 2 B a value that no step has (counted on two
     # ranks); it holds 22.5 of 23.6 GiB, and its context and communication decide: tight
