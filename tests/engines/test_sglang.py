@@ -102,6 +102,40 @@ def test_the_window_pool_of_v4_follows_the_running_requests() -> None:
     assert by_tokens.set_aside_bytes < cache("deepseek-v4-flash").set_aside_bytes
 
 
+@pytest.mark.parametrize(
+    ("version", "name", "logged"),
+    [
+        ("0.5.12", "deepseek-v4-flash", 15_955.85),  # a log of 2026-05-15
+        ("0.5.12", "deepseek-v4-pro", 23_749.84),  # sglang#24523
+        ("0.5.18", "deepseek-v4-flash", 7_705.45),  # a log of 2026-08-07
+    ],
+)
+def test_v4_counts_a_token_with_a_tenth_of_its_windows_before_0_5_21(
+    version: str, name: str, logged: float
+) -> None:
+    asked = infer(name, "h200:8", engine="sglang", engine_version=version, tp=8)
+    assert asked.request.swa_full_tokens_ratio == 0.1
+    found = cache(name, engine_version=version, swa_full_tokens_ratio=0.1)
+    assert found.block_bytes == pytest.approx(256 * logged, abs=2)
+    assert (found.set_aside_bytes > 0) == (version == "0.5.18")  # the states of C128, by requests
+
+
+def test_windows_of_v4_follow_the_requests_since_0_5_21_unless_a_share_is_asked() -> None:
+    for version, share in (("0.5.20", 0.1), ("0.5.21", None)):
+        asked = infer("deepseek-v4-pro", "h200:8", engine="sglang", engine_version=version, tp=8)
+        assert asked.request.swa_full_tokens_ratio == share
+
+
+def test_the_draft_s_pool_of_v4_before_it_was_loaded_first() -> None:
+    """sglang#28620: the same cards hold 73,472 tokens with MTP and 120,576 without, in pages of 256."""
+    plain, drafted = (
+        cache("deepseek-v4-flash", engine_version="0.5.13", swa_full_tokens_ratio=0.1, speculation=each)
+        for each in (None, Speculation("mtp"))
+    )
+    share = plain.block_bytes / drafted.block_bytes
+    assert 73_472 / (120_576 + 256) < share < (73_472 + 256) / 120_576
+
+
 def test_a_draft_raises_the_price_of_a_token() -> None:
     assert cache("deepseek-v3", speculation=Speculation("mtp")).token_bytes == 62 * 1152
     assert (

@@ -83,7 +83,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
-        return v4_layout(attentions, asked, stage)
+        return v4_layout(attentions, asked, stage, rules)
     if asked.speculative and stage.last and rules.loads_draft_before_pool:
         attentions += [layer.attention for layer in model.draft]
     page = asked.block_size or 1

@@ -1,8 +1,10 @@
-"""The pools of DeepSeek-V4 and V4.1 in SGLang 0.5.23 (DSV4PoolConfigurator, deepseek_v4_memory_pool.py).
+"""The pools of DeepSeek-V4 and V4.1 in SGLang (DSV4PoolConfigurator, deepseek_v4_memory_pool.py).
 
-A full pool of compressed rows that grows with tokens; beside it a pool of window rows, sized by the running
-requests, and states sized by request slots. Bytes of a token: models.md 4.2; the window pool of V4.1 at 256
-requests: 15.8 GB in dynamo#15169.
+A full pool of compressed rows that grows with tokens; beside it a pool of window rows and states. Since
+0.5.21 the windows are sized by the running requests; before, they were a tenth of the tokens, and up to
+0.5.14 the states of C128 followed the windows too. Bytes of a token: models.md 4.2; the window pool of V4.1
+at 256 requests: 15.8 GB in dynamo#15169; what releases log as bytes_per_full_token:
+tests/engines/test_sglang.py.
 """
 
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from typing import NamedTuple
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
+from .release import SglangRules
 
 ROWS = {"v4": (584, 576), "v4_16_bit": (1024, 1024), "v41": (528, 512), "v41_fp4": (288, 256)}
 """(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 BF16; 512 fp8 + 16; 512 fp4 + 32. V4.1's
@@ -75,17 +78,25 @@ def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
     return total
 
 
-def prices(attentions: list[V4 | V41], asked: Resolved) -> Prices:
+def row_price(name: str, page: int, rules: SglangRules) -> float:
+    """Bytes that a row is counted with: before 0.5.21 without its page's padding."""
+    return paged_row(name, page) if rules.sizes_v4_windows_by_requests else ROWS[name][0]
+
+
+def prices(attentions: list[V4 | V41], asked: Resolved, rules: SglangRules) -> Prices:
     """What a token, a window slot and the request slots cost on this stage."""
     page, dtype, draft = asked.block_size or 256, asked.kv_cache_dtype, asked.speculative
+    states_page = page if rules.sizes_v4_windows_by_requests else attentions[0].window
     rings, head, index_head = RINGS[draft], attentions[0].head_dim, attentions[0].index_head_dim
     inflation = (len(attentions) + 1) / len(attentions) if draft else 1.0
     requests = request_slots(asked)
     token = slot = 0.0
     states = 0
+    if rules.counts_v4_draft:
+        slot += ROWS[row_names(attentions[0], dtype)[0]][0]
     for a in attentions:
         window_name, name = row_names(a, dtype)
-        slot += paged_row(window_name, page)
+        slot += row_price(window_name, page, rules)
         if isinstance(a, V41):
             if a.owns_cache:
                 token += (paged_row(name, page // a.ratio) + INDEX_BYTES_FP4) / a.ratio
@@ -93,10 +104,13 @@ def prices(attentions: list[V4 | V41], asked: Resolved) -> Prices:
                 rows = -(-(requests * rings[2] + rings[2] + 1) // 2) * 2
                 states += rows * 2 * head * STATE_BYTES
         elif a.ratio == CSA_RATIO:
-            token += (paged_row(name, page // CSA_RATIO) + index_bytes(dtype)) / CSA_RATIO
-            slot += rings[CSA_RATIO] / page * 4 * (head + index_head) * STATE_BYTES
+            token += (row_price(name, page // CSA_RATIO, rules) + index_bytes(dtype)) / CSA_RATIO
+            slot += rings[CSA_RATIO] / states_page * 4 * (head + index_head) * STATE_BYTES
         elif a.ratio:
-            token += paged_row(name, page // a.ratio) / a.ratio
+            token += row_price(name, page // a.ratio, rules) / a.ratio
+            if not rules.counts_v4_states_by_requests:
+                slot += rings[HCA_RATIO] / states_page * 2 * head * STATE_BYTES
+                continue
             rows = -(-(requests * rings[HCA_RATIO] + rings[HCA_RATIO] + 1) // HCA_RATIO) * HCA_RATIO
             states += rows * 2 * head * STATE_BYTES
     return Prices(token * inflation, slot * inflation, states)
@@ -127,23 +141,26 @@ def window_slots(window: int, asked: Resolved) -> int:
 DRAFT_TOKENS = 4
 
 
-def v4_layout(layers: list[Attention], asked: Resolved, stage: Stage) -> CacheLayout:
-    """Pools of a V4 or V4.1 stage. With an explicit ratio the window pool follows the tokens instead of the
-    requests."""
+def v4_layout(layers: list[Attention], asked: Resolved, stage: Stage, rules: SglangRules) -> CacheLayout:
+    """Pools of a V4 or V4.1 stage. With a ratio, asked for or (before 0.5.21) of the release, the window pool
+    follows the tokens instead of the requests."""
     attentions = [a for a in layers if isinstance(a, V4 | V41)]
-    page, cost = asked.block_size or 256, prices(attentions, asked)
-    window = attentions[0].window
+    page, cost = asked.block_size or 256, prices(attentions, asked, rules)
+    window, ratio = attentions[0].window, asked.swa_full_tokens_ratio
     exact = exact_token_bytes(attentions, asked.kv_cache_dtype)
-    if asked.swa_full_tokens_ratio:
-        token, slots, fixed = cost.token + asked.swa_full_tokens_ratio * cost.slot, 0, cost.states
+    groups = []
+    if ratio:
+        token, fixed = cost.token + ratio * cost.slot, cost.states
+        formula = f"{cost.token:,.2f} B a token + {ratio:g} x {cost.slot:,.1f} B of windows"
+        formula += " and their states" if not cost.states else f" + {cost.states:,} B of states"
+        groups.append(CacheGroup("windows", len(attentions), page, int(page * cost.slot), window))
     else:
         slots = window_slots(window, asked)
         token, fixed = cost.token, cost.states + int(slots * cost.slot)
-    formula = (
-        f"{token:,.2f} B a token + {slots:,} window slots x {cost.slot:,.1f} B + {cost.states:,} B of states"
-    )
-    group = CacheGroup("compressed rows", len(attentions), page, int(page * token))
+        formula = f"{token:,.2f} B a token + {slots:,} window slots x {cost.slot:,.1f} B"
+        formula += f" + {cost.states:,} B of states"
+    groups.insert(0, CacheGroup("compressed rows", len(attentions), page, int(page * token)))
     one = int((window + page) * cost.slot) + cost.states // request_slots(asked)
     return CacheLayout(
-        (group,), int(page * token), exact, one, int(page * token), formula, asked.kv_cache_dtype, fixed
+        tuple(groups), int(page * token), exact, one, int(page * token), formula, asked.kv_cache_dtype, fixed
     )

@@ -20,6 +20,8 @@ from .release import RELEASES, SglangRules
 from .share import default_chunk, default_share
 from .states import fixed_slots, slots_of_request
 
+V4_WINDOWS = 0.1
+"""--swa-full-tokens-ratio of V4 (arg_groups/deepseek_v4_hook.py) where the requests do not decide."""
 DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
 
 
@@ -55,6 +57,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         share *= facts.constant(
             "sglang", "multimodal_share", rules.release
         ).value  # model_runner.py: whoever chose the share
+    if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
+        found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not compressed:
         requests = SPECULATIVE_REQUESTS

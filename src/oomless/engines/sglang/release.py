@@ -64,6 +64,12 @@ class SglangRules(ReleaseRules):
     multiplies_states_by_drafts: bool = False
     sets_draft_states_aside: bool = False
     splits_window_pools: bool = False
+    sizes_v4_windows_by_requests: bool = False
+    """And by whole pages; before, V4's windows were a tenth of the tokens."""
+    counts_v4_states_by_requests: bool = False
+    """Of C128; before, by slots of the windows."""
+    counts_v4_draft: bool = False
+    """A window row of the draft's layer, drafts or none, and the whole model's rows on a pipeline's stage."""
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
     divides_pool_by_index_rows: bool = False
