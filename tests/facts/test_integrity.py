@@ -141,7 +141,7 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
     ("engine_flags", "engine"): lambda: {*ENGINE_NAMES},
     ("engines", "engine"): lambda: {*ENGINE_NAMES, "training", "megatron"},
     ("efficiencies", "engine"): lambda: {*ENGINE_NAMES, "train"},
-    ("kernels", "engine"): lambda: {*ENGINE_NAMES},
+    ("kernels", "engine"): lambda: {*ENGINE_NAMES, "train"},
     ("measured", "engine"): lambda: {*ENGINE_NAMES},
     ("measured", "device"): lambda: {*get_args(DeviceClass)},
     ("measured", "kind"): lambda: column("bands", "kind"),

@@ -9,7 +9,7 @@ from oomless.engines.speed_classes import speed_class
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.speed.communication import communication
-from oomless.speed.forward import num_kernels
+from oomless.speed.forward import forward, num_kernels
 from oomless.speed.kernel_curves import Curves, curves_of
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of
@@ -137,3 +137,31 @@ def test_norms_over_all_heads_add_up_over_ranks() -> None:
     apart = communication(net._replace(joint_norms=0), machine, Split(tp=8, expert_ranks=8), "sglang", 1, 1)
     assert seconds > apart[1]
     assert network(load("qwen3-235b-a22b")).joint_norms == 0
+
+
+def test_llamacpp_joins_kernels_from_day_to_day() -> None:
+    """A small model on an RTX 5090 of February 2025 was taken for one of December, 40 % too fast; gpt-oss of
+    18 October for one of November (perf_round3.csv: p3-167, p3-147)."""
+    llama, oss = network(load("llama-3.2-3b")), network(load("gpt-oss-20b"))
+    for net, days in (
+        (llama, ("2025-02", "2025-10-18", "2025-11-02", "2026-01")),
+        (oss, ("2025-08-20", "2025-10-18", "2025-11-02", "2026-01")),
+    ):
+        words = [speed_class("llamacpp").conditions(day, bool(net.experts)) | {"ada"} for day in days]
+        counts = [num_kernels(net, "llamacpp", each) for each in words]
+        assert counts == sorted(counts, reverse=True)
+        assert len(set(counts)) == len(counts)
+    metal = [frozenset(("fused", "m4")), frozenset(("fused", "split_gate", "m4"))]
+    assert num_kernels(llama, "llamacpp", metal[0]) == num_kernels(llama, "llamacpp", metal[1])
+
+
+def test_experts_rows_of_a_prompt_are_moved_in_full_precision_by_llamacpp() -> None:
+    net, card = network(load("gpt-oss-20b")), machine_of(parse_gpu("rtx-3090").card)
+    took = [
+        next(part.seconds for part in one.parts if part.what == "activations")
+        for one in (
+            forward(net, card, Split(), Runner(name, frozenset()), Load(prompt_tokens=512, prompt_length=512))
+            for name in ("llamacpp", "vllm")
+        )
+    ]
+    assert took[0] > 2 * took[1]

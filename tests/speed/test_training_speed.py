@@ -120,3 +120,31 @@ def test_ranks_of_a_node_send_their_own_experts() -> None:
     asked = TrainingAsked(framework="megatron-bridge", mesh=Mesh(ep=8), seq_len=4096, micro_batch=4)
     parts = {part.what: part.seconds for part in training_speed(model, asked, cards).parts}
     assert 1 < parts["data parallelism, not hidden"] < 3
+
+
+def launched(model: str, ep: int, micro_batch: int, products: str | None = None) -> float:
+    """Return the share of a step in which cards wait for launches."""
+    asked = TrainingAsked(framework="megatron-bridge", mesh=Mesh(ep=ep), seq_len=4096, grad_accum=8)
+    asked = asked._replace(micro_batch=micro_batch, products=products)
+    speed = training_speed(load(model), asked, parse_gpu("b200:8"))
+    return sum(part.seconds for part in speed.parts if part.what == "launches") / speed.step_s.value
+
+
+def test_many_experts_of_a_rank_wait_for_the_host_and_few_do_not() -> None:
+    """Qwen3-30B-A3B on eight B200 with one sequence a micro-batch was said to train three times as fast as
+    it did (perf_training_2.csv: t2-25)."""
+    assert launched("qwen3-30b-a3b", 8, 1, "mxfp8") > 0.4
+    assert launched("qwen3-30b-a3b", 8, 1, "mxfp8") > launched("qwen3-30b-a3b", 8, 1)
+    assert launched("qwen3-30b-a3b", 8, 8, "mxfp8") < 0.15
+    assert launched("llama-3-8b", 1, 1) < 0.03
+
+
+def test_vectors_added_to_experts_are_passes_of_their_own() -> None:
+    """gpt-oss under Megatron: products, sums and casts in F32 (perf_training_2.csv: t2-07, t2-16, t2-30)."""
+    asked = TrainingAsked(framework="megatron-bridge", mesh=Mesh(ep=8), seq_len=4096, grad_accum=8)
+    model, cards = load("gpt-oss-20b"), parse_gpu("h100:8")
+    elementwise = {}
+    for kernels in ("te", "eager"):
+        speed = training_speed(model, asked._replace(kernels=kernels), cards)
+        elementwise[kernels] = next(part.seconds for part in speed.parts if part.what == "elementwise")
+    assert elementwise["te"] > 1.3 * elementwise["eager"]

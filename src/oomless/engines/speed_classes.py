@@ -172,16 +172,21 @@ def llamacpp(release: str, sparse: bool) -> Words:
     experts, whose ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off). Norms
     with their weights, additions, gates and the choice of experts are one kernel each since 2025-09 (#14800,
     #15631, #16130). The experts of a prompt are one product since 2025-04-30 (#13199), and sorted for on the
-    card since 2025-08-25 (#15525).
+    card since 2025-08-25 (#15525). A token's gate and up, their activation and vectors that are added to
+    products are one kernel each since 2025-10-26 (#16715), rotary and cache write since 2025-11-13 (#16884).
 
     >>> sorted(llamacpp("2024-01", False)), sorted(llamacpp("", False))
-    (['eager'], ['fused'])
+    (['eager'], ['fused', 'fused_rope'])
+    >>> sorted(llamacpp("2025-10-18", False)), sorted(llamacpp("2025-11-02", False))
+    (['fused', 'split_gate'], ['fused'])
     >>> sorted(llamacpp("2025-03", True)), sorted(llamacpp("2025-08-23", True))
     (['apart', 'eager', 'host_sorted'], ['host_sorted'])
     """
     date = release if release[:4].isdigit() else ""
     if not date or date >= "2025-09":
-        return frozenset(("fused",))
+        if not date or date >= "2025-11-13":
+            return frozenset(("fused", "fused_rope"))
+        return frozenset(("fused", "split_gate") if date < "2025-10-26" else ("fused",))
     own = {"eager"} if date < ("2025-08" if sparse else "2024-06") else set()
     if sparse:
         own |= {"apart"} if date < "2025-04-30" else set()

@@ -44,7 +44,9 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     passes = machine.reached("passes", engine, conditions)
     bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
     hyper = hyper_connected(net) * machine.reached("hyper_passes", engine, conditions)
-    moved = activation_bytes(net, split, tokens, everywhere, passes) + hyper * tokens * net.hidden * 2
+    routed = machine.reached("expert_passes", engine, conditions)
+    moved = activation_bytes(net, split, tokens, everywhere, passes, routed)
+    moved += hyper * tokens * net.hidden * 2
     activations_s = moved / bandwidth
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, engine, conditions)
@@ -109,26 +111,22 @@ CUT_PASSES = 0.6
 residuals it does not."""
 
 
-def activation_bytes(net: Network, split: Split, tokens: float, everywhere: float, passes: float) -> float:
+def activation_bytes(
+    net: Network, split: Split, tokens: float, everywhere: float, passes: float, routed: float
+) -> float:
     """Return the bytes of activations that norms, residuals and experts move: `passes` over the stream a
-    layer, and rows to and from experts."""
+    layer, and `routed` over the rows that go to experts and come from them."""
     stream = net.num_layers * passes * tokens * net.hidden * 2 * (1 - CUT_PASSES + CUT_PASSES / split.tp)
-    routed = added(
-        experts.num_layers
-        * experts.num_active
+    whole = split.expert_ranks if split.experts_whole else 1
+    rows = added(
+        each.num_layers
+        * each.num_active
         * everywhere
-        / split.expert_ranks
-        * (3 * experts.hidden + 3 * experts.width)
-        * 2
-        if split.experts_whole
-        else experts.num_layers
-        * experts.num_active
-        * everywhere
-        * (3 * experts.hidden + 3 * experts.width / split.expert_ranks)
-        * 2
-        for experts in net.experts
+        / whole
+        * (each.hidden + each.width * whole / split.expert_ranks)
+        for each in net.experts
     )
-    return stream + routed
+    return stream + routed * rows * 2
 
 
 def num_kernels(net: Network, engine: str, conditions: frozenset[str]) -> int:

@@ -72,6 +72,8 @@ class Network(NamedTuple):
     """Vectors added to queries, keys, values and attention's output, where that is a kernel of its own."""
     joint_norms: int = 0
     """Layers whose queries and keys are normalised over all heads, of which a rank has a part."""
+    expert_biases: int = 0
+    """Vectors added to the products of routed experts, one a kind of matrix and group of layers."""
     family: str = ""
     """What its config calls the model's type: engines choose kernels by it; "": not known."""
 
@@ -145,6 +147,7 @@ def of_tensors(model: Model, tensors: tuple[Tensor, ...]) -> Network:
             for each in tensors
             if each.part == "main" and each.cut.how == "column" and each.name.endswith("q_norm.weight")
         ),
+        expert_biases=sum(each.role == "expert" and each.name.endswith(".bias") for each in tensors),
         family=model.family,
     )
 

@@ -10,6 +10,8 @@ from .added import added
 from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
+from .forward import kernels_of
+from .overlap import hidden
 from .steady import steady
 from .training_step import Passes, TrainingStep, passes_of
 
@@ -23,7 +25,9 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     moved_s = moved / bandwidth * (1 + done.again / (done.forward + done.backward))
     inside_s = inside_layers_s(step, done.again > 0) + experts_s(step, done)
     micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
-    exposed_s, moves = exposed(step, done)
+    kernels, launched_s = launches(step, micro_s)
+    micro_s += launched_s
+    exposed_s, moves = exposed(step, done, launched_s)
     jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
     waiting_s = n * micro_s * jitter * sqrt(2 * steady(log(mesh.num_ranks)))
     forward = f"{n} x {done.forward:.4g} operations / (peak x share reached)"
@@ -38,6 +42,7 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
         TimePart("backward", done.backward_s * n, backward, cite("matrix train")),
         TimePart("recomputation", done.again_s * n, again, cite("matrix train")),
         TimePart("elementwise", moved_s * n, stream, cite("train_passes")),
+        TimePart("launches", launched_s * n, f"{n} x {kernels:,.0f} {LAUNCHED}", cite("launch")),
         TimePart(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
         TimePart("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
         TimePart("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
@@ -57,8 +62,36 @@ def elementwise(step: TrainingStep) -> tuple[float, float]:
     rows = added(
         each.num_layers * each.num_active * 3 * (each.hidden + each.width) for each in step.net.experts
     )
+    if step.net.expert_biases:
+        added_s = step.machine.efficiencies.value("bias_passes", "", "train", step.conditions)
+        rows += (
+            added(each.num_layers * each.num_active * each.hidden for each in step.net.experts) * added_s / 3
+        )
     routed = 3 * rows * step.micro_tokens * step.states.compute / step.mesh.pp / step.mesh.tp
     return passes, stream + routed
+
+
+LAUNCHED = "kernels launched one by one, hidden in part"
+
+
+def launches(step: TrainingStep, device_s: float) -> tuple[float, float]:
+    """Return (kernels that the host launches for a micro-batch, the seconds by which that is longer than what
+    kernels of `device_s` hide).
+
+    Each expert of a rank is multiplied on its own, so that many small ones keep the card waiting. Ignored:
+    graphs of parts of a layer.
+    """
+    mesh, again = step.mesh, step.asked.recompute == "full"
+    kernels = added(count * kernels_of("train", kind, step.conditions) for kind, count in step.net.kinds)
+    each = kernels_of("train", "expert", step.conditions)
+    kernels += added(one.num_layers * one.num_experts for one in step.net.experts) / mesh.ep * each
+    kernels *= (1 + FORWARD * again) / mesh.pp
+    launch_s = kernels * step.machine.reached("launch", "train", step.conditions)
+    return kernels, hidden(device_s, launch_s, step.machine.reached("hiding", "train")) - device_s
+
+
+FORWARD = 0.4
+"""Of a layer's kernels those of its forward pass."""
 
 
 def inside_layers_s(step: TrainingStep, again: bool) -> float:
@@ -130,13 +163,14 @@ def bubble_s(step: TrainingStep, micro_s: float) -> float:
     return idle
 
 
-def exposed(step: TrainingStep, done: Passes) -> tuple[float, str]:
-    """Return (seconds of data parallelism that compute does not hide, in words what moves). Gathers and
-    reductions go over one network: what hides behind a layer's compute hides behind it once."""
+def exposed(step: TrainingStep, done: Passes, launched_s: float) -> tuple[float, str]:
+    """Return (seconds of data parallelism that nothing hides, in words what moves). Gathers and reductions go
+    over one network: what hides behind a layer's compute, or while a card waits for launches, does so once.
+    """
     moved = traffic(step)
     constants, n = step.machine.efficiencies, step.asked.grad_accum
     overlap = constants.value("overlap", "train")
-    backward_s = done.backward_s + done.again_s
+    backward_s = done.backward_s + done.again_s + launched_s
     times = n if gathers_each_micro_batch(step) else 1
     reduce_s = min(moved.reduce_s, overlap * backward_s * times)
     gather_s = min(moved.gather_s, overlap * n * (done.forward_s + backward_s) - reduce_s)

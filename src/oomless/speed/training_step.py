@@ -37,7 +37,12 @@ class TrainingStep(NamedTuple):
     def conditions(self) -> frozenset[str]:
         """Return the words of efficiencies.csv that hold."""
         return frozenset(
-            (self.kind, self.machine.architecture.split(" ")[0].lower(), self.asked.kernels or "")
+            (
+                self.kind,
+                self.machine.architecture.split(" ")[0].lower(),
+                self.asked.kernels or "",
+                "mxfp8" if self.asked.products == "mxfp8" else "",
+            )
         )
 
     @property
