@@ -166,3 +166,26 @@ def test_what_is_longer_than_the_model_says_so() -> None:
     for length, there in ((16384, False), (32768, True)):
         found = train("deepseek-coder-1.3b", "h100", seq_len=length, recompute="full")
         assert any(words in warning for warning in found.warnings) == there
+
+
+@pytest.mark.parametrize("framework", ["transformers", "peft"])
+def test_who_prepares_a_packed_model_has_it_recomputed(framework: str) -> None:
+    """peft's prepare_model_for_kbit_training switches recomputation on: F32 norms under which layers keep
+    everything are nobody's run, unless somebody says so."""
+    flags: dict[str, Any] = {"framework": framework, "method": "qlora", "seq_len": 2048}
+    silent, said = (
+        train("qwen2.5-7b", "rtx-4090", recompute=recompute, **flags) for recompute in (None, "none")
+    )
+    assert silent.peaks.allocated_bytes == said.peaks.allocated_bytes
+    wide = [line.high_bytes for line in said.ledger.lines if line.key == "activations.norms"]
+    assert wide
+    assert not any(line.key == "activations.norms" for line in silent.ledger.lines)
+
+
+def test_a_line_that_may_be_there_takes_room_from_the_caches() -> None:
+    """Idle segments go back before F32 norms fail: the upper end is the card's, not more."""
+    flags: dict[str, Any] = {"framework": "peft", "method": "qlora", "recompute": "full", "task": "sft"}
+    found = train("qwen2.5-7b", "rtx-4090", seq_len=4096, **flags)
+    assert any(line.key == "activations.norms" for line in found.ledger.lines)
+    assert found.verdict == "fits"
+    assert sum(line.high_bytes for line in found.ledger.lines) <= found.ledger.capacity_bytes

@@ -41,6 +41,8 @@ def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingRe
         chosen["recompute"] = earlier.recompute
     if asked.loss in (None, "plain") and earlier.loss:
         chosen["loss"] = earlier.loss
+    if of.expands_segments:
+        chosen["expandable_segments"] = True
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
     adapters = asked.method != "full"

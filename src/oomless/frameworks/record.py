@@ -98,6 +98,10 @@ class Framework(NamedTuple):
     inputs_a_layer: int
     """Inputs that full recomputation keeps of a layer: 4 where norms, attention and feed-forward are wrapped
     by themselves."""
+    inputs_on_host: bool
+    """Full recomputation keeps the inputs of layers in host memory."""
+    expands_segments: bool
+    """It sets PYTORCH_CUDA_ALLOC_CONF to expandable segments when it is imported."""
     counts_ends: bool
     """Embedding and head count as a layer each when layers are dealt to pipeline stages."""
     wide_embedding_moments: bool
@@ -198,6 +202,8 @@ def of_facts(name: str) -> Framework:
         adapter_dropout=row["adapter_dropout"] == "yes",
         wide_packed_compute=row["packed_compute"] == "float32",
         inputs_a_layer=int(row["checkpoints"]),
+        inputs_on_host=row["inputs"] == "host",
+        expands_segments=row["segments"] == "expandable",
         counts_ends=row["pipeline_ends"] == "layers",
         wide_embedding_moments=row["embedding_moments"] == "float32",
         runs_transformers=row["modules"] == "transformers",

@@ -19,6 +19,8 @@ class Habits(NamedTuple):
     """Each matrix of an expert is a module of its own, not a slice of a stack."""
     reentrant_checkpoints: bool = False
     """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
+    inputs_on_card: bool = False
+    """What full recomputation keeps stays on the card in the first step."""
     wide_norms: bool = False
     """Norms of a model in 4 or 8 bit are put into F32."""
     precision: str | None = None
@@ -60,6 +62,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         optimizer=found.get("optimizer"),
         experts_apart=found.get("experts") == "apart",
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
+        inputs_on_card=found.get("inputs") == "card",
         wide_norms=found.get("prepared") == "norms",
         precision=found.get("precision"),
         recompute=found.get("recompute"),

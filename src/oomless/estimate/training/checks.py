@@ -3,6 +3,7 @@
 from ...errors import UnsupportedError, UsageError
 from ...files import shown
 from ...frameworks import framework
+from ...frameworks.graphs.loss import has_loss
 from ...model.model import EMBEDDING, HEAD, Model
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
@@ -132,6 +133,20 @@ def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> 
     if asked.precision is None and no_bf16(card) and half and framework(request.framework).half_by_card:
         return request._replace(precision=half)
     return request
+
+
+def loss_on(card: Card, request: TrainingResolved) -> TrainingResolved:
+    """Return the request with the loss that the card runs: cut cross-entropy is for Turing and later
+    (unsloth_zoo/loss_utils.py), and a framework that has it may have another one for others.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = TrainingResolved(framework="unsloth", loss="cut")
+    >>> [loss_on(parse_gpu(name).card, asked).loss for name in ("v100", "t4")]
+    ['in-place', 'cut']
+    """
+    older = card.vendor == "NVIDIA" and 0 < card.capability < 7.5
+    cut = request.loss == "cut" and has_loss("in-place", request.framework)
+    return request._replace(loss="in-place") if cut and older else request
 
 
 def check_types(request: TrainingResolved, card: Card) -> None:

@@ -18,13 +18,14 @@ from .checks import (
     check_sharding,
     check_types,
     in_types_of,
+    loss_on,
     micro_batches,
     trained_model,
     with_targets,
 )
 from .data_loading import checkpoint_disk, data_workers_bytes
 from .job import Job, capacity_of
-from .kbit_preparation import may_be_prepared, prepared_line
+from .kbit_preparation import may_be_prepared, prepared_lines
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
@@ -51,7 +52,7 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
         )
     work, host, groups = work_of(job), data_workers_bytes(job.request, job.mesh.num_ranks), []
     for stage in stages(len(job.model.layers), job.mesh):
-        group, on_host = of_stage(job, work, stage)
+        group, on_host = of_stage(job, work, stage, asked)
         groups.append(group)
         host += on_host * job.mesh.num_ranks // job.mesh.pp
     return TrainingEstimate(
@@ -83,7 +84,7 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
         )
     request = check_sharding(request, mesh)._replace(mesh=mesh)
     request = request._replace(grad_accum=micro_batches(request, mesh))
-    request = in_types_of(hardware.card, asked, request)
+    request = loss_on(hardware.card, in_types_of(hardware.card, asked, request))
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)
@@ -106,7 +107,9 @@ def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstima
     )
 
 
-def of_stage(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[RankGroup, int]:
+def of_stage(
+    job: Job, work: MicroBatchWork, stage: PipelineStage, asked: TrainingAsked
+) -> tuple[RankGroup, int]:
     """Return the group of a pipeline stage, and what each of its ranks puts into host memory."""
     request = job.request
     mine = portions(job.model, job.mesh, stage, request)
@@ -114,11 +117,9 @@ def of_stage(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Rank
     step = stage_step(job, work, stage, mine, held)
     on_host = held.host + (step.kept if step.offloads else 0)
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
-    group = at_peak(step, beside)
     if may_be_prepared(request, job.recipe):
-        more = prepared_line(step, work)
-        group = group._replace(ledger=group.ledger._replace(lines=(*group.ledger.lines, more)))
-    return group, on_host
+        beside = (*beside, *prepared_lines(step, work, asked.recompute is None))
+    return at_peak(step, beside), on_host
 
 
 def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:

@@ -6,6 +6,7 @@ from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
 from ...run.training import Recipe, TrainingResolved
 from .micro_batch_work import wide_norms
+from .reserved import kept_beyond
 from .stage_step import StageStep
 from .state_bytes import packed
 from .step import phases, stage_step
@@ -29,34 +30,41 @@ def may_be_prepared(request: TrainingResolved, form: Recipe) -> bool:
     )
 
 
-def prepared_line(step: StageStep, work: MicroBatchWork) -> Line:
+def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> list[Line]:
     """Return a line of nothing at the value and all of it at the high end: F32 norms, embedding and head (2 B
-    a value more), and the stream that layers hand on.
+    a value more), and the stream that layers hand on. No line where a prepared model takes less.
 
-    Source: peft/utils/other.py, prepare_model_for_kbit_training. Llama-2-13B so prepared had 38 GiB where 20
-    were estimated without (universal-llm-trainer, GPU test).
+    Who prepares a model and says nothing of recomputation has it switched on, so that `recomputes` is true
+    where the question is silent: layers then keep their inputs alone. Source: peft/utils/other.py,
+    prepare_model_for_kbit_training (use_gradient_checkpointing is true). Llama-2-13B so prepared had 38 GiB
+    where 20 were estimated without (universal-llm-trainer, GPU test).
     """
     job, portions = step.job, step.portions
+    if recomputes:
+        job = job._replace(request=job.request._replace(recompute="full"))
     wide = stage_step(job, work._replace(residual=4, wide_norms=True), step.stage, portions, step.held)
-    more = max(0, most_of(wide) - most_of(step))
+    more = most_of(wide) - most_of(step)
     left = [
         each for each in portions if not each.trained and not each.adapter and not packed(each, job.request)
     ]
     values = sum(each.total for each in left)
     formula = (
         f"{values:,} values x 2 B, and {more:,} B of activations, if "
-        "prepare_model_for_kbit_training was called"
+        "prepare_model_for_kbit_training was called, with what no allocator gets back of them"
     )
-    weights = 2 * values if job.recipe.weight == 2 else 0
-    return ranged(
+    most = more + (2 * values if job.recipe.weight == 2 else 0) + kept_beyond(job, max(0, more), 0).high
+    if most <= 0:
+        return []
+    line = ranged(
         "activations.norms",
         "policy",
         "F32 norms and what they hand on",
-        (0, 0, weights + more),
+        (0, 0, most),
         "assumed",
         formula,
         "peft/utils/other.py",
     )
+    return [line]
 
 
 def most_of(step: StageStep) -> int:

@@ -45,6 +45,21 @@ def recomputed(request: TrainingResolved, position: int) -> Recomputed:
     return Recomputed(False, frozenset())
 
 
+def waits_on_host(request: TrainingResolved) -> bool:
+    """Whether what layers keep waits in host memory: because the question says so, or as the framework's
+    recomputation keeps the inputs of layers.
+
+    >>> waits_on_host(TrainingResolved(framework="unsloth", recompute="full"))
+    True
+    >>> waits_on_host(TrainingResolved(framework="unsloth", recompute="full", framework_version="2025.7.4"))
+    False
+    """
+    of = framework(request.framework)
+    kept = request.recompute == "full" and of.inputs_on_host
+    on_card = kept and of.habits(request.framework_version).inputs_on_card
+    return "activations" in request.offload or (kept and not on_card)
+
+
 def reentrant(request: TrainingResolved) -> bool:
     """Whether layers are computed again inside of a backward of their own."""
     habits = framework(request.framework).habits(request.framework_version)

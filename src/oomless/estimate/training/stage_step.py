@@ -12,7 +12,7 @@ from .job import Job
 from .phases import HEAD, LayerStates, PhasePart
 from .pipeline import in_flight, pipeline_buffers
 from .rank_portions import PipelineStage, Portion
-from .recomputation import reentrant
+from .recomputation import reentrant, waits_on_host
 from .states import RankStates, views_into_buckets
 
 
@@ -77,7 +77,7 @@ class StageStep(NamedTuple):
     @property
     def offloads(self) -> bool:
         """Whether what layers keep waits in host memory."""
-        return "activations" in self.job.request.offload
+        return waits_on_host(self.job.request)
 
     @property
     def window(self) -> int:

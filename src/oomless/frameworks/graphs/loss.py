@@ -162,7 +162,7 @@ def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
         case "vocab-parallel-fused":
             return _vocab_parallel(shape, fused=True)
         case "in-place":
-            return _in_place(shape)
+            return _in_place(loss, shape)
         case "loss-parallel":
             return _loss_parallel(shape)
         case _:
@@ -332,9 +332,11 @@ def _vocab_parallel(shape: LossShape, fused: bool) -> AutogradGraph:
     return AutogradGraph(ops, _sizes(shape, wide=wide, softmax=wide), "hidden", "loss", frozenset({"target"}))
 
 
-def _in_place(shape: LossShape) -> AutogradGraph:
-    """One kernel reads the logits and writes their gradient over them."""
-    op = Op("loss", ("logits", "target"), ("loss",), ("logits",), module="loss", ready=("logits",))
+def _in_place(loss: Loss, shape: LossShape) -> AutogradGraph:
+    """One kernel reads the logits and writes their gradient over them; of logits that the model gives out the
+    caller may make an F32 copy, which goes with the output."""
+    copy = shape.tokens * shape.vocab * F32 if loss.upcast == "model" else 0
+    op = Op("loss", ("logits", "target"), ("loss",), ("logits",), copy, module="loss", ready=("logits",))
     return AutogradGraph((_head(), op), _sizes(shape), "hidden", "loss", frozenset({"target"}))
 
 

@@ -1,0 +1,79 @@
+"""Unsloth by its releases: inputs of layers in host memory, losses without logits, and the longest sequences
+that its authors publish."""
+
+from typing import Any
+
+import pytest
+
+from oomless.api.training import train
+from oomless.units import GIB
+
+ASKED: dict[str, Any] = {"framework": "unsloth", "method": "qlora", "lora_rank": 32}
+
+LONGEST = {
+    "llama-3.1-8b": {12: 21848, 16: 40724, 24: 78475, 40: 153977, 48: 191728, 80: 342733},
+    "llama-3.3-70b": {48: 12106, 80: 89389},
+}
+"""README of January 2025: GB of a card, and the tokens of the longest sequence that QLoRA runs on it."""
+
+
+@pytest.mark.parametrize("model", LONGEST)
+def test_the_longest_sequences_are_those_that_are_published(model: str) -> None:
+    """The card's size, whether GB or GiB are meant, meets the interval of its longest sequence, and none of
+    them is refused."""
+    for gigabytes, length in LONGEST[model].items():
+        found = train(model, f"{gigabytes}GiB", seq_len=length, framework_version="unsloth 2024.12", **ASKED)
+        lines = found.ledger.lines
+        assert found.verdict != "does_not_fit"
+        least, most = sum(line.low_bytes for line in lines), sum(line.high_bytes for line in lines)
+        assert least <= gigabytes * GIB, (gigabytes, least / GIB)
+        assert most >= gigabytes * 10**9, (gigabytes, most / GIB)
+
+
+def test_inputs_of_layers_wait_on_the_host_after_the_first_step() -> None:
+    """Releases 2025.1.1 to 2025.11.4 take each layer of the first step for the last one, which stays: a run
+    of 72B with 32,768 tokens failed on 80 GB (unslothai/unsloth 2937)."""
+    flags = {**ASKED, "lora_rank": 16, "seq_len": 32768}
+    kept = {
+        release: next(
+            line.bytes
+            for line in train("qwen2.5-72b", "a800", framework_version=release, **flags).ledger.lines
+            if line.key == "activations.kept"
+        )
+        for release in ("unsloth 2024.12", "unsloth 2025.7.4", "unsloth 2025.11.5")
+    }
+    of_a_layer = 32768 * 8192 * 2
+    assert kept["unsloth 2024.12"] == kept["unsloth 2025.11.5"] == 2 * of_a_layer
+    assert kept["unsloth 2025.7.4"] == 79 * of_a_layer
+    on_card = train("qwen2.5-72b", "a800", framework_version="unsloth 2025.7.4", **flags)
+    on_host = train("qwen2.5-72b", "a800", framework_version="unsloth 2025.11.5", **flags)
+    assert on_card.verdict == "does_not_fit"
+    assert on_host.ram_bytes - on_card.ram_bytes == 80 * of_a_layer
+
+
+def test_losses_follow_the_releases() -> None:
+    """Llama-3-8B, 102,400 tokens in float16: logits and accelerate's copy of them are 6 B each, and an 80 GB
+    card runs out (LLaMA-Factory 3638); nothing of them is there once the loss is cut."""
+    flags: dict[str, Any] = {
+        "framework": "unsloth",
+        "method": "qlora",
+        "precision": "fp16",
+        "seq_len": 102400,
+    }
+    logits = 102400 * 128256
+
+    def loss(release: str, gpu: str = "a100-80gb") -> int:
+        found = train("llama-3-8b", gpu, framework_version=f"unsloth {release}", **flags)
+        phases = [phase for phase in found.groups[0].phases if phase.moment == "in the loss"]
+        parts = [part for phase in phases for part in phase.parts if part.key == "logits.loss"]
+        return max(part.bytes for part in parts)
+
+    assert 6 * logits < loss("2024.4") < 6.3 * logits
+    assert loss("2024.12") < 0.3 * logits
+    assert loss("2024.12", "v100-32gb") > 6 * logits
+
+
+def test_preferences_have_logits_whatever_the_loss_of_labels() -> None:
+    flags = {**ASKED, "seq_len": 1024}
+    labels, pairs = (train("llama-3-8b", "t4", task=task, **flags) for task in ("sft", "dpo"))
+    assert labels.peaks.allocated_bytes + 4 * 2 * 1024 * 128256 < pairs.peaks.allocated_bytes
