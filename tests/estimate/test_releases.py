@@ -130,7 +130,8 @@ def test_a_script_of_ones_own_may_have_prepared_the_packed_model() -> None:
     }
     found, other = (train("llama-2-13b", "24GiB", framework=each, **asked) for each in ("peft", "axolotl"))
     assert found.verdict == "tight"
-    assert sum(line.high_bytes for line in found.ledger.lines) > 35 * 2**30
+    large = train("llama-2-13b", "a100-80gb", framework="peft", **asked)  # whose caches stay
+    assert sum(line.high_bytes for line in large.ledger.lines) > 35 * 2**30
     assert not any(line.key == "activations.norms" for line in other.ledger.lines)
 
 

@@ -248,9 +248,14 @@ def held_beyond(
 
 def kept_beyond(job: Job, transient: int, apart: int) -> KeptBlocks:
     """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
-    engine's step makes in single tensors (`flattens`)."""
-    stays = facts.constant("training", "kept_share", (0,), *words(job.request))
-    value, high = (apart + round(transient * (share - 1)) for share in (stays.value, stays.high))
+    engine's step makes in single tensors (`flattens`), and what stays of however little."""
+    conditions = words(job.request)
+    stays = facts.constant("training", "kept_share", (0,), *conditions)
+    slack = facts.constant("training", "kept_slack", (0,), *conditions)
+    value, high = (
+        apart + round(transient * (share - 1) + more * GIB)
+        for share, more in ((stays.value, slack.value), (stays.high, slack.high))
+    )
     return KeptBlocks(value, high)
 
 
