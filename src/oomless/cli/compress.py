@@ -77,7 +77,7 @@ def _formats(given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 @click.option("--write", metavar="DIR", help="Write files that run --parts on Slurm, Kubernetes or Ray.")
 @click.option("--join", "joined", metavar="DIR", help="Check that all parts are done, and finish the folder.")
 @click.option(
-    "--threads", type=click.IntRange(1, 256), metavar="N", help="Threads [one a processor, at most 8]."
+    "--threads", type=click.IntRange(1, 256), metavar="N", help="Threads [one a processor, at most 4]."
 )
 @click.option(
     "--force", is_flag=True, help="Write into a folder that is not empty, and throw away an unfinished run."

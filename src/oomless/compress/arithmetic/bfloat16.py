@@ -32,14 +32,30 @@ def narrow(values: Array, out: Array, scratch: Scratch) -> None:
     """Write float32 as bfloat16, rounded to the nearest, ties to even: as torch and DeepSeek's own cast
     do."""
     np = numpy()
+    upper = _upper_halves(values, scratch)
+    np.right_shift(upper, 16, out=upper)
+    np.copyto(out, upper, casting="unsafe")
+
+
+def narrow_pairs(values: Array, out: Array, scratch: Scratch) -> None:
+    """Write float32 that comes as all even and all odd columns (2 x rows x half) as bfloat16, rounded
+    alike."""
+    np = numpy()
+    upper, words = _upper_halves(values, scratch), out.view(np.uint32)
+    np.right_shift(upper[0], 16, out=words)
+    np.bitwise_and(upper[1], 0xFFFF0000, out=upper[1])
+    np.bitwise_or(words, upper[1], out=words)
+
+
+def _upper_halves(values: Array, scratch: Scratch) -> Array:
+    """Return the bits of float32 whose upper halves are the nearest bfloat16."""
+    np = numpy()
     words = values.view(np.uint32)
     rounded = scratch.take("bfloat16 rounded", "uint32", *values.shape)
     np.right_shift(words, 16, out=rounded)
     np.bitwise_and(rounded, 1, out=rounded)
     np.add(rounded, MAGNITUDE, out=rounded)
-    np.add(rounded, words, out=rounded)
-    np.right_shift(rounded, 16, out=rounded)
-    np.copyto(out, rounded, casting="unsafe")
+    return np.add(rounded, words, out=rounded)
 
 
 def rounded(values: Array, dtype: str) -> tuple[Array, Array]:

@@ -1,5 +1,5 @@
-"""Jobs: what is done at a time. Each reads a few megabytes, works in pieces that stay in the processor's
-cache, and writes to places that nobody else writes to."""
+"""Jobs: what is done at a time. Each reads a few megabytes, works in a few pieces, and writes to places that
+nobody else writes to."""
 
 from collections.abc import Iterator
 from math import lcm
@@ -11,7 +11,7 @@ from .reader import MatrixBlock
 from .target import Target, TargetWeight
 from .views import Stacked, View
 
-BLOCK_VALUES = 16 * TILE_VALUES
+BLOCK_VALUES = 2 * TILE_VALUES
 """Values that a job reads at once: 2 MB of bfloat16."""
 COPY_BYTES = 1 << 21
 WIDE_ROW = 1 << 22

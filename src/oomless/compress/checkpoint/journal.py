@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...errors import OomlessError, UsageError
 
-VERSION = 1
+VERSION = 2
 """Of the arithmetic and the order of jobs: work of another version is not continued."""
 PREFIX = ".oomless-compress"
 

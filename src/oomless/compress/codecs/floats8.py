@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ...model.storage import Format, Shape
 from ..arithmetic import float8
-from ..arithmetic.bfloat16 import rounded, widen
+from ..arithmetic.bfloat16 import narrow, rounded, widen
 from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .codec import Container, Parts, Scope, StoredPart, once, same
@@ -104,7 +104,12 @@ class Float8(NamedTuple):
     def decode_narrow(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         """Write bfloat16 of a block of rows that begins a block of scales: DeepSeek's own cast, bit by
         bit."""
-        float8.decode_blocks(parts[0], self.read_scales(parts[1]), self.block, out, scratch)
+        if out.shape[1] % 2 == 0:
+            float8.decode_blocks(parts[0], self.read_scales(parts[1]), self.block, out, scratch)
+            return
+        values = scratch.take("float8 values", "float32", *out.shape)
+        self.decode(parts, values, scratch)
+        narrow(values, out, scratch)
 
     def read_scales(self, stored: Array) -> Array:
         """Return stored scales as float32."""
