@@ -47,7 +47,7 @@ def test_a_file_that_is_not_here_is_read_by_its_name(file: str) -> None:
 
 def test_what_a_name_does_not_say_is_asked_for() -> None:
     assert "name MODEL beside it" in refused("llama-server -m /m/my-own-tune.gguf")
-    assert "name MODEL beside it" in refused("vllm serve /m/DeepSeek-R1")
+    assert "deepseek-r1 is one of that name" in refused("vllm serve /m/deepseek-ai/DeepSeek-R1/")
     assert "no type" in refused("llama-server -m /m/model.gguf", "qwen3-8b")
     said = pasted("llama-server -m /m/model.gguf -c 4096", "qwen3-8b", "--quantization", "q6_k")
     assert said["request"]["quantization"] == "q6_k"

@@ -191,9 +191,12 @@ def from_path(place: str) -> tuple[str, tuple[str, ...]]:
             return place, ()
     except (OSError, RuntimeError, ValueError):
         pass  # too long, no such home, a NUL: nothing lies there
-    named = model_name(place) if place.lower().endswith(".gguf") else None
-    if named is None:
-        raise OomlessError(f"{place[:200]}: not on this machine", "name MODEL beside it: its shape is taken")
+    named = model_name(place.rstrip("/"))
+    if named is None or not place.lower().endswith(".gguf"):
+        like = f"; {named} is one of that name" if named else ""
+        raise OomlessError(
+            f"{place[:200]}: not on this machine", f"name MODEL beside it: its shape is taken{like}"
+        )
     return named, (f"{place} is not on this machine: read by its name as {named} of the catalogue",)
 
 
