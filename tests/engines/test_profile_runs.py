@@ -195,3 +195,40 @@ def test_marlin_leaves_the_loaded_scales_of_v4_up_to_0_5_15(gpu: str, kept: bool
         )
     )
     assert (before - after > 20 * GIB) == kept
+
+
+def test_graphs_lie_where_the_load_never_comes() -> None:
+    """open-r1 serves with batches of 262,144 and prompts of 32,768 (V0, pipelines of 8 x 4)."""
+
+    def asked(concurrency: int) -> Estimate:
+        return answer(
+            "deepseek-r1",
+            "h100:8x4",
+            layout=Layout(tp=8, pp=4),
+            engine_version="0.7.2",
+            max_model_len=32768,
+            max_num_batched_tokens=262144,
+            max_num_seqs=128,
+            gpu_memory_utilization=0.9,
+            context=32768,
+            concurrency=concurrency,
+        )
+
+    one, all_of_it = asked(1), asked(8)
+    assert one.verdict == "fits"
+    assert [rank.unused for rank in all_of_it.ranks] == [(0, 0, 0)] * 4
+    assert all_of_it.verdict == "tight"
+    least, middle, most = one.ranks[0].unused
+    assert 0 < least < middle < most
+    assert lines(one, "activations.profile_run") == lines(all_of_it, "activations.profile_run")
+    assert one.ranks[0].pool_bytes == all_of_it.ranks[0].pool_bytes
+
+
+def test_sampling_is_tried_again_after_the_capture() -> None:
+    """A short load leaves its peak of tokens, not that of max_num_seqs rows."""
+    found = answer(
+        "llama-3.1-8b", "h100", engine_version="0.11.0", max_num_batched_tokens=16384, context=1024
+    )
+    rows = next(line for line in found.ledger.lines if line.key == "logits.sampler")
+    peak = sum(line.bytes for line in found.ledger.lines if line.category in ("activations", "logits"))
+    assert 0 < found.ranks[0].unused[1] < peak - rows.bytes

@@ -42,8 +42,9 @@ class Confusion(NamedTuple):
 
 
 BUDGETS = {
-    # v-027 and v-100 had no answer: the one is right now, the other tight
-    "serve": Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=1, tight=14, none=0),
+    # v-027 and v-100 had no answer: one is right now, the other tight; v-093 was tight: its load leaves most
+    # of the profile run's peak to the graphs
+    "serve": Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=1, tight=13, none=0),
     "train": Confusion(right=0.97, wrong_fits=0, wrong_does_not_fit=1, tight=12, none=2),
 }
 FRESH_BUDGETS = {

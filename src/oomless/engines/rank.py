@@ -118,3 +118,6 @@ class Budget(Record):
 
     charged: tuple[Line, ...]
     beside: tuple[Line, ...]
+    unused: tuple[int, int, int] = (0, 0, 0)
+    """What the asked load never takes of what is charged, least, middle and most: the pool does not get it,
+    and what lies beside the pool may."""

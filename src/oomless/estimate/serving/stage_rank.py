@@ -43,6 +43,11 @@ class Room(Record):
             middle + sum(line.bytes - line.low_bytes for line in found),
         )
 
+    def plus(self, found: tuple[int, int, int]) -> "Room":
+        """Return the room with so much more of it, at either end and in the middle."""
+        least, middle, most = found
+        return Room(self.least + least, self.middle + middle, self.most + most)
+
 
 class StageRank(Record):
     """A rank of one pipeline stage; every other rank of the stage is like it."""
@@ -65,18 +70,21 @@ class StageRank(Record):
     """What is on its card while it loads, where that is more than what stays; (): never more."""
     load_rule: str = ""
     """Why so much is loaded, and what loads less."""
+    unused: tuple[int, int, int] = (0, 0, 0)
+    """What the load never takes of what is charged: Budget.unused."""
 
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
         cache; the card's, once the pool is taken whole and what comes beside it is there.
 
-        What comes beside the budget raises what a rank may use, and so does not decide whether the pool holds
-        the load; what is charged to the budget only moves the pool, and not what is left of the card.
+        What is charged and the load never takes is room on the card, though the pool does not get it. What
+        comes beside the budget raises what a rank may use, and so does not decide whether the pool holds the
+        load; what is charged to the budget only moves the pool, and not what is left of the card.
         """
         charged = [line for line in self.lines if line not in self.beside]
         in_pool = Room.of(self.pool_bytes - self.needed_bytes, charged)
         left = self.card_bytes - self.budget_bytes
-        on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside)
+        on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside).plus(self.unused)
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(self.lines)
@@ -98,12 +106,12 @@ class StageRank(Record):
         The least load is the engine's own condition: vLLM wants one sequence of max_model_len, SGLang and
         TensorRT-LLM any token; llama.cpp makes room for the whole load.
         """
-        beside = sum(line.bytes for line in self.beside)
+        beside = sum(line.bytes for line in self.beside) - self.unused[1]
         return self._holds_least(request, rules, self.pool_bytes, beside)
 
     def surely_starts(self, request: Resolved, rules: Engine) -> bool:
         """Return whether the engine starts on this rank at the worse end of the estimate's interval too."""
-        beside = sum(line.high_bytes for line in self.beside)
+        beside = sum(line.high_bytes for line in self.beside) - self.unused[0]
         return self._holds_least(request, rules, self.pool_low, beside)
 
     def _holds_least(self, request: Resolved, rules: Engine, pool_bytes: int, beside_bytes: int) -> bool:
@@ -175,6 +183,7 @@ def stage_rank(
         needed.bytes,
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),
         f"{loading.why}; {loading.instead}" if loading else "",
+        budget.unused,
     )
 
 
