@@ -37,6 +37,7 @@ KEYS = {
     "engine_rules": "engine rule since",
     "engines": "engine quantity first last when",
     "frameworks": "framework",
+    "fused_modules": "family module",
     "gguf_builds": "model",
     "gguf_dynamic": "model word",
     "gguf_mixes": "model word",

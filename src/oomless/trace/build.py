@@ -5,6 +5,7 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 from ..errors import UnsupportedError, UsageError, need
+from ..model.fused_modules import as_modules
 from ..run.tracing import Prompt
 from ..run.training import TrainingResolved, recipe
 from .models import function_model, transformers_model
@@ -67,7 +68,9 @@ def build_model(
 def with_adapters(model: Any, asked: TrainingResolved) -> Any:
     """Adapters of peft beside the matrices that were named; everything else is frozen."""
     peft = need("peft", "trace")
-    targets = "all-linear" if "all-linear" in asked.lora_targets else list(asked.lora_targets) or None
+    family = getattr(getattr(model, "config", None), "model_type", "")
+    named = list(as_modules(family, asked.lora_targets))
+    targets = "all-linear" if "all-linear" in named else named or None
     config = peft.LoraConfig(
         r=asked.lora_rank,
         target_modules=targets,

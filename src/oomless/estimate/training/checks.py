@@ -4,6 +4,7 @@ from ...errors import UnsupportedError, UsageError
 from ...files import shown
 from ...frameworks import framework
 from ...frameworks.graphs.loss import has_loss
+from ...model.fused_modules import as_matrices
 from ...model.model import EMBEDDING, HEAD, Model
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
@@ -14,7 +15,9 @@ from .rank_portions import divisors, is_target, short_name
 
 def with_targets(model: Model, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
     """The framework's targets, or every matrix if the model has none of them and the question names none;
-    names in place of a pattern."""
+    names in place of a pattern. A matrix that the family's code keeps within a fused module stands for all of
+    that module."""
+    request = request._replace(lora_targets=as_matrices(model.family, request.lora_targets))
     patterns = [target for target in request.lora_targets if SPECIAL & set(target)]
     if request.method != "full" and patterns:
         named = [target for target in request.lora_targets if target not in patterns]

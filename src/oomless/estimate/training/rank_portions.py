@@ -10,6 +10,7 @@ from ...frameworks import framework
 from ...frameworks.graphs.adapters import AdaptedMatrix, AdapterKind, adapter, trained_values
 from ...model.attention import DSA, GQA, MLA, Attention, Sliding
 from ...model.feedforward import MoE
+from ...model.fused_modules import shares_input
 from ...model.model import EMBEDDING, Model, Tensor
 from ...run.training import Mesh, TrainingResolved
 
@@ -297,8 +298,27 @@ def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
     return bool(named) and framework(request.framework).peft
 
 
+def beside_matrix(
+    short: str, matrix: AdaptedMatrix, kind: str, twice: bool
+) -> tuple[tuple[str, int, int], ...]:
+    """Return name, rows and values of what an adapter has beside a matrix; `twice`: two matrices lie in it.
+
+    >>> beside_matrix("q_proj", AdaptedMatrix(16, 2048, 3072, False), "lora", False)
+    (('q_proj.lora_A', 16, 32768), ('q_proj.lora_B', 3072, 49152))
+    """
+    rank, inner, out = matrix.rank, matrix.width_in, matrix.width_out
+    if kind != "lora":
+        values = trained_values(kind, matrix)
+        return ((f"{short}.{kind}", min(rank, values), values),)
+    return (
+        (f"{short}.lora_A", rank, rank * inner),
+        (f"{short}.lora_B", out, (2 if twice else 1) * rank * out),
+    )
+
+
 def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingResolved) -> list[Portion]:
-    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is.
+    """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is. The
+    matrices of a fused module share the first half.
     Experts in a stack: one
 
     of each for every expert, of twice the rank where two matrices lie in it.
@@ -334,14 +354,10 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
         out_cut = -(-out // tp) if tensor.cut.how == "column" else out
         in_cut = -(-inner // tp) if tensor.cut.how == "row" else inner
         group: Group = "expert" if expert else "dense"
-        parts: tuple[tuple[str, int, int], ...] = (
-            (f"{short}.lora_A", rank, rank * in_cut),
-            (f"{short}.lora_B", out_cut, (2 if stacked and short in FUSED else 1) * rank * out_cut),
-        )
-        if request.adapter != "lora":
-            matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
-            values = trained_values(request.adapter, matrix)
-            parts = ((f"{short}.{request.adapter}", min(rank, values), values),)
+        matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
+        parts = beside_matrix(short, matrix, request.adapter, twice=stacked and short in FUSED)
+        if shares_input(model.family, short) and request.adapter == "lora":
+            parts = parts[1:]
         for name, rows, values in parts:
             found.append(
                 Portion(name, rows, values, per_layer, layers, group, True, True, False, adapter=True)

@@ -10,6 +10,7 @@ from ...frameworks import framework as record
 from ...frameworks import names
 from ...frameworks.defaults import resolved
 from ...frameworks.record import Framework, LaunchFiles
+from ...model.fused_modules import as_modules
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked
@@ -51,7 +52,7 @@ def flavor(model: Model) -> tuple[str, str] | None:
 
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question."""
-    asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh))
+    asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh), lora_targets=targets_of(model, asked))
     hub = place(hub_word(model, word))
     types, framework = types_of(asked, hardware), record(asked.framework)
     match framework.launch:
@@ -214,6 +215,12 @@ def fsdp_values(asked: TrainingAsked, types: FileTypes) -> dict[str, Value]:
     """Return what FSDP's script is told beside that: ranks that share a copy of the states, 0 for all."""
     shards = asked.mesh.shard_size if asked.sharding == "hsdp" else 0
     return {"WEIGHTS": types.weights, "FOREACH": foreach(asked), "SHARD_SIZE": shards}
+
+
+def targets_of(model: Model, asked: TrainingAsked) -> tuple[str, ...]:
+    """Return the matrices with adapters as the model's own code names them; (): the framework's choice."""
+    named = asked.lora_targets or (resolved(asked).lora_targets if asked.method != "full" else ())
+    return as_modules(model.family, named) if "all-linear" not in named else asked.lora_targets
 
 
 def foreach(asked: TrainingAsked) -> bool | None:
