@@ -74,7 +74,7 @@ def test_what_was_not_measured_has_no_curve(gpu: str, engine: str) -> None:
 def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:
     rows = [row for row in facts.table("kernel_curves") if not row["source"].startswith(("taken", "as "))]
     assert len(rows) >= 60
-    for product, half, ninth in (("dense", 0.071, 0.26), ("experts", 0.086, 0.3)):
+    for product, half, ninth in (("dense", 0.071, 0.26), ("experts", 0.065, 0.205)):
         mine = [row for row in rows if row["product"] == product]
         assert sorted(float(row["median_error"]) for row in mine)[len(mine) // 2] <= half
         assert sorted(float(row["p90_error"]) for row in mine)[len(mine) // 2] <= ninth
