@@ -94,9 +94,8 @@ def test_a_larger_peak_holds_what_compiling_takes() -> None:
         )
         for rows in (256, 1024)
     )
-    assert [len(few), len(many)] == [2, 2]
-    assert few[1].bytes > 0 == many[1].bytes
-    assert few[1].high_bytes > many[1].high_bytes
+    assert [len(few), len(many)] == [2, 1]
+    assert few[1].high_bytes > few[1].bytes > 0
 
 
 @pytest.mark.parametrize(
@@ -117,6 +116,13 @@ def test_kernels_are_tried_with_the_table_of_what_is_compiled(
     found = answer(name, "h200:2", 2, engine_version=version, max_num_seqs=2, **flags)
     whats = [each.what for each in lines(found, "activations.profile_run")]
     assert ("compiling at the first start" in whats) == tried
+
+
+def test_cards_of_other_makers_compile_without_copies() -> None:
+    for gpu, more in (("mi300x", 1), ("gaudi-3", 0), ("ascend-910b", 0)):
+        engine = {"gaudi-3": "vllm-hpu", "ascend-910b": "vllm-ascend"}.get(gpu, "vllm")
+        found = answer("llama-3.1-8b", gpu, engine=engine, engine_version="0.18.0", max_num_seqs=64)
+        assert sum(line.what == "compiling at the first start" for line in found.ledger.lines) == more
 
 
 def test_a_table_that_ranks_share_is_tried_in_parts() -> None:

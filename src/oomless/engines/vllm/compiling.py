@@ -26,9 +26,11 @@ def compiling_lines(
 
     Since vllm#26682 the compiler times kernels that it may join on random copies of all that they read
     (torch/_inductor/codegen/triton_combo_kernel.py, get_args), of which the table of embeddings is the
-    largest. A model that sees images is compiled without it: it gets embeddings.
+    largest. A model that sees images is compiled without it: it gets embeddings. Cards of other makers have
+    compilers of their own.
     """
-    table = 0 if asked.enforce_eager or "ascend" in tags else compiled_table(model, asked, stage, rules)
+    elsewhere = "other_vendor" in tags and "amd" not in tags
+    table = 0 if asked.enforce_eager or elsewhere else compiled_table(model, asked, stage, rules)
     if not table:
         return []
     spread = facts.constant("vllm", "first_start", rules.release, *tags)
@@ -39,12 +41,15 @@ def compiling_lines(
     peaks = [each for each in charged if each.category in ("activations", "logits")]
     peak, most = sum(each.bytes for each in peaks), sum(each.high_bytes for each in peaks)
     more = max(line.bytes - peak, 0)
+    high = max(line.high_bytes - most, more)
+    if not high:
+        return []
     return [
         line._replace(
             what="compiling at the first start",
             bytes=more,
             low_bytes=0,
-            high_bytes=max(line.high_bytes - most, more),
+            high_bytes=high,
             formula=f"{line.formula}, less a peak of {peak:,} to {most:,} B",
         )
     ]
