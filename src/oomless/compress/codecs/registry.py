@@ -18,6 +18,7 @@ WORDS = (
     "f16",
     "f32",
     "int8",
+    "int8-packed",
     "int8-g128",
     "int4",
     "int4-g32",
@@ -78,6 +79,8 @@ def codec(word: str, dtype: str, deepseek: bool = False) -> Codec:
             return NormalFloat(dtype)
         case "2:4":
             return Pruned(dtype)
+        case "int8-packed":
+            return Integers(8, 0, False, dtype, packed=True)
     if wanted in GGUF_WORDS:
         return GgmlBlocks(wanted.removeprefix(GGUF_PREFIX).upper())
     if found := GROUPED.fullmatch(wanted):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...errors import OomlessError
 from .damage import Damages
 
-LADDER = ("int4", "int4-g32", "int8-g128", "bf16")
+LADDER = ("int4", "int4-g32", "int8-packed", "int8-g128", "bf16")
 """Formats that a mix is made of, each with its config group in one checkpoint."""
 
 
