@@ -67,7 +67,8 @@ def test_predicted_bytes_are_written_to_the_byte(
 @pytest.mark.parametrize("family", ["llama", "deepseek_v2", "bert"])
 @pytest.mark.parametrize(
     "word",
-    "int8 int8-packed int8-g128 int4 int4-g32 int4-asym fp8-block fp8-channel fp8-tensor mxfp4 mxfp8 nvfp4".split(),
+    "int8 int8-packed int8-g128 int4 int4-g32 int4-asym fp8-block fp8-channel fp8-tensor".split()
+    + "mxfp4 mxfp8 nvfp4".split(),
 )
 def test_compressed_tensors_reads_what_we_read(
     checkpoints: Folders, family: str, word: str, tmp_path: Path

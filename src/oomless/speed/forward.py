@@ -42,12 +42,7 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     work = attention_work(net, split, load)
     cache_s, attention_s = attention_seconds(work, machine, engine, conditions)
     passes = machine.reached("passes", engine, conditions)
-    bandwidth = machine.bytes_per_s * machine.efficiencies.value("weights", "hbm")
-    hyper = hyper_connected(net) * machine.reached("hyper_passes", engine, conditions)
-    routed = machine.reached("expert_passes", engine, conditions)
-    moved = activation_bytes(net, split, tokens, everywhere, passes, routed)
-    moved += hyper * tokens * net.hidden * 2
-    activations_s = moved / bandwidth
+    activations_s = activation_s(net, machine, split, engine, conditions, tokens, everywhere)
     joined, joining_s = communication(net, machine, split, engine, tokens, everywhere)
     kernels = num_kernels(net, engine, conditions)
     rest = max(kernels - multiplied.num_kernels, 0)
@@ -109,6 +104,24 @@ HYPER_CONNECTED = ("v4", "v41")
 CUT_PASSES = 0.6
 """Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and
 residuals it does not."""
+
+
+def activation_s(
+    net: Network,
+    machine: Machine,
+    split: Split,
+    engine: str,
+    conditions: frozenset[str],
+    tokens: float,
+    everywhere: float,
+) -> float:
+    """Return the seconds in which activations move: those of every layer, and of layers with several
+    residual streams what mixing them reads and writes."""
+    passes = machine.reached("passes", engine, conditions)
+    routed = machine.reached("expert_passes", engine, conditions)
+    hyper = hyper_connected(net) * machine.reached("hyper_passes", engine, conditions)
+    moved = activation_bytes(net, split, tokens, everywhere, passes, routed) + hyper * tokens * net.hidden * 2
+    return moved / (machine.bytes_per_s * machine.efficiencies.value("weights", "hbm"))
 
 
 def activation_bytes(
