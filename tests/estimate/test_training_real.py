@@ -163,7 +163,12 @@ def compare(model: Model, world: int, chosen: list[Case], folder: Path) -> None:
 
 def test_two_ranks(tmp_path: Path) -> None:
     """All ways in one start: importing torch takes longer than most of them."""
-    compare(read(LLAMA, tmp_path), 2, [*cases(2), *pipelines(2)], tmp_path)
+    compare(read(LLAMA, tmp_path), 2, cases(2), tmp_path)
+
+
+@pytest.mark.slow
+def test_two_stages(tmp_path: Path) -> None:
+    compare(read(LLAMA, tmp_path), 2, pipelines(2), tmp_path)
 
 
 @pytest.mark.slow
