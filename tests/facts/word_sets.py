@@ -61,3 +61,15 @@ def places(rows: list[ConditionalRow]) -> Iterator[tuple[str, ...]]:
         {cell or ELSEWHERE for cell in column} for column in zip(*(row.where for row in rows), strict=True)
     ]
     yield from product(*map(sorted, columns))
+
+
+def questions(rows: list[ConditionalRow]) -> Iterator[list[ConditionalRow]]:
+    """The rows that apply to each question: at each place in each stretch of releases, under all words of the
+    rows of that place that can hold together."""
+    for where in places(rows):
+        mine = [
+            row for row in rows if all(cell in ("", at) for cell, at in zip(row.where, where, strict=True))
+        ]
+        for version, conditions in product(versions(mine), list(word_sets(mine))):
+            if applying := [row for row in mine if row.holds(where, conditions, version)]:
+                yield applying

@@ -151,7 +151,7 @@ def test_llamacpp_joins_kernels_from_day_to_day() -> None:
         counts = [num_kernels(net, "llamacpp", each) for each in words]
         assert counts == sorted(counts, reverse=True)
         assert len(set(counts)) == len(counts)
-    metal = [frozenset(("fused", "m4")), frozenset(("fused", "split_gate", "m4"))]
+    metal = [frozenset(("fused", "metal")), frozenset(("fused", "split_gate", "metal"))]
     assert num_kernels(llama, "llamacpp", metal[0]) == num_kernels(llama, "llamacpp", metal[1])
 
 

@@ -37,7 +37,7 @@ def generation(machine: Machine) -> frozenset[str]:
     """
     if machine.device == "apple":
         words = machine.name.lower().split(" ")
-        return frozenset(words[:1] + [word for word in words[1:] if word == "ultra"])
+        return frozenset(["metal", *words[:1], *(word for word in words[1:] if word == "ultra")])
     lean = machine.device == "hbm" and machine.peak("bf16") < LEAN_FLOPS_PER_BYTE * machine.bytes_per_s
     return frozenset((machine.architecture.lower().split(" ")[0], *(("lean",) if lean else ())))
 
