@@ -3,11 +3,11 @@ and cache, by engine, release, card and layout; and a training beside its states
 
 A log gives one number: predicted weights and pool less measured ones, which the engine's budget makes equal
 to what is missing from the lines beside them. A watched training gives what its allocator took from the card
-less what was predicted of it. Several logs give its median and spread. An answer is shifted by it. Fewer than
-three logs can only make it more careful; three and more also make it narrower, never narrower than their own
-spread. Nothing crosses a card, a release or a layout, and from model to model no more than the answer's own
-interval; of a training, nothing crosses a model or a batch either, since what it holds beside its states
-grows with both.
+less what was predicted of it. Several logs give its median and spread. An answer is shifted by it. One log
+can only make it more careful; two shift it by what both say; three and more also make it narrower, never
+narrower than their own spread. Nothing crosses a card, a release or a layout, and from model to model no more
+than the answer's own interval; of a training, nothing crosses a model or a batch either, since what it holds
+beside its states grows with both.
 """
 
 import json
@@ -31,8 +31,8 @@ from .reconcile.log_facts import facts_of
 from .reconcile.logged_run import LoggedRun
 
 SCHEMA = "oomless/calibrations/1"
-ENOUGH = 3
-"""Logs from which on an answer may become narrower, or less careful."""
+ENOUGH, AGREED = 3, 2
+"""Logs from which on an answer may become narrower; and less careful, by what all of them say."""
 MARGIN, LEAST_BYTES = 1.5, 64 * MIB
 """The spread that is kept: half as much again as the logs show, and never less than what figures are rounded
 to."""
@@ -150,7 +150,8 @@ def learned(seen: Iterable[Seen]) -> Learned | None:
         return None
     middle = median(each.missing_bytes for each in logs)
     if len(logs) < ENOUGH:
-        middle = max(0, min(each.missing_bytes for each in logs))
+        least, most = (end(each.missing_bytes for each in logs) for end in (min, max))
+        middle = max(0, least) + (min(0, most) if len(logs) >= AGREED else 0)
     spread = max(abs(each.missing_bytes - middle) for each in logs) * MARGIN
     return Learned(len(logs), round(middle), max(round(spread), LEAST_BYTES), max(each.date for each in logs))
 
@@ -164,12 +165,12 @@ class Calibration:
 
     def __call__(self, model: Model, request: Asked, hardware: Hardware, budget: Budget) -> Budget:
         """Return the lines as this machine's logs have them, where there are any for this very case: those of
-        the model if it was seen. Of other models it takes three, and they shift lines within their interval
+        the model if it was seen. Of other models it takes two, and they shift lines within their interval
         and no further: what lies beyond is another model's rule and not this machine's constant."""
         machine = machine_of(request, hardware.card)
         seen = [each for each in self.seen if each.machine == machine]
         own = [each for each in seen if each.model == model.name]
-        found = learned(own or (seen if len(seen) >= ENOUGH else ()))
+        found = learned(own or (seen if len(seen) >= AGREED else ()))
         if found is None or not budget.charged:
             return budget
         if not own:
