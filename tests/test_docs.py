@@ -115,6 +115,7 @@ def prose(page: Path) -> str:
     return CITED.sub("", FENCED.sub("", page.read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow  # tests/truth predicts the same rows, and accuracy.md prints what comes of them
 def test_the_facts_of_accuracy_are_what_is_predicted_now() -> None:
     """What `oomless accuracy` and the page say comes from these tables: `make accuracy` writes them."""
     stale = []
