@@ -80,6 +80,7 @@ def compare(model: Model, world: int, folder: Path) -> None:
         check(bytes_of_ranks, traffic(model, asked, world))
 
 
+@pytest.mark.slow
 def test_two_ranks(tmp_path: Path) -> None:
     """DDP, FSDP2, 1D TP with and without recomputation, and three pipelines."""
     compare(read(LLAMA, tmp_path), 2, tmp_path)

@@ -2,7 +2,7 @@
 
 import inspect
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +46,15 @@ def marked(loop: Callable[..., None], mark: str) -> set[int]:
     return own or called
 
 
-@pytest.mark.parametrize("name", leaking_loops.LOOPS)
+def some_now(loops: Iterable[Any]) -> list[Any]:
+    """Every third loop in each run, the others among the slow tests: each takes two to ten seconds."""
+    return [
+        pytest.param(each, marks=[pytest.mark.slow] if number % 3 else [])
+        for number, each in enumerate(loops)
+    ]
+
+
+@pytest.mark.parametrize("name", some_now(leaking_loops.LOOPS))
 def test_a_leak_is_told_with_its_line_kind_and_bytes(name: str, tmp_path: Path) -> None:
     planted = leaking_loops.LOOPS[name]
     found = leaks_of(tmp_path, planted.loop)
@@ -61,7 +69,7 @@ def test_a_leak_is_told_with_its_line_kind_and_bytes(name: str, tmp_path: Path) 
         assert int(leak.held_at.rpartition(":")[2]) in marked(planted.loop, "KEPT")
 
 
-@pytest.mark.parametrize("loop", clean_loops.LOOPS, ids=lambda loop: loop.__name__)
+@pytest.mark.parametrize("loop", some_now(clean_loops.LOOPS), ids=lambda loop: loop.__name__)
 def test_what_comes_and_goes_is_no_leak(loop: Callable[[Any, Any], None], tmp_path: Path) -> None:
     assert not leaks_of(tmp_path, loop)
 

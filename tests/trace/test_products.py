@@ -58,7 +58,7 @@ def beside(operator: Any, *operands: torch.Tensor) -> int:
 @pytest.mark.parametrize(
     ("dtype", "threads"),
     [
-        (torch.bfloat16, 1),
+        pytest.param(torch.bfloat16, 1, marks=pytest.mark.slow),
         (torch.float16, 2),
         pytest.param(torch.bfloat16, 3, marks=pytest.mark.slow),
         pytest.param(torch.float16, 1, marks=pytest.mark.slow),
