@@ -209,3 +209,16 @@ def test_qlora_of_qwen_7b_on_a_4090_has_a_firm_answer(verdict: str, flags: dict[
     """It was tight by half a card: F32 norms of a model that nobody prepares so, and blocks that an allocator
     gets back."""
     assert train("qwen2.5-7b-instruct", "rtx-4090", method="qlora", **flags).verdict == verdict
+
+
+def test_16b_of_torchtitan_holds_what_was_logged_without_expert_parallelism() -> None:
+    """8 x 4,096 tokens on eight H100: almost 96 % of a card while EP is 1, out of memory while it is 8; half
+    of that runs with EP 8 (torchtitan issues 1789 and 1792)."""
+    asked: dict[str, Any] = {"framework": "torchtitan", "recompute": "selective", "seq_len": 4096}
+    asked |= {"recompute_modules": ("ops",), "loss": "compiled", "expandable_segments": True}
+    alone = train("deepseek-v2-lite", "h100:8", ep=1, micro_batch=8, **asked)
+    lines, capacity = alone.ledger.lines, alone.ledger.capacity_bytes
+    assert sum(line.low_bytes for line in lines) < 0.96 * capacity < sum(line.high_bytes for line in lines)
+    assert alone.verdict != "does_not_fit"
+    assert train("deepseek-v2-lite", "h100:8", ep=8, micro_batch=8, **asked).verdict == "does_not_fit"
+    assert train("deepseek-v2-lite", "h100:8", ep=8, micro_batch=4, **asked).verdict == "fits"

@@ -86,4 +86,5 @@ def work_of(job: Job) -> MicroBatchWork:
         attention=attention_kernel(request, form, model, job.hardware.card),
         dropout=request.dropout,
         imbalance=request.expert_imbalance,
+        exchanged=mesh.ep > 1,
     )

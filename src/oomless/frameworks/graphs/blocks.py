@@ -53,6 +53,8 @@ class MicroBatchWork(NamedTuple):
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
     imbalance: float = 1.0
+    exchanged: bool = False
+    """Rows of experts go to the ranks that hold these, and back (expert parallelism)."""
 
     @property
     def tokens(self) -> int:
@@ -90,12 +92,12 @@ class Builder:
         backward_temp: int = 0,
         product: bool = False,
         in_place: bool = False,
+        sent: bool = False,
     ) -> None:
         """Add an operation."""
         self.sizes.update(writes)
-        self.ops.append(
-            Op(name, reads, tuple(writes), saves, forward_temp, backward_temp, self.module, product, in_place)
-        )
+        temps = (forward_temp, backward_temp)
+        self.ops.append(Op(name, reads, tuple(writes), saves, *temps, self.module, product, in_place, sent))
 
     def fresh(self, stem: str) -> str:
         """A name that no tensor has yet."""

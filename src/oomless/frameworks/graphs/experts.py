@@ -9,7 +9,9 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
     product, down, weighted, put back in order, summed.
 
     Kept: F32 copy for the router, gathered rows, gate and up, activation, product, output before weighting.
-    Shared experts run beside them. `imbalance` multiplies the rows of a rank.
+    Shared experts run beside them. `imbalance` multiplies the rows of a rank. Rows that are exchanged are put
+    in the order of the experts where they arrive, and back before they return (torchtitan 0.2,
+    distributed/expert_parallel.py).
     """
     work, element = b.work, b.work.compute
     rows = round(work.tokens * kind.num_active_experts * work.imbalance)
@@ -19,10 +21,19 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
     if kind.latent_width:
         linear(b, "latent_in", x, hidden, inner, "latent")
         source = "latent"
-    b.op("gather_rows", (source,), {"rows": rows * inner * element})
-    _feed(b, kind, inner, rows)
-    b.op("weight", ("expert.out", "mix"), {"weighted": rows * inner * element}, ("expert.out", "mix"))
-    b.op("reorder", ("weighted",), {"ordered": rows * inner * element})
+    size, last = rows * inner * element, "expert.out"
+    b.op("gather_rows", (source,), {"rows": size})
+    if work.exchanged:
+        b.op("dispatch", ("rows",), {"arrived": size}, sent=True)
+        b.op("permute", ("arrived",), {"permuted": size})
+        _feed(b, kind, inner, rows, "permuted")
+        b.op("unpermute", ("expert.out",), {"unpermuted": size})
+        b.op("combine", ("unpermuted",), {"returned": size}, sent=True)
+        last = "returned"
+    else:
+        _feed(b, kind, inner, rows, "rows")
+    b.op("weight", (last, "mix"), {"weighted": size}, (last, "mix"))
+    b.op("reorder", ("weighted",), {"ordered": size})
     b.op("sum", ("ordered",), {"routed": work.tokens * inner * element})
     last = "routed"
     if kind.latent_width:
@@ -58,8 +69,9 @@ def _route(b: Builder, kind: MoE, x: str, hidden: int, rows: int) -> None:
     b.constants.add("chosen")
 
 
-def _feed(b: Builder, kind: MoE, inner: int, rows: int) -> None:
-    """The experts' products, as one each for all of them."""
+def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
+    """The experts' products, as one each for all of them: grouped ones, which op-level recomputation makes
+    again."""
     work, element = b.work, b.work.compute
     width = cut(kind.expert_width, work.tp)
     both = rows * width * element * (2 if kind.gated else 1)
@@ -67,10 +79,9 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int) -> None:
     read = work.trained or bool(stacks)
     b.op(
         "gate_up",
-        ("rows", *stacks[:1]),
+        (given, *stacks[:1]),
         {"gate_up": both},
-        (*(("rows",) if read else ()), *stacks[:1]),
-        product=True,
+        (*((given,) if read else ()), *stacks[:1]),
     )
     if kind.gated and work.kernels == "eager":
         b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
@@ -84,7 +95,6 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int) -> None:
         ("moe.product", *stacks[1:]),
         {"expert.out": rows * inner * element},
         (*kept, *stacks[1:]),
-        product=True,
     )
 
 

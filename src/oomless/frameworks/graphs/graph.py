@@ -26,9 +26,12 @@ class Op(NamedTuple):
     module: str = ""
     """The part of the layer that selective recomputation may name: norm, core_attn, mlp, ..."""
     product: bool = False
-    """A matrix product or attention: what op-level recomputation keeps."""
+    """A matrix product of its own or attention: what op-level recomputation keeps, of products every other
+    one."""
     in_place: bool = False
     """The output takes the place of the first tensor read."""
+    sent: bool = False
+    """It passes between ranks: op-level recomputation keeps what arrives."""
     ready: tuple[str, ...] = ()
     """Tensors read whose gradients the forward has made, or that are written over what is kept: the backward
     makes nothing."""
@@ -120,17 +123,18 @@ def transient_peak(graph: AutogradGraph) -> int:
 
 
 def walk_keeping_products(graph: AutogradGraph, every: int = 2, pruned: bool = False) -> Walk:
-    """Op-level recomputation: attention and every `every`-th other matrix product are kept, the rest is
-    computed again.
+    """Op-level recomputation: attention, what arrives from other ranks and every `every`-th other matrix
+    product are kept, the rest is computed again, the experts' grouped products too.
 
     `pruned`: a compiler drops those from which nothing that the backward reads is made (the layer's last
     product).
 
-    Source: torchtitan, the selective policy "op" of distributed/activation_checkpoint.py. In the backward the
-    whole layer is there again, beside what was kept.
+    Source: torchtitan 0.2, the selective policy "op" of distributed/activation_checkpoint.py and the list of
+    models/deepseek_v3/infra/parallelize.py. In the backward the whole layer is there again, beside what was
+    kept.
     """
     products = [op for op in graph.ops if op.product]
-    chosen = [op for op in products if op.module == "core_attn"]
+    chosen = [op for op in graph.ops if op.sent or (op.product and op.module == "core_attn")]
     chosen += [
         op for index, op in enumerate(op for op in products if op.module != "core_attn") if index % every == 0
     ]
