@@ -13,6 +13,7 @@ import torch
 
 from oomless.compress.arithmetic import float4, float8
 from oomless.compress.arithmetic.bfloat16 import narrow
+from oomless.compress.arithmetic.maxima import reduced
 from oomless.compress.arithmetic.scratch import Scratch
 from oomless.compress.checkpoint.encode import encode
 from oomless.compress.codecs.codec import Codec, num_bytes
@@ -138,9 +139,10 @@ def test_what_is_no_number_is_refused(each: Codec, wrong: float) -> None:
 def test_e4m3_is_torchs(seed: int) -> None:
     values = as_float(weights(seed, 8, 250)) * np.float32(100)
     pairs = np.stack([np.abs(values)[:, 0::2], np.abs(values)[:, 1::2]])
-    codes, signs = np.empty(values.shape, np.uint8), (np.signbit(values) * 0x80).astype(np.uint8)
+    codes = np.empty(values.shape, np.uint8)
     words = float8.encode(np.ascontiguousarray(pairs), np.ones((1, 1), np.float32), Scratch())
-    float8.store(words, signs, codes, Scratch())
+    float8.store(words, codes, Scratch())
+    Tile(values, Scratch()).set_signs(codes, 7)
     expected = torch.from_numpy(values).clamp(-448, 448).to(torch.float8_e4m3fn)
     assert np.array_equal(codes, expected.view(torch.uint8).numpy())
     assert np.array_equal(float8.values()[codes], expected.float().numpy())
@@ -197,3 +199,26 @@ def test_gguf_blocks_are_gguf_pys_to_the_byte(name: str, seed: int) -> None:
 def test_words_that_are_no_formats(word: str, error: type[OomlessError]) -> None:
     with pytest.raises(error):
         codec(word, "BF16")
+
+
+@given(seed=SEEDS, group=st.sampled_from([0, 4, 8, 16, 32, 64, 96, 128]), rows=st.integers(1, 5))
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("operation", ["maximum", "minimum"])
+def test_groups_are_reduced_as_numpy_reduces_them(
+    operation: str, dtype: type, seed: int, group: int, rows: int
+) -> None:
+    values: np.ndarray[Any, Any] = np.random.default_rng(seed).integers(0, 30_000, (rows, 384)).astype(dtype)
+    expected = getattr(values.reshape(rows, -1, group or 384), "max" if operation == "maximum" else "min")(2)
+    scratch = Scratch()
+    for _ in range(2):  # the second time in memory that holds what was there
+        assert np.array_equal(reduced(values, group, operation, scratch), expected)
+
+
+@given(seed=SEEDS, sign=st.sampled_from([-1, 0, 1]))
+def test_the_largest_magnitude_of_a_tile(seed: int, sign: int) -> None:
+    """Of all signs, and where all are negative or all positive."""
+    bits = weights(seed)
+    if sign:
+        bits = bits & 0x7FFF | (0x8000 if sign < 0 else 0)
+    for raw in (bits.astype(np.uint16), as_float(bits)):
+        assert Tile(raw, Scratch()).largest()[0, 0] == np.abs(as_float(bits)).max()

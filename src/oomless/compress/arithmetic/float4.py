@@ -12,6 +12,8 @@ even."""
 FROM = 5
 """The exponent that 1.0 gets in `encode_bits`: what is smaller than 2**-5 becomes zero before it is looked
 at."""
+SIGN = 8
+"""The bit of a code that says negative."""
 
 
 def encode(quotients: Array, out: Array, scratch: Scratch) -> None:
@@ -37,26 +39,31 @@ def encode(quotients: Array, out: Array, scratch: Scratch) -> None:
 
 
 def encode_away(quarters: Array, out: Array, scratch: Scratch) -> None:
-    """Write the codes 0 to 7 of four times the magnitudes (float32, below 60), rounded to the nearest, ties
-    away from zero: for quotients of any scale, where ties hardly occur, at half the cost.
+    """Write the codes 0 to 15 of four times the values (float32, magnitudes below 60), rounded to the
+    nearest, ties away from zero: for quotients of any scale, where ties hardly occur, at half the cost.
 
-    Every border between two codes is a multiple of a quarter: 1, 3, 5, 7, 10, 14 and 20 of them.
+    Every border between two magnitudes is a multiple of a quarter: 1, 3, 5, 7, 10, 14 and 20 of them.
     """
     np = numpy()
-    whole = scratch.take("float4 quarters", "uint8", *quarters.shape)
+    whole = scratch.take("float4 quarters", "int8", *quarters.shape)
+    beyond = scratch.take("float4 beyond", "bool", *quarters.shape)
     np.copyto(whole, quarters, casting="unsafe")
-    np.add(whole, 1, out=out)
+    signs = scratch.take("float4 signs", "uint8", *quarters.shape)
+    np.bitwise_and(whole.view(np.uint8), 0x80, out=signs)
+    magnitudes = np.abs(whole, out=whole).view(np.uint8)
+    np.add(magnitudes, 1, out=out)
     np.right_shift(out, 1, out=out)
     scratch.at_most(out, 4)
-    beyond = scratch.take("float4 beyond", "bool", *quarters.shape)
     for border in (10, 14, 20):
-        np.greater_equal(whole, border, out=beyond)
+        np.greater_equal(magnitudes, border, out=beyond)
         np.add(out, beyond.view(np.uint8), out=out)
+    np.right_shift(signs, 4, out=signs)
+    np.bitwise_or(out, signs, out=out)
 
 
 def encode_bits(bits: Array, below: Array, out: Array, scratch: Scratch) -> None:
-    """Write the codes 0 to 7 of bfloat16 magnitudes divided by a power of two, ties to even, in 16-bit
-    integers alone.
+    """Write the codes 0 to 7 of bfloat16 magnitudes divided by a power of two, ties to even, in integers
+    alone.
 
     A power of two moves the exponent: `below` is that of the scale less FROM, in the place of exponents,
     spread to what it divides. From 1 on a code is the exponent and one bit of the mantissa; 0.5 and 1 are two
@@ -72,9 +79,9 @@ def encode_bits(bits: Array, below: Array, out: Array, scratch: Scratch) -> None
     np.add(codes, 31, out=codes)
     np.add(codes, moved, out=codes)
     np.right_shift(codes, 6, out=codes)
-    scratch.at_least(codes, 2 * FROM)
-    np.subtract(codes, 2 * FROM, out=codes)
     np.copyto(out, codes, casting="unsafe")
+    scratch.at_least(out, 2 * FROM)
+    np.subtract(out, 2 * FROM, out=out)
     beyond = scratch.take("float4 beyond", "bool", *bits.shape)
     for compare, border in ((np.greater, FROM - 2 << 7), (np.greater_equal, (FROM - 1 << 7) + 64)):
         compare(moved, border, out=beyond)

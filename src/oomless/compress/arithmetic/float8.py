@@ -40,17 +40,17 @@ def encode(magnitudes: Array, scales: Array, scratch: Scratch) -> Array:
     return words
 
 
-def store(words: Array, signs: Array, out: Array, scratch: Scratch) -> None:
-    """Write codes that come as words of even and odd columns; `signs` holds 0x80 where a value is
-    negative."""
+def store(words: Array, out: Array, scratch: Scratch) -> None:
+    """Write codes of magnitudes that come as words of even and odd columns."""
     np = numpy()
+    codes = scratch.take("float8 codes", "uint16", *words.shape)
+    np.copyto(codes, words, casting="unsafe")
+    scratch.at_most(codes, LARGEST_CODE)
     if out.shape[1] % 2:
-        np.copyto(out[:, 0::2], np.minimum(words[0], LARGEST_CODE), casting="unsafe")
-        np.copyto(out[:, 1::2], np.minimum(words[1], LARGEST_CODE)[:, :-1], casting="unsafe")
+        np.copyto(out[:, 0::2], codes[0], casting="unsafe")
+        np.copyto(out[:, 1::2], codes[1][:, :-1], casting="unsafe")
     else:
-        join_pairs(words, 8, out, scratch)
-        scratch.at_most(out, LARGEST_CODE)
-    np.bitwise_or(out, signs, out=out)
+        join_pairs(codes, 8, out, scratch)
 
 
 @cache

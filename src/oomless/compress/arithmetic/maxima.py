@@ -1,12 +1,17 @@
 """The largest magnitude, or the bounds, of each group of a block: what scales are made from."""
 
+from collections.abc import Callable
+
 from .scratch import Array, Scratch, numpy
 
 TREE_UP_TO = 64
 """Groups of a power of two up to this size are reduced by halves of the whole block: numpy's own reduction
 spends its time between rows of so few values."""
 
-HALVES = ("halves of even levels", "halves of odd levels")
+WIDE = "complex128"
+"""numpy's widest item: every second one of a block is copied at the cost of one value."""
+WIDE_BYTES = 16
+TURNS = ("even", "odd")
 
 
 def reduced(values: Array, group: int, operation: str, scratch: Scratch) -> Array:
@@ -24,13 +29,34 @@ def reduced(values: Array, group: int, operation: str, scratch: Scratch) -> Arra
     if group > TREE_UP_TO or group & (group - 1):
         starts = np.arange(0, rows * columns, group)
         return np.asarray(ufunc.reduceat(values.reshape(-1), starts)).reshape(rows, groups)
-    level, size, turn = values.reshape(-1), values.size, 0
-    while size > rows * groups:
-        size //= 2
-        half = scratch.take(HALVES[turn], values.dtype, size)
-        ufunc(level[0::2], level[1::2], out=half)
-        level, turn = half, 1 - turn
-    return level.reshape(rows, groups).copy()
+    lanes = min(WIDE_BYTES // values.dtype.itemsize, group)
+    level = halved(values.reshape(-1), group // lanes, ufunc, scratch)
+    return slid(level, lanes, ufunc, scratch)[::lanes].reshape(rows, groups).copy()
+
+
+def halved(level: Array, items: int, ufunc: Callable[..., Array], scratch: Scratch) -> Array:
+    """Return one wide item for each `items` of a flat block (a power of two): its lanes hold the result of
+    their own places."""
+    np = numpy()
+    for turn in range(items.bit_length() - 1):
+        wide = level.view(WIDE)
+        halves = [scratch.take(f"{each} items", WIDE, wide.size // 2) for each in TURNS]
+        for half, first in zip(halves, (0, 1), strict=True):
+            np.copyto(half, wide[first::2])
+        found = scratch.take(f"halves of {TURNS[turn % 2]} levels", level.dtype, level.size // 2)
+        level = ufunc(*(half.view(level.dtype) for half in halves), out=found)
+    return level
+
+
+def slid(level: Array, lanes: int, ufunc: Callable[..., Array], scratch: Scratch) -> Array:
+    """Return a flat block in which each value has met the `lanes` - 1 behind it (a power of two), by moving
+    the whole block; the last ones have met fewer."""
+    for turn in range(lanes.bit_length() - 1):
+        found = scratch.take(f"moved {TURNS[turn % 2]} times", level.dtype, level.size)
+        step = 1 << turn
+        ufunc(level[:-step], level[step:], out=found[:-step])
+        level = found
+    return level
 
 
 def block_maxima(values: Array, block: tuple[int, int], scratch: Scratch) -> Array:

@@ -26,7 +26,7 @@ def encode(codec: Codec, raw: Array, known: Array | None, scratch: Scratch) -> P
         return (numpy().ascontiguousarray(raw),)
     step_rows, step_columns = codec.step
     width = columns
-    if codec.scope != "row" and step_rows * columns > 2 * TILE_VALUES:
+    if codec.scope != "row" and step_rows * columns > TILE_VALUES:
         width = max(TILE_VALUES // step_rows // step_columns, 1) * step_columns
     height = max(TILE_VALUES // max(width, 1) // step_rows, 1) * step_rows
     for row in range(0, rows, height):

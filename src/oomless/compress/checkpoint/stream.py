@@ -57,16 +57,17 @@ class Maxima:
         np = numpy()
         weight = self.target.weights[job.weight]
         assert weight.codec is not None
-        rows = Tile(raw, reader.scratch).maxima(0)
-        name = partners(weight)
+        tile, name = Tile(raw, reader.scratch), partners(weight)
+        by_row = weight.codec.scope == "row"
+        largest = tile.maxima(0) if by_row else tile.largest()
         with self._lock:
-            if weight.codec.scope == "row":
+            if by_row:
                 found = self._found.setdefault(name, np.zeros((weight.view.shape[0], 1), np.float32))
                 mine = found[job.block.row : job.block.end_row]
-                np.maximum(mine, rows, out=mine)
+                np.maximum(mine, largest, out=mine)
             else:
                 found = self._found.setdefault(name, np.zeros((1, 1), np.float32))
-                np.maximum(found, rows.max(), out=found)
+                np.maximum(found, largest, out=found)
             self._left[name] -= 1
             if not self._left[name]:
                 self._ready[name].set()

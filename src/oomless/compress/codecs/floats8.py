@@ -89,7 +89,8 @@ class Float8(NamedTuple):
             scales = spread_pairs(scales, self.block[1], magnitudes.shape[2] * 2)
             if scales.shape[0] > 1:
                 scales = np.repeat(scales, self.block[0], axis=0)[: tile.rows]
-        float8.store(float8.encode(magnitudes, scales, tile.scratch), tile.signs(), out[0], tile.scratch)
+        float8.store(float8.encode(magnitudes, scales, tile.scratch), out[0], tile.scratch)
+        tile.set_signs(out[0], 7)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = self.read_scales(parts[1])

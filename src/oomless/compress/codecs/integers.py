@@ -14,9 +14,7 @@ from .tile import Tile
 
 MAGIC = 1.5 * 2**23
 """Added to a float32 it leaves no place for anything below 1: the sum is rounded to the nearest, ties to
-even, and its lowest bits are the integer."""
-MAGIC_BITS = 0x4B400000
-"""The bits of MAGIC: those of a sum are larger by the integer."""
+even, and its lowest bits (16 of them) are the integer."""
 SMALLEST = {"BF16": 2.0**-120, "F16": 2.0**-24, "F32": 2.0**-120}
 """The least scale by its type: a group of zeros needs one that can divide."""
 SHAPE_BYTES = 16
@@ -137,8 +135,8 @@ class Integers(NamedTuple):
         self.store(self.codes(tile, steps.scales, steps.zeros), out[0], tile.scratch)
 
     def codes(self, tile: Tile, scales: Array, zeros: Array | None) -> Array:
-        """Return the integers nearest to value / scale + zero in the lowest bits of words, even columns
-        first, then odd ones (2 x rows x half); packed ones count from 0."""
+        """Return the integers nearest to value / scale + zero, even columns first, then odd ones (2 x rows x
+        half): those of 8 bits in words of 16, smaller ones in bytes; packed ones count from 0."""
         np = numpy()
         quotients = tile.pairs()
         half = quotients.shape[2] * 2
@@ -152,21 +150,24 @@ class Integers(NamedTuple):
         ):  # float16 rounds small scales so far that a quotient may pass
             tile.scratch.at_least(quotients, self.lowest)
         np.add(quotients, np.float32(MAGIC - (self.lowest if self.packed else 0)), out=quotients)
-        words = quotients.view(np.int32)
+        codes = tile.scratch.take("integer codes", "int16" if self.bits == 8 else "uint8", *quotients.shape)
+        np.copyto(codes, quotients.view(np.int32), casting="unsafe")
         highest = -2 * self.lowest if self.packed else -self.lowest
-        tile.scratch.at_most(words, MAGIC_BITS + highest - 1)
-        return words.view(np.uint32)
+        tile.scratch.at_most(codes, highest - 1)
+        if not self.packed:  # the signs of even ones would fall into their neighbours
+            np.bitwise_and(codes[0], 0xFF, out=codes[0])
+        return codes.view(np.uint16 if self.bits == 8 else np.uint8)
 
-    def store(self, words: Array, out: Array, scratch: Scratch) -> None:
+    def store(self, codes: Array, out: Array, scratch: Scratch) -> None:
         """Write codes in the order that `codes` has as the first part of a tile."""
         np = numpy()
-        bytes_each = words.shape[2] * 2 * self.bits // 8
+        bytes_each = codes.shape[2] * 2 * self.bits // 8
         if out.shape[1] == bytes_each:
-            join_pairs(words, self.bits, out.view(np.uint8), scratch)
+            join_pairs(codes, self.bits, out.view(np.uint8), scratch)
             return
-        wide = np.zeros((2, words.shape[1], -(-words.shape[2] // 16) * 16), np.uint32)
-        wide[:, :, : words.shape[2]] = words
-        joined = np.empty((words.shape[1], wide.shape[2] * 2 * self.bits // 8), np.uint8)
+        wide = np.zeros((2, codes.shape[1], -(-codes.shape[2] // 16) * 16), codes.dtype)
+        wide[:, :, : codes.shape[2]] = codes
+        joined = np.empty((codes.shape[1], wide.shape[2] * 2 * self.bits // 8), np.uint8)
         join_pairs(wide, self.bits, joined, scratch)
         np.copyto(out.view(np.uint8), joined[:, : out.shape[1]])
 

@@ -1,12 +1,13 @@
 """Values of 4 or 8 bits with a scale for each 32 or 16 of a row: OCP's MXFP4 and MXFP8 (scales are powers of
 two), NVIDIA's NVFP4 (scales in E4M3, with one more in float32 for the tensor)."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from ...model.storage import Format, Shape
 from ..arithmetic import float4, float8
 from ..arithmetic.maxima import spread, spread_pairs
-from ..arithmetic.packing import pack, unpack
+from ..arithmetic.packing import join_pairs, pack, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
 from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
 from .tile import Tile
@@ -36,25 +37,6 @@ def mx_groups(columns: int) -> int:
 def nv_groups(columns: int) -> int:
     """Return the scales of a row of NVFP4."""
     return columns // NV_GROUP
-
-
-def store_pairs(codes: Array, tile: Tile, out: Array) -> None:
-    """Write codes of magnitudes that stand even columns first, then odd ones; the first of a pair goes to the
-    lower half of a byte."""
-    np = numpy()
-    upper = codes[1].reshape(-1)
-    if upper.size % 8 == 0:  # eight codes at once: none has bits that would leave its byte
-        upper = upper.view(np.uint64)
-    np.left_shift(upper, 4, out=upper)
-    np.bitwise_or(codes[1], codes[0], out=out)
-    add_signs(tile, out)
-
-
-def add_signs(tile: Tile, out: Array) -> None:
-    """Set the sign bits of packed codes: 0x08 of the first, 0x80 of the second."""
-    np = numpy()
-    signs = tile.sign_pairs()
-    np.bitwise_or(out, signs, out=out)
 
 
 def read_float4(packed: Array, scales: Array, out: Array, scratch: Scratch) -> None:
@@ -130,24 +112,23 @@ class Microscaled(NamedTuple):
         np = numpy()
         exponents = steps.stored
         np.copyto(out[1], exponents)
+        if self.bits == 8:
+            scales = spread_pairs(steps.scales, MX_GROUP, tile.columns)
+            words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
+            float8.store(words, out[0], tile.scratch)
+            return tile.set_signs(out[0], 7)
+        codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
         bits = tile.bits()
-        match self.bits:
-            case 4 if bits is None:
-                quotients = tile.magnitude_pairs()
-                np.divide(quotients, spread_pairs(steps.scales, MX_GROUP, tile.columns), out=quotients)
-                codes = tile.scratch.take("float4 codes", "uint8", *quotients.shape)
-                float4.encode(quotients, codes, tile.scratch)
-                store_pairs(codes, tile, out[0])
-            case 4:
-                below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
-                codes = tile.scratch.take("float4 codes", "uint8", tile.rows, tile.columns)
-                float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
-                pack(codes, 4, out[0], tile.scratch)
-                add_signs(tile, out[0])
-            case _:
-                scales = spread_pairs(steps.scales, MX_GROUP, tile.columns)
-                words = float8.encode(tile.magnitude_pairs(), scales, tile.scratch)
-                float8.store(words, tile.signs(), out[0], tile.scratch)
+        if bits is None:
+            quotients = tile.comparable()
+            np.divide(quotients, spread(steps.scales, MX_GROUP, tile.columns), out=quotients)
+            float4.encode(quotients, codes, tile.scratch)
+        else:
+            below = (exponents.astype(np.uint16) - np.uint16(float4.FROM)) << np.uint16(7)
+            float4.encode_bits(bits, spread(below, MX_GROUP, tile.columns), codes, tile.scratch)
+        tile.set_signs(codes, 3)
+        pack(codes, 4, out[0], tile.scratch)
+        return None
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = spread(powers(parts[1]), MX_GROUP, out.shape[1])
@@ -184,6 +165,13 @@ def powers(exponents: Array) -> Array:
     """
     np = numpy()
     return (exponents.astype(np.uint32) << np.uint32(23)).view(np.float32)
+
+
+@cache
+def divisors() -> Array:
+    """Return the value of each code of E4M3 as what is divided by it becomes zero where the scale is zero."""
+    np = numpy()
+    return np.where(float8.values() > 0, float8.values(), np.float32(np.inf))
 
 
 class Nvfp4(NamedTuple):
@@ -245,8 +233,7 @@ class Nvfp4(NamedTuple):
         wanted = largest * (multiplier / np.float32(float4.LARGEST))
         words = float8.encode(wanted, np.ones((1, 1), np.float32), scratch)
         stored = np.minimum(words, float8.LARGEST_CODE).astype(np.uint8)
-        scales = float8.values()[stored] / multiplier
-        return Steps(stored, np.where(scales > 0, scales, np.float32(np.inf)))
+        return Steps(stored, divisors()[stored] / multiplier)
 
     def encode(self, tile: Tile, out: Parts) -> None:
         self.write(tile, self.steps(tile.maxima(NV_GROUP), tile.known, tile.scratch), out)
@@ -255,12 +242,12 @@ class Nvfp4(NamedTuple):
         """Write a tile in steps that are given."""
         np = numpy()
         np.copyto(out[1], steps.stored)
-        quarters = tile.magnitude_pairs()
+        quarters = tile.pairs()
         scales = steps.scales / np.float32(4)
         np.divide(quarters, spread_pairs(scales, NV_GROUP, tile.columns), out=quarters)
-        found = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
-        float4.encode_away(quarters, found, tile.scratch)
-        store_pairs(found, tile, out[0])
+        codes = tile.scratch.take("float4 codes", "uint8", *quarters.shape)
+        float4.encode_away(quarters, codes, tile.scratch)
+        join_pairs(codes, 4, out[0], tile.scratch)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         scales = float8.values()[parts[1]] / parts[2].reshape(1, 1)

@@ -3,6 +3,7 @@
 from ...errors import OomlessError
 from ..arithmetic.bfloat16 import INFINITY, MAGNITUDE, widen, widen_pairs
 from ..arithmetic.maxima import block_maxima, reduced
+from ..arithmetic.packing import move_up
 from ..arithmetic.scratch import Array, Scratch, numpy
 
 NOT_FINITE = "an infinite weight, or one that is no number"
@@ -61,46 +62,40 @@ class Tile:
         out[1, :, self.columns // 2 :] = 0
         return out
 
-    def signs(self) -> Array:
-        """Return 0x80 where a value is negative, else 0, as bytes."""
+    def set_signs(self, codes: Array, bit: int) -> None:
+        """Set a bit of the code (a byte each) of every value that is negative."""
         np = numpy()
-        words = self.raw if not self._plain else self.raw.view(np.uint32)
-        shifted = self.scratch.take("tile signs", words.dtype, self.rows, self.columns)
-        np.right_shift(words, words.dtype.itemsize * 8 - 8, out=shifted)
-        np.bitwise_and(shifted, 0x80, out=shifted)
-        signs = self.scratch.take("tile sign bytes", "uint8", self.rows, self.columns)
-        np.copyto(signs, shifted, casting="unsafe")
-        return signs
+        numbers = self.raw.view(np.int32 if self._plain else np.int16)
+        negative = self.scratch.take("tile negative", "bool", self.rows, self.columns)
+        np.less(numbers, 0, out=negative)
+        signs = negative.view(np.uint8)
+        move_up(signs, bit, signs)
+        np.bitwise_or(codes, signs, out=codes)
 
-    def sign_pairs(self) -> Array:
-        """Return 0x08 where the even one of two neighbours is negative and 0x80 where the odd one is, a byte
-        for both."""
+    def largest(self) -> Array:
+        """Return the largest magnitude of all values, in float32 (1 x 1).
+
+        Of bfloat16 no magnitude is written: the largest positive one is the largest as a signed integer, the
+        largest negative one the largest as an unsigned.
+        """
         np = numpy()
         if self._plain:
-            signs = self.signs()
-            return signs[:, 0::2] >> 4 | signs[:, 1::2]
-        words = self.raw.view(np.uint32)
-        even = self.scratch.take("tile even signs", "uint32", *words.shape)
-        odd = self.scratch.take("tile odd signs", "uint32", *words.shape)
-        np.right_shift(words, 12, out=even)
-        np.bitwise_and(even, 0x08, out=even)
-        np.right_shift(words, 24, out=odd)
-        np.bitwise_and(odd, 0x80, out=odd)
-        np.bitwise_or(even, odd, out=even)
-        signs = self.scratch.take("tile sign bytes", "uint8", *words.shape)
-        np.copyto(signs, even, casting="unsafe")
-        return signs
+            found = self.comparable().max(initial=0)
+        else:
+            negative, positive = self.raw.max(initial=0), self.raw.view(np.int16).max(initial=0)
+            found = max(int(negative) & MAGNITUDE, int(positive))
+        return self._finite(np.array([[found]], self.raw.dtype))
 
     def maxima(self, group: int) -> Array:
         """Return the largest magnitude of each `group` columns (0: of the row, or what an earlier pass
         knows), rows x groups in float32."""
         if group == 0 and self.known is not None:
             return self.known
-        return self._finite(reduced(self._comparable(), group, "maximum", self.scratch))
+        return self._finite(reduced(self.comparable(), group, "maximum", self.scratch))
 
     def block_maxima(self, block: tuple[int, int]) -> Array:
         """Return the largest magnitude of each block of rows x columns in float32."""
-        return self._finite(block_maxima(self._comparable(), block, self.scratch))
+        return self._finite(block_maxima(self.comparable(), block, self.scratch))
 
     def bounds(self, group: int) -> tuple[Array, Array]:
         """Return the smallest and the largest value of each `group` columns in float32."""
@@ -140,7 +135,8 @@ class Tile:
             numpy().bitwise_and(self.raw, MAGNITUDE, out=self._magnitudes)
         return self._magnitudes
 
-    def _comparable(self) -> Array:
+    def comparable(self) -> Array:
+        """Return what is ordered as the magnitudes are: these themselves, or `bits`."""
         bits = self.bits()
         if bits is not None:
             return bits
