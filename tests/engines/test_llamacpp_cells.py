@@ -37,6 +37,27 @@ def test_a_hybrid_keeps_a_state_for_each_drafted_token() -> None:
     assert more[0].bytes > 32768 * 4096  # the cache of one layer of 4 heads of 256, keys and values
 
 
+@pytest.mark.parametrize(
+    ("card", "file", "cache", "length", "mib"),
+    [
+        ("rtx-3090-ti", "Q4_K_M", "q4_0", 131_072, 20_134 - 18_842),
+        ("rtx-3090-ti", "Q4_K_M", "q4_0", 262_144, 23_718 - 21_786),
+        ("rtx-5090", "Q6_K", "q4_0", 131_072, 25_797 - 24_441),
+        ("rtx-5090", "Q6_K", "q4_0", 262_144, 29_381 - 27_385),
+        ("rtx-3080-10gb", "IQ2_XXS", "q8_0", 16_384, 580),
+    ],
+)
+def test_drafting_takes_what_cards_showed(card: str, file: str, cache: str, length: int, mib: int) -> None:
+    """Qwen3.8-27B with its own MTP layer and without it (sudoingX/qwen38-mtp#14 and #48): the layer itself is
+    read, and its cache is in 16 bit whatever -ctk says."""
+    asked: dict[str, Any] = {"engine": "llamacpp", "engine_version": "2026-08", "flash_attn": True}
+    asked |= {"quantization": file, "cache_type_k": cache, "cache_type_v": cache}
+    asked |= {"context": length, "max_num_seqs": 1}
+    alone = oomless.infer("qwen3.8-27b", card, **asked).ledgers[0]
+    drafts = oomless.infer("qwen3.8-27b", card, spec_draft_n_max=2, **asked).ledgers[0]
+    assert (drafts.total_bytes - alone.total_bytes) / MIB == pytest.approx(mib, rel=0.05)
+
+
 def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
     """#843: until then 47 layers of GLM-4.5-Air had cells, 46 run."""
     asked: dict[str, Any] = {

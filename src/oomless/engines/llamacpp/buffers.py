@@ -342,7 +342,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         "fitted" if spread.num_runs and not copied and not left else "assumed"
     )  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
-    drafts = draft_lines(model, asked, stage, value)
+    drafts = draft_lines(model, asked, hardware, stage, value)
     if hardware.card.vendor in HOSTS:
         return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))
@@ -360,12 +360,20 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     return Budget((compute, context, *drafts, *running), ())
 
 
-def draft_lines(model: Model, asked: Resolved, stage: Stage, buffer: int) -> tuple[Line, ...]:
+def draft_lines(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, buffer: int
+) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
-    other, and a buffer of its own."""
+    other, and a buffer of its own; in 16 bit whatever the target's type (--spec-draft-type-k), so that
+    nothing is cast. Qwen3.8-27B: 640 MiB for 131,072 tokens more (two cards, sudoingX/qwen38-mtp#14)."""
     if not asked.draft_tokens or not stage.last:
         return ()
-    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, asked) for layer in model.draft)
+    plain = asked._replace(cache_type_k="f16", cache_type_v="f16")
+    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in model.draft)
+    if not model.kinds.has(V4) and plain != asked:
+        batch, layers = batch_of(model, plain, hardware, stage), tuple(model.layers[stage.start : stage.stop])
+        uncast = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, frozenset(), ())
+        buffer = min(buffer, uncast + layer_inputs_bytes(model, batch)) if layers else buffer
     share = facts.constant("llamacpp", "draft_buffer_share", (0,))
     whole = cache + int(buffer * share.value)
     formula = f"cache {format_bytes(cache)} + a buffer as large as the target's"
