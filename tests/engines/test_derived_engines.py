@@ -1,7 +1,11 @@
 """An engine that is derived from another has all of its record but what its entry says."""
 
+from typing import Any
+
 import pytest
 
+import oomless
+from oomless import UnsupportedError
 from oomless.engines import engine
 from oomless.facts.derived_engines import DERIVED
 
@@ -23,3 +27,28 @@ def test_a_derived_engine_has_the_flags_and_the_log_of_its_parent(name: str) -> 
     row = DERIVED[name]
     assert engine(name).log.partition(".")[0] == engine(row.of).log.partition(".")[0]
     assert not row.makers or engine(name).cards.only == row.makers
+
+
+def on_ascend(model: str, version: str, **asked: Any) -> oomless.ServingAnswer:
+    asked = {"gpu": "ascend-910b:8", "tp": 8, "quantization": "w8a8", "max_model_len": 133_120} | asked
+    return oomless.infer(model, engine="vllm-ascend", engine_version=version, **asked)
+
+
+@pytest.mark.parametrize("version", ["0.18.0", "0.23.0", "0.33.0"])
+def test_v4_on_ascend_is_paged_by_rules_of_its_own(version: str) -> None:
+    """Its blocks of 128 were refused as too small for vLLM's pages; it is served
+    (vllm-ascend#8699)."""
+    found = on_ascend("deepseek-v4-flash", version, gpu_memory_utilization=0.9).kv_cache
+    assert found.bytes_per_token == pytest.approx(21 * (1024 + 130) / 4 + 20 * 1024 / 128)
+    assert found.needed_bytes % (22 * (131_072 + 16_640)) == 0
+
+
+def test_tables_of_n_grams_stay_on_ascend() -> None:
+    """Offloading them is awaited (vllm-ascend#16886)."""
+    cards = {"gpu": "ascend-910b:8x4", "dp": 4, "enable_expert_parallel": True}
+    assert on_ascend("deepseek-v4.1-flash", "0.33.0", **cards).request.engram == "gpu"
+
+
+def test_v4_on_ascend_begins_with_0_18() -> None:
+    with pytest.raises(UnsupportedError, match="cannot serve deepseek-v4-flash"):
+        on_ascend("deepseek-v4-flash", "0.17.0")

@@ -7,7 +7,7 @@ MLA pages a layer (1,152). Overheads are assumed.
 
 from ..errors import UnsupportedError
 from ..ledger import Line, exact
-from ..model.attention import DSA, Linear
+from ..model.attention import DSA, V4, Linear
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
@@ -18,6 +18,7 @@ from .releases import ReleaseRules, Releases
 from .vllm import VLLM
 
 BLOCK_SIZE = 128
+INDEX_SCALE_BYTES = 2
 IMAGE = "quay.io/ascend/vllm-ascend:v{version}"
 """Tags v0.13.0, v0.18.0 and v0.23.0 are in public use on Atlas A2; A3 (910C) and 310P have tags of their own,
 with a suffix that is not written here."""
@@ -36,11 +37,13 @@ RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
 
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
-    """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type."""
-    sparse = model.kinds.has(DSA) and asked.kv_cache_dtype == "auto"
+    """vLLM's defaults, in blocks of 128 tokens; sparse MLA in the model's own type, tables of n-grams on the
+    cards: nothing moves them to the host yet (vllm-ascend#16886)."""
+    sparse = model.kinds.has(DSA, V4) and asked.kv_cache_dtype == "auto"
     asked = asked._replace(
         block_size=asked.block_size or BLOCK_SIZE,
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
+        engram="gpu" if asked.engram == "auto" else asked.engram,
     )
     return VLLM.resolve(model, hardware, asked, layout)
 
@@ -59,6 +62,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         for layer in model.layers[stage.start : stage.stop]
         if isinstance(layer.attention, DSA)
     ]
+    if stage.kinds(model).has(V4):
+        return v4_layout(model, asked, stage)
     if not sparse:
         return VLLM.cache_layout(model, asked, stage)
     dtype = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
@@ -75,6 +80,33 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     group = CacheGroup("all layers", len(sparse), block, token * block)
     formula = f"{len(sparse)} layers x {rows[0] * width} B"
     return CacheLayout((group,), token * block, token, 0, token * block, formula, asked.kv_cache_dtype)
+
+
+def v4_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
+    """V4's caches in the model's own type: --block-size counts compressed rows, and a page of anything is one
+    of rows or one of index keys, which are 8 bit wide with a scale (models/layer/attention/layer.py,
+    DSV4_BLOCK_SIZES; patch/platform/patch_kv_cache_utils.py: a slot of both for as many layers as the largest
+    group has).
+
+    Flash, blocks of 128: 22 slots, for half of 43 windows, of 131,072 + 16,640 B.
+
+    >>> from ..model.load import load
+    >>> asked = Resolved(engine_version="0.23.0", kv_cache_dtype="bfloat16", block_size=128)
+    >>> v4_layout(load("deepseek-v4-flash"), asked, Stage(0, 1, 0, 43)).block_bytes / 22
+    147712.0
+    """
+    from .vllm.cache_v4 import V4Blocks, bucketed, layout_of, packed_by_page, v4_pages  # one family
+    from .vllm.rank_tensors import draft_layers
+
+    layers = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    if asked.speculative and stage.last:
+        layers += [layer.attention for layer in model.draft[: draft_layers(model, asked)]]
+    v4, rows = [each for each in layers if isinstance(each, V4)], asked.block_size or BLOCK_SIZE
+    hca = max(each.ratio for each in v4)
+    blocks = V4Blocks(4 * rows, hca * rows, rows, rows // 16, rows // 4, 1)
+    pages = v4_pages(v4, blocks, "bfloat16", v4[0].index_head_dim + INDEX_SCALE_BYTES)
+    groups, _, need = packed_by_page(bucketed(pages))
+    return layout_of(pages, groups, need, need, "bfloat16")
 
 
 def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:

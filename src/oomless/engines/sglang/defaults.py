@@ -96,8 +96,17 @@ def check_kind(model: Model, rules: SglangRules) -> None:
 
 
 def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Asked) -> Layout:
-    """0.5.3 serves V3.2 with data-parallel attention alone; sizes must divide each other."""
+    """0.5.3 serves V3.2 with data-parallel attention alone, which up to 0.4.4 has as many replicas as ranks
+    whatever is asked; sizes must divide each other.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> asked = Layout(tp=8, enable_dp_attention=True)
+    >>> resolve_layout(load("deepseek-v2.5"), RELEASES.at("0.4.1"), asked, Asked()).dp
+    8
+    """
     forced = model.kinds.has(DSA) and rules.forces_dp_attention
+    forced = forced or (layout.enable_dp_attention and rules.replicates_attention_by_rank)
     if forced and layout.tp > 1:
         layout = layout._replace(dp=layout.tp, enable_dp_attention=True)
     if layout.enable_dp_attention and layout.tp % layout.dp:

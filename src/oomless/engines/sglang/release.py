@@ -22,6 +22,8 @@ class SglangRules(ReleaseRules):
     serves_v41: bool = False
     forces_dp_attention: bool = False
     """Of sparse MLA."""
+    replicates_attention_by_rank: bool = False
+    """Data-parallel attention has no size of its own."""
 
     # what its server chooses
     reserves_by_class: bool = False

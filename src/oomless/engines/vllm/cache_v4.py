@@ -22,8 +22,8 @@ ALIGNED_STRIDES = {"mxfp8_ds_mla": 528, "nvfp4_ds_mla": 3168}
 RING = -1
 """The window of V4.1's compressor state: one block a sequence, whatever its length."""
 WINDOW_BLOCK = {"v4": 64, "v41": 32}
-CSA_STATE, HCA_STATE = (4, 8), (8, 128)
-"""(tokens a block, window) of the compressor's states."""
+CSA_WINDOW, HCA_WINDOW = 8, 128
+"""Tokens that the compressor's states go back."""
 STATE_BYTES, RING_ROWS = 4, 8
 
 
@@ -38,6 +38,18 @@ class Page(NamedTuple):
     window: int
     token_bytes: float
     fixed_bytes: int
+
+
+class V4Blocks(NamedTuple):
+    """Tokens a block of each of V4's caches."""
+
+    csa: int
+    hca: int
+    window: int = WINDOW_BLOCK["v4"]
+    csa_state: int = 4
+    hca_state: int = 8
+    align: int = PLAIN_ALIGN
+    """Bytes that a page of plain rows is a multiple of."""
 
 
 def row_bytes(dtype: str, head_dim: int) -> int:
@@ -63,27 +75,42 @@ def v4_layout(attentions: list[Attention], index_row: int, asked: Resolved, rule
     v41 = [a for a in attentions if isinstance(a, V41)]
     block = asked.block_size or 256
     pages = (
-        v4_pages(v4, block, asked.kv_cache_dtype, index_row)
+        v4_pages(v4, V4Blocks(block, block), asked.kv_cache_dtype, index_row)
         if v4
         else v41_pages(v41, block, asked.kv_cache_dtype, index_row)
     )
+    if rules.packs_v4_by_pattern:
+        return layout_of(pages, *packed_by_pattern(bucketed(pages)), asked.kv_cache_dtype)
+    groups, by_slots, need = packed_by_page(bucketed(pages))
+    return layout_of(
+        pages, groups, by_slots if rules.sizes_v4_blocks_by_slots else need, need, asked.kv_cache_dtype
+    )
+
+
+def bucketed(pages: list[Page]) -> list[list[Page]]:
+    """Layers that may share a block table: the same block and the same window."""
     buckets: dict[tuple[int, int], list[Page]] = {}
-    for page in pages:  # layers that may share a block table: the same block and the same window
+    for page in pages:
         buckets.setdefault((page.block_size, page.window), []).append(page)
-    pack = packed_by_pattern if rules.packs_v4_by_pattern else packed_by_page
-    groups, block_bytes, need = pack(list(buckets.values()), rules)
-    if asked.kv_cache_dtype in ALIGNED_STRIDES:
-        block_bytes = need = rounded(block_bytes, ALIGNED_STRIDES[asked.kv_cache_dtype])
+    return list(buckets.values())
+
+
+def layout_of(
+    pages: list[Page], groups: list[CacheGroup], block_bytes: int, need: int, dtype: str
+) -> CacheLayout:
+    """The layout of groups of pages."""
+    if dtype in ALIGNED_STRIDES:
+        block_bytes = need = rounded(block_bytes, ALIGNED_STRIDES[dtype])
     formula = " + ".join(f"{page.what} {page.token_bytes:,.10g} B" for page in pages if page.token_bytes)
     token_bytes, fixed = sum(page.token_bytes for page in pages), sum(page.fixed_bytes for page in pages)
-    return CacheLayout(tuple(groups), block_bytes, token_bytes, fixed, need, formula, asked.kv_cache_dtype)
+    return CacheLayout(tuple(groups), block_bytes, token_bytes, fixed, need, formula, dtype)
 
 
 Packed = tuple[list[CacheGroup], int, int]
 """Groups, bytes of a block in the pool, bytes of a block in the admission check."""
 
 
-def packed_by_page(buckets: list[list[Page]], rules: VllmRules) -> Packed:
+def packed_by_page(buckets: list[list[Page]]) -> Packed:
     """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of
     one size.
 
@@ -113,13 +140,11 @@ def packed_by_page(buckets: list[list[Page]], rules: VllmRules) -> Packed:
             used[page.page_bytes] = used.get(page.page_bytes, 0) + page.num_layers
         slots = {key: max(slots.get(key, 0), used.get(key, 0)) for key in {**slots, **used}}
     need = max(most(part) for part in parts) * sum(shared)
-    block_bytes = (
-        sum(page_bytes * num for page_bytes, num in slots.items()) if rules.sizes_v4_blocks_by_slots else need
-    )
-    return [group_of(part) for part in parts], block_bytes, need
+    by_slots = sum(page_bytes * num for page_bytes, num in slots.items())
+    return [group_of(part) for part in parts], by_slots, need
 
 
-def packed_by_pattern(buckets: list[list[Page]], rules: VllmRules) -> Packed:
+def packed_by_pattern(buckets: list[list[Page]]) -> Packed:
     """0.33: buckets of a repeating pattern are cut to one number of repeats; without one, windows and states
     fill the block."""
     balanced = [len({page.num_layers for page in bucket}) == 1 for bucket in buckets]
@@ -180,29 +205,33 @@ def rounded(num_bytes: int, align: int) -> int:
     return -(-num_bytes // align) * align
 
 
-def v4_pages(layers: list[V4], block: int, dtype: str, index_row: int) -> list[Page]:
+def v4_pages(layers: list[V4], blocks: V4Blocks, dtype: str, index_row: int) -> list[Page]:
     """Caches of V4: a window in every layer; ratio 4: compressed rows, index keys and two states; ratio 128:
     rows and a state.
 
     Flash, fp8 rows: 21 x (584 + 132) / 4 + 20 x 584 / 128 = 3,850.25 B a token (models.md 4.2).
     """
     first = layers[0]
-    align = PACKED_ALIGN if dtype == "fp8_ds_mla" else PLAIN_ALIGN
+    align = PACKED_ALIGN if dtype == "fp8_ds_mla" else blocks.align
     row, dim, index_dim = row_bytes(dtype, first.head_dim), first.head_dim, first.index_head_dim
     csa = sum(1 for layer in layers if layer.ratio == CSA_RATIO)
     hca = [layer for layer in layers if layer.ratio > CSA_RATIO]
     pages = []
     if csa:
-        pages.append(_growing("CSA rows", csa, block, CSA_RATIO, row, align))
-        pages.append(_growing("index keys", csa, block, CSA_RATIO, index_row, align))
+        pages.append(_growing("CSA rows", csa, blocks.csa, CSA_RATIO, row, align))
+        pages.append(_growing("index keys", csa, blocks.csa, CSA_RATIO, index_row, align))
     if hca:
-        pages.append(_growing("HCA rows", len(hca), block, hca[0].ratio, row, align))
-    pages.append(_window("window", len(layers), WINDOW_BLOCK["v4"], first.window, row, align))
+        pages.append(_growing("HCA rows", len(hca), blocks.hca, hca[0].ratio, row, align))
+    pages.append(_window("window", len(layers), blocks.window, first.window, row, align))
     if csa:
-        pages.append(_window("CSA states", csa, *CSA_STATE, 4 * dim * STATE_BYTES, align))
-        pages.append(_window("index states", csa, *CSA_STATE, 4 * index_dim * STATE_BYTES, align))
+        pages.append(_window("CSA states", csa, blocks.csa_state, CSA_WINDOW, 4 * dim * STATE_BYTES, align))
+        pages.append(
+            _window("index states", csa, blocks.csa_state, CSA_WINDOW, 4 * index_dim * STATE_BYTES, align)
+        )
     if hca:
-        pages.append(_window("HCA states", len(hca), *HCA_STATE, 2 * dim * STATE_BYTES, align))
+        pages.append(
+            _window("HCA states", len(hca), blocks.hca_state, HCA_WINDOW, 2 * dim * STATE_BYTES, align)
+        )
     return pages
 
 

@@ -156,7 +156,8 @@ def stored_cache_dtype(
             return "fp8_ds_mla" if packed else asked
         case V4() | V41():
             needed = "serves_v41" if isinstance(attention, V41) else "serves_v4"
-            if not getattr(rules, needed):
+            early = needed == "serves_v4" and hardware.card.vendor == "Huawei" and rules.serves_v4_on_ascend
+            if not (early or getattr(rules, needed)):
                 raise UnsupportedError(
                     f"vllm before {first_with('vllm', needed)} cannot serve {name}", "use a later version"
                 )
