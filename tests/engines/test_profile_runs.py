@@ -84,6 +84,9 @@ def test_the_first_start_of_a_compiled_model_has_the_smaller_pool() -> None:
     assert rank.pool_high == pytest.approx(95_936 * token, rel=0.01)
     eager = answer("qwen3-8b", "rtx5090", enforce_eager=True, **asked).ranks[0]
     assert eager.pool_bytes == pytest.approx(95_936 * token, rel=0.03)
+    warm = answer("qwen3-8b", "rtx5090", **asked | {"engine_version": "0.24.0 (warm)"}).ranks[0]
+    assert warm.pool_bytes == pytest.approx(95_936 * token, rel=0.03)
+    assert warm.pool_high == rank.pool_high
 
 
 def test_a_larger_peak_holds_what_compiling_takes() -> None:

@@ -7,6 +7,8 @@ import pytest
 
 import oomless
 from oomless import UnsupportedError
+from oomless.ledger import Line
+from oomless.units import GIB
 
 
 def line_bytes(answer: oomless.ServingAnswer, key: str) -> int:
@@ -44,6 +46,33 @@ def test_graphs_of_states_need_a_block_a_sequence() -> None:
     assert 800 < blocks < 920
     assert oomless.infer("qwen3.6-27b-fp8", max_num_seqs=512, **asked).verdict == "fits"
     assert oomless.infer("qwen3.6-27b-fp8", enforce_eager=True, **asked).verdict == "fits"
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "gib"),
+    [
+        ("qwen3-8b", "a100-40gb", "0.9.2 (driver 535.247)", 2.24),
+        ("deepseek-r1-distill-qwen-1.5b", "rtx-4090", "0.8.1 (driver 565)", 0.45),
+    ],
+)
+def test_graphs_hold_less_under_newer_drivers(model: str, gpu: str, version: str, gib: float) -> None:
+    """CUDA 12.4 (driver 550) took 1.14 GiB where 12.2 and 12.3 took 3.8 (vllm#5517)."""
+
+    def graphs(version: str) -> Line:
+        lines = oomless.infer(model, gpu=gpu, engine_version=version).ledger.lines
+        return next(line for line in lines if line.key == "runtime.cuda_graphs")
+
+    said, unsaid = graphs(version), graphs(version.partition(" ")[0])
+    assert unsaid.low_bytes <= said.low_bytes < gib * GIB < said.high_bytes <= unsaid.high_bytes
+    assert 1.5 * (said.high_bytes - said.low_bytes) < unsaid.high_bytes - unsaid.low_bytes
+
+
+def test_drivers_of_blackwell_are_new() -> None:
+    def graphs(version: str) -> list[tuple[int, int]]:
+        lines = oomless.infer("qwen3-8b", gpu="rtx-5090", engine_version=version).ledger.lines
+        return [(line.low_bytes, line.high_bytes) for line in lines if line.key == "runtime.cuda_graphs"]
+
+    assert graphs("0.9.2") == graphs("0.9.2 (driver 570)") != graphs("0.9.2 (driver 535)")
 
 
 def test_v0_captures_for_every_virtual_engine() -> None:

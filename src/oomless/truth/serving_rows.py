@@ -193,7 +193,7 @@ def _version(row: dict[str, str]) -> str:
     number = found.group() if found else text
     words = row["other_flags"].split(",")[0].strip()
     generation = "V0" if "V0" in text else "V1" if "V1" in text or words == "V1" else ""
-    chosen = [word for word in (generation, *re.findall(r"\bMRV[12]\b", text)) if word]
+    chosen = [word for word in (generation, *re.findall(r"\bMRV[12]\b|\bdriver \d+|\bwarm\b", text)) if word]
     return f"{number} ({', '.join(chosen)})" if chosen else number
 
 

@@ -210,12 +210,17 @@ def beside_weights(
     return found + kept_line(model, asked.quantization, parts)
 
 
+SMALL_GRAPHS_DRIVER, BLACKWELL_DRIVER = 550, 570
+"""The first driver (CUDA 12.4) whose captured graphs hold little (vllm#5517), and the first for Blackwell."""
+
+
 def conditions(
     model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules
 ) -> tuple[str, ...]:
     """The conditions of engines.csv that hold here."""
     layout = asked.layout
     kinds = stage.kinds(model)
+    driver = rules.driver or (BLACKWELL_DRIVER if hardware.card.capability >= 10 else 0)
     together = layout.tp * (
         layout.dp if model.kinds.has_experts else 1
     )  # experts are divided over data-parallel ranks too, so those communicate
@@ -236,6 +241,8 @@ def conditions(
         "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
         "bridged": hardware.card.vendor == "NVIDIA" and "bridge" in hardware.card.link,
         "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
+        "old_driver": hardware.card.vendor == "NVIDIA" and 0 < driver < SMALL_GRAPHS_DRIVER,
+        "new_driver": hardware.card.vendor == "NVIDIA" and driver >= SMALL_GRAPHS_DRIVER,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",
         "ascend": hardware.card.vendor == "Huawei",

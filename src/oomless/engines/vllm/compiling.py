@@ -30,7 +30,8 @@ def compiling_lines(
     compilers of their own.
     """
     elsewhere = "other_vendor" in tags and "amd" not in tags
-    table = 0 if asked.enforce_eager or elsewhere else compiled_table(model, asked, stage, rules)
+    skipped = asked.enforce_eager or elsewhere or rules.is_compiled
+    table = 0 if skipped else compiled_table(model, asked, stage, rules)
     if not table:
         return []
     spread = facts.constant("vllm", "first_start", rules.release, *tags)

@@ -6,6 +6,10 @@ LATENTS_OFF = "MLA off"
 """What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
 FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"
 """What the text says where a model runner was chosen by hand (VLLM_USE_V2_MODEL_RUNNER=0 or 1)."""
+COMPILED = "warm"
+"""What the text says of a start that finds its compiled code on disk ("Directly load the compiled graph")."""
+DRIVER = "driver "
+"""What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
 
 class VllmRules(ReleaseRules):
@@ -143,6 +147,25 @@ class VllmRules(ReleaseRules):
         """
         chosen = FIRST_RUNNER in self.text, SECOND_RUNNER in self.text
         return None if chosen == (False, False) else chosen[1]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled code lies on disk from an earlier start.
+
+        >>> RELEASES.at("0.24.0 (warm)").is_compiled, RELEASES.at("0.24.0").is_compiled
+        (True, False)
+        """
+        return COMPILED in self.text
+
+    @property
+    def driver(self) -> int:
+        """The first three digits of NVIDIA's driver; 0 where the text does not say it.
+
+        >>> RELEASES.at("0.9.2 (V1, driver 535.247)").driver, RELEASES.at("0.9.2").driver
+        (535, 0)
+        """
+        said = self.text.partition(DRIVER)[2][:3]
+        return int(said) if said.isdecimal() else 0
 
     @property
     def v0(self) -> bool:
