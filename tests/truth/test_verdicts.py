@@ -78,8 +78,9 @@ FRESH_4_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight
 
 
 # the first score was 16 of 22, six wrong "fits", seven tight, four without an answer; x-503 and x-524 were
-# wrong "fits" and are tight, x-513 and x-533 had no answer and are wrong
-FRESH_5_BUDGET = Confusion(right=0.79, wrong_fits=5, wrong_does_not_fit=0, tight=9, none=0)
+# wrong "fits" and are tight, x-513 and x-533 had no answer and are wrong; x-510 was a wrong "fits" and x-511
+# right: both are tight, what a host takes of the memory that it shares decides them
+FRESH_5_BUDGET = Confusion(right=0.81, wrong_fits=4, wrong_does_not_fit=0, tight=11, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
