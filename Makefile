@@ -37,7 +37,7 @@ install: $(VENV)/.dev ## set up .venv with every extra that a CPU machine can us
 	@echo 'ready: $(BIN)/oomless'
 
 PARSERS := .parsers
-FRAMEWORKS := vllm llamacpp flower deepspeed torchtitan llama-factory axolotl
+FRAMEWORKS := vllm llamacpp flower deepspeed torchtitan megatron-lm llama-factory axolotl
 
 parsers: $(FRAMEWORKS:%=$(PARSERS)/%/.done) ## environments with the frameworks' own parsers, for slow tests of launch files (gigabytes)
 
@@ -48,6 +48,9 @@ $(PARSERS)/%/.done: pyproject.toml
 	DS_BUILD_OPS=0 $(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --group parser-$*
 	if grep -q '^parser-$*-alone' pyproject.toml; then \
 	  $(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --group parser-$*-alone; fi
+	if grep -q '^parser-$*-newer' pyproject.toml; then \
+	  $(PARSERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+	    --target $$($(PARSERS)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') --group parser-$*-newer; fi
 	$(PARSERS)/$*/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec  # builds for GPUs, which stop an import here
 	@touch $@
 

@@ -6,6 +6,7 @@ item what the framework refuses, "" if nothing. Nothing of ours is imported here
 """
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -111,6 +112,26 @@ def llama_factory(item: dict[str, Any]) -> None:
         )  # as this machine must; bf16 is refused on it otherwise
 
 
+def megatron(item: dict[str, Any]) -> None:
+    """Megatron-LM's arguments, their checks with as many ranks, and the configuration that its layers are
+    built of, on a machine that says it has Hopper's cards and Transformer Engine."""
+    import_module("typing").__dict__.setdefault("override", lambda method: method)  # Python 3.12's
+    core = import_module("megatron.core.utils")
+    core.__dict__["_te_version"] = core.PkgVersion("2.9.0")
+    rope = import_module("megatron.core.models.common.embeddings.rope_utils")
+    rope.__dict__["fused_apply_rotary_pos_emb"] = rope.__dict__["_apply_rotary_pos_emb_bshd"]
+    module = import_module("megatron.training.arguments")
+    module.__dict__["get_device_arch_version"] = lambda: 9
+    import_module("torch.cuda").__dict__["get_device_capability"] = lambda: (9, 0)
+    os.environ.pop("CUDA_DEVICE_MAX_CONNECTIONS", None)
+    os.environ |= {"WORLD_SIZE": str(item["ranks"]), **item["variables"]}
+    sys.argv = ["pretrain_gpt.py", *item["text"].split()]
+    args = module.validate_args(module.parse_args())
+    config = module.core_transformer_config_from_args(args)
+    assert config.num_layers == args.num_layers
+    assert args.data_parallel_size * args.micro_batch_size <= args.global_batch_size
+
+
 FRAMEWORKS: dict[str, Callable[[Any], None]] = {
     "vllm": vllm,
     "sglang": sglang,
@@ -118,6 +139,7 @@ FRAMEWORKS: dict[str, Callable[[Any], None]] = {
     "torchtitan": torchtitan,
     "axolotl": axolotl,
     "llama-factory": llama_factory,
+    "megatron-lm": megatron,
 }
 
 
@@ -131,5 +153,6 @@ def said(check: Callable[[Any], None], item: Any) -> str:
 
 
 if __name__ == "__main__":
-    answers = [said(FRAMEWORKS[sys.argv[1]], item) for item in json.load(sys.stdin)]
+    asked = FRAMEWORKS[sys.argv[1]]
+    answers = [said(asked, item) for item in json.load(sys.stdin)]
     sys.stdout.write("\n" + json.dumps(answers) + "\n")

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
+from oomless.plan.launch import Launch
 from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
@@ -152,16 +153,16 @@ def test_an_engine_reads_its_commands(engine: str) -> None:
 
 
 @cache
-def trained() -> tuple[tuple[Mapping[str, str], int], ...]:
-    """(files, ranks) of every question of the launch tests, and of plans for all frameworks."""
+def trained() -> tuple[tuple[Launch, int], ...]:
+    """(launch, ranks) of every question of the launch tests, and of plans for all frameworks."""
     return tuple(_trained())
 
 
-def _trained() -> Iterator[tuple[Mapping[str, str], int]]:
+def _trained() -> Iterator[tuple[Launch, int]]:
     for name, gpu, asked in QUESTIONS:
         hardware = parse_gpu(gpu)
-        yield training_launch(load(name), name, asked, hardware).files, hardware.num_gpus
-    for framework in ("deepspeed", "torchtitan", "axolotl", "llama-factory"):
+        yield training_launch(load(name), name, asked, hardware), hardware.num_gpus
+    for framework in ("deepspeed", "torchtitan", "axolotl", "llama-factory", "megatron-lm"):
         for name in ("llama-3.1-8b", "deepseek-v2-lite", "deepseek-v3"):
             for method in ("full", "lora", "qlora"):
                 wanted = Wanted(
@@ -175,7 +176,7 @@ def _trained() -> Iterator[tuple[Mapping[str, str], int]]:
                 except OomlessError:
                     continue
                 for planned in plan.rows:
-                    yield planned.launch.files, planned.row.hardware.num_gpus
+                    yield planned.launch, planned.row.hardware.num_gpus
 
 
 FILES = {
@@ -183,16 +184,25 @@ FILES = {
     "torchtitan": ("job.toml", 4),
     "axolotl": ("axolotl.yaml", 5),
     "llama-factory": ("llama_factory.yaml", 5),
+    "megatron-lm": ("megatron.args", 5),
 }
+
+
+VARIABLE = re.compile(r"[A-Z_]+=\w+$")
 
 
 @pytest.mark.parametrize("framework", FILES)
 def test_a_framework_reads_its_files(framework: str) -> None:
     name, least = FILES[framework]
     items = [
-        {"text": files[name], "ranks": ranks, "beside": files.get("ds.json", "")}
-        for files, ranks in trained()
-        if name in files and '"auto"' not in files[name]
+        {
+            "text": launch.files[name],
+            "ranks": ranks,
+            "beside": launch.files.get("ds.json", ""),
+            "variables": dict(word.split("=") for word in launch.command.split() if VARIABLE.match(word)),
+        }
+        for launch, ranks in trained()
+        if name in launch.files and '"auto"' not in launch.files[name]
     ]
     assert len(items) >= least
     assert refused(framework, items) == []

@@ -14,7 +14,7 @@ import pytest
 from oomless.model.load import load
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Method, Sharding, TrainingAsked
+from oomless.run.training import Mesh, Method, Recompute, Sharding, TrainingAsked
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -39,6 +39,17 @@ STEPS = 4
 ENVIRONMENTS = Path(os.environ.get("OOMLESS_PARSERS") or Path(__file__).parents[2] / ".parsers")
 MEETS = 'import deepspeed\ndeepspeed.init_distributed("gloo")\n'
 """On a CPU TrainingArguments starts no ranks, and zero.Init would take itself for the only one."""
+
+AS_CARDS = """\
+import os
+os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+import torch
+torch.distributed.init_process_group("gloo")
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
+PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
+"""
+"""On a CPU accelerate shards nothing: it takes its ranks for cards."""
 
 
 def saved(folder: Path, tied: bool) -> Any:
@@ -65,7 +76,8 @@ def started(
         (folder / file).write_text(changed, encoding="utf-8")
     start = [python, "train.py"]
     if num_gpus > 1:
-        start = [python, "-m", *launch.command.replace("torchrun", "torch.distributed.run").split()]
+        command = launch.command.replace("torchrun", "torch.distributed.run")
+        start = [python, "-m", *command.replace("accelerate launch", "accelerate.commands.launch").split()]
     alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         start, cwd=folder, env=alone, capture_output=True, text=True, timeout=280, check=False
@@ -109,6 +121,18 @@ def test_sharded_scripts_start_with_the_weights_of_the_checkpoint(
     assert len(losses) == STEPS
     assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow  # two ranks over gloo
+@pytest.mark.parametrize("recompute", ["full", "none"])
+def test_accelerate_shards_as_its_file_says(tmp_path: Path, recompute: Recompute) -> None:
+    pytest.importorskip("accelerate")
+    model = saved(tmp_path / "model", tied=False)
+    asked = TrainingAsked(framework="transformers", sharding="fsdp2", seq_len=16, recompute=recompute)
+    losses = started(tmp_path, asked, 2, before=AS_CARDS)
+    assert len(losses) >= STEPS
+    assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
+    assert losses[STEPS - 1] < losses[0]
 
 
 @pytest.mark.slow  # two ranks over gloo, in an environment of `make parsers`

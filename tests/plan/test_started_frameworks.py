@@ -1,0 +1,160 @@
+"""Configuration files that `--write` writes for frameworks with a program of their own, started by it on this
+machine's CPU: a tiny model, a text of this test in the place of the hub's, a few steps. Each framework is in
+an environment of `make parsers`; what is not there is skipped."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped,unused-ignore]
+
+from oomless.model.load import load
+from oomless.plan.launch.training import training_launch
+from oomless.run.hardware import parse_gpu
+from oomless.run.training import Mesh, Method, Recompute, Sharding, TrainingAsked
+from plan.test_started_files import ENVIRONMENTS, STEPS, saved
+
+pytest.importorskip("torch")
+tokenizers = pytest.importorskip("tokenizers")
+# a framework's imports alone are ten seconds
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+WORDS = ["<unk>", "<s>", "</s>", "#", ":", *"abcdefghijklmnopqrstuvwxyz"]
+TEXT = "a b c d e f g h i j k l m n o p"
+ROWS = [{"instruction": TEXT, "input": "", "output": TEXT}] * 256
+
+
+def program(framework: str, name: str) -> Path:
+    """A program of a framework's environment."""
+    path = ENVIRONMENTS / framework / "bin" / name
+    if not path.exists():
+        pytest.skip(f"{framework} is not installed: make parsers")
+    return path
+
+
+def tokenizer(folder: Path) -> None:
+    """Save a tokenizer of single letters, as a checkpoint's folder has one."""
+    kind = tokenizers.models.WordLevel({word: at for at, word in enumerate(WORDS)}, unk_token="<unk>")
+    made = tokenizers.Tokenizer(kind)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
+    config |= {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def written(name: str, asked: TrainingAsked, num_gpus: int) -> tuple[str, Mapping[str, str]]:
+    """Return the command of a question and its files."""
+    launch = training_launch(load(name), name, asked, parse_gpu(f"h100:{num_gpus}"))
+    return launch.command, launch.files
+
+
+def losses(folder: Path, words: list[str], found: str, **variables: str) -> list[float]:
+    """Start a command and return the losses that it prints."""
+    alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        words, cwd=folder, env=alone | variables, capture_output=True, text=True, timeout=280, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-5000:]
+    return [float(loss) for loss in re.findall(found, said)]
+
+
+MEETS = """\
+import os
+if "LOCAL_RANK" in os.environ:
+    import torch
+    gather = "all_gather_into_tensor"
+    setattr(torch.distributed, gather, torch.no_grad()(getattr(torch.distributed, gather)))
+    import deepspeed
+    deepspeed.init_distributed("gloo")
+"""
+"""On a CPU LLaMA-Factory starts no ranks, and DeepSpeed would take itself for the only one; gloo gathers into
+views, which autograd refuses."""
+BY_TRAINER = r"'loss': '?([\d.]+)"
+
+
+@pytest.mark.parametrize(
+    ("method", "sharding", "num_gpus"),
+    [("full", "none", 1), ("lora", "none", 1), ("full", "zero2", 2), ("full", "zero3", 2)],
+)
+def test_llama_factory_starts_its_file(
+    tmp_path: Path, method: Method, sharding: Sharding, num_gpus: int
+) -> None:
+    start = program("llama-factory", "llamafactory-cli")
+    saved(tmp_path / "model", tied=False)
+    tokenizer(tmp_path / "model")
+    asked = TrainingAsked(
+        framework="llama-factory", method=method, sharding=sharding, seq_len=32, recompute="full"
+    )
+    command, files = written(str(tmp_path / "model"), asked, num_gpus)
+    config = yaml.safe_load(files["llama_factory.yaml"])
+    config |= {"dataset": "letters", "dataset_dir": ".", "learning_rate": 1e-2}
+    config |= {"max_steps": STEPS, "logging_steps": 1, "use_cpu": True, "report_to": "none"}
+    (tmp_path / "dataset_info.json").write_text('{"letters": {"file_name": "rows.json"}}', encoding="utf-8")
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
+    for name, text in {**files, "llama_factory.yaml": yaml.safe_dump(config)}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    variables = {"NPROC_PER_NODE": str(num_gpus)} if num_gpus > 1 else {}
+    assert ("FORCE_TORCHRUN=1" in command) == (num_gpus > 1)
+    variables |= {"FORCE_TORCHRUN": "1"} if num_gpus > 1 else {}
+    words = [str(start), *command.split("llamafactory-cli ")[1].split()]
+    (tmp_path / "sitecustomize.py").write_text(MEETS, encoding="utf-8")
+    (tmp_path / "torchaudio.py").touch()  # imported, and called for sounds alone; its wheel wants a GPU
+    variables |= {"PATH": f"{start.parent}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
+    found = losses(tmp_path, words, BY_TRAINER, **variables)
+    assert len(found) == STEPS
+    assert found[-1] < found[0]
+
+
+OFTEN = """
+[metrics]
+log_freq = 1
+disable_color_printing = true
+[lr_scheduler]
+warmup_steps = 1
+"""
+"""Behind a file: every step says its loss, and learns in full from the first on."""
+
+
+@pytest.mark.parametrize(
+    ("name", "mesh", "recompute"),
+    [
+        ("llama-3.1-8b", Mesh(), "selective"),
+        ("llama-3.1-8b", Mesh(tp=2), "selective"),
+        ("llama-3.1-8b", Mesh(pp=2), "none"),
+        ("deepseek-v2-lite", Mesh(ep=2), "full"),
+    ],
+)
+def test_torchtitan_starts_its_file(tmp_path: Path, name: str, mesh: Mesh, recompute: Recompute) -> None:
+    """The file as it is but for the flavor, which is torchtitan's own small one, and the data."""
+    python = program("torchtitan", "python")
+    asked = TrainingAsked(
+        framework="torchtitan",
+        sharding="fsdp2",
+        mesh=mesh,
+        seq_len=32,
+        recompute=recompute,
+        kernels="eager",
+        grad_accum=2,
+    )
+    command, files = written(name, asked, 2)
+    text = re.sub(r'flavor = "\w+"', 'flavor = "debugmodel"', files["job.toml"])
+    text = re.sub(r'hf_assets_path = ".*"', f'hf_assets_path = "{tmp_path}"', text)
+    text = text.replace("steps = 100", f"steps = {STEPS}").replace("1e-05", "1e-3")
+    text = text.replace('dataset = "c4"', f'dataset = "c4_test"\ndataset_path = "{tmp_path / "rows"}"')
+    (tmp_path / "job.toml").write_text(text + OFTEN, encoding="utf-8")
+    tokenizer(tmp_path)
+    (tmp_path / "rows").mkdir()
+    rows = "".join(json.dumps({"text": row["instruction"]}) + "\n" for row in ROWS)
+    (tmp_path / "rows" / "rows.jsonl").write_text(rows, encoding="utf-8")
+    words = command.replace("-m torchtitan.train", str(Path(__file__).with_name("titan_on_cpu.py"))).split()
+    start = [str(python), "-m", "torch.distributed.run", *words[1:]]
+    # a rank that is not the pipeline's last prints -1
+    found = [loss for loss in losses(tmp_path, start, r"  loss: +(-?[\d.]+)") if loss > 0]
+    assert len(found) >= STEPS
+    assert found[-1] < found[0]
