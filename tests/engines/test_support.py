@@ -37,6 +37,8 @@ CASES = (
     ("deepseek-ocr --gpu h100 --engine-version 0.10.0", DOES_NOT_RUN),
     ("deepseek-ocr --gpu h100 --engine-version 0.11.1", RUNS),
     ("deepseek-ocr-2 --gpu h100 --engine-version 0.15.0", DOES_NOT_RUN),
+    ("qwen3-vl-235b-a22b --gpu h20:8 --engine-version 0.10.2", DOES_NOT_RUN),
+    ("qwen3-vl-235b-a22b --gpu h100:8 --engine-version 0.11.0", RUNS),
     ("deepseek-ocr --gpu h100 --engine trtllm", DOES_NOT_RUN),
     ("qwen3-8b --gpu b200 --engine trtllm --quantization nvfp4", RUNS),
     ("qwen3-8b --gpu a100-80gb --engine trtllm --quantization nvfp4", DOES_NOT_RUN),
