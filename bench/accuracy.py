@@ -37,6 +37,7 @@ NOW = (
     ("speed", "perf_fresh.csv"),
     ("speed", "perf_round3.csv"),
     ("speed", "perf_round4.csv"),
+    ("speed", "perf_round5.csv"),
     ("files", "gguf_sizes.csv"),
     ("files", "gguf_sizes_fresh.csv"),
 )

@@ -53,9 +53,18 @@ TYPES = {
     "fp8_block": "fp8_block",
     "nvfp4": "fp4",
     "w4a16_mxfp4": "mxfp4",
+    "w4a8_mxfp4_mxfp8": "mxfp4_mxfp8",
     "int4_wo": "int4",
 }
-VALUE_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "fp4": 0.5625, "mxfp4": 0.53125, "int4": 0.53}
+VALUE_BYTES = {
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "fp8_block": 1.0,
+    "fp4": 0.5625,
+    "mxfp4": 0.53125,
+    "mxfp4_mxfp8": 0.53125,
+    "int4": 0.53,
+}
 KERNELS = {("blackwell", "sglang"): ("flashinfer", "triton"), ("hopper", "vllm"): ("", "marlin")}
 """Families of kernels for experts that an engine has on an architecture, by a word of their names: SGLang's
 own choice is FlashInfer for some models and types, else Triton (sglang/srt/arg_groups/overrides.py)."""

@@ -2,7 +2,7 @@
 time, in one run.
 
     pip install aiconfigurator==0.12.0 click      # in an environment of its own
-    PYTHONPATH=src:. python -m bench.peer tests/tables/perf_round3.csv tests/tables/perf_round4.csv
+    PYTHONPATH=src:. python -m bench.peer tests/tables/perf_{held_out,round3,round4,round5}.csv
 
 The peer is asked as kindly as it can be: under the most load by the best of eight batches, in a burst by the
 largest batch that it says fits. It knows one release of each engine, so a row's release is not asked for.
@@ -25,6 +25,7 @@ from oomless.errors import OomlessError, UnsupportedError
 from oomless.facts.hardware import cards_by_full_name
 from oomless.model.load import catalogue_name
 from oomless.run.serving import Layout
+from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_harness import predict_speed
 from oomless.truth.speed_rows import MODELS, QUANTS, card_of, layout_of, question
 from oomless.truth.tables import said
@@ -177,7 +178,7 @@ def both(row: dict[str, str], estimate: Callable[..., Any], folder: Path) -> Bot
         ours = predict_speed(row, kind, row["unit"])[0]
         our_s = time.process_time() - start
         asked = asked_of(row)
-    except (OomlessError, KeyError, StopIteration, ValueError):
+    except (OomlessError, Incomplete, KeyError, StopIteration, ValueError):
         return None
     start = time.process_time()
     found = list(answers(asked, estimate, folder))

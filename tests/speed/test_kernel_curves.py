@@ -165,3 +165,18 @@ def test_experts_rows_of_a_prompt_are_moved_in_full_precision_by_llamacpp() -> N
         )
     ]
     assert took[0] > 2 * took[1]
+
+
+@pytest.mark.parametrize(("engine", "narrowed"), [("trtllm", True), ("sglang", True), ("vllm", False)])
+def test_experts_in_mxfp4_meet_narrow_inputs_where_the_engine_makes_them(engine: str, narrowed: bool) -> None:
+    """gpt-oss 20b in TensorRT-LLM on a B200 was said to write 29,000 of 53,491 tokens a second
+    (perf_round5.csv: p5-027): its products were counted at the rate of 16 bit."""
+    experts, of_card = network(load("gpt-oss-20b")).experts[0], curves("b200", engine)
+    wide = of_card._replace(
+        experts={
+            name: {kind: curve for kind, curve in kinds.items() if not kind.endswith("_mxfp8")}
+            for name, kinds in of_card.experts.items()
+        }
+    )
+    own, other = (each.experts_s(experts, Split(), 8192)[1] for each in (of_card, wide))
+    assert (own < 0.8 * other) if narrowed else own == other

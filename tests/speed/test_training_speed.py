@@ -148,3 +148,12 @@ def test_vectors_added_to_experts_are_passes_of_their_own() -> None:
         speed = training_speed(model, asked._replace(kernels=kernels), cards)
         elementwise[kernels] = next(part.seconds for part in speed.parts if part.what == "elementwise")
     assert elementwise["te"] > 1.3 * elementwise["eager"]
+
+
+@pytest.mark.parametrize("gpu", ["rtx-4090", "rtx-5090", "rtx-pro-6000"])
+def test_cards_with_graphics_memory_reach_more_of_a_lower_rate(gpu: str) -> None:
+    """Qwen2.5-0.5B to 7B on them were said to train at half of their speed (perf_round5.csv: p5-037, p5-038,
+    p5-040)."""
+    alone = TrainingAsked(framework="fsdp", micro_batch=4, seq_len=1024, grad_accum=8, kernels="te")
+    share = training_speed(load("qwen2.5-1.5b"), alone, parse_gpu(gpu)).mfu.value
+    assert share > 1.1 * training_speed(load("qwen2.5-1.5b"), alone, parse_gpu("h100")).mfu.value

@@ -14,6 +14,7 @@ NAMES = (
     "perf_held_out.csv",
     "perf_round3.csv",
     "perf_round4.csv",
+    "perf_round5.csv",
 )
 SAME = ("model", "input_len", "output_len", "concurrency_or_batch", "metric")
 DIFFERS = ("gpu", "n_gpus", "quant", "parallelism", "engine")

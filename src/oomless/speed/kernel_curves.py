@@ -132,9 +132,8 @@ class Curves(NamedTuple):
         """Return (reading, reading and computing, floor) of a layer of routed experts, by the kernels that
         the engine runs for such a model."""
         kind = type_of(experts.format)
-        curve, rate = self.curve(
-            self.of_kernels(self.engine.expert_kernels(family, kind, self.conditions)), kind
-        )
+        own = self.of_kernels(self.engine.expert_kernels(family, kind, self.conditions))
+        curve, rate = self.curve(own, kind + NARROWED if kind + NARROWED in own else kind)
         share = 1 if split.experts_whole else split.expert_ranks
         width = experts.width / share
         once = min(experts.num_active, experts.num_experts)
@@ -179,7 +178,9 @@ STREAMED = 0.8
 """Of the bandwidth, in passes over activations."""
 NEXT = {"fp8_block": "fp8", "fp8": "fp8_block", "int4": "mxfp4", "mxfp4": "int4"}
 """The type whose curve stands for one that was not measured."""
-RATES = {"fp8_block": "fp8", "mxfp4": "bf16", "int4": "bf16"}
+NARROWED = "_mxfp8"
+"""Behind a type: its products with inputs in MXFP8, measured where an engine makes them so unasked."""
+RATES = {"fp8_block": "fp8", "mxfp4": "bf16", "mxfp4_mxfp8": "fp8", "int4": "bf16"}
 
 
 def shares(curve: KernelCurve) -> list[float]:

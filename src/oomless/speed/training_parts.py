@@ -85,13 +85,10 @@ def launches(step: TrainingStep, device_s: float) -> tuple[float, float]:
     kernels = added(count * kernels_of("train", kind, step.conditions) for kind, count in step.net.kinds)
     each = kernels_of("train", "expert", step.conditions)
     kernels += added(one.num_layers * one.num_experts for one in step.net.experts) / mesh.ep * each
-    kernels *= (1 + FORWARD * again) / mesh.pp
+    forward = step.machine.efficiencies.value("forward", "train")
+    kernels *= (1 + forward * again) / mesh.pp
     launch_s = kernels * step.machine.reached("launch", "train", step.conditions)
     return kernels, hidden(device_s, launch_s, step.machine.reached("hiding", "train")) - device_s
-
-
-FORWARD = 0.4
-"""Of a layer's kernels those of its forward pass."""
 
 
 def inside_layers_s(step: TrainingStep, again: bool) -> float:

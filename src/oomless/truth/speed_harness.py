@@ -147,6 +147,11 @@ REQUESTS = {
     (1000, 1000): 3000,
     (500, 2000): 3000,
     (20000, 2000): 1000,
+    (1024, 1024): 3000,
+    (8192, 1024): 1500,
+    (1024, 8192): 1500,
+    (32768, 1024): 1000,
+    (1024, 32768): 1000,
 }
 """Requests of a run of trtllm-bench under maximum load, by input and output (TensorRT-LLM, perf-overview.md:
 $num_requests)."""

@@ -66,6 +66,9 @@ QUANTS: dict[str, str | None] = {
 """Words that are no GGUF types -> --quantization of a model published in 16 bit."""
 SHORT = 64
 """Tokens of a prompt that the table calls short."""
+NARROW = ("FP8", "FP4")
+"""Weights beside which TensorRT-LLM's tables have a cache in FP8; beside MXFP4 on Blackwell alone
+(perf-overview.md of 1.1: dtype fp8, on Hopper auto)."""
 
 
 class SpeedRow(NamedTuple):
@@ -107,7 +110,8 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
     per_node = 1 if "Ethernet" in row["parallelism"] else card.gpus_per_node
     split = split_of(layout, runner.engine, per_node)
     held = held_by_engine(row, layout, Hardware(card, num_gpus, card.gpus_per_node))
-    bits = 8 if kind.cache_as_weights and row["quant"] in ("FP8", "FP4") else 16
+    narrow = NARROW + (("MXFP4",) if machine.architecture.startswith("Blackwell") else ())
+    bits = 8 if kind.cache_as_weights and row["quant"] in narrow else 16
     concurrency = row["concurrency_or_batch"].strip()
     chunk = held.request.max_num_batched_tokens if held else None
     budget = (chunk or BUDGET) * (1 if kind.shares_chunk and not chunk else split.dp)
