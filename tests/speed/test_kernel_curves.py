@@ -37,6 +37,16 @@ def test_a_product_takes_at_least_what_the_card_needs(rows: int, outputs: int, i
     assert seconds + floor >= 2 * outputs * inputs / machine.bytes_per_s
 
 
+@pytest.mark.parametrize(("kind", "a_value", "took_s"), [("fp8", 1.0, 0.234e-3), ("fp4", 0.5625, 0.129e-3)])
+def test_inputs_are_made_narrow_before_a_product(kind: str, a_value: float, took_s: float) -> None:
+    """16,384 x 512 x 8,192 on a B200 under TensorRT-LLM 1.3: products of few outputs were said to take a
+    third of their time."""
+    of_card = curves("b200", "trtllm")
+    curve, rate = of_card.curve(of_card.dense, kind)
+    _, seconds, floor = of_card.product_s(Product(1, 512, 8192, False), 1, 16384, curve, rate, a_value)
+    assert seconds + floor == pytest.approx(took_s, rel=0.06)
+
+
 @pytest.mark.parametrize("gpu", ["a100-80gb", "l40s", "rtx-pro-6000"])
 def test_libraries_cut_the_inputs_of_narrow_products(gpu: str) -> None:
     """One row of 1,024 x 8,192 in 16 bit leaves most multiprocessors idle unless its inputs are cut: nine of
@@ -74,7 +84,7 @@ def test_what_was_not_measured_has_no_curve(gpu: str, engine: str) -> None:
 def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:
     rows = [row for row in facts.table("kernel_curves") if not row["source"].startswith(("taken", "as "))]
     assert len(rows) >= 60
-    for product, half, ninth in (("dense", 0.071, 0.26), ("experts", 0.065, 0.205)):
+    for product, half, ninth in (("dense", 0.07, 0.25), ("experts", 0.065, 0.205)):
         mine = [row for row in rows if row["product"] == product]
         assert sorted(float(row["median_error"]) for row in mine)[len(mine) // 2] <= half
         assert sorted(float(row["p90_error"]) for row in mine)[len(mine) // 2] <= ninth

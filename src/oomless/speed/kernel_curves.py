@@ -41,7 +41,8 @@ class KernelCurve(NamedTuple):
     depth: float
     """Inputs that filling and draining a tile is worth."""
     passes: float
-    """Passes over the rows of experts, for gathering, activation and sum."""
+    """Passes over the rows of experts, for gathering, activation and sum; over the inputs of a dense product,
+    for making them narrow."""
     touched: float
     """Share of tokens that choose as if at random: the others repeat the choice of their neighbours."""
     cut: str = ""
@@ -110,7 +111,8 @@ class Curves(NamedTuple):
         moved = outputs * inputs * a_value + rows * inputs * min(a_value, 2.0) + rows * outputs * 2
         reading = moved / (self.machine.bytes_per_s * curve.memory)
         computing = self.tiles_work(rows, outputs, inputs, curve) * self.machine.num_sms / rate
-        return reading, hidden(reading, computing, curve.power), curve.floor_s
+        moved_s = rows * inputs * 2 * curve.passes / (self.machine.bytes_per_s * STREAMED)
+        return reading, hidden(reading, computing, curve.power) + moved_s, curve.floor_s
 
     def tiles_work(self, rows: float, outputs: float, inputs: float, curve: KernelCurve) -> float:
         """Return the operations of the busiest multiprocessor, over the share of its rate that tiles reach:
