@@ -183,3 +183,16 @@ def test_pools_of_v4_are_as_logged() -> None:
     assert abs(eager.kv_cache.pool_bytes / GIB - 32.08) < 0.4
     weights = sum(line.bytes for line in eager.ledger.lines if line.category == "weights")
     assert abs(weights / GIB - 74.08) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("version", "cache", "tp", "gib"),
+    [("0.27.0", "fp8", 8, 8), ("0.29.0", "fp8", 8, 0), ("0.27.0", "bfloat16", 8, 0), ("0.27.0", "fp8", 2, 0)],
+)
+def test_sums_of_unsplit_parts_lie_beside_the_pool(version: str, cache: str, tp: int, gib: int) -> None:
+    """GLM-5.2 on eight H200 served for days and died of 32,768 tokens in one step (vllm#53413)."""
+    fields: dict[str, Any] = {"engine_version": version, "kv_cache_dtype": cache, "max_model_len": 262_144}
+    fields |= {"max_num_batched_tokens": 32_768, "tp": tp}
+    ledger = infer("glm-5.2-fp8", f"h200:{tp}", **fields).ledgers[0]
+    made = sum(line.bytes for line in ledger.lines if line.key == "temporaries.running")
+    assert made == gib * GIB

@@ -105,7 +105,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     (charged if estimated else beside).extend(graphs)
     second = runs_second(model, asked, rules, tags)
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
-    beside.extend(beside_pool(model, asked, stage, rules, tags, charged))
+    beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
     if stage.last and second:
         rows, vocab = asked.max_num_seqs, model.vocab_size
         line = exact(
@@ -153,13 +153,14 @@ def ends_of(lines: list[Line]) -> tuple[int, int, int]:
 def beside_pool(
     model: Model,
     asked: Resolved,
+    hardware: Hardware,
     stage: Stage,
     rules: VllmRules,
     tags: tuple[str, ...],
     charged: list[Line],
 ) -> list[Line]:
     """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
-    linear attention scans, the workspace of a cached context."""
+    linear attention scans and sparse attention sums, the workspace of a cached context."""
     found: list[Line] = []
     if {"ascend", "experts", "tp", "v1"} <= set(tags):
         later = measured("vllm", "runtime.non_torch", "late_buffers", rules.release, tags, "communication")
@@ -169,6 +170,10 @@ def beside_pool(
         from .scan import scan_line  # few models have such layers
 
         found.append(scan_line(model, asked, stage, rules, tags, charged))
+    if stage.kinds(model).has(DSA):
+        from .sparse import sum_lines
+
+        found.extend(sum_lines(model, asked, hardware, rules, charged))
     dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
     if dense and rules.expands_context_when_profiled:
         width = DTYPES[asked.dtype].bits // 8

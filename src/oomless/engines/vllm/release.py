@@ -102,6 +102,7 @@ class VllmRules(ReleaseRules):
     reuses_expert_inputs: bool = False
     profiles_indexer_scores: bool = False
     joins_sparse_queries: bool = False
+    sums_unsplit_parts: bool = False
     pads_sparse_queries: bool = False
     gathers_less_of_long_contexts: bool = False
     keeps_row_indices: bool = False

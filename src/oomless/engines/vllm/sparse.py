@@ -7,6 +7,7 @@ flashmla_sparse.py), 0.21 (layers/deepseek_v4_attention.py), 0.25 and 0.33 (mode
 
 from typing import assert_never
 
+from ...ledger import Line, ranged
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -22,6 +23,8 @@ FLASHINFER_BYTES = 128 * MIB
 GATHERED_REQUESTS = 4
 """PREFILL_CHUNK_SIZE: requests whose compressed rows are gathered in BF16 at a time."""
 LONG_CONTEXT = 262144
+KERNEL_HEADS, MIXED_HEADS = 64, 32
+"""Heads that FlashMLA's kernel for FP8 rows pads to; with fewer than 32 a rank it reads prompts too."""
 
 
 def loaded_bytes(model: Model, asked: Resolved, rules: VllmRules) -> int:
@@ -57,6 +60,28 @@ def shared_bytes(model: Model, asked: Resolved, hardware: Hardware, rules: VllmR
         (_layer_bytes(each, asked, hardware, rules) for each in model.kinds.attentions),
         default=0,
     )
+
+
+def sum_lines(
+    model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules, charged: list[Line]
+) -> list[Line]:
+    """What FlashMLA makes for the sums of parts while it reads a prompt, in F32 and twice, though nothing is
+    split: the profile run calls no kernel, so it comes out of what that run leaves, or beside the pool.
+
+    GLM-5.2 on eight H200, 32,768 tokens: 2 x 32,768 x 64 x 512 x 4 B = 8 GiB, of which it died (vllm#53413).
+    """
+    ranks, cap = asked.layout.tp, hardware.card.capability
+    read = [each.mla for each in model.kinds.attentions if isinstance(each, DSA)]
+    mixed = [each for each in read if each.num_heads // ranks < MIXED_HEADS]
+    if not mixed or not rules.sums_unsplit_parts or asked.kv_cache_dtype != "fp8_ds_mla" or not 9 <= cap < 11:
+        return []
+    tokens, dim = min(asked.max_num_batched_tokens or 0, asked.max_model_len), mixed[0].kv_lora_rank
+    size = 2 * tokens * KERNEL_HEADS * dim * 4
+    left = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
+    what = "sums of sparse attention, which are not profiled"
+    formula = f"2 x {tokens:,} tokens x {KERNEL_HEADS} heads x {dim} x 4 B"
+    ends = (size, max(size - left, 0), size)
+    return [ranged("temporaries.running", "engine", what, ends, "assumed", formula, "vllm#49357, #53413")]
 
 
 def scratch_bytes(asked: Resolved, rules: VllmRules) -> int:
