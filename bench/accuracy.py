@@ -43,13 +43,6 @@ NOW = (
 )
 """What a table is about, and the table."""
 RUNS = ("inference.csv", "inference_fresh.csv", "inference_round3.csv", "inference_fresh_llamacpp.csv")
-CASES = (
-    "verdicts.csv",
-    "verdicts_blind.csv",
-    "verdicts_blind_2.csv",
-    "verdicts_blind_3.csv",
-    "verdicts_train_2.csv",
-)
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
 Rows = list[dict[str, str]]
 
@@ -126,7 +119,8 @@ def verdict_rows() -> Rows:
     rounds: dict[str, list[tuple[str, JudgedCase]]] = {}
     for path in sorted((TABLES / "blind").glob("verdicts_*.jsonl")):
         rounds.setdefault(f"blind {path.stem.rpartition('_')[2]}", []).extend(blind_cases(path))
-    now = [case for name in CASES for case in judge_table(TABLES / name, answered, None)]
+    tables = sorted(TABLES.glob("verdicts*.csv"))
+    now = [case for table in tables for case in judge_table(table, answered, None)]
     return [row for made, cases in (*rounds.items(), ("now", now)) for row in counted(made, cases)]
 
 
