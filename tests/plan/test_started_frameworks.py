@@ -111,6 +111,39 @@ def test_llama_factory_starts_its_file(
     assert found[-1] < found[0]
 
 
+WITHOUT_CARDS = """\
+import os
+if "NO_CARDS" in os.environ:
+    import transformers.training_args
+    transformers.training_args.is_torch_bf16_gpu_available = lambda: True
+"""
+"""Axolotl has no word for a CPU, on which transformers refuses its bf16."""
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_axolotl_starts_its_file(tmp_path: Path, method: Method) -> None:
+    """`axolotl train` starts this module."""
+    python = program("axolotl", "python")
+    saved(tmp_path / "model", tied=False)
+    tokenizer(tmp_path / "model")
+    asked = TrainingAsked(framework="axolotl", method=method, sharding="none", seq_len=128, recompute="full")
+    _, files = written(str(tmp_path / "model"), asked, 1)
+    config = yaml.safe_load(files["axolotl.yaml"])
+    config |= {"datasets": [{"path": "rows.jsonl", "ds_type": "json", "type": "alpaca"}]}
+    config |= {"learning_rate": 1e-2, "max_steps": STEPS, "logging_steps": 1}
+    if method == "lora":  # kernels that it chooses by itself, and that a card alone runs
+        config |= dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False)
+    (tmp_path / "axolotl.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    rows = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_CARDS, encoding="utf-8")
+    start = [str(python), "-m", "axolotl.cli.train", "axolotl.yaml"]
+    variables = {"AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(tmp_path), "NO_CARDS": "1"}
+    found = losses(tmp_path, start, BY_TRAINER, **variables)
+    assert len(found) == STEPS
+    assert found[-1] < found[0]
+
+
 OFTEN = """
 [metrics]
 log_freq = 1
