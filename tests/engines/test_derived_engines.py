@@ -30,8 +30,8 @@ def test_a_derived_engine_has_the_flags_and_the_log_of_its_parent(name: str) -> 
 
 
 def on_ascend(model: str, version: str, **asked: Any) -> oomless.ServingAnswer:
-    asked = {"gpu": "ascend-910b:8", "tp": 8, "quantization": "w8a8", "max_model_len": 133_120} | asked
-    return oomless.infer(model, engine="vllm-ascend", engine_version=version, **asked)
+    usual = {"gpu": "ascend-910b:8", "tp": 8, "quantization": "w8a8", "max_model_len": 133_120}
+    return oomless.infer(model, engine="vllm-ascend", engine_version=version, **{**usual, **asked})
 
 
 @pytest.mark.parametrize("version", ["0.18.0", "0.23.0", "0.33.0"])
