@@ -125,10 +125,10 @@ def copies_of(row: PlanRow) -> int:
 
     >>> found = plan_serving(
     ...     "profile-deepseek-lite-0.7b",
-    ...     Wanted(gpus=("agx-orin-32gb:1",), context=2048, concurrency=16, engines=("vllm",)),
+    ...     Wanted(gpus=("rtx-4090:1",), context=2048, concurrency=16, engines=("vllm",)),
     ... )
     >>> [planned.copies for planned in found.rows][:1]
-    [3]
+    [2]
     """
     if row.hardware.num_gpus > 1 or not row.fits or row.asked.instances > 1 or row.hardware.card.alone:
         return 1
