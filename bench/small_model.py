@@ -1,8 +1,9 @@
-"""Trains the small language model of the tests: 2.6 million parameters on the King James Bible (public
-domain), until compression can hurt it. `python -m bench.small_model TEXT FOLDER`.
+"""Trains a small language model, 2.6 million parameters on the King James Bible (public domain).
+`python -m bench.small_model TEXT FOLDER`.
 
 TEXT is what `bible -f gen1:1-rev22:21` prints (Debian's bible-kjv). Every twentieth chapter is held out; a
-piece of that is kept beside the weights, for tests. A quarter of an hour on one core.
+piece of that is kept beside the weights, for tests. Half an hour on a core that others use too. After STEPS
+int4 costs it 0.003 nats a token and int2 0.06 (measured): it hardly feels compression yet, and takes more.
 """
 
 import json
