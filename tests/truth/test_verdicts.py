@@ -18,18 +18,22 @@ FRESH_2 = TABLES / "verdicts_blind_2.csv"
 FRESH_3 = TABLES / "verdicts_blind_3.csv"
 FRESH_4 = TABLES / "verdicts_blind_4.csv"
 FRESH_5 = TABLES / "verdicts_blind_5.csv"
+FRESH_6 = TABLES / "verdicts_blind_6.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
+TRAIN_5 = TABLES / "verdicts_blind_train_5.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
     TABLES / "blind" / "verdicts_3.jsonl": FRESH_3,
     TABLES / "blind" / "verdicts_4.jsonl": FRESH_4,
     TABLES / "blind" / "verdicts_5.jsonl": FRESH_5,
+    TABLES / "blind" / "verdicts_6.jsonl": FRESH_6,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
+    TABLES / "blind" / "verdicts_train_5.jsonl": TRAIN_5,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -84,6 +88,10 @@ FRESH_4_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight
 FRESH_5_BUDGET = Confusion(right=0.81, wrong_fits=4, wrong_does_not_fit=0, tight=11, none=0)
 
 
+FRESH_6_BUDGET = Confusion(right=0.76, wrong_fits=7, wrong_does_not_fit=0, tight=9, none=2)
+"""As first predicted 23 of 30 firm, 7 wrong "fits", 9 tight, 2 without an answer."""
+
+
 TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -93,6 +101,10 @@ TRAIN_3_BUDGET = Confusion(right=1.0, wrong_fits=0, wrong_does_not_fit=0, tight=
 
 TRAIN_4_BUDGET = Confusion(right=0.88, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=0)
 """As first predicted 15 of 18 firm, 2 wrong "fits", 1 wrong "no" (its length was a limit), 8 tight."""
+
+
+TRAIN_5_BUDGET = Confusion(right=0.75, wrong_fits=3, wrong_does_not_fit=1, tight=5, none=0)
+"""As first predicted 12 of 16 firm, 3 wrong "fits", 1 wrong "no" (its length was a limit), 5 tight."""
 
 
 def validated(path: Path) -> dict[str, Any]:
@@ -139,6 +151,10 @@ def test_cases_of_the_fifth_round_keep_their_budget() -> None:
     keep(validated(FRESH_5)["summary"]["serve"], FRESH_5_BUDGET)
 
 
+def test_cases_of_the_sixth_round_keep_their_budget() -> None:
+    keep(validated(FRESH_6)["summary"]["serve"], FRESH_6_BUDGET)
+
+
 def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
     keep(fresh_2["summary"]["serve"], FRESH_2_BUDGET)
 
@@ -153,6 +169,10 @@ def test_the_third_cases_of_training_keep_their_budget() -> None:
 
 def test_the_fourth_cases_of_training_keep_their_budget() -> None:
     keep(validated(TRAIN_4)["summary"]["train"], TRAIN_4_BUDGET)
+
+
+def test_the_fifth_cases_of_training_keep_their_budget() -> None:
+    keep(validated(TRAIN_5)["summary"]["train"], TRAIN_5_BUDGET)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:
