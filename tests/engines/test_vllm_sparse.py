@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from oomless.api.serving import infer
+from oomless.engines.rank import Stage
 from oomless.engines.vllm.profile_v4 import attention_bytes
 from oomless.engines.vllm.release import RELEASES
 from oomless.engines.vllm.sparse import captured_bytes, loaded_bytes, shared_bytes
+from oomless.engines.vllm.weights import placed_weights
 from oomless.errors import UnsupportedError
 from oomless.model.attention import V4
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
 
@@ -196,3 +199,36 @@ def test_sums_of_unsplit_parts_lie_beside_the_pool(version: str, cache: str, tp:
     ledger = infer("glm-5.2-fp8", f"h200:{tp}", **fields).ledgers[0]
     made = sum(line.bytes for line in ledger.lines if line.key == "temporaries.running")
     assert made == gib * GIB
+
+
+@pytest.mark.parametrize(("card", "tp", "measured"), [("h200:8", 8, 49.6), ("gb300:4", 4, 81.57)])
+def test_experts_in_4_bit_are_widened_for_their_kernel(card: str, tp: int, measured: float) -> None:
+    """InferenceX#3310 and #3321: the tables of V4.1-Flash on the host; 288 and 576 values
+    a rank become 384 and 640."""
+    said = Resolved(
+        engine_version="0.33.0",
+        dtype="bfloat16",
+        engram="host",
+        max_model_len=1 << 20,
+        max_num_batched_tokens=16384,
+        layout=Layout(tp=tp),
+        speculation=Speculation("dspark", 5),
+    )
+    placed = placed_weights(load("deepseek-v4.1-flash"), said, parse_gpu(card), Stage(0, 1, 0, 40))
+    weights = sum(each.total_bytes for each in placed) / GIB
+    assert weights == pytest.approx(measured, rel=0.015)
+
+
+def test_mi300x_widens_more_and_keeps_scores() -> None:
+    """InferenceX#2194: 7.52 x 9,472 tokens of V4-Pro; #3336: V4.1-Flash on two has 13.5 GiB too little."""
+    flags: dict[str, Any] = {"kv_cache_dtype": "fp8", "gpu_memory_utilization": 0.9, "max_model_len": 9472}
+    told = infer("deepseek-v4-pro", "mi300x:8", engine_version="0.25.0", tp=8, **flags).kv_cache
+    assert told is not None
+    assert told.max_tokens == pytest.approx(7.52 * 9472, rel=0.02)
+    long = flags | {"max_model_len": 1 << 20, "max_num_batched_tokens": 4096, "max_num_seqs": 8}
+    long["speculative_config"] = '{"method": "dspark", "num_speculative_tokens": 5}'
+    two = infer("deepseek-v4.1-flash", "mi300x:2", engine_version="0.33.0", tp=2, engram="host", **long)
+    assert two.verdict == "does_not_fit"
+    v32, mi300x = load("deepseek-v3.2"), parse_gpu("mi300x:8")
+    rules = RELEASES.at("0.25.0")
+    assert shared_bytes(v32, asked(1 << 20, "0.25.0"), mi300x, rules) == 8192 * (1 << 20) * 4

@@ -100,7 +100,7 @@ def graph_lines(
     twice = ", each with and without adapters" if asked.enable_lora else ""
     formula = f"{num_layers} layers, {number} graphs{twice}"
     scores = 0
-    if is_sparse(model):
+    if is_sparse(model) and not ("amd" in tags and rules.reserves_scores_on_rocm):
         from .sparse import captured_bytes
 
         scores = captured_bytes(model, asked, min(asked.max_num_seqs, most))

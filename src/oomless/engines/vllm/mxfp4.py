@@ -1,5 +1,5 @@
-"""What vLLM makes of gpt-oss's experts: widths rounded up for a kernel, scales in the kernel's own order,
-biases in F32.
+"""What vLLM makes of experts in MXFP4: widths rounded up for a kernel; of gpt-oss's scales in the kernel's
+own order, biases in F32.
 
 quantization/mxfp4.py and fused_moe/oracle/mxfp4.py of 0.11 to 0.33; third_party/triton_kernels
 (tensor_details/layout_details) of 0.16 to 0.33. The kernel follows from the card: Triton on Hopper, TRTLLM on
@@ -16,6 +16,9 @@ from .release import VllmRules
 Kernel = Literal["triton", "trtllm", "marlin"]
 BLOCK = 32
 """Values that share a scale of one byte."""
+ROCM_WIDTH = 256
+"""V4-Pro's 384 values a rank become 512: 32 GiB on eight MI300X, whose pool holds 7.52 x 9,472 tokens where
+15.2 would fit (InferenceX#2194)."""
 
 
 class Padding(NamedTuple):
@@ -57,6 +60,22 @@ def up(number: int, multiple: int) -> int:
     (1472, 3072)
     """
     return -(-number // multiple) * multiple
+
+
+def multiple(hardware: Hardware, rules: VllmRules) -> int:
+    """The multiple to which a rank's width of an expert of V4 and V4.1 is rounded up: AITER's on ROCm,
+    TRTLLM's on Blackwell, Marlin's elsewhere (select_deepseek_v4_mxfp4_moe_backend).
+
+    V4.1-Flash, 2,304 / 8 = 288 values a rank: 49.6 GiB on eight H200 (InferenceX#3310), 37.4 without.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> [multiple(parse_gpu(card), RELEASES.at("0.25.0")) for card in ("h200:8", "b200:8", "mi300x:8")]
+    [128, 256, 256]
+    """
+    if hardware.card.vendor == "AMD":
+        return ROCM_WIDTH
+    return padding("trtllm" if 10 <= hardware.card.capability < 11 else "marlin", rules).inner
 
 
 def placed(members: list[Member], hardware: Hardware, rules: VllmRules) -> list[Placed]:

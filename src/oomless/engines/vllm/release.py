@@ -106,6 +106,7 @@ class VllmRules(ReleaseRules):
     pads_sparse_queries: bool = False
     gathers_less_of_long_contexts: bool = False
     keeps_row_indices: bool = False
+    reserves_scores_on_rocm: bool = False
     runs_v4_uncompiled: bool = False
     scores_index_beside_queries: bool = False
     keeps_streams_undrafted: bool = False

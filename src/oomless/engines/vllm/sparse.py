@@ -56,10 +56,19 @@ def shared_bytes(model: Model, asked: Resolved, hardware: Hardware, rules: VllmR
     """
     if not rules.shares_expert_workspace:
         return 0
-    return max(
-        (_layer_bytes(each, asked, hardware, rules) for each in model.kinds.attentions),
-        default=0,
+    scores = (
+        captured_bytes(model, asked, asked.max_num_batched_tokens) if keeps_scores(hardware, rules) else 0
     )
+    layers = (_layer_bytes(each, asked, hardware, rules) for each in model.kinds.attentions)
+    return max(scores, *layers)
+
+
+def keeps_scores(hardware: Hardware, rules: VllmRules) -> bool:
+    """Whether the scores of a decode step lie in the workspace: on ROCm, a row for each token of the batch.
+
+    8,192 x 1,048,576 x 4 B = 32 GiB of a GLM-5.3 on MI355X (vllm#55132).
+    """
+    return hardware.card.vendor == "AMD" and rules.reserves_scores_on_rocm
 
 
 def sum_lines(

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...kept import Kept
-from ...model.attention import GQA
+from ...model.attention import GQA, V4, V41
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Resolved
@@ -73,12 +73,12 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 
         placed = mxfp4.placed(members_of(model, asked, stage, rules), hardware, rules)
     else:
-        decided = of_weights(asked)
+        decided, multiple = of_weights(asked), expert_multiple(model, hardware, rules)
         placed = [
             *ALLOCATED.of(
                 published,
-                (decided, stage),
-                lambda: tuple(allocations(members_of(model, decided, stage, rules))),
+                (decided, stage, multiple),
+                lambda: tuple(allocations(members_of(model, decided, stage, rules, multiple))),
             )
         ]
     extra = extra_tensors(model, asked, hardware, stage, rules)
@@ -97,7 +97,18 @@ ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
 """What a rank allocates: cards of one kind and shares of a load ask again."""
 
 
-def members_of(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Member]:
+def expert_multiple(model: Model, hardware: Hardware, rules: VllmRules) -> int:
+    """Return the multiple to which a rank's width of an expert in 4 bit is rounded up."""
+    if not model.kinds.has(V4, V41):
+        return 1
+    from . import mxfp4  # rules of few families
+
+    return mxfp4.multiple(hardware, rules)
+
+
+def members_of(
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, multiple: int = 1
+) -> list[Member]:
     """Every part of the checkpoint that a rank has, and the parameter that it becomes part of."""
     members: list[Member] = []
     for tensor in model.tensors:
@@ -105,6 +116,9 @@ def members_of(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) ->
         if layers is None:
             continue
         shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
+        if tensor.role == "expert" and tensor.format.bits == 4 and multiple > 1:
+            cut = tensor.cut.how == "row"  # down projections are cut by columns
+            shape = (*shape[:cut], -(-shape[cut] // multiple) * multiple, *shape[cut + 1 :])
         if tensor.part == "vision" and repeat > 1 and not layers:
             layers, repeat = tuple(range(-repeat, 0)), 1  # block after block, as layers of the decoder are
         name = parameter_of(tensor.name, rules)
