@@ -50,7 +50,7 @@ PLAIN = [
     "5.24",
     "10.0.0.1",
 ]
-WRITTEN = ["v0.6.5", "0.8.5 (V0)", "0.8.5 (V1)", "0.11.0rc2", "0.4.6.post2", "0.19.0+cu128", "1.3.0.dev12"]
+WRITTEN = ["v0.6.5", "0.8.5 (V0)", "0.8.5 (V1)", "0.11.0rc2", "0.19.0+cu128", "1.3.0.dev12"]
 
 
 @pytest.mark.parametrize("first", PLAIN)
@@ -72,6 +72,12 @@ def test_versions_compare_as_packaging_says(first: str, second: str) -> None:
 @pytest.mark.parametrize("text", WRITTEN)
 def test_what_follows_the_numbers_does_not_count(text: str) -> None:
     assert read_release(text) == Version(text.partition(" ")[0]).release
+
+
+@pytest.mark.parametrize("text", ["0.4.6.post2", "v0.8.5post1 (V0)"])
+def test_a_post_release_comes_after_its_release(text: str) -> None:
+    said = Version(text.partition(" ")[0])
+    assert read_release(text) == (*said.release, said.post)
 
 
 @pytest.mark.parametrize("text", ["", "x", "0..1", "-1", "1e5", "0.19-1x", "9" * 5000, "0.1 || 0.2"])
@@ -146,7 +152,7 @@ def test_a_release_that_is_too_old_takes_the_first_rules_that_are_known() -> Non
 
 def test_a_version_of_two_numbers_is_the_newest_of_its_kind_in_sglang_alone() -> None:
     assert SGLANG.at("0.5").release == (0, 5, 23)
-    assert SGLANG.at("0.4.6.post2").release == (0, 4, 6)
+    assert SGLANG.at("0.4.6.post2").release == (0, 4, 6, 2)
     assert VLLM.at("0.8").release == (0, 8)
 
 

@@ -8,7 +8,7 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import V4, V41, Linear
+from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -153,6 +153,8 @@ def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     size = sum(group.total_bytes for group in (*own, *beside))
     rules = RELEASES.at(asked.engine_version)
     rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
+    if rules.gives_drafts_all_layers and not model.kinds.has(MLA, DSA):
+        rows = rows // len(model.draft) * len(model.layers)
     tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
     return exact(
         "weights.draft",

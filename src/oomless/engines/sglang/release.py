@@ -37,6 +37,8 @@ class SglangRules(ReleaseRules):
     has_one_page_table: bool = False
     """Of captured batches; before, one more for drafts whether there are any."""
     reserves_for_deepep: bool = False
+    gives_drafts_all_layers: bool = False
+    """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
     sparse_mla_share: float = 0.0
