@@ -235,3 +235,35 @@ def test_ranks_of_data_parallelism_gather_their_tokens_for_the_experts() -> None
 
     buffers, gathered = 2 * (32768 - 8192) * 8 * (7168 + 2048), 2 * 65536 * 7168
     assert buffers + gathered < activations(8) - activations(1) < 1.3 * (buffers + gathered)
+
+
+def test_graphs_of_states_take_gigabytes_on_consumer_blackwell() -> None:
+    """Qwen3.8-27B-FP8 stops at 939 of 1,024 blocks on an RTX PRO 6000, 45 GiB (vLLM recipes#831); an H100 and
+    earlier releases capture the same in less."""
+    asked: dict[str, Any] = {"model": "qwen3.8-27b-fp8", "context": 1024}
+    key = "runtime.cuda_graphs"
+    here = oomless.infer(gpu="rtx-pro-6000", engine_version="0.27.0", **asked)
+    graphs = line_bytes(here, key)
+    assert 5 * GIB < graphs < 10 * GIB
+    assert abs(here.kv_cache.pool_bytes / GIB - 45) < 4
+    assert 4 * line_bytes(oomless.infer(gpu="h100", engine_version="0.27.0", **asked), key) < graphs
+    assert 4 * line_bytes(oomless.infer(gpu="rtx-pro-6000", engine_version="0.24.0", **asked), key) < graphs
+
+
+def test_a_checkpoint_in_mxfp8_is_asked_by_its_form() -> None:
+    """MiniMax-M3-MXFP8 has 444 GB (InferenceX)."""
+    answer = oomless.infer(
+        "minimax-m3", quantization="mxfp8", gpu="h100:8", engine_version="0.23.0", tp=8, context=1024
+    )
+    weights = sum(line.bytes for line in answer.ledger.lines if line.key.startswith("weights."))
+    assert abs(8 * weights / 444e9 - 1) < 0.02
+
+
+def test_a_tower_without_flash_attn_makes_scores_of_all_its_patches() -> None:
+    """Kimi-VL runs out of two A800 in its tower (vllm#17952), from 0.14 on no more (vllm#31738)."""
+    asked: dict[str, Any] = {"gpu": "a800:2", "tp": 2, "images_per_prompt": 2, "context": 1024}
+    most = []
+    for version in ("0.8.5", "0.14.0"):
+        lines = oomless.infer("kimi-vl-a3b", engine_version=version, **asked).ledger.lines
+        most.append(sum(line.high_bytes for line in lines))
+    assert most[0] > most[1] + 64 * GIB

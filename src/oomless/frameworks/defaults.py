@@ -9,13 +9,18 @@ from .record import Framework
 from .releases import Habits
 
 
-def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingResolved:
+def resolved(
+    asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN, family: str | None = None
+) -> TrainingResolved:
     """Return the question with the framework's defaults in place of None, as the releases that it names have
-    them; `longest`: positions of the model.
+    them; `longest`: positions of the model, `family`: its family.
 
     >>> used = resolved(TrainingAsked(framework="torchtitan"))
     >>> used.sharding, used.precision, used.recompute_modules
     ('fsdp2', 'mixed-bf16', ('ops',))
+    >>> asked = TrainingAsked(framework="unsloth", framework_version="2025.3.19", method="lora")
+    >>> [resolved(asked, 4096, family).attention for family in ("gemma3", "qwen3")]
+    ['math', 'auto']
     """
     asked.check()
     of = framework(asked.framework)
@@ -39,6 +44,8 @@ def resolved(asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN) -> TrainingRe
         chosen["optimizer"] = earlier.optimizer
     if asked.recompute is None and earlier.recompute:
         chosen["recompute"] = earlier.recompute
+    if asked.attention is None and earlier.attention and family in earlier.attention.split():
+        chosen["attention"] = earlier.attention.split()[-1]
     if asked.loss in (None, "plain") and earlier.loss:
         chosen["loss"] = earlier.loss
     if of.expands_segments:

@@ -27,6 +27,8 @@ class Habits(NamedTuple):
     """The recipe of full training and of adapters in 16 bit, where none is named."""
     recompute: str | None = None
     """What they compute again where nothing is said."""
+    attention: str | None = None
+    """A family of models and the kernel of its attention where none is named: "gemma3 math"."""
     offload_step: str | None = None
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False
@@ -66,6 +68,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         wide_norms=found.get("prepared") == "norms",
         precision=found.get("precision"),
         recompute=found.get("recompute"),
+        attention=found.get("attention"),
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
     )

@@ -2,7 +2,7 @@
 
 from ..records import Record
 from .config import Config
-from .storage import FP4_E8M0, FP8_CHANNEL, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
+from .storage import FP4_E8M0, FP8_CHANNEL, FP8_ROW32_E8M0, FP8_TENSOR, INT8_CHANNEL, NF4, NVFP4, Format
 
 
 class StorageRule(Record):
@@ -75,6 +75,7 @@ REQUANTISED: dict[str, Format] = {
     "w4a16": grouped(4, 128, zeros=False, scale_bits=16),
     "bitsandbytes": NF4,
     "mxfp4": FP4_E8M0,
+    "mxfp8": FP8_ROW32_E8M0,
     "nvfp4": NVFP4,
     "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
 }

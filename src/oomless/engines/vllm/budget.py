@@ -252,6 +252,8 @@ def conditions(
         "amd": hardware.card.vendor == "AMD",
         "ascend": hardware.card.vendor == "Huawei",
         "unified": hardware.card.shared_bytes > 0,
+        "sm12": 12 <= hardware.card.capability < 13,
+        "hybrid": kinds.has(Linear),
         "experts": model.kinds.has_experts,
     }
     return tuple(name for name, holds in found.items() if holds)

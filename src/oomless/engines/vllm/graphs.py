@@ -89,7 +89,9 @@ def graph_lines(
         estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
         estimate += of("graphs_tp") if "tp" in tags else 0
         estimate *= number / of("graphs_fitted")
-    spread = facts.constant("vllm", "graphs_spread", rules.release, *tags)
+    few = max(1 - number / of("graphs_fitted"), 0)
+    large = tags if few < 0.5 else tuple(tag for tag in tags if tag != "sm12")  # 0.13 GiB for few small ones
+    spread = facts.constant("vllm", "graphs_spread", rules.release, *large)
     estimate, spread = (
         estimate * spread.value,
         spread._replace(low=spread.low / spread.value, high=spread.high / spread.value),
@@ -110,7 +112,6 @@ def graph_lines(
     )
     if rules.v0:
         return [line]
-    few = max(1 - number / of("graphs_fitted"), 0)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))

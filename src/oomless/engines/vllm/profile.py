@@ -152,10 +152,11 @@ def profile_lines(
         lines = [forward_line(run, kept, forward, linear)]
     if model.vision is None or not run.sees_images:
         return lines
-    from .profile_images import tower_bytes, with_tower
+    from .profile_images import scores_bytes, tower_bytes, with_tower
 
     tower = tower_bytes(model, asked, kept.images, rules, run.width)
-    return with_tower(lines, tower, run.constant("tower_spread")) if tower else lines
+    scores = scores_bytes(model, kept.images, run.width, rules)
+    return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower else lines
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:

@@ -146,10 +146,41 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     )
     if patch is None or not inner:
         return 0
-    items = max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
-    patches, hidden = items * model.vision.item_values // prod(patch[1:]), patch[0]
+    patches, hidden = _num_items(model, seen, width) * model.vision.item_values // prod(patch[1:]), patch[0]
     block = max(4 * hidden + 8 * hidden // ranks, 3 * hidden + 2 * inner // ranks)
     return patches * width * block + seen
+
+
+def _num_items(model: Model, seen: int, width: int) -> int:
+    """Return how many images are in a batch that takes `seen` bytes."""
+    assert model.vision is not None
+    return max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
+
+
+MOONVIT_FAMILY = "kimi_vl"
+MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
+"""Heads of its tower, which no rank divides, and patches of a token."""
+
+
+def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> int:
+    """Return what MoonViT's attention takes without flash_attn: a mask over all patches of a batch, and of
+    each head F32 scores and their softmax, since PyTorch's fused kernels want four dimensions and get three
+    (models/moonvit.py of 0.8.5, sdpa_attention).
+
+    Kimi-VL with two images; logs that run out ask for 7 to 64 GiB, the mask of 64 images for 1,029:
+
+    >>> from ...units import GIB
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> model = load("kimi-vl-a3b")
+    >>> seen = 2 * 2 * (model.vision.item_tokens * model.hidden_size + model.vision.item_values)
+    >>> [scores_bytes(model, seen, 2, RELEASES.at(release)) / GIB for release in ("0.9.2", "0.14.0")]
+    [8.0625, 0.0]
+    """
+    if model.family != MOONVIT_FAMILY or not rules.scores_of_moonvit or model.vision is None:
+        return 0
+    patches = _num_items(model, seen, width) * model.vision.item_tokens * MOONVIT_MERGED
+    return patches**2 * (1 + MOONVIT_HEADS * 2 * 4)
 
 
 def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int) -> int:
@@ -163,11 +194,12 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     return encoder_bytes(model, asked, seen, width, ranks)
 
 
-def with_tower(lines: list[Line], tower: int, spread: Constant) -> list[Line]:
+def with_tower(lines: list[Line], tower: int, spread: Constant, scores: int = 0) -> list[Line]:
     """Return the profile run's lines, the last raised to what the tower takes over the others where that is
-    more than the language model takes."""
+    more than the language model takes. `scores`: bytes of its attention unless a package is installed."""
     *others, last = lines
     value, low, high = (int(tower * each) for each in (spread.value, spread.low, spread.high))
+    value, high = value + scores, high + scores
     most = high - sum(line.high_bytes for line in others)
     if value <= sum(line.bytes for line in lines):
         return [*others, up_to(last, most)]
@@ -176,7 +208,8 @@ def with_tower(lines: list[Line], tower: int, spread: Constant) -> list[Line]:
         bytes=left,
         low_bytes=min(max(last.low_bytes, low - sum(line.low_bytes for line in others)), left),
         kind="assumed",
-        formula=f"images of the profile run in their tower, {value:,} B, less what follows takes alone",
+        formula=f"images of the profile run in their tower, {value:,} B, less what follows takes alone"
+        + (f"; {scores:,} B of it are scores, which flash_attn does not make" if scores else ""),
         source=spread.source,
     )
     return [*others, up_to(raised, max(most, left))]

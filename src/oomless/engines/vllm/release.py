@@ -91,6 +91,7 @@ class VllmRules(ReleaseRules):
     second_runner_takes_all: bool = False
     profiles_images_on_ascend: bool = False
     gathers_heads_of_images: bool = False
+    scores_of_moonvit: bool = False
     drops_pixels: bool = False
     caches_times_of_videos: bool = False
     profiles_mla_projection: bool = False

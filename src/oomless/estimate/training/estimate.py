@@ -72,7 +72,7 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
 def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     """Return the question with every value filled in and checked against model and cards. A pipeline runs as
     many micro-batches as it has stages where a question says nothing of them."""
-    request = resolved(asked, model.max_positions)
+    request = resolved(asked, model.max_positions, model.family)
     capacity = capacity_of(hardware, request.reserve)
     mesh = check_mesh(model, request.mesh, hardware.num_gpus)
     by_layers = framework(request.framework).counts_ends

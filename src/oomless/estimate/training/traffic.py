@@ -98,7 +98,7 @@ def traffic(model: Model, question: TrainingAsked, world: int) -> tuple[StageTra
     ... ]
     [('all-reduce', 219, 4712651776)]
     """
-    asked = resolved(question, model.max_positions)
+    asked = resolved(question, model.max_positions, model.family)
     mesh = check_mesh(model, asked.mesh, world)
     return tuple(
         StageTraffic(
