@@ -85,6 +85,9 @@ class Batch(NamedTuple):
     cast_values: int = 0
     """The same of values."""
 
+    host_activation: bool = False
+    """The host computes the activation of a feed-forward layer, for which the card has no kernel."""
+
     left: Left | None = None
     """The layer lies on the host, and the card multiplies it for a whole micro-batch."""
 
@@ -105,3 +108,10 @@ def sent(graph: Graph, *sizes: int) -> list[Node]:
     """Copies of what an operation needs from the host, which begin a split: they live until it has read
     them."""
     return [graph.expand(graph.input(size)) for size in sizes if size]
+
+
+def arriving(graph: Graph, batch: Batch, size: int) -> Node:
+    """What another device made: as many copies as micro-batches are under way, which then stay."""
+    for _ in range(batch.num_copies - 1):
+        graph.expand(graph.input(size, first=True, lasts=True))
+    return graph.input(size, first=batch.host or batch.num_copies > 1, lasts=batch.num_copies > 1)

@@ -20,6 +20,8 @@ from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
 
+XIELU = "apertus"
+"""The family whose activation cards had no kernel for."""
 PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by
 hand."""
@@ -77,6 +79,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         cast_values=cast_streams(asked.cache_type_v, asked, hardware),
         has_output=copied_output > 0 or (on_cards and multiplies_output(asked, stage)),
         copied_output=copied_output,
+        host_activation=rules.lacks_xielu and model.family == XIELU and not host,
     )
 
 

@@ -2,7 +2,7 @@
 (llama-graph.cpp)."""
 
 from ...model.feedforward import Dense, MoE
-from .batch import F32, I32, Batch, Left, sent
+from .batch import F32, I32, Batch, Left, arriving, sent
 from .ggml import Graph, Node
 
 
@@ -24,6 +24,9 @@ def _dense(graph: Graph, batch: Batch, normed: Node, width: int, gated: bool) ->
     up = graph.op(width * batch.num_tokens * F32, normed)
     if gated:
         up = graph.op(up.size, graph.op(up.size, normed), up)
+    if batch.host_activation:
+        graph.expand(graph.op(0, up))  # read for the copy to the host
+        up = arriving(graph, batch, up.size)
     return graph.op(normed.size, up)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, assert_never
 
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Layer
-from .batch import F16, F32, I32, I64, Batch, Left, sent
+from .batch import F16, F32, I32, I64, Batch, Left, arriving, sent
 from .ggml import Graph, Node
 from .graph_ffn import feed_forward
 from .graph_heads import grouped
@@ -57,7 +57,9 @@ def buffer_bytes(
     inputs = _inputs(graph, batch, residual, heads)
     for layer, copied in left:
         residual = _layer(graph, batch._replace(left=copied), layer, residual, inputs)
-    shown = representative([(layer, index in host_experts) for index, layer in enumerate(layers)])
+    shown = [(layer, index in host_experts) for index, layer in enumerate(layers)]
+    if not (batch.host_activation and batch.num_copies > 1):  # else each layer's copies stay
+        shown = representative(shown)
     for index, (layer, on_host) in enumerate(shown):
         ends = index == len(shown) - 1 and batch.has_output
         residual = _layer(graph, batch, layer, residual, inputs, on_host, ends)
@@ -77,7 +79,7 @@ def _embedded(graph: Graph, hidden: int, batch: Batch) -> Node:
     """What the first layer of a device reads."""
     tokens = batch.num_tokens
     if not batch.embedded_input:
-        return _input(graph, batch, hidden * tokens * F32)
+        return arriving(graph, batch, hidden * tokens * F32)
     words = graph.input(tokens * I32, first=True)
     graph.expand(graph.input(hidden * tokens * F32, first=True, lasts=True))
     return graph.expand(graph.op(hidden * tokens * F32, words))
@@ -99,7 +101,7 @@ def _layer(
     attended = graph.op(size, *(sent(graph, batch.left.out) if batch.left else ()), attended)
     if ends:
         rows = _outputs(batch)
-        chosen = _input(graph, batch, rows * I32)
+        chosen = arriving(graph, batch, rows * I32)
         kept = size // batch.num_tokens * rows
         attended, residual = (graph.op(kept, node, chosen) for node in (attended, residual))
         batch = batch._replace(num_tokens=rows)
@@ -118,7 +120,7 @@ def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> In
     """Positions and masks, one for each of the two caches; on a host the rows of the cache too that a
     micro-batch writes to."""
     tokens = batch.num_tokens
-    positions = _input(graph, batch, tokens * I32)
+    positions = arriving(graph, batch, tokens * I32)
     if batch.row_indices:
         graph.expand(positions)
         graph.expand(graph.input(tokens * I64, first=True, lasts=True))
@@ -128,7 +130,7 @@ def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> In
     casts = batch.flash and (batch.ik or batch.casts_mask)
     element = F16 if batch.flash and not casts else F32
     apart = batch.window_cells or (batch.num_cells if batch.index_heads else 0)
-    masks = [_input(graph, batch, cells * tokens * element) for cells in (batch.num_cells, apart) if cells]
+    masks = [arriving(graph, batch, cells * tokens * element) for cells in (batch.num_cells, apart) if cells]
     if not batch.host:  # copies of a split are made when it begins
         for node in (residual, positions, *masks):
             graph.expand(node)
@@ -170,9 +172,3 @@ def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]
         if index == len(layers) - 1 or kept[-2:] != [layer, layer]:
             kept.append(layer)
     return kept
-
-
-def _input(graph: Graph, batch: Batch, size: int) -> Node:
-    for _ in range(batch.num_copies - 1):
-        graph.expand(graph.input(size, first=True, lasts=True))
-    return graph.input(size, first=batch.host or batch.num_copies > 1, lasts=batch.num_copies > 1)

@@ -40,6 +40,7 @@ class LlamaRules(ReleaseRules):
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False
+    lacks_xielu: bool = False
 
     # what multiplies quantised matrices on AMD's cards
     has_mfma_kernels: bool = False
