@@ -14,7 +14,7 @@ from oomless.speed.kernel_curves import Curves, curves_of
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of
 from oomless.speed.network import Product, network
-from oomless.speed.overlap import hidden
+from oomless.speed.steady import hidden
 
 
 def curves(gpu: str = "h200", engine: str = "vllm") -> Curves:

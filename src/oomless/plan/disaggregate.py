@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..speed.added import added
 from ..speed.serving import prompt_pass, setup_of
+from ..speed.steady import added
 from .launch import shell
 from .launch.serving import start_of
 from .search import PlanRow, Search

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from .added import added
 from .attention_cache import Cache, tokens_read
 from .load import Load, Split
 from .machine import Machine
 from .network import Network
+from .steady import added
 
 
 class AttentionWork(NamedTuple):

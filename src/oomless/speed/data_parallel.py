@@ -4,8 +4,8 @@ from math import prod
 from typing import NamedTuple
 
 from ..run.training import optimizer
-from .added import added
 from .collectives import all_reduce_s, fabric, gather_s
+from .steady import added
 from .training_step import TrainingStep
 
 GATHERS_EACH = ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp")

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.serving import Asked
-from .added import added
 from .attention_cache import cache_of
 from .banded import TimePart
 from .load import ForwardPass
 from .network import Network, Weights, kinds_of
+from .steady import added
 
 
 class Drafts(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from .added import added
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
 from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
+from .steady import added
 
 BINS = 24
 

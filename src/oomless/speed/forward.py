@@ -5,7 +5,6 @@ from functools import cache
 
 from ..engines.speed_classes import speed_class
 from ..facts import select
-from .added import added
 from .attention_work import attention_seconds, attention_work
 from .banded import TimePart
 from .communication import communication, stages_s
@@ -15,9 +14,9 @@ from .machine import Machine
 from .matrices import beyond_reading_s, matrices_of, reading_s
 from .matrix_kinds import generation
 from .network import Network
-from .overlap import hidden
 from .roofline import roofline
 from .routing import routing
+from .steady import added, hidden
 
 
 def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Load) -> ForwardPass:

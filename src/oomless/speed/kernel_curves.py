@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from ..engines.speed_classes import SpeedClass, speed_class
 from ..facts import table
-from .added import added
 from .load import Load, Runner, Split
 from .machine import Machine
 from .matrices import experts_of_rank
 from .matrix_kinds import generation
 from .network import Network, Product, RoutedExperts
-from .overlap import hidden
+from .steady import added, hidden
 
 DENSE_TILES = ((128, 256), (128, 128), (64, 128), (64, 64))
 """Rows and columns of the tiles that a product may be cut into; smaller ones reach less of the rate."""

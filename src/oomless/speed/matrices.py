@@ -5,13 +5,11 @@ from math import exp, log, sqrt
 from typing import NamedTuple
 
 from ..engines.speed_classes import speed_class
-from .added import added
 from .load import Load, Split
 from .machine import Machine
 from .matrix_kinds import block_kind, matrix_kind, storage_kind
 from .network import Network, RoutedExperts
-from .overlap import hidden
-from .steady import steady
+from .steady import added, hidden, steady
 
 
 class Read(NamedTuple):

@@ -9,8 +9,8 @@ from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..model.quantization_scheme import REQUANTISED
 from ..model.storage import Format
-from .added import added
 from .attention_cache import Cache, cache_of
+from .steady import added
 
 
 class Weights(NamedTuple):

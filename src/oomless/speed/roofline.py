@@ -1,6 +1,5 @@
 """What no software can beat: every byte at the full bandwidth or every operation at the full rate."""
 
-from .added import added
 from .attention_work import attention_work
 from .banded import TimePart
 from .load import ForwardPass, Load, Split
@@ -8,6 +7,7 @@ from .machine import Machine
 from .matrices import Matrices
 from .matrix_kinds import matrix_kind
 from .network import Network
+from .steady import added
 
 
 def roofline(machine: Machine, net: Network, split: Split, load: Load, matrices: Matrices) -> ForwardPass:

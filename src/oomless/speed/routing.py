@@ -2,11 +2,11 @@
 expert is multiplied on its own."""
 
 from ..facts import select
-from .added import added
 from .load import Load, Split
 from .machine import Machine
 from .matrices import experts_of_rank
 from .network import Network
+from .steady import added
 
 MATRICES = 3
 """Gate, up and down, each sorted for anew."""

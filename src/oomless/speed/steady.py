@@ -1,4 +1,9 @@
-"""A power or a logarithm that every machine gives the same."""
+"""Numbers that every machine and every Python give the same: sums, powers and logarithms, and of these work
+that hides behind other work."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
 
 UPPER_HALF = float((1 << 27) + 1)
 
@@ -17,3 +22,26 @@ def steady(value: float) -> float:
     """
     product = value * UPPER_HALF
     return product - (product - value)
+
+
+def added(values: Iterable[float]) -> float:
+    """Add numbers from the first to the last, each sum rounded once: `sum` carries what rounding loses since
+    Python 3.12, so that last digits of an answer hung on the Python that gave it.
+
+    >>> added([0.1] * 10), added([])
+    (0.9999999999999999, 0)
+    """
+    return reduce(add, values, 0)
+
+
+def hidden(one_s: float, other_s: float, power: float) -> float:
+    """Return the seconds of two kinds of work that run beside each other: (one^p + other^p)^(1/p), between
+    the longer of them (p large: it hides the other) and their sum (p = 1).
+
+    >>> round(hidden(3.0, 4.0, 2.0), 6), hidden(3.0, 4.0, 1.0), hidden(0.0, 4.0, 3.0)
+    (5.0, 7.0, 4.0)
+    """
+    longer = max(one_s, other_s)
+    if not longer:
+        return 0.0
+    return longer * steady((1 + (min(one_s, other_s) / longer) ** power) ** (1 / power))

@@ -9,11 +9,11 @@ from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, recipe
-from .added import added
 from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
 from .machine import Machine, machines_of
 from .network import network
+from .steady import added
 from .training_parts import step_parts
 from .training_step import TrainingStep
 

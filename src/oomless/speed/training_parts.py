@@ -6,13 +6,11 @@ from math import log, prod, sqrt
 
 from ..frameworks import framework
 from ..model.feedforward import MoE
-from .added import added
 from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
 from .forward import kernels_of
-from .overlap import hidden
-from .steady import steady
+from .steady import added, hidden, steady
 from .training_step import Passes, TrainingStep, passes_of
 
 
@@ -117,7 +115,7 @@ def experts_s(step: TrainingStep, done: Passes) -> float:
 
     Over nodes a token goes to each node once, whichever of its experts are there (DeepEP, internode kernels),
     and Megatron-Bridge's recipes run one micro-batch's exchange behind another's compute (moe_a2a_overlap;
-    stages must have chunks for it); within a node or a domain of switches they do not.
+    stages must have chunks for it), as DualPipe's do; within a node or a domain of switches they do not.
     """
     mesh, machine, per_node = step.mesh, step.machine, step.hardware.per_node
     moe = sum(isinstance(layer.ffn, MoE) for layer in step.model.layers) / mesh.pp
@@ -130,12 +128,12 @@ def experts_s(step: TrainingStep, done: Passes) -> float:
         copies = min(copies, group.nodes * (1 - prod(repeat(1 - 1 / group.nodes, active))))
     sent = step.micro_tokens * step.net.hidden * step.states.compute * copies
     sent /= mesh.tp if mesh.sequence_parallel else 1
-    total = (6 if done.again > 0 else 4) * moe * all_to_all_s(group, sent)
-    if (
-        group.nodes > 1
-        and framework(step.asked.framework).megatron_core
-        and (mesh.pp == 1 or mesh.virtual_stages > 1)
-    ):
+    again = done.again > 0
+    total = (6 if again else 4) * moe * all_to_all_s(group, sent)
+    behind = mesh.schedule.startswith("dualpipe") or (
+        framework(step.asked.framework).megatron_core and (mesh.pp == 1 or mesh.virtual_stages > 1)
+    )
+    if group.nodes > 1 and behind:
         hidden = machine.efficiencies.value("overlap", "train") * (done.forward_s + done.backward_s)
         contention = machine.efficiencies.value("contention", "train")
         total -= min(total, hidden) * (1 - contention)

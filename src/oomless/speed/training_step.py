@@ -5,9 +5,9 @@ from typing import NamedTuple
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, Recipe, TrainingResolved
-from .added import added
 from .machine import Machine
 from .network import Network
+from .steady import added
 
 
 class TrainingStep(NamedTuple):

@@ -8,10 +8,10 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training.megatron import estimate_megatron
 from ..estimate.training.reserved import allocated_lines
 from ..frameworks.megatron.args import read_arguments
+from ..frameworks.megatron.argument_reader import Value
 from ..frameworks.megatron.environment import Device, device_from
 from ..frameworks.megatron.run import Megatron
 from ..frameworks.megatron.source import named
-from ..frameworks.megatron.values import Value
 from ..ledger import Line
 from ..run.hardware import parse_gpu
 from .serving_rows import Incomplete

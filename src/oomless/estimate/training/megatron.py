@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
-from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments
+from ...frameworks.megatron.activations import PassPeak, inputs, kept_sizes, moments, routed_sizes
 from ...frameworks.megatron.buffers import buffers, pipeline_inputs
 from ...frameworks.megatron.environment import Device
+from ...frameworks.megatron.moe import imbalance, settled
 from ...frameworks.megatron.network import mesh_of, network, num_parameters, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
@@ -113,10 +114,12 @@ def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, 
     found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
     found.append(StepPhase("optimizer", "in the step", _gradients(kept, copies=True)))
     worst = max(found, key=lambda phase: phase.total_bytes)
-    conditions = (["experts"] if run.experts is not None else []) + (["named"] if named else [])
-    share = facts.constant("megatron", "activation_share", (0,), *conditions)
+    share = facts.constant("megatron", "activation_share", (0,), *(["named"] if named else []))
+    routed = routed_sizes(run, mine, device)
     always = [line for line in lines if line.category != "gradients"]
-    allocated = always + [_line(part, share, worst.name) for part in worst.parts]
+    allocated = always + [
+        _line(part, share, rows_of(run, part, routed, named), worst.name) for part in worst.parts
+    ]
     steady = sum(line.bytes for line in lines)
     return StageLedger(_held(lines), steady, tuple(found), none_below_zero(allocated))
 
@@ -134,8 +137,25 @@ def none_below_zero(lines: list[Line]) -> list[Line]:
     return found
 
 
-def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
-    """Exact for what shapes give; activations have the spread of the runs that they were compared with."""
+def rows_of(run: Megatron, part: PhasePart, layers: tuple[int, ...], named: bool) -> tuple[int, float, float]:
+    """Of a part, the bytes that grow with the rows that experts are given, and the ends of these over what is
+    counted: how uneven routing is. `layers`: such bytes of each layer. What runs is of one layer."""
+    kind = run.experts
+    if kind is None or run.ep == 1:
+        return 0, 1, 1
+    whole = part.category == "temporaries"
+    rows = imbalance(kind)
+    if not named:
+        return part.bytes if whole else part.routed, rows.low / rows.value, rows.high / rows.value
+    alive = 0 if whole else part.routed * len(layers) // max(1, sum(layers))
+    sequences = max(1, run.micro_batch * run.ep * run.etp // (run.tp * run.cp))
+    over = settled(kind, run.ep, sequences, max(1, len(layers) if alive else 1), max(1, alive))
+    return part.bytes if whole else part.routed, 1 - over, 1 + over
+
+
+def _line(part: PhasePart, share: facts.Constant, rows: tuple[int, float, float], phase: str) -> Line:
+    """Exact for what shapes give; activations have the spread of the runs that they were compared with, and
+    what grows with `rows_of` experts that of routing."""
     line = exact(
         part.key,
         "policy",
@@ -146,7 +166,9 @@ def _line(part: PhasePart, share: facts.Constant, phase: str) -> Line:
     )
     if part.category in ("gradients", "inputs"):
         return line
-    low, high = round(part.bytes * share.low), round(part.bytes * share.high)
+    routed, least, most = rows
+    rest = part.bytes - routed
+    low, high = round((rest + routed * least) * share.low), round((rest + routed * most) * share.high)
     return line._replace(
         low_bytes=low, high_bytes=high, kind="fitted", source=f"{line.source}; {share.source}"
     )
@@ -249,6 +271,7 @@ def _phase(
             "kept for the backward",
             moment.kept - overlap,
             "frameworks/megatron/layers.py",
+            routed=moment.routed,
         ),
         PhasePart(
             "logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"

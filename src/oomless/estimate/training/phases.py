@@ -21,6 +21,8 @@ class PhasePart(NamedTuple):
     formula: str
     most: int = 0
     """The most that it may be, where the framework's rule leaves that open."""
+    routed: int = 0
+    """Of it, what grows with the rows that experts are given."""
 
     @property
     def category(self) -> Category:

@@ -8,6 +8,7 @@ from ..graphs.graph import Walk, walk
 from .ends import embedding_graph, head_graph, mtp_graph
 from .environment import Device
 from .layers import layer_graph
+from .moe import ROUTED
 from .operations import shape
 from .placement import Chunk
 from .run import Megatron
@@ -26,6 +27,8 @@ class PassPeak(NamedTuple):
     """Logits and softmax."""
     temporaries: int
     """What the running layer or loss makes beside."""
+    routed: int = 0
+    """Of what is kept, that which grows with the rows that experts are given."""
 
     @property
     def total(self) -> int:
@@ -43,13 +46,15 @@ class ChunkPasses(NamedTuple):
     """Most alive during its backward beyond `kept`."""
     logits: int
     """Share of `kept` + `forward` that is logits and softmax at the end of the forward."""
+    routed: int = 0
+    """Of `kept`, that which grows with the rows that experts are given."""
 
 
 def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[PassPeak, ...]:
     """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
     pieces = [piece(run, chunk, device) for chunk in mine]
     waiting = deferred(run, mine)
-    alive = 0
+    alive = routed = 0
     forward, backward = PassPeak("forward", "", 0, 0, 0), PassPeak("backward", "", 0, 0, 0)
     for step in passes(run, rank, len(mine)):
         own = pieces[step.chunk]
@@ -62,12 +67,15 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
                     alive + min(rest, own.kept),
                     own.logits,
                     max(0, rest - own.kept),
+                    routed + own.routed,
                 )
             alive += own.kept
+            routed += own.routed
         else:
             if alive + own.backward > backward.total:
-                backward = PassPeak("backward", f"in chunk {step.chunk}", alive, 0, own.backward)
+                backward = PassPeak("backward", f"in chunk {step.chunk}", alive, 0, own.backward, routed)
             alive -= own.kept
+            routed -= own.routed
     return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
 
 
@@ -91,14 +99,15 @@ def inputs(run: Megatron) -> int:
 
 def piece(run: Megatron, chunk: Chunk, device: Device) -> ChunkPasses:
     """A chunk's layers one after the other, the head last."""
-    kept = most_forward = most_backward = 0
+    kept = routed = most_forward = most_backward = 0
     for segment in segments(run, chunk, device):
         held = sum(segment.saved)
         most_forward = max(most_forward, kept + segment.forward_peak)
         most_backward = max(most_backward, kept + segment.backward_peak)
         kept += held
+        routed += segment.routed
     if not chunk.loss:
-        return ChunkPasses(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0)
+        return ChunkPasses(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0, routed)
     ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
     held, last = sum(each.saved_bytes for each in ended), ended[-1]
     before = kept + held - last.saved_bytes
@@ -113,6 +122,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> ChunkPasses:
         max(forward - kept, 0),
         max(backward - kept, 0),
         logits + max(0, last.forward_peak - last.saved_bytes),
+        routed,
     )
 
 
@@ -127,12 +137,18 @@ class KeptSegment(NamedTuple):
     """Bytes of each tensor that stays for the backward."""
     forward_peak: int
     backward_peak: int
+    routed: int = 0
 
 
 def kept_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
     """Bytes of every tensor that one micro-batch leaves for its backward in a rank's layers, in the order in
     which they are made."""
     return tuple(size for chunk in mine for segment in segments(run, chunk, device) for size in segment.saved)
+
+
+def routed_sizes(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[int, ...]:
+    """Of the same, what grows with the rows of experts, for each layer that keeps such."""
+    return tuple(part.routed for chunk in mine for part in segments(run, chunk, device) if part.routed)
 
 
 def segments(run: Megatron, chunk: Chunk, device: Device) -> list[KeptSegment]:
@@ -147,7 +163,9 @@ def segments(run: Megatron, chunk: Chunk, device: Device) -> list[KeptSegment]:
             found += _stack(run, ["encoder"] * run.encoder_layers, device)
             found.append(_whole(walk(embedding_graph(run, run.decoder_seq_len))))
     away = [index for index in chunk.layers if index < run.offload_layers]
-    found += [part._replace(saved=()) for part in _stack(run, [kinds[index] for index in away], device)]
+    found += [
+        part._replace(saved=(), routed=0) for part in _stack(run, [kinds[index] for index in away], device)
+    ]
     found += _stack(run, [kinds[index] for index in chunk.layers[len(away) :]], device)
     for _ in range(chunk.mtp):
         found += _stack(run, [kinds[-1]], device)
@@ -165,7 +183,8 @@ def _stack(run: Megatron, kinds: list[str], device: Device) -> list[KeptSegment]
 
 
 def _whole(walked: Walk) -> KeptSegment:
-    return KeptSegment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak)
+    routed = sum(size for name, size in walked.saved.items() if name.startswith(ROUTED))
+    return KeptSegment(tuple(walked.saved.values()), walked.forward_peak, walked.backward_peak, routed)
 
 
 def _again(run: Megatron, kinds: list[str], device: Device) -> KeptSegment:

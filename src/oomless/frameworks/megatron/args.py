@@ -4,12 +4,11 @@ checks."""
 from typing import Any, Literal, NamedTuple
 
 from ...errors import UnsupportedError
-from .argument_reader import ArgumentReader
+from .argument_reader import ArgumentReader, Value
 from .network_arguments import family_of, network_fields
 from .rank_arguments import batch_fields, bucket_size, ranks_of, virtual_chunks, with_experts
 from .run import Megatron
 from .step_arguments import step_fields
-from .values import Value
 
 
 class Argument(NamedTuple):

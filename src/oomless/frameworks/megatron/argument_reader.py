@@ -1,14 +1,36 @@
-"""Reads typed values of an argument list and remembers which defaults were taken."""
+"""Values of an argument list as typed ones, and which defaults were taken."""
 
 import re
-from math import nan
+from math import isfinite, nan
 from typing import Any
 
 from ...errors import UsageError
 from ...files import listed, shown
 from ...model.config import MAX_LAYERS
-from .names import without_memory
-from .values import Value
+
+Value = str | int | float | bool | list[Any]
+
+
+def scalar(text: str) -> Value:
+    """Return what a word of an argument list means: a number, true or false, a list in brackets, or a text.
+
+    >>> scalar("4"), scalar("1e-5"), scalar("true"), scalar("[mlp, moe_act]"), scalar("([0]*3+[1]*12)")
+    (4, 1e-05, True, ['mlp', 'moe_act'], '([0]*3+[1]*12)')
+    """
+    bare = text.strip()
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'":
+        return bare[1:-1]
+    if bare.lower() in ("true", "false"):
+        return bare.lower() == "true"
+    if bare.startswith("[") and bare.endswith("]") and "*" not in bare:
+        return [scalar(part) for part in re.split(r"[,\s]+", bare[1:-1]) if part]
+    if re.fullmatch(r"[+-]?\d{1,30}", bare):
+        return int(bare)
+    if re.fullmatch(r"[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,4})?", bare) and isfinite(
+        float(bare)
+    ):
+        return float(bare)
+    return bare
 
 
 class ArgumentReader:
@@ -114,3 +136,34 @@ def divides(whole: int, part: int, whole_name: str, part_name: str) -> None:
         raise UsageError(
             f"{whole_name} {whole} is not divisible by {part_name} {part}", "change one of the two"
         )
+
+
+PREFIXES = tuple(
+    """
+    decoupled- use-persistent-ckpt no-ckpt apply-wd use-mup mup- moe-shared-expert-gate te-rng adam-
+    apply-layernorm-1p apply-query-key async- attention-backend attention-softmax-in-fp32 auto-detect bert-
+    bf16 blend calculate-per-token check-weight ckpt- clip- cp-comm cross-entropy-fusion cuda-graph data-
+    dataloader- ddp-average ddp-num-buckets delay-wgrad deterministic disable-gloo dist-ckpt distributed-
+    enable-experimental end-weight eod- error- eval- exit- export- ffn fim- finetune first-last-layers fp16
+    global-batch hierarchical-context high-priority hybrid hysteresis init- initial-loss is-hybrid kitchen
+    load log- loss-scale lr manual-gc master- max-position max-restarts megatron-fsdp merge- min-lr
+    mock-data model-family model-type moe-aux- moe-flex moe-hybridep moe-router- moe-z-loss mscale mtp-loss
+    muon- nccl- nnodes no-bias-dropout no-check-for-nan no-create-attention no-load no-masked no-mmap
+    no-persist no-save no-use-layer-wise node-rank norm norm-epsilon nproc-per num-dataset num-layers-at
+    num-workers outer-dp overlap-p2p override- padded-vocab position-embedding rampup rdzv redirects rerun-
+    reset- reuse-grad rotary- save seed sequence-parallel sgd- split start-weight step-batch te- tee
+    tensorboard test- tiktoken timing- tokenizer tp-comm- train- untie use-checkpoint use-flash
+    use-fused-weighted use-mcore use-tp-pp-dp valid- verify vocab-extra vocab-file wandb weight-decay
+    worker- world-size
+    """.split()
+)
+"""Arguments that change no memory of a training step; any other one that is not read is a named warning."""
+
+
+def without_memory(name: str) -> bool:
+    """Whether an argument is known to leave the memory of a step alone (or is read elsewhere).
+
+    >>> without_memory("lr-decay-iters"), without_memory("heterogeneous-layers-config-path")
+    (True, False)
+    """
+    return name.startswith(PREFIXES)

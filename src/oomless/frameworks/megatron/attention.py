@@ -8,9 +8,8 @@ Megatron-LM core/transformer (attention.py, dot_product_attention.py, multi_late
 from .core_attention import CORE, Backend, Heads, core_attention
 from .environment import Device
 from .latent_attention import latent_heads
-from .operations import Shape, linear, norm
+from .operations import Shape, Tape, linear, norm
 from .run import Megatron
-from .tape import Tape
 
 
 def backend(run: Megatron, device: Device) -> Backend:

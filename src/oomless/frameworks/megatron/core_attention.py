@@ -2,9 +2,8 @@
 
 from typing import Literal, NamedTuple, assert_never
 
-from .operations import Shape, linear, norm
+from .operations import Shape, Tape, linear, norm
 from .run import Megatron
-from .tape import Tape
 
 Backend = Literal["flash", "fused", "unfused"]
 CORE = "core_attn"

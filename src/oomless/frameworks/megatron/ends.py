@@ -2,9 +2,8 @@
 
 from ..graphs.graph import AutogradGraph
 from .environment import Device
-from .operations import Shape, norm, shape
+from .operations import Shape, Tape, norm, shape
 from .run import Megatron
-from .tape import Tape
 
 
 def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:

@@ -1,9 +1,8 @@
 """Multi-latent attention of Megatron-LM: both latents with their norms, then full heads."""
 
 from .core_attention import Heads
-from .operations import Shape, linear, norm, quantised
+from .operations import Shape, Tape, linear, norm, quantised
 from .run import Latent, Megatron
-from .tape import Tape
 
 UP = "mla_up_proj"
 """Module of the up-projections and what is made of them, as --recompute-modules calls it."""

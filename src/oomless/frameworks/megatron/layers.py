@@ -5,9 +5,8 @@ from .attention import attention, backend
 from .core_attention import cross_attention
 from .environment import Device
 from .moe import experts
-from .operations import Shape, linear, norm, residual, shape, stored
+from .operations import Shape, Tape, linear, norm, residual, shape, stored
 from .run import Megatron
-from .tape import Tape
 
 
 def layer_graph(run: Megatron, kind: str, device: Device) -> AutogradGraph:

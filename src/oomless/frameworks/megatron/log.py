@@ -5,7 +5,7 @@ from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, says
 from ...run.training import TrainingAsked
 from ..logged import RANK, LoggedTraining, LogWords
 from .args import OTHER_KINDS, read_arguments
-from .values import Value, scalar
+from .argument_reader import Value, scalar
 
 N = NUMBER
 WORD = r"([A-Za-z]\w{2,60})"

@@ -13,10 +13,10 @@ from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from .args import read_arguments
+from .argument_reader import Value
 from .network import num_parameters
 from .placement import last_stage
 from .run import Megatron
-from .values import Value
 
 
 def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
@@ -255,5 +255,8 @@ def _feed_forward(model: Model, given: dict[str, Value]) -> list[str]:
         given["moe-shared-expert-intermediate-size"] = ffn.shared_width
     if not dense:
         given["ffn-hidden-size"] = ffn.expert_width
-    biased = ["moe-router-enable-expert-bias"] if ffn.router_biases else []
-    return ["swiglu", "moe-grouped-gemm", "moe-permute-fusion", *biased]
+    switches = ["swiglu", "moe-grouped-gemm", "moe-permute-fusion"]
+    if ffn.router_biases:
+        return [*switches, "moe-router-enable-expert-bias"]
+    given["moe-aux-loss-coeff"] = 0.001
+    return switches

@@ -1,10 +1,42 @@
 """Mixture-of-experts layers of Megatron-LM: router, three token dispatchers, sequential and grouped experts,
 shared experts."""
 
+import math
+
 from ... import facts
-from .operations import Shape, linear, norm, quantised, stored
+from .operations import Shape, Tape, linear, norm, quantised, stored
 from .run import Megatron, MegatronExperts
-from .tape import Tape
+
+ROUTED = ("received", "gathered", "permuted", "expert.", "unsorted")
+"""How the names begin of what grows with the rows that the experts of a rank are given."""
+
+
+FULLEST = 3.5
+"""Standard deviations of the fullest of some thousand ranks."""
+
+
+def imbalance(kind: MegatronExperts) -> facts.Constant:
+    """Rows that the experts of a rank are given over the mean, early in training."""
+    return facts.constant("megatron", "expert_imbalance", (0,), *kind.routing)
+
+
+def settled(kind: MegatronExperts, ep: int, sequences: int, layers: int, alive: int) -> float:
+    """By what share of the mean the fullest rank's rows pass it in a published model.
+
+    What is uneven over a batch evens out over a rank's experts and `layers`; what is in one sequence, over
+    the `sequences` that its experts are given, and over the `alive` inputs of layers.
+
+    >>> v3 = MegatronExperts(
+    ...     256, 8, 2048, 2048, True, "alltoall", False, 0, True, False, 0, ("balanced", "biased")
+    ... )
+    >>> round(settled(v3, 64, 64, 8, 68), 3)
+    0.029
+    """
+    batch, sequence = (
+        facts.constant("megatron", name, (0,), *kind.routing).value
+        for name in ("uneven_batch", "uneven_sequence")
+    )
+    return FULLEST * math.sqrt((batch**2 / layers + sequence**2 / (sequences * alive)) * ep / kind.num)
 
 
 def routed_tokens(run: Megatron, at: Shape) -> int:
@@ -16,9 +48,7 @@ def routed_tokens(run: Megatron, at: Shape) -> int:
     rows = gathered * kind.topk // run.ep
     if run.ep == 1:
         return rows
-    share = facts.constant(
-        "megatron", "expert_imbalance", (0,), *(["balanced"] if kind.balanced else [])
-    ).value
+    share = imbalance(kind).value
     share = min(share, kind.capacity_factor or share)
     return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 

@@ -6,9 +6,8 @@ from typing import Any
 from ...errors import UnsupportedError, UsageError
 from ...files import shown
 from ...model.config import MAX_LAYERS
-from .argument_reader import ArgumentReader, divides
+from .argument_reader import ArgumentReader, Value, divides
 from .run import Family, Latent, Mamba, MegatronExperts
-from .values import Value
 
 
 def family_of(given: dict[str, Value], kind: str) -> Family:
@@ -121,8 +120,17 @@ def _experts(get: ArgumentReader) -> MegatronExperts | None:
         permute_fusion=get.flag("moe-permute-fusion"),
         shared_overlap=get.flag("moe-shared-expert-overlap"),
         capacity_factor=get.number("moe-expert-capacity-factor", 0.0),
-        balanced=bool(get.number("moe-aux-loss-coeff", 0.0)) or get.flag("moe-router-enable-expert-bias"),
+        routing=_routing(get),
     )
+
+
+def _routing(get: ArgumentReader) -> tuple[str, ...]:
+    """Whether experts are chosen at random, or a bias or a loss evens them out."""
+    if get.flag("moe-router-force-load-balancing"):
+        return ("forced",)
+    if get.flag("moe-router-enable-expert-bias"):
+        return "balanced", "biased"
+    return ("balanced",) if get.number("moe-aux-loss-coeff", 0.0) else ()
 
 
 def _mamba(get: ArgumentReader, hidden: int) -> Mamba:

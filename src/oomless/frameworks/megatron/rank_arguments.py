@@ -4,9 +4,8 @@ import re
 from typing import Any, NamedTuple
 
 from ...errors import UnsupportedError, UsageError
-from .argument_reader import BUCKET_A_RANK, BUCKET_LEAST, ArgumentReader, divides
+from .argument_reader import BUCKET_A_RANK, BUCKET_LEAST, ArgumentReader, Value, divides
 from .run import Family, MegatronExperts
-from .values import Value
 
 
 class Ranks(NamedTuple):

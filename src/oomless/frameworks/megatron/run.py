@@ -31,8 +31,8 @@ class MegatronExperts(NamedTuple):
     shared_overlap: bool
     capacity_factor: float
     """Rows of an expert over the mean at most; 0: tokens are never dropped."""
-    balanced: bool
-    """A loss or a bias of the router evens out what experts are given."""
+    routing: tuple[str, ...]
+    """Conditions of facts/engines.csv: what evens out what experts are given."""
 
 
 class Mamba(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import OomlessError
-from .values import Value, scalar
+from .argument_reader import Value, scalar
 
 ENVIRONMENT = ("CUDA_", "CUBLAS_", "NVTE_", "NCCL_", "PYTORCH_", "TORCH_")
 """How the names of variables begin that a script sets for the run."""

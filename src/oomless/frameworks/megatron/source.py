@@ -6,8 +6,8 @@ from typing import Any
 
 from ...errors import OomlessError
 from ...limits import ARGUMENTS, RUN_FILE, need_bytes, parse_json, parse_yaml
+from .argument_reader import Value, scalar
 from .shell import read_shell
-from .values import Value, scalar
 
 
 def read_text(text: str, where: str) -> dict[str, Value]:
