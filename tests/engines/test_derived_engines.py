@@ -50,5 +50,13 @@ def test_tables_of_n_grams_stay_on_ascend() -> None:
 
 
 def test_v4_on_ascend_begins_with_0_18() -> None:
-    with pytest.raises(UnsupportedError, match="cannot serve deepseek-v4-flash"):
+    with pytest.raises(UnsupportedError, match=r"vllm-ascend before 0\.18 cannot serve deepseek-v4-flash"):
         on_ascend("deepseek-v4-flash", "0.17.0")
+
+
+def test_a_prompt_that_begins_had_a_mask_of_all_its_tokens() -> None:
+    """Qwen3-8B with --max-num-batched-tokens 65536 (vllm-ascend#5139): 65,536 x 65,536 x 2 B."""
+    flags: dict[str, Any] = {"gpu": "ascend-910b:2", "tp": 2, "max_num_batched_tokens": 65536}
+    flags |= {"hf_overrides": '{"max_position_embeddings": 131072}', "max_model_len": 131072}
+    old, new = (on_ascend("qwen3-8b", version, **flags) for version in ("0.11.0", "0.12.0"))
+    assert (old.verdict, new.verdict) == ("does_not_fit", "fits")

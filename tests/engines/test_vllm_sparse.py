@@ -190,10 +190,16 @@ def test_pools_of_v4_are_as_logged() -> None:
 
 @pytest.mark.parametrize(
     ("version", "cache", "tp", "gib"),
-    [("0.27.0", "fp8", 8, 8), ("0.29.0", "fp8", 8, 0), ("0.27.0", "bfloat16", 8, 0), ("0.27.0", "fp8", 2, 0)],
+    [
+        ("0.27.0", "fp8", 8, 12.5),
+        ("0.29.0", "fp8", 8, 0),
+        ("0.27.0", "bfloat16", 8, 0),
+        ("0.27.0", "fp8", 2, 0),
+    ],
 )
-def test_sums_of_unsplit_parts_lie_beside_the_pool(version: str, cache: str, tp: int, gib: int) -> None:
-    """GLM-5.2 on eight H200 served for days and died of 32,768 tokens in one step (vllm#53413)."""
+def test_sums_of_unsplit_parts_lie_beside_the_pool(version: str, cache: str, tp: int, gib: float) -> None:
+    """GLM-5.2 on eight H200 served for days and died of 32,768 tokens in one step (vllm#53413): 8 GiB of
+    sums, 2.25 of queries and 2 of outputs for 64 heads, 0.25 of slots."""
     fields: dict[str, Any] = {"engine_version": version, "kv_cache_dtype": cache, "max_model_len": 262_144}
     fields |= {"max_num_batched_tokens": 32_768, "tp": tp}
     ledger = infer("glm-5.2-fp8", f"h200:{tp}", **fields).ledgers[0]
@@ -203,8 +209,8 @@ def test_sums_of_unsplit_parts_lie_beside_the_pool(version: str, cache: str, tp:
 
 @pytest.mark.parametrize(("card", "tp", "measured"), [("h200:8", 8, 49.6), ("gb300:4", 4, 81.57)])
 def test_experts_in_4_bit_are_widened_for_their_kernel(card: str, tp: int, measured: float) -> None:
-    """InferenceX#3310 and #3321: the tables of V4.1-Flash on the host; 288 and 576 values
-    a rank become 384 and 640."""
+    """InferenceX#3310 and #3321, the tables of V4.1-Flash on the host: 288 and 576 values a rank become 384
+    and 640."""
     said = Resolved(
         engine_version="0.33.0",
         dtype="bfloat16",

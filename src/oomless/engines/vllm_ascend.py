@@ -16,6 +16,7 @@ from .rank import CacheGroup, CacheLayout, Stage
 from .record import derived
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
+from .vllm.defaults import resolve as defaults_of_vllm
 
 BLOCK_SIZE = 128
 INDEX_SCALE_BYTES = 2
@@ -31,6 +32,10 @@ class AscendRules(ReleaseRules):
     """The cache of sparse MLA holds latent and index key in one page."""
     pools_of_states: int = 1
     """How often the pool of a model with states is allocated."""
+    masks_whole_prompts: bool = False
+    serves_sparse_mla: bool = False
+    serves_v4: bool = False
+    serves_v41: bool = False
 
 
 RELEASES = Releases("vllm-ascend", AscendRules, VLLM.versions, first="0")
@@ -45,7 +50,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
         engram="gpu" if asked.engram == "auto" else asked.engram,
     )
-    return VLLM.resolve(model, hardware, asked, layout)
+    return defaults_of_vllm(model, hardware, asked, layout, RELEASES)
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
@@ -111,26 +116,43 @@ def v4_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
     """Return the further copies of the pool that a model with states gets: layers with a cache and layers
-    with a state are allocated one after the other, though they share it (worker/model_runner_v1.py).
+    with a state are allocated one after the other, though they share it (worker/model_runner_v1.py); and the
+    mask of the longest prompt that one step begins, which no profile run makes.
 
     >>> from ..model.load import load
-    >>> asked = Resolved(engine_version="0.14.0")
+    >>> asked = Resolved(
+    ...     engine_version="0.11.0", dtype="bfloat16", context=131072, max_num_batched_tokens=65536
+    ... )
     >>> [each.bytes for each in beside_pool(load("qwen3-next-80b-a3b"), asked, Stage(0, 1, 0, 48), 10)]
-    [10]
+    [8589934592, 10]
     """
-    copies = RELEASES.at(asked.engine_version).pools_of_states - 1
-    if not copies or not stage.kinds(model).has(Linear):
-        return []
-    return [
-        exact(
-            "kv_cache.copies",
-            "engine",
-            "pool allocated again",
-            copies * max(pool_bytes, 0),
-            f"{copies} x {max(pool_bytes, 0):,} B",
-            "vllm-ascend#3760, #6887: _allocate_kv_cache_tensors",
+    rules, found = RELEASES.at(asked.engine_version), []
+    if rules.masks_whole_prompts:
+        tokens = min(asked.max_num_batched_tokens or 0, asked.context or 0)
+        width = DTYPES[asked.dtype].bits // 8
+        found.append(
+            exact(
+                "temporaries.running",
+                "engine",
+                "mask of a prompt",
+                tokens * tokens * width,
+                f"{tokens:,} x {tokens:,} x {width} B",
+                "vllm_ascend/attention/attention_mask.py",
+            )
         )
-    ]
+    copies = rules.pools_of_states - 1
+    if copies and stage.kinds(model).has(Linear):
+        found.append(
+            exact(
+                "kv_cache.copies",
+                "engine",
+                "pool allocated again",
+                copies * max(pool_bytes, 0),
+                f"{copies} x {max(pool_bytes, 0):,} B",
+                "vllm-ascend#3760, #6887: _allocate_kv_cache_tensors",
+            )
+        )
+    return found
 
 
 VLLM_ASCEND = derived(VLLM, "vllm-ascend")._replace(

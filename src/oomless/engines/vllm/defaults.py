@@ -1,6 +1,6 @@
 """What vLLM's server chooses where the question is silent: lengths, batch, types, stages."""
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from ... import facts
 from ...errors import UnsupportedError, UsageError
@@ -13,7 +13,7 @@ from ..compute_dtype import resolve_dtype
 from ..default_length import default_length
 from ..layers_dealt import deal
 from ..rank import Stage
-from ..releases import first_with
+from ..releases import Releases, first_with
 from .captures import captures
 from .release import LATENTS_OFF, RELEASES, VllmRules
 
@@ -24,9 +24,15 @@ SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
 
-def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
+def resolve(
+    model: Model,
+    hardware: Hardware,
+    asked: Asked,
+    layout: Layout,
+    served_by: Releases[Any] = RELEASES,
+) -> Resolved:
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
-    card)."""
+    card). An engine on top of it has releases of its own that serve what vLLM's do not."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     version = engine_run(model, hardware, version)
     rules = RELEASES.at(version)
@@ -60,6 +66,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     share = asked.gpu_memory_utilization
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
+    check_served(model, served_by, version)
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     return Resolved.of(
         asked._replace(
@@ -76,6 +83,18 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
     )
+
+
+def check_served(model: Model, releases: Releases[Any], version: str) -> None:
+    """Refuse attention that came with a later release of the engine."""
+    rules = releases.at(version)
+    for kind, rule in ((DSA, "serves_sparse_mla"), (V4, "serves_v4"), (V41, "serves_v41")):
+        if model.kinds.has(kind) and not getattr(rules, rule):
+            engine = releases.engine
+            first = first_with(engine, rule)
+            raise UnsupportedError(
+                f"{engine} before {first} cannot serve {model.name}", f"use {first} or later"
+            )
 
 
 def engine_run(model: Model, hardware: Hardware, version: str) -> str:
@@ -147,20 +166,11 @@ def stored_cache_dtype(
     """The layout of the cache of one kind of attention of the model `name`."""
     match attention:
         case DSA():
-            if not rules.serves_sparse_mla:
-                first = first_with("vllm", "serves_sparse_mla")
-                raise UnsupportedError(f"vllm before {first} cannot serve {name}", f"use {first} or later")
             packed = asked in ("fp8", "fp8_e4m3") or (asked == "auto" and rules.packs_sparse_cache_unasked)
             if packed and rules.takes_flashinfer_sparse and 10 <= hardware.card.capability < 11:
                 return "fp8"
             return "fp8_ds_mla" if packed else asked
         case V4() | V41():
-            needed = "serves_v41" if isinstance(attention, V41) else "serves_v4"
-            early = needed == "serves_v4" and hardware.card.vendor == "Huawei" and rules.serves_v4_on_ascend
-            if not (early or getattr(rules, needed)):
-                raise UnsupportedError(
-                    f"vllm before {first_with('vllm', needed)} cannot serve {name}", "use a later version"
-                )
             if asked == "nvfp4_ds_mla" and not rules.caches_v4_in_nvfp4:
                 raise UnsupportedError(
                     f"vllm before {first_with('vllm', 'caches_v4_in_nvfp4')} has no {asked} cache for {name}",

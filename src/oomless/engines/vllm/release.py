@@ -39,7 +39,6 @@ class VllmRules(ReleaseRules):
     # what it serves
     serves_sparse_mla: bool = False
     serves_v4: bool = False
-    serves_v4_on_ascend: bool = False
     serves_v41: bool = False
     serves_states: bool = False
 

@@ -75,20 +75,24 @@ def sum_lines(
     model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules, charged: list[Line]
 ) -> list[Line]:
     """What FlashMLA makes for the sums of parts while it reads a prompt, in F32 and twice, though nothing is
-    split: the profile run calls no kernel, so it comes out of what that run leaves, or beside the pool.
+    split, beside queries and outputs of as many heads as it takes and the slots that it reads: the profile
+    run calls no kernel, so all comes out of what that run leaves, or beside the pool.
 
-    GLM-5.2 on eight H200, 32,768 tokens: 2 x 32,768 x 64 x 512 x 4 B = 8 GiB, of which it died (vllm#53413).
+    GLM-5.2 on eight H200, 32,768 tokens: 2 x 32,768 x 64 x 512 x 4 B = 8 GiB, of which it died (vllm#53413),
+    and 2.25 + 2 + 0.25.
     """
     ranks, cap = asked.layout.tp, hardware.card.capability
-    read = [each.mla for each in model.kinds.attentions if isinstance(each, DSA)]
-    mixed = [each for each in read if each.num_heads // ranks < MIXED_HEADS]
+    read = [each for each in model.kinds.attentions if isinstance(each, DSA)]
+    mixed = [each for each in read if each.mla.num_heads // ranks < MIXED_HEADS]
     if not mixed or not rules.sums_unsplit_parts or asked.kv_cache_dtype != "fp8_ds_mla" or not 9 <= cap < 11:
         return []
-    tokens, dim = min(asked.max_num_batched_tokens or 0, asked.max_model_len), mixed[0].kv_lora_rank
-    size = 2 * tokens * KERNEL_HEADS * dim * 4
+    tokens, mla = min(asked.max_num_batched_tokens or 0, asked.max_model_len), mixed[0].mla
+    dim, padded = mla.kv_lora_rank, mla.latent_dim + mla.kv_lora_rank
+    size = tokens * (KERNEL_HEADS * (2 * dim * 4 + padded * 2) + mixed[0].index_topk * 4)
     left = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
     what = "sums of sparse attention, which are not profiled"
-    formula = f"2 x {tokens:,} tokens x {KERNEL_HEADS} heads x {dim} x 4 B"
+    formula = f"{tokens:,} tokens x ({KERNEL_HEADS} heads x (2 x {dim} x 4 B + {padded} x 2 B)"
+    formula += f" + {mixed[0].index_topk} x 4 B)"
     ends = (size, max(size - left, 0), size)
     return [ranged("temporaries.running", "engine", what, ends, "assumed", formula, "vllm#49357, #53413")]
 
