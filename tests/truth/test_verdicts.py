@@ -85,8 +85,8 @@ FRESH_4_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight
 
 # the first score was 16 of 22, six wrong "fits", seven tight, four without an answer; x-503 and x-524 were
 # wrong "fits" and are tight, x-513 and x-533 had no answer and are wrong; x-510 was a wrong "fits" and x-511
-# right: both are tight, what a host takes of the memory that it shares decides them; x-513 and x-533 are right
-# (experts widened and scores kept on ROCm, masks on Ascend), and x-508 was a wrong "fits" and is tight
+# right: both are tight, what a host takes of the memory that it shares decides them; x-513 and x-533
+# are right now (experts widened and scores kept on ROCm, masks on Ascend), and x-508 is tight
 FRESH_5_BUDGET = Confusion(right=0.95, wrong_fits=1, wrong_does_not_fit=0, tight=12, none=0)
 
 
