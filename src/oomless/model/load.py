@@ -199,10 +199,15 @@ def instead_of(repo_id: str, known: str | None) -> str:
     '; the catalogue has its shape: qwen3-14b --quantization awq'
     >>> instead_of("org/DeepSeek-R1-Distill-Llama-70B-FP8-dynamic", None)
     '; the catalogue has its shape: deepseek-r1-distill-llama-70b --quantization fp8-dynamic'
+    >>> instead_of("bartowski/google_gemma-4-26B-A4B-it-GGUF", None)
+    '; the catalogue has its shape: gemma-4-26b-a4b'
+    >>> instead_of("meta-llama/Meta-Llama-3.1-405B-Instruct-FP8", None)
+    '; the catalogue has its shape: llama-3.1-405b --quantization fp8'
     """
     if known:
         return f"; the catalogue has it as {known}"
-    name = repo_id.rpartition("/")[2].lower()
+    maker, _, rest = repo_id.rpartition("/")[2].lower().partition("_")
+    name = (rest if rest and maker.isalpha() else "_".join(filter(None, (maker, rest)))).removeprefix("meta-")
     begins = [
         (len(short), row["name"])
         for row in facts.table("catalogue")
