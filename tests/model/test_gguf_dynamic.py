@@ -40,6 +40,13 @@ def test_sizes_of_a_model_that_is_left_out_lie_inside(monkeypatch: pytest.Monkey
     assert inside / len(asked) >= LEAST_INSIDE
 
 
+@pytest.mark.parametrize("name", ["deepseek-r1", "deepseek-v3.1", "qwen3-8b"])
+def test_a_tag_may_leave_the_first_letters_out(name: str) -> None:
+    """llama.cpp's -hf REPO:Q2_K_XL takes the file whose name holds the tag."""
+    short, whole = (as_gguf(load(name), word) for word in ("q2_k_xl", "UD-Q2_K_XL"))
+    assert (short.tensors, short.size_spread) == (whole.tensors, whole.size_spread)
+
+
 def test_experts_that_are_published_in_4_bit_stay_so() -> None:
     file = as_gguf(load("gpt-oss-120b"), "UD-Q8_K_XL")
     assert {tensor.format.name for tensor in file.tensors if tensor.role == "expert"} - {"float32"} == {

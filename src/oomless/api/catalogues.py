@@ -62,7 +62,8 @@ def gpu_rows(pattern: str = "") -> Rows:
     """
     from ..facts.hardware import cards_by_short_name
     from ..plan.prices import cheapest
-    from ..run.cards import aliases, cards
+    from ..run.card_names import aliases
+    from ..run.cards import cards
 
     known = cards_by_short_name()
     others: dict[str, list[str]] = {}

@@ -136,6 +136,7 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
 def complete_gpu(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of cards that begin so."""
-    from ..run.cards import aliases, cards
+    from ..run.card_names import aliases
+    from ..run.cards import cards
 
     return [name for name in sorted({*cards(), *aliases()}) if name.startswith(incomplete.lower())]

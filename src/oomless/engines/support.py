@@ -18,7 +18,7 @@ from ..model.quantization_scheme import REQUANTISED
 from ..records import Record
 from ..run.cards import Card
 from ..run.serving import Asked
-from . import engine
+from . import GGUF_ENGINE, engine
 
 Runs = Literal["runs", "does_not_run", "unknown"]
 
@@ -169,7 +169,9 @@ def _way_out(row: SupportRow, asked: SupportQuestion) -> str:
     others = (each for each in support_rows(asked.engine) if each.runs == "runs" and _names(each, asked))
     if cards := sorted({card for each in others for card in each.cards}):
         return f"known to run on {', '.join(cards)}"
-    return "use a checkpoint in another format" if row.weights else "use another engine"
+    if row.weights:
+        return "use a checkpoint in another format"
+    return f"use another engine: --engine {GGUF_ENGINE} runs most models on most cards"
 
 
 def _names(row: SupportRow, asked: SupportQuestion) -> bool:

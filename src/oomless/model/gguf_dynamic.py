@@ -10,7 +10,7 @@ from math import log
 from typing import Literal, NamedTuple, cast
 
 from .. import facts
-from .gguf_types import TYPES
+from .gguf_types import LARGE_ENDS, TYPES
 from .model import Model, Tensor
 from .size_spread import SizeSpread
 from .storage import Shape
@@ -92,6 +92,16 @@ def _rows() -> tuple[_Row, ...]:
 
 def _plain_word(word: str) -> str:
     return word.upper().replace("-", "_").removeprefix(PREFIX)
+
+
+def full_word(word: str) -> str:
+    """A mix's word with the UD that `-hf REPO:Q2_K_XL` may leave out where no plain mix is called so.
+
+    >>> full_word("Q2_K_XL"), full_word("UD-Q2_K_XL"), full_word("Q3_K_XL"), full_word("TQ1_0")
+    ('UD-Q2_K_XL', 'UD-Q2_K_XL', 'Q3_K_XL', 'TQ1_0')
+    """
+    name = word.upper()
+    return f"UD-{name}" if name in PLAIN_MIX.keys() - LARGE_ENDS.keys() - TYPES.keys() else word
 
 
 def is_dynamic(word: str) -> bool:

@@ -15,6 +15,7 @@ from .gguf_dynamic import (
     Sized,
     dynamic_size,
     experts_of,
+    full_word,
     is_dynamic,
     resized,
     spread_of,
@@ -221,6 +222,7 @@ def _choose_types(
 ) -> tuple[str, list[tuple[StoredTensor, str]]]:
     """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
     month = build or usual_build(model.name, model.family)
+    word = full_word(word)
     if by_hand := published(model.name, word):
         of_file = pieces(model, by_hand.kv_b, month)
         return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
@@ -261,6 +263,7 @@ def _choose_types(
 
 def _size(model: Model, word: str) -> Size | None:
     """How large the file of a dynamic mix is; None: its types are known."""
+    word = full_word(word)
     if not is_dynamic(word) or published(model.name, word):
         return None
     size = dynamic_size(model.name, word, experts_of(model.tensors))

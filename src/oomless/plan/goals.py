@@ -9,7 +9,8 @@ from ..model.gguf_types import FILE_TYPES
 from ..model.model import Model
 from ..model.quantization_methods import METHODS
 from ..model.quantization_scheme import REQUANTISED
-from ..run.cards import cards, find_card
+from ..run.card_names import find_card
+from ..run.cards import cards
 from ..run.option_values import value_of
 from ..run.options import by_keyword
 from ..run.this_host import find_host

@@ -1,10 +1,10 @@
 """Cards and machines made of them: the catalogue, and how much of a card's memory a process really sees."""
 
-from functools import cache, lru_cache
+from functools import cache
 
 from .. import facts
-from ..errors import UsageError, did_you_mean
-from ..facts.hardware import alias_row, card_row, cards_by_short_name, first_number
+from ..errors import UsageError
+from ..facts.hardware import card_row, cards_by_short_name, first_number
 from ..records import Record
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
@@ -83,7 +83,7 @@ def card(short_name: str) -> Card:
     row = card_row(short_name)
     if row is None:
         raise KeyError(short_name)
-    return _card(row)
+    return card_of_row(row)
 
 
 def cards() -> dict[str, Card]:
@@ -91,15 +91,11 @@ def cards() -> dict[str, Card]:
     return {name: card(name) for name in cards_by_short_name()}
 
 
-@cache
-def aliases() -> dict[str, tuple[str, str]]:
-    """Other names: what each stands for, and what to tell the user if it was a choice."""
-    return {row["alias"]: (row["card"], row["reading"]) for row in facts.table("gpu_aliases")}
-
-
-def _card(row: dict[str, str]) -> Card:
+def card_of_row(row: dict[str, str]) -> Card:
+    """The card that a row of facts/hardware.csv describes."""
     seen, driver = first_number(row["mem_gib_torch_seen"]), first_number(row["mem_mib_nvidia_smi"])
     marketed = first_number(row["mem_gb_marketed"])
+    unified, apart = "unified" in row["mem_type"], "set apart" in row["mem_type"]
     if seen:
         memory, source = int(seen * GIB), f"lowest size that a process saw in logs: {seen} GiB"
     elif driver:
@@ -109,18 +105,21 @@ def _card(row: dict[str, str]) -> Card:
         )
     elif part := _gpu_part(row["vendor"], marketed):
         memory, source = part
+    elif apart:
+        memory, source = int(marketed * GIB), f"{marketed:g} GiB of the machine are set apart for it"
     else:
         memory, source = (
             int(marketed * GB),
             f"marketed {marketed:g} GB taken as decimal: no driver size is known",
         )
-    shared = memory if "unified" in row["mem_type"] else 0
+    shared = memory if unified and not apart else 0
     if row["vendor"] == "Apple":
         shared = int(marketed * GIB)
-        if "-" in row["mem_gb_marketed"]:
-            least, _, most = row["mem_gb_marketed"].partition("-")
-            choice = f"sold with {least} to {most} GB, the least is taken: write {row['short_name']}-{most}gb"
-            source = f"{source}; {choice}"
+    least, to, most = row["mem_gb_marketed"].partition("-")
+    if unified and to:
+        comes = "set to" if apart else "sold with"
+        choice = f"{comes} {least} to {most} GB, the least is taken: write {row['short_name']}-{most}gb"
+        source = f"{source}; {choice}"
     return Card(
         name=row["name"],
         vendor=row["vendor"],
@@ -196,79 +195,6 @@ def mixed(groups: list[Hardware], text: str) -> Hardware:
 MOST_MIXED = 64
 
 
-def is_card(name: str) -> bool:
-    """Return whether a word is the short name or another name of a card."""
-    return alias_row(name) is not None or card_row(name) is not None
-
-
-@lru_cache(maxsize=256)
-def find_card(name: str) -> tuple[Card, str]:
-    """The card of a short name or alias, and how the name was read."""
-    wanted = "-".join(name.strip().lower().replace("_", " ").split())
-    whole, cut, profile = wanted.partition(MIG)
-    if cut:
-        parent, reading = find_card(whole)
-        return mig_slice(parent, profile, wanted), reading
-    if wanted.startswith("nvidia-") and (known := by_driver_name(wanted)):
-        wanted = known
-    other = alias_row(wanted)
-    target, reading = (other["card"], other["reading"]) if other else (wanted, "")
-    if (sized := with_size(target)) is not None:
-        return sized, ""
-    if card_row(target) is None:
-        hint = did_you_mean(wanted, [*cards_by_short_name(), *aliases()], "oomless gpus")
-        before, _, after = wanted.partition("x")
-        for count, turned in ((before, after), (after, before)):
-            if count.isdecimal() and is_card(turned):
-                hint = f"write {turned}:{count}"
-        raise UsageError(f"unknown card {name[:200]!r}", hint)
-    return card(target), reading
-
-
-BUILD = ("pcie", "sxm2", "sxm3", "sxm4", "sxm5", "hbm2", "hbm2e", "hbm3", "hbm3e")
-"""Words of a driver's name that say how a card is built; short names may leave them out."""
-
-
-def by_driver_name(wanted: str) -> str:
-    """Return the short name or alias of a card as nvidia-smi prints it; "" where none is known.
-
-    >>> by_driver_name("nvidia-h100-80gb-hbm3"), by_driver_name("nvidia-geforce-rtx-4090")
-    ('h100-80gb', 'rtx-4090')
-    >>> by_driver_name("nvidia-a100-sxm4-80gb"), by_driver_name("nvidia-h99")
-    ('a100-sxm4-80gb', '')
-    """
-    whole = wanted.removeprefix("nvidia-").removeprefix("geforce-")
-    plain = "-".join(word for word in whole.split("-") if word not in BUILD)
-    known = (whole, whole.removeprefix("tesla-"), plain)
-    return next((name for name in known if is_card(name)), "")
-
-
-SIZED = " with "
-
-
-def with_size(wanted: str) -> Card | None:
-    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other
-    name.
-
-    >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
-    (549755813888, 'M3 Ultra with 512 GB')
-    """
-    name, _, size = wanted.rpartition("-")
-    number = size.removesuffix("gb")
-    if not number.isdecimal():
-        return None
-    other = alias_row(name)
-    row = card_row(other["card"] if other else name)
-    least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
-    if row is None or not (least.isdecimal() and most.isdecimal()):
-        return None
-    if len(number) > 4 or not int(least) <= int(number) <= int(most):
-        raise UsageError(
-            f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb"
-        )
-    return _card(row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": number})
-
-
 def plain_cpu(size: str) -> Card:
     """A machine without accelerator, and the memory that the model may have of it: cpu:64GiB.
 
@@ -287,38 +213,4 @@ def plain_cpu(size: str) -> Card:
         0,
         "",
         "A",
-    )
-
-
-MIG = "-mig-"
-
-
-def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
-    """A MIG slice of a card: h100-mig-3g.40gb. Its memory is what the driver lists for the profile.
-
-    >>> from .hardware import parse_gpu
-    >>> parse_gpu("h100-mig-3g.40gb").card.memory_bytes / GIB, parse_gpu("h100-mig-3g.40gb").card.num_sms
-    (39.25, 60)
-    """
-    names = {each.name: short for short, each in cards().items()}
-    rows = {row["profile"]: row for row in facts.table("mig") if row["card"] == names[parent.name]}
-    if not rows:
-        known = sorted({row["card"] for row in facts.table("mig")})
-        raise UsageError(
-            f"{wanted}: no MIG slices of {parent.name} are known", f"known are those of {', '.join(known)}"
-        )
-    if profile not in rows:
-        raise UsageError(
-            f"{wanted}: {parent.name} has no profile {profile!r}", f"its profiles are {', '.join(rows)}"
-        )
-    row = rows[profile]
-    return parent._replace(
-        name=f"{parent.name} MIG {profile}",
-        memory_bytes=int(float(row["mem_gib"]) * GIB),
-        memory_source=f"{row['mem_gib']} GiB by the driver ({row['source']})",
-        num_sms=int(row["num_sms"] or 0),
-        gpus_per_node=1,
-        note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process "
-        "sees one, so none share a model",
-        alone=True,
     )

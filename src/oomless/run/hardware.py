@@ -5,11 +5,11 @@ import re
 from ..errors import UsageError
 from ..facts.hardware import alias_row
 from ..units import MIB, format_exact, parse_bytes
-from .cards import Hardware, find_card, mixed, plain_cpu, synthetic
+from .card_names import find_card, short_name
+from .cards import Hardware, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
-COUNTS_FIRST = r"(?:([0-9]{1,7}) ?x ?)?([0-9]{1,7}) ?x ?([a-z][^:]*)"
-"""8xH200; 2x8xH100."""
+COUNT_FIRST = r"([0-9]{1,7}) ?x ?([^:]+)"
 SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 
 
@@ -26,12 +26,11 @@ def parse_gpu(text: str) -> Hardware:
     """
     if not isinstance(text, str):  # Python may ask too
         raise UsageError(f"gpu is {text!r}", "name the cards in a text: h200:8")
-    if "+" in text:
+    if "+" in text and not short_name(text):
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
-    if not colon and name[:1].isdecimal() and (before := re.fullmatch(COUNTS_FIRST, name)):
-        nodes, each, cards = before.groups()
-        return parse_gpu(f"{cards}:{each}x{nodes}" if nodes else f"{cards}:{each}")
+    if name[:1].isdecimal() and (turned := _count_behind(name)):
+        return parse_gpu(turned)
     if colon and not count:
         raise UsageError(
             f"--gpu {text}: no number of cards behind the colon",
@@ -56,6 +55,19 @@ def parse_gpu(text: str) -> Hardware:
     if not per_node:
         per_node = min(num, card.gpus_per_node)
     return Hardware(card, num, per_node, reading)
+
+
+def _count_behind(name: str) -> str:
+    """Return a name whose counts stand in front with them behind it; "" for any other.
+
+    >>> [_count_behind(name) for name in ("8xh200", "2x8xh100", "2x 7900xtx", "7900xtx")]
+    ['h200:8', 'h100:8x2', '7900xtx:2', '']
+    """
+    outer = re.fullmatch(COUNT_FIRST, name)
+    if outer is None or short_name(name):
+        return ""
+    inner = None if short_name(outer[2]) else re.fullmatch(COUNT_FIRST, outer[2])
+    return f"{inner[2]}:{inner[1]}x{outer[1]}" if inner else f"{outer[2]}:{outer[1]}"
 
 
 def _count(text: str, count: str) -> tuple[int, int]:

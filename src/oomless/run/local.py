@@ -4,9 +4,10 @@ hold now."""
 import shutil
 import subprocess
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError
 from ..units import MIB, format_bytes
-from .cards import Card, Hardware, find_card, mixed
+from .card_names import card_named
+from .cards import Card, Hardware, mixed
 
 QUERY = "name,memory.total,memory.used,compute_cap"
 TIMEOUT_S = 10
@@ -59,10 +60,5 @@ def local_group(cards: list[tuple[str, int, int, str]]) -> Hardware:
 
 def _known(name: str, capability: str) -> Card:
     """The catalogue's card of a driver's name, or one that only has its name and capability."""
-    words = name.lower().removeprefix("nvidia ").removeprefix("geforce ").removeprefix("tesla ")
-    for word in (words, words.replace(" ", "-"), words.split("-")[0]):
-        try:
-            return find_card(word)[0]
-        except UsageError:
-            continue
-    return Card(name, "NVIDIA", capability, 0, "this machine now", 8, 0, "", "B")
+    known = card_named(name) or card_named(name.split("-")[0])
+    return known or Card(name, "NVIDIA", capability, 0, "this machine now", 8, 0, "", "B")

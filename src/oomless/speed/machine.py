@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import UnsupportedError
 from ..facts.hardware import cards_by_full_name, first_number
-from ..run.cards import MIG, SIZED, Card, Hardware
+from ..run.card_names import MIG, SIZED
+from ..run.cards import Card, Hardware
 from ..units import GB, GIB, MIB, TB
 from .efficiency import SHIPPED, Efficiencies
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from .. import facts
 from ..engines import engine
 from ..engines.record import Engine
-from ..errors import OomlessError, UnsupportedError
+from ..errors import UnsupportedError
 from ..model.load import load
 from ..model.model import Model
-from ..run.cards import Card, Hardware, card, find_card, synthetic
+from ..run.card_names import card_named
+from ..run.cards import Card, Hardware, card, synthetic
 from ..run.serving import Asked, Layout
 from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
@@ -360,15 +361,8 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
     card = (
         alike[-1] if alike else None
     )  # the largest is the desktop card or the newest; the interval has the smallest
-    tries = (driver, name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1], name.replace(" ", "-"))
-    for word in tries:
-        if card:
-            break
-        try:
-            card, _ = find_card(word.strip())
-            break
-        except OomlessError:
-            continue
+    for word in (driver, name, re.sub(r"[ -]\d+ ?gb$", "", name), name.split("/")[-1]):
+        card = card or card_named(word.strip())
     if card is None:
         if quantity in MEMORY_COUNTS and not seen:
             raise Incomplete(f"card {text!r} is not known" if text else "gpu is not given")

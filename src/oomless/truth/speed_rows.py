@@ -14,7 +14,8 @@ from ..files import shown
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
-from ..run.cards import Card, Hardware, find_card
+from ..run.card_names import card_named
+from ..run.cards import Card, Hardware
 from ..run.hardware import MAX_GPUS
 from ..run.serving import Asked, Layout
 from ..speed.band import Coverage
@@ -182,10 +183,8 @@ def card_of(word: str) -> Card:
     if name.startswith("raspberry pi 5"):
         tries.append("raspberry-pi-5-16-gb")
     for each in tries:
-        try:
-            return find_card(each.strip())[0]
-        except OomlessError:
-            continue
+        if found := card_named(each):
+            return found
     raise UnsupportedError(f"card {word!r} is not in the catalogue")
 
 

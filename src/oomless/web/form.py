@@ -228,7 +228,8 @@ def slider(name: str, option: Option, label: str) -> Html | None:
 
 def lists() -> Html:
     """Return the names that the searches for models and cards complete."""
-    from ..run.cards import aliases, cards
+    from ..run.card_names import aliases
+    from ..run.cards import cards
 
     models = [el("option", value=row["name"]) for row in facts.table("catalogue")]
     names = sorted({*cards(), *aliases()}, key=lambda each: (len(each) > 12, each))

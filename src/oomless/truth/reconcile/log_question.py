@@ -5,12 +5,12 @@ from typing import NamedTuple
 from ...errors import OomlessError
 from ...model.load import load
 from ...model.model import Model
+from ...run.card_names import card_named
 from ...run.cards import Hardware, synthetic
 from ...run.hardware import parse_gpu
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
 from ..serving_rows import Incomplete, ServingQuestion, question
-from .log_card import logged_card
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_date, build_of, file_type
 from .log_row import configuration_row
@@ -155,7 +155,7 @@ def _llama_hardware(run: LoggedRun) -> Hardware:
     """The devices that buffers lie on; a card that the catalogue does not know is one of any size."""
     devices = _devices(run)
     name = run.text("gpu")
-    card = logged_card(name)
+    card = card_named(name)
     if card is None:
         card = synthetic(ANY_SIZE, name or "any card")
         card = card._replace(

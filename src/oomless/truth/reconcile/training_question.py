@@ -11,12 +11,12 @@ from ...frameworks.logged import LoggedTraining, LogWords
 from ...frameworks.megatron.run import Megatron
 from ...model.load import catalogue_name, load
 from ...model.model import Model
+from ...run.card_names import card_named
 from ...run.cards import Hardware, synthetic
 from ...run.hardware import parse_gpu
 from ...run.text_files import flat
 from ...run.training import TrainingAsked
 from ...units import TIB
-from .log_card import logged_card
 from .log_facts import facts_of
 from .log_model import model_name
 from .logged_run import LoggedRun
@@ -110,7 +110,7 @@ def _hardware(gpu: str, seen: str, ranks: int) -> Hardware:
     if gpu:
         hardware = parse_gpu(gpu)
     else:
-        card = logged_card(seen) or synthetic(ANY_SIZE, seen or "any card")
+        card = card_named(seen) or synthetic(ANY_SIZE, seen or "any card")
         hardware = Hardware(card, ranks, min(ranks, card.gpus_per_node))
     if hardware.num_gpus >= ranks:
         return hardware
