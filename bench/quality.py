@@ -78,7 +78,7 @@ def equal(source: Path, words: list[str], out: Path, text: str) -> str:
     """Return what `oomless compare-models` says of the source and of each format, on the judged text."""
     from oomless.compress.checkpoint.source import read_source
     from oomless.compress.quality.side_by_side import least_memory, side_by_side
-    from oomless.report.side_by_side_text import side_by_side_text
+    from oomless.report.compress_text import side_by_side_text
 
     folders = [source]
     for word in words:

@@ -36,7 +36,7 @@ def test_a_written_name_is_read(text: str) -> None:
 @pytest.mark.parametrize("text", ["rtx-4090-32gb", "RTX 3060 Laptop", "Arc B580", "h99", "radeon", "", "4x"])
 def test_another_size_or_build_is_another_card(text: str) -> None:
     assert card_named(text) is None
-    with pytest.raises(UsageError, match="unknown card|no number|write"):
+    with pytest.raises(UsageError, match=r"unknown card|no number|write"):
         parse_gpu(text)
 
 

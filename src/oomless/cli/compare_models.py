@@ -25,7 +25,7 @@ def compare_models(models: tuple[str, ...], text: str | None, within: float, as_
     from ..compress.checkpoint.source import read_source
     from ..compress.quality.side_by_side import least_memory, side_by_side
     from ..compress.request import text_of
-    from ..report.side_by_side_text import side_by_side_text
+    from ..report.compress_text import side_by_side_text
 
     if len(models) < 2:
         raise UsageError(

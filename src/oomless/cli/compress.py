@@ -174,7 +174,7 @@ def ways(model: str | None, as_json: bool) -> int:
     from ..compress.backward.compare import compare
     from ..compress.backward.printed_snippet import faults
     from ..compress.backward.small_network import small_network
-    from ..report.kept_text import kept_text
+    from ..report.compress_text import kept_text
 
     if model is not None:
         raise UsageError(
@@ -217,7 +217,7 @@ def write_recipe(asked: Any, tool: str, out: str | None, as_json: bool) -> int:
     from ..compress.recipe import recipe
     from ..compress.weights import CompressRequest
     from ..files import write_folder
-    from ..report.recipe_text import needs_line, recipe_text
+    from ..report.compress_text import needs_line, recipe_text
 
     if not asked[1]:
         raise UsageError("--recipe needs --to", "--to int4 --recipe llmcompressor --out ./recipe")

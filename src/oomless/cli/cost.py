@@ -29,7 +29,7 @@ def _cost(**options: Any) -> int:
         return show_prices(options.get("gpu"), price_table(options.get("prices", ()))[0], as_json)
     answer = cost_answer(options)
     if plot:
-        from ..report.plan_cost_svg import cost_svg
+        from ..report.plan_svg import cost_svg
         from .files import write_svg
 
         write_svg(plot, cost_svg(answer))

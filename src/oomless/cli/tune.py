@@ -16,9 +16,9 @@ def _tune(model: str | None, **options: Any) -> int:
     if how["json"]:
         sys.stdout.write(json_text(answer.to_json()) + "\n")
     else:
-        from ..report.tune_text import tune_text
+        from ..api.tune_screen import tune_lines
 
-        sys.stdout.write(tune_text(answer.tuned))
+        sys.stdout.write("\n".join(tune_lines(answer.tuned)) + "\n")
     return 0 if answer.rows else 3
 
 

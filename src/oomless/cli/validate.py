@@ -47,7 +47,7 @@ def validate(file: Path, as_json: bool, confidence: str | None, replay: str | No
 
 def verdicts(file: Path, as_json: bool, confidence: str | None) -> int:
     """Ask each case of a table as the command line does, and print verdicts beside outcomes."""
-    from ..report.verdicts_text import verdicts_text
+    from ..report.validate_text import verdicts_text
     from ..truth.verdicts import judge_table, summarize_verdicts, verdicts_json
 
     cases = list(judge_table(file, answered, confidence))

@@ -1,4 +1,5 @@
-"""What `compress` has done, for people: bytes before and after, by format and by kind of module."""
+"""What `compress` and `compare-models` have done, for people: bytes before and after, by format and by kind
+of module; ways to keep activations; recipes for other tools; models beside each other."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -6,9 +7,13 @@ from typing import TYPE_CHECKING
 from ..units import format_bytes
 
 if TYPE_CHECKING:
+    from ..compress.backward.compare import Way
+    from ..compress.backward.printed_snippet import Fault
     from ..compress.compressed import Compressed
     from ..compress.quality.encoder import EncoderQuality
     from ..compress.quality.language import Quality
+    from ..compress.quality.side_by_side import Weighed
+    from ..compress.recipe import ToolRecipe
 
 WORST = 5
 """Modules with the largest error that are shown."""
@@ -95,3 +100,59 @@ def said_of(found: "Quality | EncoderQuality") -> str:
                 f"cosine of the vectors of {found.num_pieces} pieces {found.cosine:.5f} (least "
                 f"{found.least_cosine:.5f}), the same nearest neighbour {found.neighbour_agreement:.1%}"
             )
+
+
+def kept_text(ways: "list[Way]", faults: "list[Fault]") -> str:
+    """Return a row a way, then the faults of the guide's snippet."""
+    plain = ways[0]
+    width = max(len(way.name) for way in ways)
+    lines = [
+        f"{'kept for the backward':<{width}}  {'in memory':>10}  {'share':>6}  {'CPU time':>8}  "
+        f"{'loss':>8}  gradient error"
+    ]
+    for way in ways:
+        share = way.kept_bytes / plain.kept_bytes
+        lines.append(
+            f"{way.name:<{width}}  {format_bytes(way.kept_bytes):>10}  {share:>6.3f}  "
+            f"{way.cpu_s / plain.cpu_s:>7.2f}x  {way.loss:>8.4f}  {way.gradient_error:.1e}"
+        )
+    lines += ["", "the guide's snippet, line by line:"]
+    lines += [f"  {fault.line}\n    {fault.found}" for fault in faults]
+    return "\n".join(lines) + "\n"
+
+
+def needs_line(found: "ToolRecipe") -> str:
+    """Return the memory and the time of the run, or that nobody measured them."""
+    if found.needs is None:
+        return f"what a run of {found.tool} needs for this format was not measured"
+    return (
+        f"with nearest rounding about {format_bytes(found.needs.host_bytes)} of host memory and "
+        f"{found.needs.cpu_s:,.0f} CPU seconds; a search on texts comes on top\n"
+        f"source: {found.needs.source}"
+    )
+
+
+def recipe_text(found: "ToolRecipe") -> str:
+    """Return all files, each under its name."""
+    parts = [f"# {name}\n{content}" for name, content in found.files.items()]
+    return "\n".join([*parts, f"# {needs_line(found)}\n"])
+
+
+def side_by_side_text(models: "list[Weighed]", least: "list[Weighed]") -> str:
+    """Return a row a model; the last column is the smallest one that writes as well."""
+    width = max(len("model"), *(len(each.name) for each in models))
+    lines = [
+        f"{'model':<{width}}  {'tensor data':>11}  {'of the first':>12}  {'bits a byte':>11}  "
+        f"{'perplexity':>10}  equal quality takes"
+    ]
+    for each, one in zip(models, least, strict=True):
+        takes = "nothing smaller here"
+        if one is not each:
+            takes = f"{format_bytes(one.num_bytes)}, {one.num_bytes / each.num_bytes:.1%}: {one.name}"
+        lines.append(
+            f"{each.name:<{width}}  {format_bytes(each.num_bytes):>11}  "
+            f"{each.num_bytes / models[0].num_bytes:>12.1%}  {each.bits_per_byte:>11.4f}  "
+            f"{each.perplexity:>10.3f}  {takes}"
+        )
+    lines.append(f"{models[0].text_bytes:,} B of text; perplexity is of each model's own tokens")
+    return "\n".join(lines) + "\n"
