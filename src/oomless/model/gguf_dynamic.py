@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple, cast
 
 from .. import facts
 from .gguf_types import LARGE_ENDS, TYPES
-from .model import Model, SizeSpread, Tensor
+from .model import Model, Tensor
+from .size_spread import SizeSpread
 from .storage import Shape
 
 PREFIX = "UD_"

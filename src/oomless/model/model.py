@@ -3,24 +3,20 @@ states are sums over it."""
 
 from collections.abc import Collection
 from math import prod
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..records import Record
 from .attention import MLA, Attention
 from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
 
+if TYPE_CHECKING:
+    from .size_spread import SizeSpread
+
 Part = Literal["main", "mtp", "engram", "vision"]
 Role = Literal["plain", "linear", "expert"]
 """What quantisation may touch: matrices of attention and feed-forward, matrices of routed experts, and
 nothing else."""
-
-
-class SizeSpread(Record):
-    """Lowest and highest bytes of a file's tensors, as shares of those that are predicted."""
-
-    experts: tuple[float, float]
-    others: tuple[float, float]
 
 
 class Cut(Record):
@@ -173,7 +169,7 @@ class Model(Record):
     """Tensor data of the checkpoint by `tensors`, summed up once when the model is built."""
     stored_bytes: int = 0
     """Tensor data that the checkpoint's headers count; 0: no header was read."""
-    size_spread: SizeSpread | None = None
+    size_spread: "SizeSpread | None" = None
     """How far the real file may lie from `tensors`: nobody published the types of a dynamic GGUF mix."""
     warnings: tuple[str, ...] = ()
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""

@@ -45,6 +45,8 @@ def short_name(text: str) -> str:
     ('m3-max-64gb', 'rx-7900-xtx', '')
     """
     joined = "-".join(text.lower().replace("_", " ").split())
+    if is_card(joined):
+        return joined
     words = re.sub(JOINED, "-", joined).split("-")
     begins = next((place for place, word in enumerate(words) if word not in MAKERS), 0)
     for begin in range(begins + 1):

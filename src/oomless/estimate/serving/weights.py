@@ -12,7 +12,7 @@ from ...units import MIB
 from ..allocator import place
 
 if TYPE_CHECKING:
-    from ...model.model import SizeSpread
+    from ...model.size_spread import SizeSpread
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
