@@ -127,6 +127,15 @@ def test_the_pool_is_what_the_command_says() -> None:
     assert (too_much["starts"], too_much["verdict"]) == (False, "does_not_fit")
 
 
+def test_parts_of_other_flags_are_read() -> None:
+    image = """--mm-processor-kwargs '{"min_pixels": 784, "max_pixels": 1003520}'"""
+    assert pasted(f"{VLLM} {image}", gpu="h100")["request"]["max_pixels"] == 1003520
+    server = "sglang serve --model-path Qwen/Qwen3.8-27B --cuda-graph-backend-prefill"
+    for said, off in (("disabled", True), ("breakable", False)):
+        found = pasted(f"{server} {said}", gpu="h100")["request"]
+        assert found["disable_prefill_cuda_graph"] is off
+
+
 def test_few_graphs_hold_less_than_many_and_none_least() -> None:
     usual = runtime("")
     few = runtime("""--compilation-config '{"cudagraph_capture_sizes": [1, 2, 4]}'""")

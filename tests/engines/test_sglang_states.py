@@ -111,3 +111,19 @@ def test_a_share_too_high_for_graphs_is_no_fit() -> None:
     asked = Asked(engine="sglang", engine_version="0.5.17", mem_fraction_static=0.92, layout=Layout())
     found = estimate_serving(load("qwen3.8-27b-nvfp4"), asked._replace(context=8192), parse_gpu("rtx-5090"))
     assert found.verdict != "fits"
+
+
+def test_graphs_of_prompts_may_be_off() -> None:
+    """sglang#35777: at 0.80 it starts without them."""
+    asked = Asked(engine="sglang", engine_version="0.5.17", mem_fraction_static=0.80, layout=Layout())
+    usual = asked._replace(context=8192)
+    off = usual._replace(disable_prefill_cuda_graph=True)
+    found, fewer = (
+        estimate_serving(load("qwen3.8-27b-nvfp4"), each, parse_gpu("rtx-5090")) for each in (usual, off)
+    )
+    graphs = [
+        next(line for line in each.ledger.lines if line.key == "runtime.cuda_graphs")
+        for each in (found, fewer)
+    ]
+    assert graphs[1].high_bytes < graphs[0].high_bytes
+    assert (found.verdict, fewer.verdict) == ("tight", "fits")

@@ -75,6 +75,50 @@ def test_drivers_of_blackwell_are_new() -> None:
     assert graphs("0.9.2") == graphs("0.9.2 (driver 570)") != graphs("0.9.2 (driver 535)")
 
 
+@pytest.mark.parametrize(
+    ("version", "said", "low", "high"),
+    [
+        ("0.8.5", "no FlashInfer", 5.2, 5.9),
+        ("0.8.5", "FlashInfer", 1.4, 2.2),
+        ("0.11.0", "FlashInfer", 1.4, 2.2),
+    ],
+)
+def test_a_release_may_say_who_samples(version: str, said: str, low: float, high: float) -> None:
+    """1,024 rows of 151,936 logits: a sort takes 38 B of each, FlashInfer 10 to 14; pip does not bring it."""
+
+    def sampler(version: str) -> Line:
+        lines = oomless.infer("qwen3-32b", gpu="h100", engine_version=version).ledger.lines
+        return next(line for line in lines if line.key == "logits.sampler")
+
+    found = sampler(f"{version} ({said})")
+    assert low * GIB < found.low_bytes < found.high_bytes < high * GIB
+    assert sampler("0.8.5").low_bytes <= found.low_bytes < found.high_bytes <= sampler("0.8.5").high_bytes
+    assert sampler("0.19.0") == sampler(f"0.19.0 ({said})")
+
+
+def test_small_images_leave_the_profile_run_little() -> None:
+    """Qwen2.5-VL-72B on four A100 PCIe, eager, 0.95: 25,408 to 25,920 tokens with images of 1,024 pixels
+    (0.8.4, vllm#16570); with the largest image it did not start."""
+    asked: dict[str, Any] = {
+        "gpu": "a100-40gb-pcie:4",
+        "engine_version": "0.8.4",
+        "tp": 4,
+        "gpu_memory_utilization": 0.95,
+        "max_num_seqs": 2,
+        "max_model_len": 4096,
+        "enforce_eager": True,
+        "images_per_prompt": 1,
+    }
+    small = oomless.infer("qwen2.5-vl-72b", max_pixels=1024, **asked)
+    assert small.kv_cache.max_tokens_low < 25408 < 25920 < small.kv_cache.max_tokens_high
+    assert (small.verdict, small.starts) == ("fits", True)
+    assert not oomless.infer("qwen2.5-vl-72b", **asked).starts
+    assert (
+        oomless.infer("qwen2.5-vl-72b", max_pixels=1 << 30, **asked).ledger
+        == oomless.infer("qwen2.5-vl-72b", **asked).ledger
+    )
+
+
 def test_v0_captures_for_every_virtual_engine() -> None:
     asked: dict[str, Any] = {"gpu": "l40s:4", "engine_version": "0.6.6", "max_model_len": 4096}
     one = oomless.infer("qwen2.5-32b", tp=1, **asked)

@@ -30,6 +30,8 @@ NOT_OF_A_QUESTION = {
         "capture_sizes",
         "max_capture_size",
         "attention_config",
+        "mm_processor_kwargs",
+        "cuda_graph_backend_prefill",
         "speculative_num_steps",
         "speculative_num_draft_tokens",
     },

@@ -75,6 +75,7 @@ class Asked(Record):
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
+    max_pixels: int | None = None
     no_async_scheduling: bool = False
     kv_cache_memory_bytes: int = 0
     num_gpu_blocks_override: int | None = None
@@ -100,6 +101,7 @@ class Asked(Record):
     mamba_scheduler_strategy: str = "auto"
     moe_a2a_backend: str = "none"
     cuda_graph_max_bs: int | None = None
+    disable_prefill_cuda_graph: bool = False
     enable_hierarchical_cache: bool = False
     hicache_ratio: float = 2.0
     hicache_size: int = 0

@@ -1,4 +1,4 @@
-"""SGLang's words of speculation in ours."""
+"""SGLang's words of speculation and of graphs in ours."""
 
 import json
 from typing import Any
@@ -18,12 +18,16 @@ def need_own_experts(unknown: list[str]) -> None:
 
 def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     """Return flags with the algorithm and how far it drafts as one: by steps, or by the tokens that are
-    verified, of which one was sampled (server_args.py).
+    verified, of which one was sampled (server_args.py); graphs of prompts may be off.
 
+    >>> as_sglang({"cuda_graph_backend_prefill": "disabled"})
+    {'disable_prefill_cuda_graph': True}
     >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
     """
-    rest = {name: value for name, value in flags.items() if name not in DRAFTED}
+    rest = {name: value for name, value in flags.items() if name not in (*DRAFTED, PREFILLS)}
+    if flags.get(PREFILLS) == "disabled":
+        rest["disable_prefill_cuda_graph"] = True
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
     method = rest.get("speculation")
@@ -32,4 +36,5 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
+PREFILLS = "cuda_graph_backend_prefill"
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps")

@@ -28,8 +28,12 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     6.2
     """
     release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
+    if asked.disable_prefill_cuda_graph:  # what models with states take without these was not measured
+        tags = tuple(tag for tag in tags if tag != "states")
     line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
-    prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
+    prefills = (
+        {"plain", "states"} & set(tags) and asked.layout.pp == 1 and not asked.disable_prefill_cuda_graph
+    )
     if prefills and RELEASES.at(asked.engine_version).captures_prefills:
         return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)

@@ -145,7 +145,7 @@ def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: i
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
-    if rules.captures_prefills and not asked.enforce_eager:
+    if rules.captures_prefills and not (asked.enforce_eager or asked.disable_prefill_cuda_graph):
         reserve += 1536 if model.kinds.has(MLA, DSA, V4, V41) else 8 * len(prefill_sizes(chunk))
     return reserve
 

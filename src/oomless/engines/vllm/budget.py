@@ -256,7 +256,8 @@ def conditions(
         "hybrid": kinds.has(Linear),
         "experts": model.kinds.has_experts,
     }
-    return tuple(name for name, holds in found.items() if holds)
+    samplers = () if found["other_vendor"] else rules.samplers
+    return (*(name for name, holds in found.items() if holds), *samplers)
 
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:

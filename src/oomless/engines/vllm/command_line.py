@@ -8,7 +8,8 @@ from ...errors import UsageError
 
 def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return (flags, what of them is not known): sizes of graphs belong to --compilation-config, the
-    indexer's type to --attention-config; --limit-mm-per-prompt may leave images out.
+    indexer's type to --attention-config, the largest image to --mm-processor-kwargs; --limit-mm-per-prompt
+    may leave images out.
 
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
     ({'indexer_kv_dtype': 'mxfp4', 'compilation_config': '{"cudagraph_capture_sizes": [1, 2]}'},
@@ -24,6 +25,13 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if dtype is not None:
             found["indexer_kv_dtype"] = str(dtype)
         unread += [f"--attention-config {json.dumps(keys)}"] if keys else []
+    if "mm_processor_kwargs" in flags:
+        keys = _object(flags["mm_processor_kwargs"], "--mm-processor-kwargs")
+        most = keys.pop("max_pixels", None)
+        keys.pop("min_pixels", None)
+        if type(most) is int and most > 0:
+            found["max_pixels"] = most
+        unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
     graphs: dict[str, Any] = {}
     if sizes := flags.get("capture_sizes"):
         if not all(size.isdecimal() and len(size) < 10 for size in sizes):
@@ -45,7 +53,7 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return found, unread
 
 
-PARTS = ("attention_config", "capture_sizes", "max_capture_size")
+PARTS = ("attention_config", "capture_sizes", "max_capture_size", "mm_processor_kwargs")
 
 
 def _object(text: str, flag: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from math import prod
 
 from ...facts import Constant
 from ...ledger import Line
-from ...model.model import Model
+from ...model.model import Model, Vision
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
@@ -32,7 +32,7 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     ... )
     217055232
     """
-    vision = model.vision
+    vision = largest_image(model, asked)
     if vision is None or rules.v0 or not stage.first:
         return 0
     limit = asked.images_per_prompt
@@ -51,6 +51,22 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
     values = 0 if rules.drops_pixels else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
+
+
+def largest_image(model: Model, asked: Resolved) -> Vision | None:
+    """Return what the largest image becomes, where the processor's own limit or that of the question
+    (max_pixels of Qwen's, three channels in two frames) lets less through; None: the model sees nothing.
+
+    >>> from ...model.load import load
+    >>> largest_image(load("qwen2.5-vl-7b"), Resolved(max_pixels=1003520))
+    Vision(item_tokens=1280, item_values=6021120)
+    """
+    vision = model.vision
+    if vision is None or asked.max_pixels is None or "qwen" not in model.family:
+        return vision
+    pixels = vision.item_values // 6
+    most = max(min(asked.max_pixels, pixels), pixels // vision.item_tokens)
+    return Vision(vision.item_tokens * most // pixels, vision.item_values * most // pixels)
 
 
 STAMPED_FAMILIES = ("qwen3_vl", "qwen3_vl_moe")
@@ -106,9 +122,10 @@ def images_of_video(model: Model, asked: Resolved) -> int:
     >>> [images_of_video(model, Resolved(max_model_len=length)) for length in (8192, 65536, 128000)]
     [1, 3, 6]
     """
-    if model.vision is None or model.family not in VIDEO_FAMILIES or asked.images_per_prompt is not None:
+    vision = largest_image(model, asked)
+    if vision is None or model.family not in VIDEO_FAMILIES or asked.images_per_prompt is not None:
         return 1
-    left = asked.max_model_len // model.vision.item_tokens - 1
+    left = asked.max_model_len // vision.item_tokens - 1
     return max(min(left, MAX_FRAMES // 2), 1)
 
 
@@ -129,7 +146,8 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     >>> [round(encoder_bytes(model, Resolved(), 335544320, 2, ranks) / GIB, 2) for ranks in (1, 2)]
     [2.0, 1.44]
     """
-    if not seen or model.vision is None:
+    vision = largest_image(model, asked)
+    if not seen or vision is None:
         return 0
     shapes = {tensor.name: tensor.shape for tensor in model.tensors if tensor.part == "vision"}
     patch = next(
@@ -146,15 +164,14 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     )
     if patch is None or not inner:
         return 0
-    patches, hidden = _num_items(model, seen, width) * model.vision.item_values // prod(patch[1:]), patch[0]
+    patches, hidden = _num_items(model, vision, seen, width) * vision.item_values // prod(patch[1:]), patch[0]
     block = max(4 * hidden + 8 * hidden // ranks, 3 * hidden + 2 * inner // ranks)
     return patches * width * block + seen
 
 
-def _num_items(model: Model, seen: int, width: int) -> int:
+def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
     """Return how many images are in a batch that takes `seen` bytes."""
-    assert model.vision is not None
-    return max(seen // width // (model.vision.item_tokens * model.hidden_size + model.vision.item_values), 1)
+    return max(seen // width // (vision.item_tokens * model.hidden_size + vision.item_values), 1)
 
 
 MOONVIT_FAMILY = "kimi_vl"
@@ -179,7 +196,7 @@ def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> int:
     """
     if model.family != MOONVIT_FAMILY or not rules.scores_of_moonvit or model.vision is None:
         return 0
-    patches = _num_items(model, seen, width) * model.vision.item_tokens * MOONVIT_MERGED
+    patches = _num_items(model, model.vision, seen, width) * model.vision.item_tokens * MOONVIT_MERGED
     return patches**2 * (1 + MOONVIT_HEADS * 2 * 4)
 
 

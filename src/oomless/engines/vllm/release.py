@@ -8,6 +8,9 @@ FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"
 """What the text says where a model runner was chosen by hand (VLLM_USE_V2_MODEL_RUNNER=0 or 1)."""
 COMPILED = "warm"
 """What the text says of a start that finds its compiled code on disk ("Directly load the compiled graph")."""
+SORTS, FLASHINFER = "no FlashInfer", "FlashInfer"
+"""What the text says of the package that samples, where releases use it if it is there: pip does not bring
+it, the official image does."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
@@ -158,6 +161,17 @@ class VllmRules(ReleaseRules):
         (True, False)
         """
         return COMPILED in self.text
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The condition of who samples the profile run's rows; (): the text does not say it.
+
+        >>> [RELEASES.at(text).samplers for text in ("0.9.2 (FlashInfer)", "0.8.5 (no FlashInfer)", "0.8.5")]
+        [('flashinfer',), ('no_flashinfer',), ()]
+        """
+        if SORTS in self.text:
+            return ("no_flashinfer",)
+        return ("flashinfer",) if FLASHINFER in self.text else ()
 
     @property
     def driver(self) -> int:

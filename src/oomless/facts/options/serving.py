@@ -143,6 +143,11 @@ ASKED: tuple[Option, ...] = (
     Option("images_per_prompt", "--limit-mm-per-prompt", "images", "memory",
            "vLLM: images of a prompt, for which the profile run makes room: image=4, or vLLM's JSON; image=0 "
            "makes none.", known={VLLM: "--limit-mm-per-prompt"}),
+    Option("max_pixels", "--max-pixels", "whole", "memory",
+           "vLLM: pixels of the largest image, which Qwen's VL models are tried with; max_pixels of "
+           "--mm-processor-kwargs.", None, 1, known={VLLM: ""}),
+    Option("mm_processor_kwargs", "", "json", "memory", "vLLM: of its keys --max-pixels is one.",
+           known={VLLM: "--mm-processor-kwargs"}),
     Option("moe_backend", "--moe-backend", "text", "memory",
            "vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer on every rank for what the others "
            "send, all other names are counted as auto.", "auto",
@@ -206,6 +211,11 @@ ASKED: tuple[Option, ...] = (
     Option("cuda_graph_max_bs", "--cuda-graph-max-bs", "whole", "sglang",
            "The largest batch that is captured.", None, 1,
            known={"sglang": "--cuda-graph-max-bs-decode --cuda-graph-max-bs"}),  # the new name: 0.5.23
+    Option("disable_prefill_cuda_graph", "--disable-prefill-cuda-graph", "switch", "sglang",
+           "No graphs of prompts, which 0.5.10 and later capture.", False,
+           known={"sglang": "--disable-prefill-cuda-graph --disable-piecewise-cuda-graph"}),
+    Option("cuda_graph_backend_prefill", "", "text", "sglang", "SGLang: how prompts are captured.",
+           known={"sglang": "--cuda-graph-backend-prefill"}),
     Option("swa_full_tokens_ratio", "--swa-full-tokens-ratio", "share", "sglang",
            "Slots of windows for each slot of full layers.", known={"sglang": "--swa-full-tokens-ratio"}),
     Option("disable_radix_cache", "--disable-radix-cache", "switch", "sglang",
