@@ -25,8 +25,8 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
     """
-    rest = {name: value for name, value in flags.items() if name not in (*DRAFTED, PREFILLS)}
-    if flags.get(PREFILLS) == "disabled":
+    rest = {name: value for name, value in flags.items() if name not in DRAFTED}
+    if rest.pop("cuda_graph_backend_prefill", "") == "disabled":
         rest["disable_prefill_cuda_graph"] = True
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
@@ -36,5 +36,4 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-PREFILLS = "cuda_graph_backend_prefill"
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps")

@@ -28,7 +28,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     6.2
     """
     release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
-    if asked.disable_prefill_cuda_graph:  # what models with states take without these was not measured
+    if asked.disable_prefill_cuda_graph:  # with states not measured
         tags = tuple(tag for tag in tags if tag != "states")
     line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
     prefills = (

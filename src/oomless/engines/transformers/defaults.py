@@ -5,8 +5,7 @@ from ...model.attention import DSA, V4
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout, Resolved
-from ..compute_dtype import resolve_dtype
-from ..default_length import default_length
+from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..rank import Stage
 from .cache import row_bytes

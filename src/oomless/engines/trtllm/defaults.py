@@ -6,8 +6,7 @@ from ...model.attention import DSA, V4, V41
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout, Resolved
-from ..compute_dtype import resolve_dtype
-from ..default_length import default_length
+from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..layouts import need_even_experts
 from ..rank import Stage

@@ -9,8 +9,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB
-from ..compute_dtype import resolve_dtype
-from ..default_length import default_length
+from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import Releases, first_with

@@ -54,8 +54,8 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
 
 
 def largest_image(model: Model, asked: Resolved) -> Vision | None:
-    """Return what the largest image becomes, where the processor's own limit or that of the question
-    (max_pixels of Qwen's, three channels in two frames) lets less through; None: the model sees nothing.
+    """Return what the largest image becomes within max_pixels of Qwen's processors (three channels, two
+    frames); None: the model sees nothing.
 
     >>> from ...model.load import load
     >>> largest_image(load("qwen2.5-vl-7b"), Resolved(max_pixels=1003520))

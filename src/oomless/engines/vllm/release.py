@@ -9,8 +9,7 @@ FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"
 COMPILED = "warm"
 """What the text says of a start that finds its compiled code on disk ("Directly load the compiled graph")."""
 SORTS, FLASHINFER = "no FlashInfer", "FlashInfer"
-"""What the text says of the package that samples, where releases use it if it is there: pip does not bring
-it, the official image does."""
+"""What the text says of the package that samples where it is installed: the official image has it."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
@@ -164,10 +163,10 @@ class VllmRules(ReleaseRules):
 
     @property
     def samplers(self) -> tuple[str, ...]:
-        """The condition of who samples the profile run's rows; (): the text does not say it.
+        """The condition of who samples; (): not said.
 
-        >>> [RELEASES.at(text).samplers for text in ("0.9.2 (FlashInfer)", "0.8.5 (no FlashInfer)", "0.8.5")]
-        [('flashinfer',), ('no_flashinfer',), ()]
+        >>> [RELEASES.at(text).samplers for text in ("0.8.5 (no FlashInfer)", "0.8.5")]
+        [('no_flashinfer',), ()]
         """
         if SORTS in self.text:
             return ("no_flashinfer",)

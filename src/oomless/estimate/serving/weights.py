@@ -58,9 +58,6 @@ def weight_lines(
     return lines
 
 
-MOST_LEFT = 320 * MIB
-
-
 def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
     """What the allocator adds to tensors in their order of creation. Loading makes and drops others between
     them: none of it to twice
@@ -72,8 +69,8 @@ def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
 
     A block that something else left is not split where up to 1 MiB would remain (torch's should_split), so
     each of `large` tensors may take that much more: releases whose loaders pass weights through the card came
-    to 97 MiB with 113 such tensors (Qwen2.5-1.5B, 0.28). Of a hundred logs none came to more than 300 MiB
-    over the value so, however many tensors there were: 290 for Qwen3.8-27B (0.27) and for Gemma-4-31B (0.26).
+    to 97 MiB with 113 such tensors (Qwen2.5-1.5B, 0.28). Of a hundred logs none had
+    300 MiB more than the value.
 
     >>> rounding_line(176160768, "allocated").high_bytes  # R1-Distill-Qwen-14B over two ranks: 168 MiB
     353370112
@@ -88,7 +85,7 @@ def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
         "fragmentation.weights",
         "engine",
         "allocator rounding of weights",
-        (slack, 0, min(max(2 * slack, large * MIB) + MIB, slack + MOST_LEFT)),
+        (slack, 0, min(max(2 * slack, large * MIB) + MIB, slack + 320 * MIB)),
         "fitted",
         formula,
         "estimate/allocator.py",

@@ -144,9 +144,9 @@ ASKED: tuple[Option, ...] = (
            "vLLM: images of a prompt, for which the profile run makes room: image=4, or vLLM's JSON; image=0 "
            "makes none.", known={VLLM: "--limit-mm-per-prompt"}),
     Option("max_pixels", "--max-pixels", "whole", "memory",
-           "vLLM: pixels of the largest image, which Qwen's VL models are tried with; max_pixels of "
-           "--mm-processor-kwargs.", None, 1, known={VLLM: ""}),
-    Option("mm_processor_kwargs", "", "json", "memory", "vLLM: of its keys --max-pixels is one.",
+           "vLLM: pixels of the largest image of Qwen's VL models, as in --mm-processor-kwargs.",
+           None, 1, known={VLLM: ""}),
+    Option("mm_processor_kwargs", "", "json", "memory", "vLLM: --max-pixels is one key.",
            known={VLLM: "--mm-processor-kwargs"}),
     Option("moe_backend", "--moe-backend", "text", "memory",
            "vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer on every rank for what the others "
@@ -214,7 +214,7 @@ ASKED: tuple[Option, ...] = (
     Option("disable_prefill_cuda_graph", "--disable-prefill-cuda-graph", "switch", "sglang",
            "No graphs of prompts, which 0.5.10 and later capture.", False,
            known={"sglang": "--disable-prefill-cuda-graph --disable-piecewise-cuda-graph"}),
-    Option("cuda_graph_backend_prefill", "", "text", "sglang", "SGLang: how prompts are captured.",
+    Option("cuda_graph_backend_prefill", "", "text", "sglang", "How prompts are captured.",
            known={"sglang": "--cuda-graph-backend-prefill"}),
     Option("swa_full_tokens_ratio", "--swa-full-tokens-ratio", "share", "sglang",
            "Slots of windows for each slot of full layers.", known={"sglang": "--swa-full-tokens-ratio"}),
