@@ -5,6 +5,7 @@ FOLDER is made first where it is not there: the Q4_K_M file of the package as BF
 documentation of Python's library; calibration runs on the shipped sample. Words are formats, with a method
 behind a colon: `int4:gptq`. A word in digits is a budget in bytes: the best mix under it. With the word
 `equal` all others are laid beside the source at the end: which writes as well in less memory (C17).
+A folder that keeps texts of its own, as tests/compress/small_model, is judged and calibrated on those.
 """
 
 import json
@@ -60,6 +61,14 @@ def python_text() -> str:
     return "\n\n".join(dict.fromkeys(texts))
 
 
+def texts_of(source: Path) -> tuple[str, str, str | None]:
+    """Return what is judged, what it is, and the file that calibration runs on if it is not the sample."""
+    held_out, training = source / "held_out.txt", source / "training.txt"
+    if held_out.exists():
+        return held_out.read_text(encoding="utf-8"), "a text that it never saw", str(training)
+    return python_text(), "the documentation of Python's library", None
+
+
 def one(source: Path, word: str, out: Path, text: str) -> str:
     """Return the row of one format, written and judged anew."""
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
@@ -100,6 +109,8 @@ def write(source: Path, word: str, out: Path) -> None:
     words: dict[str, Any] = {"to": "", "budget": int(form)} if form.isdigit() else {"to": form}
     if method:
         words["calibrate"] = method
+    if method or form.isdigit():
+        words["text"] = texts_of(source)[2]
     oomless.compress(str(source), out=str(out), **words)
 
 
@@ -117,9 +128,9 @@ def main() -> None:
     if not source.exists():
         make(source)
     words = sys.argv[3:] or list(WORDS)
-    text = python_text()
+    text, what, _ = texts_of(source)
     config = json.loads((source / "config.json").read_text())
-    print(f"{config['model_type']}, {TOKENS:,} tokens of the documentation of Python's library")
+    print(f"{config['model_type']}, {TOKENS:,} tokens of {what}")
     print(f"{'format':<20}{'bytes':>13}{'KL':>9}{'top 1':>8}{'ppl':>9}{'wall s':>8}{'CPU s':>8}", flush=True)
     for word in words:
         if word != "equal":
