@@ -207,3 +207,14 @@ def test_the_tower_is_part_of_the_profile_run() -> None:
     assert 1.2 * GIB < activations() < 2.2 * GIB
     assert activations(2) < activations()
     assert activations(images_per_prompt=0) < 0.5 * GIB
+
+
+def test_a_tower_may_be_whole_on_every_rank() -> None:
+    """--mm-encoder-tp-mode data: of Qwen2.5-VL-72B's tower three quarters more on each of four ranks."""
+
+    def weights(mode: str) -> int:
+        found = answer("qwen2.5-vl-72b", "h200:4", 4, mm_encoder_tp_mode=mode)
+        return sum(each.bytes for each in found.ledger.lines if each.category == "weights")
+
+    tower = sum(each.num_bytes for each in load("qwen2.5-vl-72b").tensors if each.part == "vision")
+    assert weights("data") - weights("weights") == pytest.approx(0.75 * tower, rel=0.05)

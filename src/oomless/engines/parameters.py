@@ -136,6 +136,7 @@ def of_weights(asked: Resolved) -> Resolved:
         speculation=asked.speculation,
         engram=asked.engram,
         num_redundant_experts=asked.num_redundant_experts,
+        mm_encoder_tp_mode=asked.mm_encoder_tp_mode,
         moe_a2a_backend=asked.moe_a2a_backend,
     )
 

@@ -76,6 +76,7 @@ class Asked(Record):
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
     max_pixels: int | None = None
+    mm_encoder_tp_mode: str = "weights"
     no_async_scheduling: bool = False
     kv_cache_memory_bytes: int = 0
     num_gpu_blocks_override: int | None = None

@@ -10,11 +10,12 @@ USUAL = "Q4_K_M"
 """The type behind a tag that says none."""
 VARIABLES = {
     "OLLAMA_CONTEXT_LENGTH": ("max_model_len",),
-    "OLLAMA_NUM_PARALLEL": ("max_num_seqs",),
+    "OLLAMA_NUM_PARALLEL": ("max_num_seqs", "concurrency"),
     "OLLAMA_FLASH_ATTENTION": ("flash_attn",),
     "OLLAMA_KV_CACHE_TYPE": ("cache_type_k", "cache_type_v"),
 }
-"""Variables of its server (envconfig/config.go) -> our fields."""
+"""Variables of its server (envconfig/config.go) -> our fields; a context is one sequence's, and the cache
+holds as many as run in parallel (KvSize)."""
 
 
 def variables(words: list[str]) -> dict[str, str]:

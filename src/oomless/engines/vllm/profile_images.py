@@ -207,7 +207,8 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     if stamps_videos(model, asked, rules):
         return 0
     seen = images * images_of_video(model, asked)
-    ranks = 1 if rules.gathers_heads_of_images else asked.layout.tp
+    whole = rules.gathers_heads_of_images or asked.mm_encoder_tp_mode == "data"
+    ranks = 1 if whole else asked.layout.tp
     return encoder_bytes(model, asked, seen, width, ranks)
 
 

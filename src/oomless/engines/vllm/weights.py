@@ -67,7 +67,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
-    published, model = model, with_whole_tower(model, asked.layout.tp)
+    published, model = model, with_whole_tower(model, asked)
     if model.family == "gpt_oss" and model.quantization == "mxfp4":
         from . import mxfp4  # rules of one family
 
@@ -129,10 +129,11 @@ def members_of(
     return members
 
 
-def with_whole_tower(model: Model, tp: int) -> Model:
-    """A tower whose heads do not divide runs whole on every rank (models/vision.py,
+def with_whole_tower(model: Model, asked: Resolved) -> Model:
+    """A tower whose heads do not divide, or that is asked to, runs whole on every rank (models/vision.py,
     is_vit_use_data_parallel)."""
-    if not any(
+    tp = asked.layout.tp
+    if asked.mm_encoder_tp_mode != "data" and not any(
         tensor.part == "vision" and "attn" in tensor.name and tensor.cut.units % tp
         for tensor in model.tensors
         if tensor.cut.units

@@ -148,6 +148,9 @@ ASKED: tuple[Option, ...] = (
            None, 1, known={VLLM: ""}),
     Option("mm_processor_kwargs", "", "json", "memory", "vLLM: --max-pixels is one key.",
            known={VLLM: "--mm-processor-kwargs"}),
+    Option("mm_encoder_tp_mode", "--mm-encoder-tp-mode", "text", "memory",
+           "vLLM: data gives each rank the whole vision tower and images of its own.", "weights",
+           choices=("weights", "data"), known={VLLM: "--mm-encoder-tp-mode"}),
     Option("moe_backend", "--moe-backend", "text", "memory",
            "vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer on every rank for what the others "
            "send, all other names are counted as auto.", "auto",
