@@ -62,8 +62,6 @@ class GuideAnswer(NamedTuple):
         }
 
     def __repr__(self) -> str:
-        from .guide_screen import guide_lines
-
         return "\n".join(guide_lines(self))
 
 
@@ -275,3 +273,13 @@ def elsewhere_step(model: Model, load: GuidedLoad) -> GuideStep:
     for name in ("context", "concurrency"):
         words += [f"--{name}", str(load.asked[name])] if name in load.asked else []
     return GuideStep("fit", tuple(says), (shlex.join(words),), {"changes": changes})
+
+
+def guide_lines(answer: GuideAnswer) -> list[str]:
+    """Return the steps as lines: what each is about here, and its commands."""
+    lines = [f"{answer.model.name} on {answer.gpu_word}"]
+    for number, step in enumerate(answer.steps, 1):
+        lines += ["", f"{number}. {step.name}", *(f"   {each}" for each in step.says)]
+        lines += [f"   $ {each}" for each in step.commands]
+    notes = [f"note: {note}" for note in answer.warnings]
+    return [*lines, *([""] if notes else []), *notes]

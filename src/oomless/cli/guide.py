@@ -16,7 +16,7 @@ def _guide(model: str | None, **options: Any) -> int:
     if how["json"]:
         sys.stdout.write(json_text(answer.to_json()) + "\n")
     else:
-        from ..api.guide_screen import guide_lines
+        from ..api.guide import guide_lines
 
         sys.stdout.write("\n".join(guide_lines(answer)) + "\n")
     return 0 if answer.holds else 3

@@ -28,7 +28,11 @@ def _lines() -> dict[str, str]:
 
 @cache
 def _options() -> dict[tuple[str, str], str]:
-    return {(row["command"], row["field"]): row["zh"] for row in rows_of("options")}
+    return {
+        (command, row["field"]): row["zh"]
+        for row in rows_of("options")
+        for command in row["commands"].split()
+    }
 
 
 @cache

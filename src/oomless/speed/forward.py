@@ -11,10 +11,9 @@ from .communication import communication, stages_s
 from .kernel_curves import NONE, curves_of
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .matrices import beyond_reading_s, matrices_of, reading_s
-from .matrix_kinds import generation
+from .matrices import Matrices, beyond_reading_s, matrices_of, reading_s
+from .matrix_kinds import generation, matrix_kind
 from .network import Network
-from .roofline import roofline
 from .routing import routing
 from .steady import added, hidden
 
@@ -76,6 +75,26 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         parts.append(TimePart("streams", streamed_s - seconds, words, cite("stream")))
         seconds, stage_s = streamed_s, max(stage_s, streamed_s)
     return ForwardPass(tuple(part for part in parts if part.seconds > 0), seconds, stage_s, host_s)
+
+
+def roofline(machine: Machine, net: Network, split: Split, load: Load, matrices: Matrices) -> ForwardPass:
+    """Return the least time of a pass, which no software can beat: reading everything or computing
+    everything, whichever takes longer."""
+    attention = attention_work(net, split, load)
+    flops = attention.decode_flops + attention.prompt_flops
+    num_bytes = added(read.num_bytes for read in matrices.reads) + attention.cache_bytes
+    bytes_s = num_bytes / machine.bytes_per_s
+    rates = [
+        *((each.flops, machine.peak(matrix_kind(each.form, machine))) for each in matrices.products),
+        (flops, machine.peak("bf16")),
+    ]
+    matrix_s = added(operations / rate for operations, rate in rates if rate)
+    parts = [TimePart("memory", bytes_s, f"{num_bytes:,.0f} B at the full bandwidth", "hardware.csv")]
+    if matrix_s > bytes_s:
+        formula = "operations at the full rate, beyond reading"
+        parts.append(TimePart("matrix units", matrix_s - bytes_s, formula, "hardware.csv"))
+    seconds = max(bytes_s, matrix_s)
+    return ForwardPass(tuple(parts), seconds, seconds / split.pp)
 
 
 def hyper_connected(net: Network) -> int:

@@ -8,8 +8,8 @@ from ...estimate.training.training_estimate import TrainingEstimate
 from ...frameworks import framework
 from ...ledger import Compared
 from ..training_predict import of_group
+from .log_observed import rank_number
 from .logged_run import LoggedRun, LoggedValue
-from .rank_numbers import rank_number
 from .training_question import TrainingAsks
 
 QUANTITIES = {"peak_allocated": "peak_allocated", "peak_reserved": "peak_reserved"}
