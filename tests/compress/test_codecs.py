@@ -17,6 +17,7 @@ from oomless.compress.arithmetic.maxima import reduced
 from oomless.compress.arithmetic.scratch import Scratch
 from oomless.compress.checkpoint.encode import encode
 from oomless.compress.codecs.codec import Codec, num_bytes
+from oomless.compress.codecs.floats8 import Float8
 from oomless.compress.codecs.ggml import WRITES, GgmlBlocks
 from oomless.compress.codecs.registry import WORDS, codec
 from oomless.compress.codecs.tile import NotFinite, Tile
@@ -146,6 +147,34 @@ def test_e4m3_is_torchs(seed: int) -> None:
     expected = torch.from_numpy(values).clamp(-448, 448).to(torch.float8_e4m3fn)
     assert np.array_equal(codes, expected.view(torch.uint8).numpy())
     assert np.array_equal(float8.values()[codes], expected.float().numpy())
+
+
+SCALES = {
+    "any": lambda chance, shape: chance.random(shape) * 1e-3,
+    "powers of two": lambda chance, shape: 2.0 ** chance.integers(-20, 5, shape),
+    "ties": lambda chance, shape: np.full(shape, 1 + 2.0**-8),
+    "hardly a number": lambda chance, shape: chance.random(shape) * 2.0**-130,
+    "huge": lambda chance, shape: chance.random(shape) * 1e30,
+    "odd": lambda chance, shape: chance.choice([0, np.inf, np.nan, -0.3, 100.0], shape),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", SCALES)
+@pytest.mark.parametrize("shape", [(300, 4098), (1, 2), (128, 2048)])
+def test_fp8_blocks_become_the_bfloat16_of_their_products(kind: str, shape: tuple[int, int]) -> None:
+    """Rounded once from float32's product, ties to even: whatever the scales are, and for every code."""
+    chance = np.random.default_rng(5)
+    codes = chance.integers(0, 256, shape).astype(np.uint8)
+    scales = SCALES[kind](chance, (-(-shape[0] // 128), -(-shape[1] // 128))).astype(np.float32)
+    spread = np.repeat(np.repeat(scales, 128, 0), 128, 1)[: shape[0], : shape[1]]
+    products = float8.values()[codes] * spread
+    expected, found = np.empty((2, *shape), np.uint16)
+    narrow(products, expected, Scratch())
+    Float8((128, 128), "F32", own=True).decode_narrow((codes, scales), found, Scratch())
+    numbers = ~np.isnan(products)
+    assert (found[numbers] == expected[numbers]).all()
+    assert ((found[~numbers] & 0x7FFF) > 0x7F80).all()
 
 
 def test_e2m1_is_the_nearest_of_its_eight_values() -> None:

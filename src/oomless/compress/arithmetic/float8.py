@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from .bfloat16 import narrow_pairs
+from .bfloat16 import narrow_pairs, narrow_pairs_without_ties
 from .maxima import spread_pairs
 from .packing import join_pairs
 from .scratch import Array, Scratch, numpy
@@ -13,6 +13,8 @@ LARGEST_CODE = 0x7E
 SHIFT = 2.0**120
 """float32's exponents begin 120 lower than E4M3's: a value divided by this has E4M3's bits in float32's
 place."""
+SMALLEST_SCALE = 2.0**-100
+"""From here on every code but 0 times a scale is a normal number."""
 SHIFTABLE = 64.0
 """Scales below this can carry SHIFT and stay finite."""
 
@@ -97,9 +99,9 @@ def decode_blocks(codes: Array, scales: Array, block: tuple[int, int], out: Arra
     signed, found = words.view(np.int32), words.view(np.float32)
     np.right_shift(signed, 4, out=signed)  # the sign spreads over the places that the next step clears
     np.bitwise_and(words, 0x87F00000, out=words)
-    magnitudes = scratch.take("float8 magnitudes", "uint8", *codes.shape)
-    if np.bitwise_and(codes, 0x7F, out=magnitudes).max(initial=0) > LARGEST_CODE:
+    if codes.max(initial=0) == 0xFF or codes.view(np.int8).max(initial=0) > LARGEST_CODE:
         found[np.bitwise_and(words, 0x07F00000) == 0x07F00000] = np.nan
+    tied = may_tie(scales)
     if float(scales.max(initial=0.0)) < SHIFTABLE:
         scales = scales * np.float32(SHIFT)
     else:
@@ -107,4 +109,23 @@ def decode_blocks(codes: Array, scales: Array, block: tuple[int, int], out: Arra
     for number, row in enumerate(range(0, rows, block[0])):
         mine = spread_pairs(scales[number : number + 1], block[1], codes.shape[1])
         np.multiply(found[:, row : row + block[0]], mine, out=found[:, row : row + block[0]])
-    narrow_pairs(found, out, scratch)
+    if tied:
+        narrow_pairs(found, out, scratch)
+    else:
+        narrow_pairs_without_ties(found, out)
+
+
+def may_tie(scales: Array) -> bool:
+    """Return whether a code times one of these scales may lie in the middle between two numbers of bfloat16.
+
+    All codes are powers of two times 8 to 15, and powers of two change no digit of a product, if it is large
+    enough to be a normal number.
+
+    >>> import numpy
+    >>> may_tie(numpy.array([0.1], numpy.float32)), may_tie(numpy.array([1 + 2**-8], numpy.float32))
+    (False, True)
+    """
+    np = numpy()
+    bits = (scales.reshape(-1, 1) * np.arange(8, 16, dtype=np.float32)).view(np.uint32)
+    small = np.abs(scales) < SMALLEST_SCALE
+    return bool((bits & 0xFFFF == 0x8000).any() or (small & (scales != 0)).any())
