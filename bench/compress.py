@@ -1,7 +1,7 @@
 """Rate of compression beside plain copies of one folder, in one run: `python -m bench.compress FOLDER OUT`.
 
 Each format is written twice, without and with fsync; the copy is the best of three. CPU seconds are those of
-the whole process, reading and writing included. With `--make BYTES` FOLDER is made first, of random weights;
+all its processes, reading and writing included. With `--make BYTES` FOLDER is made first, of random weights;
 formats may be named. The same weights in DeepSeek's FP8 blocks then become BF16 and int4.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 FORMATS = ("int8", "int4", "fp8-block", "nvfp4", "mxfp4", "q8_0", "q4_0")
 FROM_FP8 = ("bf16", "int4")
@@ -23,12 +24,13 @@ from oomless.compress.weights import CompressRequest, compress, plan
 source, word, out, durable = sys.argv[1:5]
 planned = plan(CompressRequest(source, word))
 began = time.perf_counter()
-compress(planned, Path(out), durable=durable == "fsync")
-used = resource.getrusage(resource.RUSAGE_SELF)
-status = Path("/proc/self/status").read_text()  # ru_maxrss holds what the parent had when it forked
-print(json.dumps({"wall": time.perf_counter() - began, "cpu": used.ru_utime + used.ru_stime,
-                  "peak": int(status.split("VmHWM:")[1].split()[0]) * 1024}))
+threads = int(sys.argv[5]) if len(sys.argv) > 5 else None
+compress(planned, Path(out), threads=threads, durable=durable == "fsync")
+wall = time.perf_counter() - began
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"wall": wall, "cpu": sum(each.ru_utime + each.ru_stime for each in used)}))
 """
+LOOK_S = 0.05
 
 
 HIDDEN, WIDE, HEADS, VOCABULARY = 2048, 8192, 16, 32000
@@ -125,10 +127,41 @@ def rows(source: Path, out: Path, formats: Sequence[str]) -> None:
 def run(source: Path, word: str, out: Path, durable: str) -> dict[str, float]:
     """What one run takes; its result is removed."""
     words = [sys.executable, "-c", RUN, str(source), word, str(out), durable]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    found = watched(words)
     shutil.rmtree(out)
-    found: dict[str, float] = json.loads(done.stdout)
     return found
+
+
+def watched(words: Sequence[str], **more: Any) -> dict[str, float]:
+    """What RUN prints, and the most memory of its process and those that this one has started: what several
+    share is counted once (the system's proportional set size), looked up every LOOK_S."""
+    peak = 0
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **more) as process:
+        while process.poll() is None:
+            peak = max(peak, sum(memory_bytes(pid) for pid in (process.pid, *children(process.pid))))
+            time.sleep(LOOK_S)
+        assert process.stdout is not None
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, words)
+        return {**json.loads(process.stdout.read()), "peak": peak}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one has started; none once it has gone."""
+    try:
+        found = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(each) for text in found for each in text.split()]
+
+
+def memory_bytes(pid: int) -> int:
+    """The proportional set size of a process; 0 once it has gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return int(text.split("Pss:")[1].split()[0]) * 1024 if "Pss:" in text else 0
 
 
 def main() -> None:

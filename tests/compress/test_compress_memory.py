@@ -1,7 +1,7 @@
-"""What a run holds in memory: as little for twenty gigabytes as for one tensor of three."""
+"""What a run holds in memory, all its processes together: as little for twenty gigabytes as for one tensor of
+three."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,20 +9,18 @@ import pytest
 
 pytest.importorskip("numpy")
 
-from bench.compress import RUN, make, shard
+from bench.compress import RUN, make, shard, watched
 
 from command import environment
+from oomless.compress.checkpoint.crew import MAX_WORKERS
 
 MOST_BYTES = 160 << 20
 
 
-def peak_bytes(source: Path, word: str, out: Path) -> int:
-    """The largest resident memory of a run in a process of its own."""
-    words = [sys.executable, "-c", RUN, str(source), word, str(out), "no"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: int = json.loads(done.stdout)["peak"]
-    return found
+def peak_bytes(source: Path, word: str, out: Path, workers: int = 2) -> float:
+    """The most memory of a run and of the processes that it starts."""
+    words = [sys.executable, "-c", RUN, str(source), word, str(out), "no", str(workers)]
+    return watched(words, env=environment())["peak"]
 
 
 def one_tensor(folder: Path, num_bytes: int) -> Path:
@@ -41,7 +39,13 @@ def one_tensor(folder: Path, num_bytes: int) -> Path:
 @pytest.mark.parametrize("word", ["int8", "int4", "nvfp4", "mxfp8"])
 def test_one_tensor_is_never_whole_in_memory(word: str, tmp_path: Path) -> None:
     source = one_tensor(tmp_path / "source", 300_000_000)
-    assert peak_bytes(source, word, tmp_path / "out") <= MOST_BYTES
+    assert 40 << 20 <= peak_bytes(source, word, tmp_path / "out") <= MOST_BYTES
+
+
+@pytest.mark.parametrize("word", ["int8", "nvfp4"])
+def test_nor_is_it_with_the_most_workers(word: str, tmp_path: Path) -> None:
+    source = one_tensor(tmp_path / "source", 300_000_000)
+    assert peak_bytes(source, word, tmp_path / "out", MAX_WORKERS) <= MOST_BYTES
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ pytest.importorskip("numpy")
 
 import numpy as np
 
+from oomless.compress.checkpoint import crew
 from oomless.compress.checkpoint import stream as streaming
-from oomless.compress.checkpoint.blocks import BLOCK_VALUES, COPY_BYTES
-from oomless.compress.checkpoint.journal import journals, read_journal
-from oomless.compress.checkpoint.stream import MAX_THREADS, MOST_UNSYNCED_BYTES
+from oomless.compress.checkpoint.blocks import Measure, jobs
+from oomless.compress.checkpoint.journal import Journal, journals, read_journal
 from oomless.compress.weights import CompressRequest, compress, finish_parts, plan
 from oomless.errors import OomlessError, UsageError
 
@@ -158,23 +159,33 @@ def test_killed_at_two_hundred_places(model: Path, whole: dict[str, bytes], tmp_
 
 def test_little_is_lost(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At no moment is more written than the journal knows by over 64 MB."""
-    most_of_a_job = max(2 * BLOCK_VALUES, COPY_BYTES)  # in any format but float32
-    assert MOST_UNSYNCED_BYTES + (MAX_THREADS - 1) * most_of_a_job <= 64_000_000
+    assert streaming.MOST_UNSYNCED_BYTES <= 64_000_000
+    monkeypatch.setattr(crew, "SMALL_BYTES", 0)
     monkeypatch.setattr(streaming, "SYNC_BYTES", 1 << 18)
-    monkeypatch.setattr(streaming, "MOST_UNSYNCED_BYTES", 1 << 20)
+    monkeypatch.setattr(streaming, "MOST_UNSYNCED_BYTES", 3 << 20)
+    most, written = [0], [0]
+    answered, note = streaming.Stream._account, Journal.note
     planned = plan(CompressRequest(str(model), "int4"))
-    most = [0]
-    take = streaming.Stream._take
+    noted = list(
+        accumulate(
+            (job.written for _, job in jobs(planned.target, 0, sys.maxsize) if not isinstance(job, Measure)),
+            initial=0,
+        )
+    )
 
-    def watched(self: streaming.Stream) -> Any:
-        found = take(self)
-        most[0] = max(most[0], self._written - self._synced)
-        return found
+    def watched(self: streaming.Stream, *words: Any) -> None:
+        answered(self, *words)
+        most[0] = max(most[0], self._written - written[0])
 
-    monkeypatch.setattr(streaming.Stream, "_take", watched)
+    def noting(self: Journal, done: int, durable: bool) -> None:
+        note(self, done, durable)
+        written[0] = noted[done]
+
+    monkeypatch.setattr(streaming.Stream, "_account", watched)
+    monkeypatch.setattr(Journal, "note", noting)
     compress(planned, tmp_path, threads=2)
-    largest_job = planned.target.weights[0].num_bytes
-    assert 0 < most[0] <= (1 << 20) + 2 * largest_job
+    parts_once = planned.target.num_bytes - noted[-1]
+    assert 1 << 20 < most[0] <= (3 << 20) + parts_once
 
 
 def fail_at(number: int, error: BaseException) -> Callable[..., int]:

@@ -75,10 +75,10 @@ def compress(
 def errors_of(planned: "Planned", folder: Path, threads: int | None) -> dict[str, float]:
     """Return each weight's relative squared error against what it was made from: the result is read again."""
     from .checkpoint.error import weight_errors
-    from .checkpoint.run import num_threads
+    from .checkpoint.run import num_workers
 
     found = weight_errors(
-        planned.source, planned.target, folder, threads or num_threads(), lambda done, total: None
+        planned.source, planned.target, folder, threads or num_workers(), lambda done, total: None
     )
     return {name: error.relative for name, error in found.items()}
 

@@ -15,8 +15,8 @@ from ..arithmetic.scratch import Array, Scratch, numpy
 from ..checkpoint.error import as_float
 from ..checkpoint.journal import Journal
 from ..checkpoint.reader import MatrixBlock, Reader
-from ..checkpoint.stream import write_parts
 from ..checkpoint.target import Target, TargetWeight
+from ..checkpoint.worker import write_parts
 from ..codecs.codec import Codec, Steps
 from ..codecs.microscaled import Nvfp4
 from ..codecs.pruned import Pruned

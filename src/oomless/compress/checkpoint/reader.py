@@ -1,4 +1,4 @@
-"""Reader: pieces of weights from files, one for each thread, with no tensor ever whole in memory."""
+"""Reader: pieces of weights from files, one for each worker, with no tensor ever whole in memory."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .source import Located
 from .stored_weight import StoredWeight
 
 MAX_OPEN = 64
-"""Files that a thread holds open; DeepSeek-V3 has 163."""
+"""Files that a worker holds open; DeepSeek-V3 has 163."""
 
 
 class MatrixBlock(NamedTuple):
@@ -36,7 +36,7 @@ class MatrixBlock(NamedTuple):
 
 
 class Reader:
-    """Open files and memory of one thread."""
+    """Open files and memory of one worker."""
 
     def __init__(self, files: tuple[Path, ...]) -> None:
         self.files, self.scratch = files, Scratch()

@@ -11,10 +11,11 @@ from typing import Any
 from ... import __version__
 from ...errors import OomlessError, UsageError
 from .blocks import jobs, num_jobs
+from .crew import MAX_WORKERS
 from .finish import BESIDE, CARD_NAME, SUFFIX, finish
 from .journal import VERSION, WHOLE, Journal, Part, journal_path, journals, read_journal
 from .source import Checkpoint
-from .stream import MAX_THREADS, Progress, Stream
+from .stream import Progress, Stream
 from .target import Target
 
 SPARE_BYTES = 1 << 26
@@ -25,10 +26,10 @@ def silent(progress: Progress) -> None:
     """Tell nobody."""
 
 
-def num_threads() -> int:
-    """Return the threads of a run: one a processor that this process may use, up to MAX_THREADS."""
+def num_workers() -> int:
+    """Return the workers of a run: one a processor that this process may use, up to MAX_WORKERS."""
     return min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_WORKERS
     )
 
 
@@ -159,7 +160,8 @@ def stream(
     """Do the work of one part: the journal says where to begin, and in the end that it is done."""
     prepare(folder, source, target, force)
     journal = Journal(folder, part, first_line(source, target, request, part.total))
-    begin, end = share(num_jobs(target), part)
+    total = num_jobs(target)
+    begin, end = share(total, part)
     journal.open()
     try:
         begin = max(begin, journal.done)
@@ -168,11 +170,12 @@ def stream(
             target,
             source.files,
             outputs,
-            threads or num_threads(),
+            threads or num_workers(),
             durable,
             lambda done: journal.note(done, durable),
         )
-        run.run(jobs(target, begin, end), begin, progress, target.num_bytes)
+        mine = source.num_bytes * (end - begin) // max(total, 1)
+        run.run(jobs(target, begin, end), begin, progress, target.num_bytes, mine)
     finally:
         journal.close()
 
