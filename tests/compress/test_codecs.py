@@ -1,5 +1,6 @@
 """Codecs: nearest rounding against torch and the packages that read the formats, and their bytes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,7 +150,7 @@ def test_e4m3_is_torchs(seed: int) -> None:
     assert np.array_equal(float8.values()[codes], expected.float().numpy())
 
 
-SCALES = {
+SCALES: dict[str, Callable[[Any, tuple[int, int]], Any]] = {
     "any": lambda chance, shape: chance.random(shape) * 1e-3,
     "powers of two": lambda chance, shape: 2.0 ** chance.integers(-20, 5, shape),
     "ties": lambda chance, shape: np.full(shape, 1 + 2.0**-8),
