@@ -135,6 +135,9 @@ class Framework(NamedTuple):
     """Layers that FSDP has whole while the loss runs."""
     kbit_by_script: bool
     """Preparing a model in 4 or 8 bit is left to the user's script."""
+    split_experts: tuple[str, ...]
+    """Families whose stacked experts it makes a module of each matrix of, where it packs them in 4 bits
+    (Unsloth, temporary_patches/gpt_oss.py: GptOssExpertsBnb4bit); adapters stay off them."""
     launch: LaunchFiles | None
     """The files that start it, as far as they are written here."""
     megatron_core: bool
@@ -219,6 +222,7 @@ def of_facts(name: str) -> Framework:
         loss_on_shares=row["loss_on_shares"] == "yes",
         units_in_loss=int(row["units_in_loss"]),
         kbit_by_script=row["kbit_preparation"] == "script",
+        split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",

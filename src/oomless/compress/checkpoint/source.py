@@ -70,7 +70,10 @@ def read_source(name: str) -> Checkpoint:
     """Return the checkpoint of a folder, an index or a file; its config stands beside it."""
     path = Path(name).expanduser()
     if not path.exists():
-        raise OomlessError(f"{name}: no such file or folder", "give the folder of a checkpoint")
+        raise OomlessError(
+            f"{name}: no such file or folder",
+            "give the folder of a downloaded checkpoint; infer MODEL --quantization Q predicts without one",
+        )
     folder = path if path.is_dir() else path.parent
     if path.suffix == ".json" and not path.name.endswith(".index.json"):
         path = folder

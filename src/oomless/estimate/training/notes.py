@@ -7,7 +7,7 @@ from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .checks import no_bf16
 from .ineffective_flags import ineffective_flags
 from .job import Job
-from .rank_portions import experts_apart
+from .rank_portions import packs_apart
 
 
 def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def unusual(model: Model) -> tuple[str, ...]:
 
 def on_packed_experts(model: Model, request: TrainingResolved) -> list[str]:
     """Return what is to be said of experts that QLoRA may or may not pack."""
-    stacked = any(tensor.role == "expert" for tensor in model.tensors) and not experts_apart(model, request)
+    stacked = any(tensor.role == "expert" for tensor in model.tensors) and not packs_apart(model, request)
     if request.method != "qlora" or not stacked:
         return []
     if not request.packed_experts:

@@ -199,7 +199,7 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
                 len(tensor.shape) > 1,
                 product,
                 lookup=lookup,
-                stacked=expert and len(tensor.shape) > 1 and not experts_apart(model, request),
+                stacked=expert and len(tensor.shape) > 1 and not packs_apart(model, request),
             )
         )
     if not full:
@@ -285,6 +285,12 @@ def experts_apart(model: Model, request: TrainingResolved) -> bool:
     it, and PEFT adapts it."""
     habits = framework(request.framework).habits(request.framework_version)
     return habits.experts_apart and model.family not in ALWAYS_STACKED
+
+
+def packs_apart(model: Model, request: TrainingResolved) -> bool:
+    """Whether each matrix of an expert may be packed by itself."""
+    split = request.method == "qlora" and model.family in framework(request.framework).split_experts
+    return split or experts_apart(model, request)
 
 
 def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
