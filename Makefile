@@ -106,7 +106,7 @@ bench-compress: $(VENV)/.dev $(PARSERS)/llmcompressor/.done $(PARSERS)/llama-qua
 	$(BIN)/python -m bench.compress $(FOLDER)/random $(FOLDER)/out --make $(BYTES)
 	$(BIN)/python -m bench.compressors $(FOLDER)/random $(FOLDER)/out
 	$(BIN)/python -m bench.quality $(FOLDER)/gemma-3-270m $(FOLDER)/out
-	$(BIN)/python -m bench.quality tests/compress/small_model $(FOLDER)/out int8 fp8-block int4 int4-g32 int4:diagonal int4:gptq 2000000 2300000 2600000
+	$(BIN)/python -m bench.quality tests/compress/small_model $(FOLDER)/out int8 fp8-block int4 int4-g32 int4:diagonal int4:gptq 2000000 2300000 2600000 2888480
 	$(BIN)/python -m bench.losses
 
 SITE ?= site
