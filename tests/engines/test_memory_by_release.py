@@ -26,11 +26,42 @@ def line(found: Estimate, key: str) -> Line:
 
 
 @pytest.mark.parametrize(
-    ("version", "charged"), [("0.8.5", True), ("0.8.5 (V0)", False), ("0.9.2", False), ("0.19.0", False)]
+    ("version", "charged"),
+    [("0.6.3", 0), ("0.6.4", 1), ("0.6.5", 0), ("0.8.5", 1), ("0.8.5 (V0)", 0), ("0.9.2", 0), ("0.19.0", 0)],
 )
-def test_the_second_engine_of_0_8_charges_the_context(version: str, charged: bool) -> None:
-    rank = answer("qwen3-8b", "a100-80gb", engine_version=version).ranks[0]
+def test_0_6_4_and_the_second_engine_of_0_8_charge_the_context(version: str, charged: bool) -> None:
+    rank = answer("llama-3.1-8b", "a100-80gb", engine_version=version).ranks[0]
     assert ("runtime.context" not in [each.key for each in rank.beside]) == charged
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(20000, 31232), (29000, 23648)])
+def test_pools_that_0_6_4_cuts(length: int, tokens: int) -> None:
+    """Two pools of one RTX 3090 (vllm#10517)."""
+    found = answer("llama-3.1-8b", "rtx-3090", engine_version="0.6.4", max_model_len=length)
+    assert found.kv_cache.max_tokens == pytest.approx(tokens, rel=0.01)
+
+
+@pytest.mark.parametrize(("length", "tokens"), [(131072, 1247687), (4096, 90841)])
+def test_tokens_of_v4_in_0_23(length: int, tokens: int) -> None:
+    """Tokens a byte of the pool: two starts of one server with 32.08 GiB."""
+    found = answer(
+        "deepseek-v4-flash",
+        "h200-nvl:2",
+        tp=2,
+        engine_version="0.23.0",
+        max_model_len=length,
+        enforce_eager=True,
+    )
+    expected = tokens * found.kv_cache.pool_bytes / (32.08 * GIB)
+    assert found.kv_cache.max_tokens == pytest.approx(expected, rel=0.0005)
+
+
+def test_gaudi_takes_graphs_that_were_not_measured_there() -> None:
+    found = line(
+        answer("qwen3-8b", "gaudi-2", engine="vllm-hpu", engine_version="0.9.2"), "runtime.cuda_graphs"
+    )
+    assert found.kind == "assumed"
+    assert "driver" not in found.source
 
 
 def test_the_driver_of_v0_has_the_logits() -> None:

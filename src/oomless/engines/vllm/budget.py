@@ -78,8 +78,8 @@ SWAP_GIB = 4
 
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
-    """Everything but weights and cache. CUDA graphs are charged where they are estimated, the context in the
-    second engine of 0.8 alone, and on Ascend up to 0.17."""
+    """Everything but weights and cache. CUDA graphs are charged where they are estimated, the context in
+    0.6.4, in the second engine of 0.8, and on Ascend up to 0.17."""
     rules = RELEASES.at(asked.engine_version)
     tags = conditions(model, asked, hardware, stage, rules)
     fused: list[Line] = []
@@ -98,7 +98,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     beside: list[Line] = []
     context = _measured("runtime.context", "context", rules, tags)
     in_budget = rules.charges_context_on_ascend if "ascend" in tags else rules.charges_context
-    (charged if in_budget and not rules.v0 else beside).append(context)
+    (charged if (rules.v0_charges_context if rules.v0 else in_budget) else beside).append(context)
     estimated = estimates_graphs(model, asked, rules, tags)
     untried = ("untried",) if rules.charges_graphs and not estimated else ()
     graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))

@@ -111,7 +111,7 @@ Packed = tuple[list[CacheGroup], int, int]
 
 
 def packed_by_page(buckets: list[list[Page]]) -> Packed:
-    """0.21 to 0.25: windows and states are padded to a page of the compressed caches, and cut into groups of
+    """0.21 to 0.32: windows and states are padded to a page of the compressed caches, and cut into groups of
     one size.
 
     A block of the pool has a slot for each page size: as many as the group that uses most of them. Pages of

@@ -92,6 +92,8 @@ def graph_lines(
     few = max(1 - number / of("graphs_fitted"), 0)
     large = tags if few < 0.5 else tuple(tag for tag in tags if tag != "sm12")  # 0.13 GiB for few small ones
     spread = facts.constant("vllm", "graphs_spread", rules.release, *large)
+    if "other_vendor" in tags and not {"amd", "ascend"} & set(tags):
+        spread = spread._replace(num_runs=0, source="assumed: as on NVIDIA's cards, of whose runs the fit is")
     estimate, spread = (
         estimate * spread.value,
         spread._replace(low=spread.low / spread.value, high=spread.high / spread.value),

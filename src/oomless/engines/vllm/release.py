@@ -70,6 +70,7 @@ class VllmRules(ReleaseRules):
     # what is set aside beside weights and cache
     charges_context: bool = False
     """The second engine charges whatever the card has less of; the first starts counting later."""
+    v0_charges_context: bool = False
     charges_context_on_ascend: bool = False
     charges_graphs: bool = False
     charges_graphs_on_rocm: bool = False
