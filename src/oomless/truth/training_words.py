@@ -215,9 +215,10 @@ def setting(word: str) -> RunSetting:
 
 def card_name(word: str) -> str:
     """A card of the catalogue; where a row names none, the kernels are those of an H100, and no size is used.
+    torchtitan's H100 of 96 GB (benchmarks/llama3_h100_202412_torchtitan.md) is the nearest of its kind.
 
-    >>> card_name("4xA10G"), card_name("NVIDIA A100-SXM4-80GB"), card_name("")
-    ('a10g', 'a100-80gb', 'h100')
+    >>> card_name("4xA10G"), card_name("NVIDIA A100-SXM4-80GB"), card_name("H100-96GB"), card_name("")
+    ('a10g', 'a100-80gb', 'h100-94gb-nvl', 'h100')
     """
     text = re.sub(r"^\d+x", "", word.lower().strip())
     for pattern, name in CARDS:
@@ -235,6 +236,7 @@ CARDS = (
     (r"a6000", "rtx-a6000"),
     (r"gb200", "gb200"),
     (r"b200", "b200"),
+    (r"h100-96gb", "h100-94gb-nvl"),
     (r"h200", "h200"),
     (r"l40s", "l40s"),
     (r"mi3", "mi300x"),

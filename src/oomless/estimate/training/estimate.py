@@ -126,7 +126,7 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     """Return the ledger of a stage at its peak: states, what the fullest phase adds, what the allocator holds
     beside it, the context."""
     job, found = step.job, phases(step)
-    worst, least = peak_interval(found, step.job.request)
+    worst, least = peak_interval(found, job)
     workspaces = process_line("runtime.cublas", job.hardware.card)
     held = step.held._replace(lines=(*step.held.lines, workspaces))
     always = [line for line in held.lines if line.category != "gradients"]
@@ -143,7 +143,7 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
         )
         for part in worst.parts
     ]
-    lines = with_spread(always, job.request) + at_least(with_spread(passing, job.request), least)
+    lines = with_spread(always, job) + at_least(with_spread(passing, job), least)
     steady = sum(line.bytes for line in always)
     steady += held.gradients if resident_gradients(job) else 0
     return rank_group(job, step.stage.rank, held, steady, found, lines, beside)

@@ -52,7 +52,7 @@ def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> l
         f"{values:,} values x 2 B, and {more:,} B of activations, if "
         "prepare_model_for_kbit_training was called, with what no allocator gets back of them"
     )
-    most = more + (2 * values if job.recipe.weight == 2 else 0) + kept_beyond(job, max(0, more), 0).high
+    most = more + (2 * values if job.recipe.weight == 2 else 0) + kept_beyond(job, max(0, more)).high
     if most <= 0:
         return []
     line = ranged(

@@ -21,7 +21,7 @@ from .head_and_loss import COMPARING
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
-from .reserved import OUTSIDE, within_room
+from .reserved import OUTSIDE, room_beside, within_room
 from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
@@ -121,8 +121,8 @@ def in_one_allocator(lines: list[Line], group: RankGroup) -> tuple[Line, ...]:
     What cannot be given back was measured with one model (kept_share), so that beside others the upper end
     stays that of what is reserved without a limit.
     """
-    others = sum(line.high_bytes for line in lines if line.key != "fragmentation.reserved")
-    room = group.ledger.capacity_bytes - others
+    others = [line for line in lines if line.key != "fragmentation.reserved"]
+    room = room_beside(group.ledger.capacity_bytes, others)
     several = any(line.owner in OTHER_MODELS for line in lines)
 
     def bounded(line: Line) -> Line:

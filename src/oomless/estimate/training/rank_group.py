@@ -6,7 +6,16 @@ from typing import NamedTuple
 from ...ledger import CATEGORIES, Ledger, Line
 from .job import Job
 from .phases import StepPhase
-from .reserved import OUTSIDE, KeptBlocks, flattens, held_beyond, kept_beyond, process_line, streams_apart
+from .reserved import (
+    OUTSIDE,
+    KeptBlocks,
+    flattens,
+    held_beyond,
+    kept_beyond,
+    process_line,
+    room_beside,
+    streams_apart,
+)
 from .states import RankStates
 
 
@@ -78,8 +87,8 @@ def rank_group(
     outside = [
         process_line(key, job.hardware.card) for key in OUTSIDE if key != "communication.buffers" or not alone
     ]
-    room = job.capacity_bytes - sum(line.high_bytes for line in (*allocated, *outside, *beside))
-    kept = kept_beyond(job, passing + (above if flattens(job.request) else 0), apart)
+    room = room_beside(job.capacity_bytes, (*allocated, *outside, *beside))
+    kept = kept_beyond(job, passing + (above if flattens(job.request) else 0))
     lines = [*allocated, held_beyond(job, allocated, passing, apart, above, kept, room)]
     reserved = sum(line.bytes for line in lines)
     lines += [*outside, *beside]

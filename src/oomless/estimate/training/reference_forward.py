@@ -40,7 +40,7 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
     """
-    return with_spread([*policy_lines(estimate, group), *frozen_lines(estimate, group)], estimate.request)
+    return with_spread([*policy_lines(estimate, group), *frozen_lines(estimate, group)], estimate.job)
 
 
 def policy_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
