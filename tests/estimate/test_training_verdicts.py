@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from oomless.api.screen import widest_of
 from oomless.api.training import train
 from oomless.recording.replay import replay
 from oomless.units import GIB
@@ -258,3 +259,12 @@ def test_no_allocator_gave_less_back_than_the_runs_with_adapters() -> None:
     held = next(each for each in found.ledger.lines if each.key == "fragmentation.reserved")
     assert held.low_bytes == pytest.approx(0.02 * found.estimate.groups[0].passing_bytes, abs=1)
     assert found.verdict == "does_not_fit"
+
+
+@pytest.mark.parametrize(("cards", "named"), [("32GiB:8", "logits and loss"), ("h100:8", "")])
+def test_what_makes_a_tight_answer_wide_is_named(cards: str, named: str) -> None:
+    """A tight answer wider than a fifth of the card names its widest line."""
+    flags: dict[str, Any] = {"method": "lora", "sharding": "zero3", "seq_len": 8192}
+    found = train("deepseek-r1-distill-qwen-14b", cards, framework="llama-factory", **flags)
+    assert widest_of(found.ledger).startswith(f"most is left open by {named}: ") is bool(named)
+    assert bool(named) == ("most is left open" in repr(found))

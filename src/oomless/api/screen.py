@@ -39,6 +39,15 @@ def verdict_of(ledger: Ledger) -> str:
             return f"does not fit: {amount} too much on {ledger.group}"
 
 
+def widest_of(ledger: Ledger) -> str:
+    """Return the line that leaves most open, where a tight answer is wider than a fifth of the card; "" where
+    it is not."""
+    if ledger.verdict != "tight" or 5 * (ledger.high_bytes - ledger.low_bytes) <= ledger.capacity_bytes:
+        return ""
+    line = max(ledger.lines, key=lambda each: each.high_bytes - each.low_bytes)
+    return f"most is left open by {line.what}: {gib(line.low_bytes):.2f} to {gib(line.high_bytes):.2f} GiB"
+
+
 def waiting_of(answer: "ServingAnswer") -> str:
     """Return how much of the load runs at once, where the engine starts and the rest waits; "" elsewhere."""
     concurrency = answer.estimate.concurrency

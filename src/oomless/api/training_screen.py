@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING
 
 from ..units import format_bytes, gib
-from .screen import COLUMNS, aligned, cut_to_screen, parameters_of, rate_of, seconds, table_rows, verdict_of
+from .screen import (
+    COLUMNS,
+    aligned,
+    cut_to_screen,
+    parameters_of,
+    rate_of,
+    seconds,
+    table_rows,
+    verdict_of,
+    widest_of,
+)
 
 if TYPE_CHECKING:
     from .training_answer import TrainingAnswer
@@ -88,7 +98,7 @@ def training_screen(answer: "TrainingAnswer") -> list[str]:
     return cut_to_screen(
         [
             verdict_line(answer),
-            question_line(answer),
+            *filter(None, (widest_of(answer.ledger), question_line(answer))),
             "",
             *aligned([COLUMNS, *table_rows(answer.ledger)]),
             "",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..api.screen import WORDS
+from ..api.screen import WORDS, widest_of
 from ..api.training_answer import TrainingAnswer
 from ..api.training_screen import communication_lines, peak_line, question_line, speed_lines, verdict_line
 from ..estimate.training.rank_group import RankGroup
@@ -27,7 +27,8 @@ def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, wi
     console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[answer.verdict]
     console.print(verdict_line(answer), style=style if colour else None, soft_wrap=True)
-    console.print(question_line(answer), soft_wrap=True)
+    for line in filter(None, (widest_of(answer.ledger), question_line(answer))):
+        console.print(line, soft_wrap=True)
     console.print()
     for index, group in enumerate(answer.groups):
         if index not in (0, answer.worst_rank, len(answer.groups) - 1):
