@@ -98,7 +98,7 @@ FRESH_5_BUDGET = Confusion(right=0.95, wrong_fits=1, wrong_does_not_fit=0, tight
 FRESH_6_BUDGET = Confusion(right=0.84, wrong_fits=4, wrong_does_not_fit=0, tight=15, none=0)
 
 
-TRAIN_2_BUDGET = Confusion(right=0.80, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
+TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
 TRAIN_3_BUDGET = Confusion(right=1.0, wrong_fits=0, wrong_does_not_fit=0, tight=3, none=0)

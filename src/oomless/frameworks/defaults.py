@@ -21,6 +21,8 @@ def resolved(
     >>> asked = TrainingAsked(framework="unsloth", framework_version="2025.3.19", method="lora")
     >>> [resolved(asked, 4096, family).attention for family in ("gemma3", "qwen3")]
     ['math', 'auto']
+    >>> resolved(TrainingAsked(framework="transformers", framework_version="4.35")).attention
+    'eager'
     """
     asked.check()
     of = framework(asked.framework)
@@ -44,8 +46,10 @@ def resolved(
         chosen["optimizer"] = earlier.optimizer
     if asked.recompute is None and earlier.recompute:
         chosen["recompute"] = earlier.recompute
-    if asked.attention is None and earlier.attention and family in earlier.attention.split():
-        chosen["attention"] = earlier.attention.split()[-1]
+    if asked.attention is None and earlier.attention:
+        *families, kernel = earlier.attention.split()
+        if "any" in families or family in families:
+            chosen["attention"] = kernel
     if asked.loss in (None, "plain") and earlier.loss:
         chosen["loss"] = earlier.loss
     if of.expands_segments:

@@ -28,7 +28,7 @@ class Habits(NamedTuple):
     recompute: str | None = None
     """What they compute again where nothing is said."""
     attention: str | None = None
-    """A family of models and the kernel of its attention where none is named: "gemma3 math"."""
+    """Families of models, or any, and the kernel of their attention where none is named: "gemma3 math"."""
     offload_step: str | None = None
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OomlessError
 from ..files import read_whole, shown
 from ..limits import CONFIG, parse_json
-from .irrelevant_keys import IRRELEVANT, SWITCHES
+from .irrelevant_keys import IRRELEVANT, OF_SPEED, SWITCHES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +154,7 @@ class Config:
                 str(key)
                 for key, value in self.values.items()
                 if key not in self.used
-                and key not in IRRELEVANT
+                and key not in IRRELEVANT | OF_SPEED
                 and value is not None
                 and (value or key not in SWITCHES)
             )

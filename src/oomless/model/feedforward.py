@@ -43,6 +43,8 @@ class MoE(Record):
     hidden size."""
     shared_bias: bool = False
     """Biases on the shared experts' matrices; routed ones have them by `expert_bias`."""
+    group_share: float = 1.0
+    """Of the groups of experts, what a token may choose from: V3's lie on at most half of the nodes."""
     kind: Literal["moe"] = "moe"
 
 

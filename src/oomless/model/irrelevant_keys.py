@@ -72,7 +72,6 @@ IRRELEVANT = frozenset(
         "mlp_type",
         "moe_router_dtype",
         "mscale",
-        "n_group",
         "no_repeat_ngram_size",
         "norm_eps",
         "norm_epsilon",
@@ -118,7 +117,6 @@ IRRELEVANT = frozenset(
         "tokenizer_class",
         "top_k",
         "top_p",
-        "topk_group",
         "torchscript",
         "transformers_version",
         "typical_p",
@@ -137,3 +135,6 @@ SWITCHES = frozenset(
 )
 """Keys that add weights or windows where they are on. Off - false, 0, null, empty - they say nothing, whether
 the family's reader knows them or not; on, a reader that does not know one says so."""
+
+OF_SPEED = frozenset(["n_group", "topk_group"])
+"""Keys that change no memory, and that a reader may read for what they say of speed."""

@@ -113,23 +113,24 @@ def experts_s(step: TrainingStep, done: Passes) -> float:
     """Return the seconds that tokens of a micro-batch are on their way to experts and back, as far as nothing
     hides them.
 
-    Over nodes a token goes to each node once, whichever of its experts are there (DeepEP, internode kernels),
-    and Megatron-Bridge's recipes run one micro-batch's exchange behind another's compute (moe_a2a_overlap;
-    stages must have chunks for it), as DualPipe's do; within a node or a domain of switches they do not.
+    Over nodes a token goes to each node once, whichever of its experts are there (DeepEP, internode kernels):
+    to as many as its groups of experts lie on. Megatron-Bridge's recipes run one micro-batch's exchange
+    behind another's compute (moe_a2a_overlap; stages must have chunks for it), as DualPipe does; within a
+    node or a domain of switches they do not.
     """
     mesh, machine, per_node = step.mesh, step.machine, step.hardware.per_node
-    moe = sum(isinstance(layer.ffn, MoE) for layer in step.model.layers) / mesh.pp
-    if mesh.ep <= 1 or not moe:
+    routed = [layer.ffn for layer in step.model.layers if isinstance(layer.ffn, MoE)]
+    if mesh.ep <= 1 or not routed:
         return 0.0
     group = fabric(machine, mesh.ep, per_node)
     active = step.net.experts[0].num_active
     copies = float(active)
     if group.nodes > 1:
-        copies = min(copies, group.nodes * (1 - prod(repeat(1 - 1 / group.nodes, active))))
+        reached = max(1.0, group.nodes * routed[0].group_share)
+        copies = min(copies, reached * (1 - prod(repeat(1 - 1 / reached, active))))
     sent = step.micro_tokens * step.net.hidden * step.states.compute * copies
     sent /= mesh.tp if mesh.sequence_parallel else 1
-    again = done.again > 0
-    total = (6 if again else 4) * moe * all_to_all_s(group, sent)
+    total = (6 if done.again > 0 else 4) * len(routed) / mesh.pp * all_to_all_s(group, sent)
     behind = mesh.schedule.startswith("dualpipe") or (
         framework(step.asked.framework).megatron_core and (mesh.pp == 1 or mesh.virtual_stages > 1)
     )

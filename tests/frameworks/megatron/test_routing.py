@@ -85,3 +85,11 @@ def test_deepseek_v3_as_in_its_paper_lies_within_ten_gib_of_a_count_by_hand(expa
     ledger = train("deepseek-v3", "h800:8x256", expandable_segments=expandable, **PAPER).ledger
     assert 65 * GIB < ledger.total_bytes < 74 * GIB
     assert 55 * GIB < ledger.low_bytes < ledger.high_bytes < 84 * GIB
+
+
+def test_a_vision_tower_is_whole_and_frozen_on_the_first_stage() -> None:
+    """Four tensor-parallel ranks hold 0.54B values each: 1.00 GiB were left out."""
+    found = train("qwen3-vl-30b-a3b", "a100-80gb:8", framework="megatron-lm", tp=4, ep=8)
+    frozen = next(line for line in found.ledger.lines if line.key == "weights.frozen")
+    tower = (tensor for tensor in found.model.tensors if tensor.part == "vision")
+    assert frozen.bytes == 2 * sum(tensor.num_parameters for tensor in tower) == 1_077_262_816

@@ -50,8 +50,9 @@ def estimate_megatron(
     job = Job(named or network(run), question(run, device, reserve), mesh_of(run), hardware, capacity)
     check_types(job.request, hardware.card)
     check_fp8(run, hardware)
+    seen = sum(each.num_parameters for each in named.tensors if each.part == "vision") if named else 0
     groups = tuple(
-        rank_group(job, rank, *of_stage(run, mine, rank, device, named is not None))
+        rank_group(job, rank, *of_stage(run, mine, rank, device, named is not None, 0 if rank else seen))
         for rank, mine in enumerate(chunks(run))
     )
     return TrainingEstimate(
@@ -103,11 +104,18 @@ class StageLedger(NamedTuple):
 
 
 @lru_cache(maxsize=16384)
-def of_stage(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool) -> StageLedger:
+def of_stage(
+    run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device, named: bool, tower: int
+) -> StageLedger:
     """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each
-    card of a generation."""
+    card of a generation. `tower`: values of a vision tower, frozen and whole on each rank."""
     kept = states(run, mine)
     lines = standing(run, mine, kept, device)
+    if tower:
+        size = tower * run.num_bytes
+        formula = f"{tower:,} values x {run.num_bytes} B"
+        frozen = exact("weights.frozen", "policy", "frozen weights", size, formula, "model/families")
+        lines = (frozen, *lines)
     overlap = pipeline_inputs(run, mine).value // 2 if len(mine) > 1 else 0
     beside = remainders(kept, kept_sizes(run, mine, device), device)
     whole = gathered(run, mine)

@@ -97,6 +97,7 @@ def read_experts(config: Config) -> MoE:
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
         router_biases=int(config.word("topk_method", usual) == "noaux_tc"),
         shared_bias=has_mlp_bias(config),
+        group_share=min(1.0, config.size("topk_group", 1) / config.size("n_group", 1)),
     )
 
 
