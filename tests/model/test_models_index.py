@@ -1,6 +1,9 @@
 """Counts of every release, to the unit: parameters, what a token uses, tensors and bytes of the published
 checkpoint."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from oomless import facts
@@ -8,7 +11,7 @@ from oomless.facts.tables import config_names
 from oomless.model.load import catalogue_name, load
 from oomless.model.model import Model, Part
 
-INDEX = facts.table("models_index")
+INDEX = list(csv.DictReader(Path(__file__).with_name("models_index.csv").open(encoding="utf-8")))
 CATALOGUE = facts.table("catalogue")
 TWICE = {row["model"] for row in facts.table("stored_copies")}
 """Checkpoints that store a tied head too: in their rows the index counts it in checkpoint_bytes and in no
@@ -133,3 +136,8 @@ def test_the_hubs_count_is_ours(row: dict[str, str]) -> None:
     model = load(row["name"])
     elements = sum(t.num_parameters for t in model.tensors)
     assert int(row["parameters_hub"]) in (elements, elements + num_scales(model))
+
+
+def test_the_releases_that_a_plan_tries_are_those_with_their_parameters() -> None:
+    counted = {row["model"]: row["main_params"] for row in INDEX if row["main_params"]}
+    assert {row["model"]: row["main_params"] for row in facts.table("models_index")} == counted

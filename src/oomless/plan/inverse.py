@@ -43,8 +43,7 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
 
         room += parse_bytes(wanted.host_memory)
     found: list[LargestModel] = []
-    rows = [row for row in facts.table("models_index") if row["main_params"]]
-    for row in sorted(rows, key=lambda row: -int(row["main_params"])):
+    for row in sorted(facts.table("models_index"), key=lambda row: -int(row["main_params"])):
         if int(row["main_params"]) * LEAST_BITS > 8 * room or row["model"].startswith("profile-"):
             continue
         try:
