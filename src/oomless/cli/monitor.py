@@ -97,8 +97,7 @@ def _show(run: "WatchedRun", plot: str | None, html: str | None, as_json: bool) 
     from .files import write_svg
 
     if plot is not None or html is not None:
-        from ..report.monitor_html import run_html
-        from ..report.monitor_svg import run_svg
+        from ..report.monitor_svg import run_html, run_svg
 
         course = highest_step(run.worst.run)
         if plot is not None:

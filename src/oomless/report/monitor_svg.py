@@ -1,6 +1,8 @@
 """A watched run as one SVG: what is alive step by step, sampled peaks by category, the prediction and the
-capacity; and the highest step from its first allocation to its last."""
+capacity; and the highest step from its first allocation to its last. And as one page without scripts: this
+and the text of the answer."""
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from ..files import shown
@@ -12,6 +14,7 @@ from .chart.picture import picture
 from .chart.plot import Across, Area, PlotCurve, Plotted, plot
 from .estimate_svg import category_keys, limit_key
 from .language import Phrases, spoken
+from .monitor_text import run_text
 from .page.sentences import category_word
 from .trace_svg import events
 
@@ -92,3 +95,17 @@ def _samples(rank: "WatchedRank", last: int, words: Phrases) -> list[Area]:
                 areas.append(Area(lows, highs, f"c-{name}", title))
                 below += value
     return areas
+
+
+STYLE = "body{font-family:sans-serif;margin:2em;max-width:900px}pre{overflow-x:auto;line-height:1.35}"
+
+
+def run_html(run: "WatchedRun", timeline: Timeline | None) -> str:
+    """Return the page; all text from outside is escaped."""
+    words = spoken()
+    return (
+        f'<!doctype html>\n<html lang="{words.language}"><head><meta charset="utf-8"><title>'
+        f"{escape(run.name)}</title><style>{STYLE}</style></head>\n"
+        f"<body><h1>{escape(run.name)}</h1>\n{run_svg(run, timeline)}"
+        f"<pre>{escape(words.printed(run_text(run)))}</pre></body></html>\n"
+    )

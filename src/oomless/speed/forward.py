@@ -11,10 +11,9 @@ from .communication import communication, stages_s
 from .kernel_curves import NONE, curves_of
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine
-from .matrices import Matrices, beyond_reading_s, matrices_of, reading_s
+from .matrices import Matrices, beyond_reading_s, experts_of_rank, matrices_of, reading_s
 from .matrix_kinds import generation, matrix_kind
 from .network import Network
-from .routing import routing
 from .steady import added, hidden
 
 
@@ -179,3 +178,34 @@ def kernels_of(engine: str, block: str, conditions: frozenset[str]) -> float:
 
 HEAD_KERNELS = 10
 """Embedding, last norm, head, softmax, sampling."""
+
+
+MATRICES = 3
+"""Gate, up and down, each sorted for anew."""
+
+
+def routing(
+    net: Network, machine: Machine, split: Split, engine: str, conditions: frozenset[str], load: Load
+) -> float:
+    """Return the seconds that a pass spends on sorting and on kernels around each expert's products.
+
+    layers x 3 x (wait for the host + experts x tokens x active x time of a comparison + experts met x kernels
+    x time of one).
+    """
+    wait_s = machine.reached("choice_wait", engine, conditions)
+    comparison_s = machine.reached("sorting", engine, conditions)
+    around = select("kernels", (engine, "expert"), conditions).constant.value
+    kernel_s = around * machine.reached("kernel", engine, conditions)
+    if not wait_s:
+        return 0.0
+    tokens = load.tokens
+    return added(
+        each.num_layers
+        * MATRICES
+        * (
+            wait_s
+            + each.num_experts * tokens * each.num_active * comparison_s
+            + experts_of_rank(each, split, tokens) * kernel_s
+        )
+        for each in net.experts
+    )
