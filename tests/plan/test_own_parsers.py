@@ -17,12 +17,11 @@ from oomless.engines.command_line import command_words, own_flags
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
-from oomless.plan.goals import PlanLimits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.launch import Launch
 from oomless.plan.launch.serving import serving_launch
 from oomless.plan.launch.training import training_launch
 from oomless.plan.training_answer import plan_training
-from oomless.plan.training_goals import WantedTraining
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation

@@ -14,9 +14,8 @@ from command import call
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import PlannedRow
-from oomless.plan.goals import PlanLimits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.training_answer import TrainingPlan, plan_training
-from oomless.plan.training_goals import WantedTraining
 from oomless.plan.training_search import TrainingRow
 from oomless.run.hardware import parse_gpu
 from plan.test_plans import check_files

@@ -8,9 +8,8 @@ from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks import PLANNED
 from oomless.model.load import load
-from oomless.plan.goals import PlanLimits, Wanted
+from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.launch.training import launches
-from oomless.plan.training_goals import WantedTraining
 from oomless.plan.training_search import TrainingRow, TrainingSearch
 from oomless.run.cards import Hardware
 from oomless.run.hardware import parse_gpu

@@ -60,8 +60,8 @@ def plan_for(
     check_together(values)
     if purpose == "infer":
         return plan_serving(model, wanted_of(values), table, offline=offline, revision=revision)
+    from .goals import WantedTraining
     from .training_answer import plan_training
-    from .training_goals import WantedTraining
 
     own = {name: values.pop(name) for name in WantedTraining._fields if name in values}
     wanted = wanted_of({"max_gpus": MAX_TRAINING_GPUS, **values})

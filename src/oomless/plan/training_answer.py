@@ -14,12 +14,11 @@ from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, TrainingAsked
 from .candidates import Miss, PlannedRow
-from .goals import Wanted
+from .goals import Wanted, WantedTraining
 from .launch import Launch
 from .launch.training import training_launch
 from .prices import Price
 from .ranking import rank, why_not
-from .training_goals import WantedTraining
 from .training_search import TrainingRow, TrainingSearch
 
 

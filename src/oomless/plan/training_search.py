@@ -25,13 +25,12 @@ from .candidates import (
     Searched,
 )
 from .fastest_first import BatchColumn, FastestFirst, RatedSetting
-from .goals import Wanted
+from .goals import Wanted, WantedTraining
 from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first
 from .prices import Price
 from .space import sizes_of
-from .training_goals import WantedTraining
 
 
 class TrainingRowFields(NamedTuple):

@@ -4,11 +4,11 @@ Source: conversion/base.py, llama.py, qwen.py and deepseek.py of ggml-org/llama.
 general information (author, licence, base model) are left out: the card has them.
 """
 
+from math import pi
 from typing import Any
 
 from ...errors import OomlessError, UnsupportedError, need
 from .families import GgufFamily
-from .rotary import rope_of
 
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
@@ -124,3 +124,41 @@ def add_rope(writer: Any, config: dict[str, Any]) -> None:
                 f"rotary scaling {other!s:.40} is not written as GGUF here",
                 "llama.cpp's own converter may know it",
             )
+
+
+def rope_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the rotary keys of a config, under the names of transformers 5 whichever release wrote them."""
+    found = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    if "rope_type" not in found and "type" in found:
+        found["rope_type"] = found["type"]
+    found.setdefault("rope_type", "default")
+    found.setdefault("rope_theta", config.get("rope_theta") or 10000.0)
+    return found
+
+
+def llama3_factors(rope: dict[str, Any], dim: int) -> tuple[float, ...]:
+    """Return by how much each frequency of a rotary head is divided: Llama 3 scales them, and no checkpoint
+    stores the factors.
+
+    Short waves stay, long ones are divided by `factor`, those between by a mixture:
+    1 / ((1 - s) / factor + s), s = (positions / wave - low) / (high - low). Source: Llama 3.1's own
+    `apply_scaling` (meta-llama/llama-models).
+
+    >>> scaled = {"rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    >>> found = llama3_factors({**scaled, "original_max_position_embeddings": 8192}, 128)
+    >>> found[0], round(found[32], 3), found[-1]
+    (1.0, 2.695, 8.0)
+    """
+    factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    positions = rope["original_max_position_embeddings"]
+    factors = []
+    for place in range(0, dim, 2):
+        wave = 2 * pi * rope["rope_theta"] ** (place / dim)
+        if wave < positions / high:
+            factors.append(1.0)
+        elif wave > positions / low:
+            factors.append(factor)
+        else:
+            smooth = (positions / wave - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / factor + smooth))
+    return tuple(factors)

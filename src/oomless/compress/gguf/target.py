@@ -20,7 +20,7 @@ from ..codecs.ggml import WRITES, GgmlBlocks
 from ..codecs.plain import Plain
 from .families import GgufFamily, gguf_family
 from .header import ALIGNMENT, Header, TensorInfo, header_of
-from .rotary import llama3_factors, rope_of
+from .metadata import llama3_factors, rope_of
 from .sources import Sources
 
 LAYER = re.compile(r"model\.layers\.(\d+)\.")
