@@ -311,3 +311,26 @@ def test_a_tower_without_flash_attn_makes_scores_of_all_its_patches() -> None:
         lines = oomless.infer("kimi-vl-a3b", engine_version=version, **asked).ledger.lines
         most.append(sum(line.high_bytes for line in lines))
     assert most[0] > most[1] + 64 * GIB
+
+
+def test_a_release_may_say_whether_flash_attn_is_installed() -> None:
+    """64 images run on eight A100 with it (Kimi-VL#54); 24 GB are too little without (Kimi-VL#57)."""
+    many = oomless.infer(
+        "kimi-vl-a3b", gpu="a100-80gb:8", tp=8, images_per_prompt=64, max_num_batched_tokens=32768,
+        engine_version="0.9.1 (flash_attn)", context=32768,
+    )  # fmt: skip
+    assert many.verdict == "fits"
+    asked: dict[str, Any] = {"gpu": "rtx-4090:2", "tp": 2, "enforce_eager": True}
+    said = oomless.infer("kimi-vl-a3b", engine_version="0.9.2 (no flash_attn)", **asked)
+    assert said.verdict == "does_not_fit"
+    assert oomless.infer("kimi-vl-a3b", engine_version="0.9.2", **asked).verdict == "tight"
+
+
+def test_what_inferact_left_in_16_bit_is_known() -> None:
+    """12.02 GiB a rank of two (vLLM recipes#810); in_proj of linear attention, head, drafts and tower."""
+    answer = oomless.infer(
+        "qwen3.8-27b-nvfp4-inferact", gpu="rtx-5090:2", tp=2, engine_version="0.26.1", context=1024
+    )
+    weights = sum(line.bytes for line in answer.ledger.lines if line.key.startswith("weights."))
+    assert round(weights / GIB, 2) == 12.02
+    assert not [line for line in answer.ledger.lines if line.key == "weights.unquantized"]

@@ -175,14 +175,15 @@ def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
 
 
 MOONVIT_FAMILY = "kimi_vl"
+UNSCORED = "flash_attn"
 MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
 """Heads of its tower, which no rank divides, and patches of a token."""
 
 
-def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> int:
-    """Return what MoonViT's attention takes without flash_attn: a mask over all patches of a batch, and of
-    each head F32 scores and their softmax, since PyTorch's fused kernels want four dimensions and get three
-    (models/moonvit.py of 0.8.5, sdpa_attention).
+def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> tuple[int, int]:
+    """Return (least, most) of what MoonViT's attention takes without flash_attn: a mask over all patches of a
+    batch, and of each head F32 scores and their softmax, since PyTorch's fused kernels want four dimensions
+    and get three (models/moonvit.py of 0.8.5, sdpa_attention).
 
     Kimi-VL with two images; logs that run out ask for 7 to 64 GiB, the mask of 64 images for 1,029:
 
@@ -191,13 +192,19 @@ def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> int:
     >>> from .release import RELEASES
     >>> model = load("kimi-vl-a3b")
     >>> seen = 2 * 2 * (model.vision.item_tokens * model.hidden_size + model.vision.item_values)
-    >>> [scores_bytes(model, seen, 2, RELEASES.at(release)) / GIB for release in ("0.9.2", "0.14.0")]
-    [8.0625, 0.0]
+    >>> for release in ("0.9.2", "0.9.2 (no flash_attn)", "0.14.0"):
+    ...     [each / GIB for each in scores_bytes(model, seen, 2, RELEASES.at(release))]
+    [0.0, 8.0625]
+    [8.0625, 8.0625]
+    [0.0, 0.0]
     """
     if model.family != MOONVIT_FAMILY or not rules.scores_of_moonvit or model.vision is None:
-        return 0
+        return 0, 0
     patches = _num_items(model, model.vision, seen, width) * model.vision.item_tokens * MOONVIT_MERGED
-    return patches**2 * (1 + MOONVIT_HEADS * 2 * 4)
+    most = patches**2 * (1 + MOONVIT_HEADS * 2 * 4)
+    if UNSCORED not in rules.text:
+        return 0, most
+    return (most, most) if f"no {UNSCORED}" in rules.text else (0, 0)
 
 
 def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int) -> int:
@@ -212,12 +219,14 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     return encoder_bytes(model, asked, seen, width, ranks)
 
 
-def with_tower(lines: list[Line], tower: int, spread: Constant, scores: int = 0) -> list[Line]:
+def with_tower(
+    lines: list[Line], tower: int, spread: Constant, scores: tuple[int, int] = (0, 0)
+) -> list[Line]:
     """Return the profile run's lines, the last raised to what the tower takes over the others where that is
-    more than the language model takes. `scores`: bytes of its attention unless a package is installed."""
+    more than the language model takes. `scores`: least and most of its attention, by a package."""
     *others, last = lines
     value, low, high = (int(tower * each) for each in (spread.value, spread.low, spread.high))
-    value, high = value + scores, high + scores
+    value, low, high = value + scores[1], low + scores[0], high + scores[1]
     most = high - sum(line.high_bytes for line in others)
     if value <= sum(line.bytes for line in lines):
         return [*others, up_to(last, most)]
@@ -227,7 +236,7 @@ def with_tower(lines: list[Line], tower: int, spread: Constant, scores: int = 0)
         low_bytes=min(max(last.low_bytes, low - sum(line.low_bytes for line in others)), left),
         kind="assumed",
         formula=f"images of the profile run in their tower, {value:,} B, less what follows takes alone"
-        + (f"; {scores:,} B of it are scores, which flash_attn does not make" if scores else ""),
+        + (f"; {scores[1]:,} B of it are scores, which flash_attn does not make" if scores[1] else ""),
         source=spread.source,
     )
     return [*others, up_to(raised, max(most, left))]
