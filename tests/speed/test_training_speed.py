@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command import call
+from oomless.facts.tables import model_config
+from oomless.model.families import build
+from oomless.model.feedforward import MoE
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Method, Recompute, TrainingAsked
@@ -78,6 +81,15 @@ def test_deepseek_v3_trains_as_fast_as_in_its_paper() -> None:
     asked = asked._replace(recompute_modules=("norm", "mla_up_proj", "moe_act"), precision="fp8-bf16-moments")
     found = training_speed(load("deepseek-v3"), asked, parse_gpu("h800:8x256")).tokens_per_s
     assert found.low < 3.2e6 < found.high
+
+
+def test_a_config_without_groups_of_experts_is_read() -> None:
+    of_v3 = model_config("deepseek-v3")
+    kinds = [
+        build({**of_v3, **more}, "v3", "config.json").layers[-1].ffn
+        for more in ({}, {"topk_group": 0, "n_group": 0})
+    ]
+    assert [kind.group_share for kind in kinds if isinstance(kind, MoE)] == [0.5, 1.0]
 
 
 def test_narrow_experts_take_longer_than_their_operations_say() -> None:

@@ -90,6 +90,7 @@ def read_experts(config: Config) -> MoE:
     usual = "noaux_tc" if config.word("model_type") == "deepseek_v3" else "greedy"
     if active > experts:
         config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
+    chosen, groups = (config.size(key, 1, least=0) or 1 for key in ("topk_group", "n_group"))
     return MoE(
         experts,
         active,
@@ -97,7 +98,7 @@ def read_experts(config: Config) -> MoE:
         width * config.size("n_shared_experts", 0, least=0, most=MAX_EXPERTS),
         router_biases=int(config.word("topk_method", usual) == "noaux_tc"),
         shared_bias=has_mlp_bias(config),
-        group_share=min(1.0, config.size("topk_group", 1) / config.size("n_group", 1)),
+        group_share=min(1.0, chosen / groups),
     )
 
 
