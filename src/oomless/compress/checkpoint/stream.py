@@ -162,7 +162,7 @@ class Stream:
                 dirty, self._dirty = (self._dirty, set()) if due else (set(), self._dirty)
             if due:
                 if self.durable:
-                    for file in dirty:
+                    for file in range(len(self.files)) if ended else dirty:  # some hold but a header
                         fdatasync(self.files[file])
                 self.note(mark)
                 with self._moved:
