@@ -136,7 +136,8 @@ class Stream:
             raise
         finally:
             for thread in threads:
-                thread.join()
+                if thread.is_alive():  # an interrupt may have come before it began
+                    thread.join()
             for hand in hands:
                 hand.end(self._stopped)
             for file in self.files:
