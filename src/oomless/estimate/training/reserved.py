@@ -262,8 +262,7 @@ def held_beyond(
 def kept_beyond(job: Job, transient: int) -> KeptBlocks:
     """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
     engine's step makes in single tensors (`flattens`), and what stays of however little. Idle segments of
-    other streams go back too (CUDACachingAllocator.cpp, release_cached_blocks): two recorded steps of FSDP
-    hold 7.59 and 6.40 GiB with a stream of gathers, 6.98 and 6.08 without, and run on 6.50 and 6.14."""
+    other streams go back too (CUDACachingAllocator.cpp, release_cached_blocks)."""
     conditions = words(job.request)
     stays = facts.constant("training", "kept_share", (0,), *conditions)
     slack = facts.constant("training", "kept_slack", (0,), *conditions)
