@@ -130,9 +130,12 @@ class Stream:
             for hand in hands:
                 threads.append(threading.Thread(target=self._lead, args=(hand,), daemon=True))
                 threads[-1].start()
-            self._follow(progress, total_bytes)
-        except BaseException as error:
-            self._fail(error)
+            threads.append(threading.Thread(target=self._follow, args=(progress, total_bytes), daemon=True))
+            threads[-1].start()
+            while threads[-1].is_alive():
+                threads[-1].join(TICK_S)
+        except BaseException as error:  # no lock: an interrupt may come while one is taken, and leave it so
+            self._error, self._stopped = error, True
             raise
         finally:
             for thread in threads:
@@ -150,6 +153,12 @@ class Stream:
         return Worker(self.target, self.sources, self.outputs, self.files)
 
     def _follow(self, progress: Callable[[Progress], None], total_bytes: int) -> None:
+        try:
+            self._bring(progress, total_bytes)
+        except BaseException as error:
+            self._fail(error)
+
+    def _bring(self, progress: Callable[[Progress], None], total_bytes: int) -> None:
         """Bring to the disk what is written, note it, and tell how far it is, until the workers have
         ended."""
         started = time.monotonic()
@@ -207,7 +216,7 @@ class Stream:
                     tasks.append(self._task(*found))
                 if tasks or not wait or not (self._more or self._queue):
                     return tuple(tasks)
-                self._moved.wait()
+                self._moved.wait(TICK_S)
             return ()
 
     def _allowed(self) -> tuple[int, Job] | None:
