@@ -276,7 +276,12 @@ def test_the_main_card_holds_the_logits_where_rows_are_divided() -> None:
 
 def test_an_activation_without_a_kernel_comes_back_from_the_host_in_every_copy() -> None:
     """Apertus-70B on two RX 7900 XTX (llama.cpp#16725): 14,136.04 MiB asked for on the first."""
-    flags = {"engine": "llamacpp", "quantization": "IQ4_XS", "flash_attn": "on", "n_gpu_layers": 99}
+    flags: dict[str, Any] = {
+        "engine": "llamacpp",
+        "quantization": "IQ4_XS",
+        "flash_attn": "on",
+        "n_gpu_layers": 99,
+    }
     two, one = (
         oomless.infer("apertus-70b", gpu, engine_version="2025-10", context=20480, **flags).ledgers[0]
         for gpu in ("24GiB:2", "80GiB")

@@ -354,7 +354,12 @@ def test_an_answer_is_the_same_when_it_is_asked_again() -> None:
 
 def test_a_draft_had_a_pool_of_all_layers_before_its_last_post_release() -> None:
     """GLM-4.5-Air on four H100 ran out with the README's command of 2025-07-29 (zai-org/GLM-4.5#3)."""
-    flags = {"engine": "sglang", "tp": 4, "mem_fraction_static": 0.7, "speculation": "mtp"}
+    flags: dict[str, Any] = {
+        "engine": "sglang",
+        "tp": 4,
+        "mem_fraction_static": 0.7,
+        "speculation": "mtp",
+    }
     old, new = (
         infer("glm-4.5-air", "h100:4", quantization="fp8", engine_version=f"0.4.9.post{post}", **flags)
         for post in (5, 6)
