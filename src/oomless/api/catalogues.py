@@ -54,17 +54,18 @@ def model_rows(pattern: str = "") -> Rows:
 
 
 def gpu_rows(pattern: str = "") -> Rows:
-    """Return the cards whose name or other spelling contains a pattern, with the lowest rent on demand; none
-    is a UsageError.
+    """Return the cards whose name or other spelling contains a pattern, or is meant by it, with the lowest
+    rent on demand; none is a UsageError.
 
     >>> [row["short_name"] for row in gpu_rows("h20-96gb")]
     ['h20']
     """
     from ..facts.hardware import cards_by_short_name
     from ..plan.prices import cheapest
-    from ..run.card_names import aliases
+    from ..run.card_names import aliases, card_named
     from ..run.cards import cards
 
+    meant = card_named(pattern)
     known = cards_by_short_name()
     others: dict[str, list[str]] = {}
     for alias, (target, _) in aliases().items():
@@ -85,7 +86,8 @@ def gpu_rows(pattern: str = "") -> Rows:
             "usd_per_hour": None if (price := cheapest(name, 1)) is None else price.usd_per_gpu_hour,
         }
         for name, card in cards().items()
-        if any(pattern.lower() in each.lower() for each in (name, card.name, *others.get(name, [])))
+        if card == meant
+        or any(pattern.lower() in each.lower() for each in (name, card.name, *others.get(name, [])))
     ]
     if not rows:
         raise UsageError(

@@ -206,21 +206,21 @@ class KeptBlocks(NamedTuple):
     low: int = 0
 
 
-class Room(NamedTuple):
+class Leftover(NamedTuple):
     """What all else leaves of the card: by its values, and by its upper ends."""
 
     left: int
     least: int
 
 
-def room_beside(capacity: int, others: Iterable[Line]) -> Room:
+def room_beside(capacity: int, others: Iterable[Line]) -> Leftover:
     """Return what lines leave of a card."""
     value, _, high = sums(others)
-    return Room(capacity - value, capacity - high)
+    return Leftover(capacity - value, capacity - high)
 
 
 def held_beyond(
-    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks, room: Room
+    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks, room: Leftover
 ) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
     gaps.
@@ -270,12 +270,12 @@ def kept_beyond(job: Job, transient: int) -> KeptBlocks:
     return KeptBlocks(*(round(transient * (share - 1) + more * GIB) for share, more in ends))
 
 
-def within_room(line: Line, kept: KeptBlocks, room: Room) -> Line:
+def within_room(line: Line, kept: KeptBlocks, room: Leftover) -> Line:
     """Return what the allocator holds beyond the tensors on a card: idle segments go back before anything
     fails, and no more of them than must.
 
     >>> held = ranged("fragmentation.reserved", "policy", "held", (9, 1, 12), "fitted", "", "")
-    >>> within_room(held, KeptBlocks(3, 4, 2), Room(5, 3))[4:7]
+    >>> within_room(held, KeptBlocks(3, 4, 2), Leftover(5, 3))[4:7]
     (4, 2, 4)
     """
     value = min(line.bytes, max(0, kept.value, room.least, min(kept.high, room.left)))

@@ -181,8 +181,6 @@ def _feed_forward(model: Model, mesh: Mesh) -> list[str]:
     if moe.shared_width:
         words.append(f"--moe-shared-expert-intermediate-size {moe.shared_width}")
     words += ["--moe-grouped-gemm", "--moe-token-dispatcher-type alltoall"]
-    return words + (
-        ["--moe-router-score-function sigmoid", "--moe-router-enable-expert-bias"]
-        if moe.router_biases
-        else []
-    )
+    if moe.router_biases:
+        return [*words, "--moe-router-score-function sigmoid", "--moe-router-enable-expert-bias"]
+    return [*words, "--moe-aux-loss-coeff 1e-3"]
