@@ -27,6 +27,12 @@ def test_the_engine_is_the_one_that_runs_there(gpu: str) -> None:
     assert infer("deepseek-v2-lite", gpu, max_model_len=4096).request.engine == DEFAULTS[gpu]
 
 
+@pytest.mark.parametrize("word", ["Q4_K_M", "UD-Q2_K_XL", "iq4_xs"])
+def test_a_type_of_gguf_files_is_asked_of_the_engine_that_reads_them(word: str) -> None:
+    found = call("infer", "deepseek-v2-lite", "--gpu", "rtx-4090", "--quantization", word, "--json")
+    assert json.loads(found.out)["request"]["engine"] == "llamacpp"
+
+
 def test_a_named_engine_is_asked() -> None:
     found = call("infer", "deepseek-v2-lite", "--gpu", "ascend-910b:16", "--engine", "vllm", "--json")
     assert found.code == 4

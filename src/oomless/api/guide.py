@@ -94,7 +94,9 @@ def guide(
     """
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     values = given("guide", flags)
-    values.setdefault("engine", default_engine(hardware.card.vendor, is_gguf(model)))
+    values.setdefault(
+        "engine", default_engine(hardware.card.vendor, is_gguf(model, values.get("quantization")))
+    )
     found = loaded(model, None, offline, revision)
     load = GuidedLoad(
         model if isinstance(model, str) else found.name,

@@ -102,12 +102,19 @@ class ServingAnswer(MemoryAnswer):
         return as_html(serving_screen(self), table_rows(self.ledger))
 
 
-def is_gguf(model: object) -> bool:
-    """Return whether a model, or what names it, is a GGUF file; what is neither is refused when it is loaded.
+def is_gguf(model: object, quantization: object = None) -> bool:
+    """Return whether a model, or what names it, is a GGUF file, or is asked in a type that only such a file
+    has; what is neither is refused when it is loaded.
 
     >>> is_gguf("DeepSeek-R1-Q4_K_M.gguf"), is_gguf("deepseek-r1"), is_gguf(1)
     (True, False, False)
+    >>> [is_gguf("deepseek-r1", word) for word in ("q4_k_m", "UD-IQ1_S", "TQ1_0", "fp8", "q17", None)]
+    [True, True, True, False, False, False]
     """
+    bare = str(quantization or "").lower().removeprefix("ud-").removeprefix("i1-")
+    family, _, rest = bare.partition("q")
+    if family in ("", "i", "t") and rest[:1].isdecimal() and rest[1:2] == "_":
+        return True
     if isinstance(model, Model):
         return model.quantization.startswith("gguf")
     return str(model).endswith(".gguf")
@@ -145,7 +152,7 @@ def infer(
     """
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     if flags.get("engine") is None:
-        flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model))
+        flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model, flags.get("quantization")))
     asked = serving_question(**flags)
     found = loaded(model, asked.hf_overrides, offline, revision)
     estimate = estimate_serving(found, asked, hardware, adjust)

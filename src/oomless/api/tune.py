@@ -73,7 +73,7 @@ def tune(
     if model is None:
         raise UsageError("MODEL is missing", "name a model: oomless tune deepseek-r1 --gpu h200:8", "model")
     known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
-    begun = start_of(hardware, is_gguf(model), known, own)
+    begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
     found = loaded(model, begun.hf_overrides, offline, revision or begin.get("revision"))
     question = TuneQuestion(
         found,
