@@ -19,6 +19,8 @@ WRITTEN = {
     "NVIDIA A100-SXM4-80GB": "1 x A100 80GB SXM4",
     "NVIDIA GeForce RTX 4090 Laptop GPU": "1 x RTX 4090 Laptop",
     "GeForce GTX 1080 Ti": "1 x GTX 1080 Ti",
+    "3090": "1 x RTX 3090",
+    "4090:2": "2 x RTX 4090",
     "1080ti": "1 x GTX 1080 Ti",
     "MacBook Pro M3 Max 64GB": "1 x M3 Max (40-core GPU) with 64 GB",
     "Mac Studio M3 Ultra 512GB": "1 x M3 Ultra with 512 GB",

@@ -3,7 +3,6 @@
 import re
 
 from ..errors import UsageError
-from ..facts.hardware import alias_row
 from ..units import MIB, format_exact, parse_bytes
 from .card_names import find_card, short_name
 from .cards import Hardware, mixed, plain_cpu, synthetic
@@ -43,7 +42,7 @@ def parse_gpu(text: str) -> Hardware:
 
         return local_hardware()
     num, per_node = _count(text, count)
-    if name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS and alias_row(name) is None:
+    if name[:1].isdecimal() and name.lstrip("0123456789.").strip() in SIZE_UNITS and not short_name(name):
         memory = parse_bytes(name)
         if memory < MIB:
             raise UsageError(
