@@ -23,6 +23,7 @@ TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
 TRAIN_5 = TABLES / "verdicts_blind_train_5.csv"
+TRAIN_6 = TABLES / "verdicts_blind_train_6.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -34,6 +35,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
     TABLES / "blind" / "verdicts_train_5.jsonl": TRAIN_5,
+    TABLES / "blind" / "verdicts_train_6.jsonl": TRAIN_6,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -113,6 +115,10 @@ TRAIN_5_BUDGET = Confusion(right=0.84, wrong_fits=2, wrong_does_not_fit=0, tight
 """As first predicted 12 of 16 firm, 3 wrong "fits", 1 wrong "no" (its length was a limit), 5 tight."""
 
 
+TRAIN_6_BUDGET = Confusion(right=0.76, wrong_fits=3, wrong_does_not_fit=1, tight=8, none=1)
+"""As first predicted 13 of 17 firm, 3 wrong "fits", 1 wrong "no", 8 tight, 1 without an answer."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -179,6 +185,10 @@ def test_the_fourth_cases_of_training_keep_their_budget() -> None:
 
 def test_the_fifth_cases_of_training_keep_their_budget() -> None:
     keep(validated(TRAIN_5)["summary"]["train"], TRAIN_5_BUDGET)
+
+
+def test_the_sixth_cases_of_training_keep_their_budget() -> None:
+    keep(validated(TRAIN_6)["summary"]["train"], TRAIN_6_BUDGET)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:
