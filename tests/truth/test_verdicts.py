@@ -19,6 +19,7 @@ FRESH_3 = TABLES / "verdicts_blind_3.csv"
 FRESH_4 = TABLES / "verdicts_blind_4.csv"
 FRESH_5 = TABLES / "verdicts_blind_5.csv"
 FRESH_6 = TABLES / "verdicts_blind_6.csv"
+FRESH_7 = TABLES / "verdicts_blind_7.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
@@ -31,6 +32,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_4.jsonl": FRESH_4,
     TABLES / "blind" / "verdicts_5.jsonl": FRESH_5,
     TABLES / "blind" / "verdicts_6.jsonl": FRESH_6,
+    TABLES / "blind" / "verdicts_7.jsonl": FRESH_7,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
@@ -100,6 +102,10 @@ FRESH_5_BUDGET = Confusion(right=0.95, wrong_fits=1, wrong_does_not_fit=0, tight
 FRESH_6_BUDGET = Confusion(right=0.86, wrong_fits=4, wrong_does_not_fit=0, tight=12, none=0)
 
 
+# the first score was 9 of 17, four wrong "fits", four wrong "no", ten tight, three without an answer
+FRESH_7_BUDGET = Confusion(right=0.52, wrong_fits=4, wrong_does_not_fit=4, tight=10, none=3)
+
+
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -165,6 +171,10 @@ def test_cases_of_the_fifth_round_keep_their_budget() -> None:
 
 def test_cases_of_the_sixth_round_keep_their_budget() -> None:
     keep(validated(FRESH_6)["summary"]["serve"], FRESH_6_BUDGET)
+
+
+def test_cases_of_the_seventh_round_keep_their_budget() -> None:
+    keep(validated(FRESH_7)["summary"]["serve"], FRESH_7_BUDGET)
 
 
 def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
