@@ -36,9 +36,14 @@ def ask(name: str, gpu: str, **flags: object) -> Estimate:
         ("0.9.0", "a100-80gb", (256, 2048)),
         ("0.10.1", "a100-80gb", (256, 2048)),
         ("0.9.0", "h100", (1024, 8192)),
+        ("0.13.0", "dgx-spark-gb10", (256, 2048)),
+        ("0.27.1", "dgx-spark-gb10", (256, 2048)),
+        ("0.33.0", "dgx-spark-gb10", (256, 2048)),
     ],
 )
-def test_an_a100_has_the_small_batch_from_0_9_on(version: str, gpu: str, batch: tuple[int, int]) -> None:
+def test_an_a100_has_the_small_batch_from_0_9_on_and_a_spark_always(
+    version: str, gpu: str, batch: tuple[int, int]
+) -> None:
     asked = VLLM.resolve(load("qwen3-8b"), parse_gpu(gpu), Asked(engine_version=version), Layout())
     assert (asked.max_num_seqs, asked.max_num_batched_tokens) == batch
 
