@@ -86,6 +86,54 @@ def test_ppo_has_four_models() -> None:
     assert "reference" not in more.after.peak.ledger.by_owner()
 
 
+def rollout(**flags: Any) -> Any:
+    return train(QWEN, "h100:8", task="grpo", zero=3, seq_len=2048, grad_accum=4, **flags)
+
+
+@pytest.mark.parametrize(
+    ("framework", "method", "moment"),
+    [
+        ("trl", "full", None),
+        ("trl", "lora", "sync"),
+        ("ms-swift", "full", "sync"),
+        ("fsdp", "full", None),
+    ],
+)
+def test_an_engine_is_given_whole_weights(framework: str, method: str, moment: str | None) -> None:
+    """TRL gathers all parameters to merge adapters, ms-swift always (split_batches without batches)."""
+    found = rollout(framework=framework, method=method, rollout_engine="vllm", rollout_gpu="h100")
+    names = [each.name for each in found.after.moments]
+    assert [name for name in names if name == "sync"] == ([moment] if moment else [])
+
+
+def test_a_trainer_that_generates_has_the_whole_policy() -> None:
+    """32B on 8 x 96 GB ran out of memory (ms-swift 3871): each rank gathers 61 GiB beside its states."""
+    found = rollout(framework="ms-swift")
+    assert found.after.peak.name == "generate"
+    whole, cache = (
+        next(line for line in found.after.peak.ledger.lines if line.key == key)
+        for key in ("communication.gathered", "activations.cache")
+    )
+    assert whole.bytes == 2 * found.model.num_parameters
+    assert cache.high_bytes == 4 * cache.bytes
+
+
+@pytest.mark.parametrize(("release", "compares"), [("trl 0.18", True), ("trl 0.19", False), (None, False)])
+def test_grpo_had_a_reference_until_its_weight_became_zero(release: str | None, compares: bool) -> None:
+    found = rollout(framework="trl", framework_version=release)
+    assert any("reference" in each.ledger.by_owner() for each in found.after.moments) == compares
+
+
+def test_the_worst_verdict_sets_the_peak() -> None:
+    """A moment that holds less may be the one whose interval passes the card."""
+    found = rollout(framework="ms-swift")
+    update, other = found.after.moments[0], found.after.moments[-1]
+    line = update.ledger.lines[0]._replace(high_bytes=2 * update.ledger.capacity_bytes)
+    wide = update._replace(ledger=update.ledger._replace(lines=(line,)))
+    assert wide.ledger.verdict == "tight"
+    assert found.after._replace(moments=(wide, other)).peak is wide
+
+
 def test_pretraining_has_one_moment() -> None:
     assert ask().after is None
     assert ask(task="sft", packed=True).after is None

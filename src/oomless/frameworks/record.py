@@ -57,6 +57,12 @@ LaunchFiles = Literal[
 or under accelerate with its. Else the framework's own configuration file."""
 
 
+Gathers = Literal["no", "merged", "gathered"]
+"""When the policy's weights, which ZeRO-3 divides, are whole on each rank between two updates. merged: while
+the trainer generates, and while an engine is given what adapters were merged into; gathered: whenever an
+engine is given weights, too."""
+
+
 class Framework(NamedTuple):
     """A program that trains. Defaults are those of facts/frameworks.csv."""
 
@@ -144,6 +150,9 @@ class Framework(NamedTuple):
     """It runs Megatron-Core's layers, optimizer and schedules."""
     value_is_head: bool
     """PPO's value model is a head on the policy, which takes next to nothing, not a model of its own."""
+    grpo_reference: bool
+    """GRPO compares with a frozen reference where nothing is said."""
+    gathers: Gathers
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -226,6 +235,8 @@ def of_facts(name: str) -> Framework:
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
+        grpo_reference="reference" in _words(row["rollouts"]),
+        gathers=next((word for word in ("merged", "gathered") if word in row["rollouts"]), "no"),
         rows=measured_rows(name),
     )
 

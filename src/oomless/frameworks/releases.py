@@ -33,6 +33,8 @@ class Habits(NamedTuple):
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
+    grpo_reference: bool = False
+    """GRPO compares with a frozen reference where nothing is said."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -71,6 +73,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         attention=found.get("attention"),
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
+        grpo_reference=found.get("reference") == "grpo",
     )
 
 

@@ -22,13 +22,15 @@ from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
 from .reserved import OUTSIDE, room_beside, within_room
+from .rollout import generation, is_gathered, whole_policy
 from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
 """Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences
 (TRL's concatenated forward)."""
 WITH_REFERENCE = ("dpo", "kto", "ppo")
-"""Tasks that compare with a frozen reference unless told otherwise; TRL's GRPO has none, as its beta is 0."""
+"""Tasks that compare with a frozen reference unless told otherwise; so does GRPO where its weight is not 0
+(TRL to 0.18, ms-swift)."""
 ENGINE_SHARE = 0.3
 """TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
 KEPT_ASLEEP = ("runtime", "communication")
@@ -107,6 +109,11 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         moments.append(moment("score", [*between, *stays, *_forward(group), *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
+    elif companions.engine is None and (own := generation(estimate)):
+        moments.append(moment("generate", [*between, *stays, *own]))
+    if companions.engine is not None and is_gathered(request, True):
+        running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
+        moments.append(moment("sync", [*between, *stays, whole_policy(estimate), *running]))
     return After(tuple(moments), apart)
 
 
@@ -181,7 +188,11 @@ def _forward(group: RankGroup) -> list[Line]:
 def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Line]:
     """Weights of the reference and the reward model on one rank."""
     request = estimate.request
-    wanted = companions.reference if companions.reference is not None else request.task in WITH_REFERENCE
+    of = framework(request.framework)
+    usual = request.task in WITH_REFERENCE or (
+        request.task == "grpo" and (of.grpo_reference or of.habits(request.framework_version).grpo_reference)
+    )
+    wanted = companions.reference if companions.reference is not None else usual
     models: list[tuple[Owner, Model]] = []
     if wanted and request.method == "full":
         models.append(("reference", estimate.model))

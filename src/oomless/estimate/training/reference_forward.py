@@ -91,7 +91,7 @@ def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     wide = logits_bytes(estimate) if loss_parts(group) else 0
     head = wide + wide * work.compute // F32 if work.compute != F32 else wide
     loss = NAMED * wide if wide or not loss_parts(group) else ends(plain, work).forward_peak
-    cache = _cache_bytes(model, request, mesh)
+    cache = cache_bytes(model, request, mesh) if framework(request.framework).frozen_cache else 0
     passing = max(cache + max(layers, head), loss)
     owner: Owner = "reference" if request.method == "full" else "policy"  # without adapters the policy serves
     formula = f"{layers:,}, {head:,}, {loss:,} B"
@@ -160,11 +160,9 @@ def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
     return 0 if loss_kind("log-probs", estimate.request.framework).logits_alive else wide
 
 
-def _cache_bytes(model: Model, request: TrainingResolved, mesh: Mesh) -> int:
-    """Keys and values of all tokens, as the frozen model makes them; with MLA transformers keeps them whole,
-    for every head."""
-    if not framework(request.framework).frozen_cache:
-        return 0
+def cache_bytes(model: Model, request: TrainingResolved, mesh: Mesh) -> int:
+    """Keys and values of all tokens, as a model without an engine makes them; with MLA transformers keeps
+    them whole, for every head."""
     values = 0
     for layer in model.layers:
         kind = layer.attention.inner if isinstance(layer.attention, Sliding) else layer.attention

@@ -10,6 +10,8 @@ from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .job import Job
 from .rank_group import Peaks, RankGroup
 
+SEVERITY: tuple[Verdict, ...] = ("does_not_fit", "tight", "fits")
+
 
 class TrainingMoment(NamedTuple):
     """One moment of a step on the worst rank."""
@@ -26,8 +28,11 @@ class After(NamedTuple):
 
     @property
     def peak(self) -> TrainingMoment:
-        """The moment that holds most, without what an allocator would give back to another one."""
-        return max(self.moments, key=lambda each: held_bytes(each.ledger))
+        """The moment whose verdict is worst; of several the one that holds most, without what an allocator
+        would give back to another one."""
+        return min(
+            self.moments, key=lambda each: (SEVERITY.index(each.ledger.verdict), -held_bytes(each.ledger))
+        )
 
 
 def held_bytes(ledger: Ledger) -> int:
@@ -86,8 +91,7 @@ class TrainingEstimate(NamedTuple):
 
 def worst_of(groups: tuple[RankGroup, ...]) -> int:
     """Return the index of the group whose verdict is worst; of several the one with least memory to spare."""
-    severity = ("does_not_fit", "tight", "fits")
     return min(
         range(len(groups)),
-        key=lambda at: (severity.index(groups[at].ledger.verdict), groups[at].ledger.headroom_bytes),
+        key=lambda at: (SEVERITY.index(groups[at].ledger.verdict), groups[at].ledger.headroom_bytes),
     )

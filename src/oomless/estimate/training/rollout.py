@@ -1,0 +1,82 @@
+"""What reinforcement learning takes between two updates beside frozen models and an engine: the policy's
+weights, whole on each rank, and the cache of a trainer that generates by itself.
+
+Sources: trl/models/utils.py, unwrap_model_for_generation (deepspeed.zero.GatheredParameters of all
+parameters, ds3_gather_for_generation on); trl/trainer/grpo_trainer.py, _move_model_to_vllm (with adapters the
+whole model at once, else tensor by tensor); ms-swift rollout_mixin.py, split_batches (one batch of all
+parameters unless move_model_batches says more).
+"""
+
+from ...frameworks import framework
+from ...ledger import Line, exact, ranged
+from ...run.training import TrainingResolved
+from .head_and_loss import SAMPLING
+from .rank_portions import portions, stages
+from .reference_forward import cache_bytes
+from .state_bytes import weight_bytes_of
+from .training_estimate import TrainingEstimate
+
+SOURCE = "estimate/training/rollout.py"
+
+
+def is_gathered(request: TrainingResolved, engine: bool) -> bool:
+    """Whether each rank has the whole policy between two updates; `engine`: another program generates.
+
+    >>> asked = TrainingResolved(framework="trl", task="grpo", sharding="zero3")
+    >>> adapted = asked._replace(method="lora")
+    >>> [is_gathered(each, engine) for each in (asked, adapted) for engine in (False, True)]
+    [True, False, True, True]
+    """
+    if request.task not in SAMPLING or request.sharding != "zero3":
+        return False
+    match framework(request.framework).gathers:
+        case "no":
+            return False
+        case "merged":
+            return not engine or request.method != "full"
+        case "gathered":
+            return True
+
+
+def whole_policy(estimate: TrainingEstimate) -> Line:
+    """Return the weights of the policy as they lie on each rank when ZeRO-3 has gathered all of them: 16-bit
+    copies beside the rank's own share.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .estimate import estimate_training
+    >>> asked = TrainingResolved(framework="trl", task="grpo", sharding="zero3", precision="deepspeed-bf16")
+    >>> whole_policy(estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))).bytes
+    13820731392
+    """
+    request, mesh, job = estimate.request, estimate.mesh, estimate.job
+    found = max(
+        sum(
+            weight_bytes_of(each, each.total, request, job.recipe)
+            for each in portions(estimate.model, mesh, stage, request)
+        )
+        for stage in stages(len(estimate.model.layers), mesh)
+    )
+    what = "policy, whole weights on each rank"
+    return exact("communication.gathered", "policy", what, found, f"{found:,} B", SOURCE)
+
+
+def generation(estimate: TrainingEstimate) -> list[Line]:
+    """Return what a trainer without an engine takes while it generates by itself; nothing where it is not
+    known to. Keys and values are those of one micro-batch at least, of all that a step accumulates at most
+    (TRL: steps_per_generation)."""
+    request = estimate.request
+    if request.task not in SAMPLING or framework(request.framework).gathers == "no":
+        return []
+    num_bytes = cache_bytes(estimate.model, request, estimate.mesh)
+    formula = f"{request.micro_batch} x {request.seq_len:,} tokens; all of a step: x {request.grad_accum}"
+    cache = ranged(
+        "activations.cache",
+        "policy",
+        "policy, cache of keys and values",
+        (num_bytes, num_bytes, num_bytes * request.grad_accum),
+        "assumed",
+        formula,
+        SOURCE,
+    )
+    return [cache, *([whole_policy(estimate)] if is_gathered(request, False) else [])]
