@@ -1,6 +1,5 @@
 """Calibration, quality and mixes on small models: less error where it counts, the same bytes after death."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from oomless.compress.calibration.sample import sample
 from oomless.compress.calibration.solve import Moments, by_diagonal, by_gptq, spread_steps
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.codecs.registry import codec
-from oomless.compress.mix.damage import Damage
-from oomless.compress.mix.search import search
 from oomless.compress.quality.encoder import EncoderQuality, of_vectors
 from oomless.compress.quality.language import Quality, compare_models, token_ids
 from oomless.compress.quality.lazy_model import LazyModel
@@ -219,48 +216,6 @@ def test_fp8_is_as_good_as_its_cast(checkpoints: dict[str, Path], tmp_path: Path
     found = compare_models(source, read_source(str(tmp_path)), sample(), TOKENS)
     assert isinstance(found, Quality)
     assert found.kl_per_token == pytest.approx(0, abs=1e-9)
-
-
-def test_a_mix_keeps_its_size_and_is_better_than_one_format(
-    checkpoints: dict[str, Path], tmp_path: Path
-) -> None:
-    source = str(checkpoints["llama"])
-    size = plan(CompressRequest(source, "int4-g32")).target.num_bytes * 21 // 20
-    request, mix = mixed(CompressRequest(source, ""), size, sample(), lambda progress: None)
-    planned = plan(request)
-    assert 0.97 * size <= planned.target.num_bytes == mix.num_bytes <= size
-    assert mix.alone == "int4-g32"
-    assert mix.error < mix.alone_error
-    compress(planned, tmp_path, durable=False)
-    assert "--budget" in (tmp_path / "README.md").read_text()
-    section = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
-    assert section["format"] in ("mixed-precision", "pack-quantized")
-    found = compare_models(read_source(source), read_source(str(tmp_path)), sample(), TOKENS)
-    assert isinstance(found, Quality)
-    assert found.kl_per_token > 0
-
-
-@given(
-    sizes=st.lists(st.integers(1, 1000), min_size=1, max_size=12),
-    errors=st.lists(st.floats(0.001, 1), min_size=12, max_size=12),
-    share=st.floats(0, 1),
-)
-def test_a_mix_never_passes_its_size(sizes: list[int], errors: list[float], share: float) -> None:
-    table = {
-        f"module.{number}": {
-            "int4": Damage(size, error),
-            "int8-g128": Damage(2 * size, error / 200),
-            "bf16": Damage(4 * size, 0),
-        }
-        for number, (size, error) in enumerate(zip(sizes, errors, strict=False))
-    }
-    budget = int(sum(sizes) * (1 + 3 * share))
-    mix = search(table, {name: name for name in table}, 7, budget + 7)
-    chosen = dict(mix.formats)
-    assert mix.num_bytes == 7 + sum(table[name][word].num_bytes for name, word in chosen.items())
-    assert mix.num_bytes <= budget + 7
-    assert mix.error == pytest.approx(sum(table[name][word].error for name, word in chosen.items()))
-    assert share < 1 or set(chosen.values()) == {"bf16"}
 
 
 def test_what_cannot_be_calibrated_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:

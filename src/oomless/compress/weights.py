@@ -41,6 +41,8 @@ CALIBRATED = {
     "follow (SparseGPT), on a text.",
 }
 CALIBRATION_TOKENS = 8192
+MIX_TOKENS = 1024
+"""The run goes back too, and each format of each matrix meets each of them."""
 DEEPSEEK = ("deepseek", "kimi")
 """Families whose publishers store FP8 under DeepSeek's names."""
 
@@ -217,7 +219,7 @@ def mixed(
     planned = plan(request._replace(to=LADDER[0], calibrate=""))
     changed = [weight for weight in planned.target.weights if weight.codec is not None and not weight.why]
     codecs = {word: codec(word, planned.source.dtype) for word in LADDER}
-    sequences = token_ids(planned.source, text, spread=True)
+    sequences = token_ids(planned.source, text, MIX_TOKENS, spread=True)
     lazy, started = LazyModel(planned.source), time.monotonic()
 
     def told(done: int, total: int) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...errors import need
-from ..checkpoint.stored_weight import StoredWeight
 from ..checkpoint.target import PAIRS
 from ..quality.lazy_model import LazyModel
 from ..quality.lockstep import Call
@@ -71,7 +70,6 @@ class LayerInputs:
     ) -> Iterator[tuple[str, Callable[[], Moments]]]:
         torch = need("torch", "compress")
         module = self.experts[name]
-        fused = self.lazy.find(f"{name}.gate_up_proj")
         for number in range(module.gate_up_proj.shape[0]):
             chosen = [
                 (hidden.reshape(-1, hidden.shape[-1]), (index == number).any(dim=-1))
@@ -84,11 +82,12 @@ class LayerInputs:
             gate, up = gate_up.chunk(2, dim=-1)
             between = module.act_fn(gate) * up
             for part, values in (("gate_up_proj", into), ("down_proj", between)):
-                for weight in self._expert_names(name, number, part, fused):
+                for weight in self.expert_names(name, number, part):
                     yield weight, self._moments_of([values])
 
-    def _expert_names(self, name: str, number: int, part: str, fused: StoredWeight | None) -> Iterator[str]:
-        """Names that the target gives the matrices of one expert."""
+    def expert_names(self, name: str, number: int, part: str) -> Iterator[str]:
+        """Yield the names that the target gives the matrices of one expert; of a gate and an up in turn."""
+        fused = self.lazy.find(f"{name}.gate_up_proj")
         if fused is not None:
             prefix = fused.name.rpartition(".")[0]
             yield from (f"{prefix}.{number}.{each}" for each in PAIRS.get(part, (part,)))

@@ -38,8 +38,9 @@ class Ended(Exception):  # noqa: N818 - no error: the head's input is all that i
 class Lockstep:
     """One run of all sequences through a model; what the head would get, a tensor a sequence."""
 
-    def __init__(self, lazy: LazyModel, visit: Visit = plain_visit) -> None:
-        self.lazy, self.visit = lazy, visit
+    def __init__(self, lazy: LazyModel, visit: Visit = plain_visit, graph: bool = False) -> None:
+        """`graph`: what happens outside layers can be gone back through."""
+        self.lazy, self.visit, self.graph = lazy, visit, graph
         self.hidden: list[Any] = []
         self._failed: BaseException | None = None
 
@@ -117,7 +118,7 @@ class Lockstep:
         number, module, own = self._unit
         calls = [call for call in self._slots if call is not None]
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.graph and number < 0):
                 self.lazy.fill(module)
 
                 def run(filled: Any, calls: list[Call]) -> list[Any]:
@@ -135,7 +136,7 @@ class Lockstep:
         torch = need("torch", "compress")
         self._here.number = number
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.graph):
                 found = self.lazy.model(input_ids=ids, **self._more(ids))
             self.hidden[number] = found.last_hidden_state
         except Ended:
