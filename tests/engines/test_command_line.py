@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.engines.command_line import command_words, read_command
+from oomless.engines.shell_words import commands_in
 from oomless.errors import UnsupportedError, UsageError
 from oomless.run.serving import Asked, Layout, serving_question
 from oomless.run.speculation import Speculation
@@ -227,3 +228,19 @@ def test_what_a_pasted_speculation_says_is_kept() -> None:
         "tp": 1,
         "speculation": Speculation("ngram", 5),
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """vllm serve m --speculative-config {"method":"mtp","num_speculative_tokens":2} -tp 4""",
+        """vllm serve m --speculative-config='{"method":"mtp","num_speculative_tokens":2}' -tp 4""",
+        '''bash -c "vllm serve m --speculative-config '{\\"method\\":\\"mtp\\"}' -tp 4"''',
+        """sh -c 'vllm serve m --speculative-config {"method":"mtp","num_speculative_tokens":2} -tp 4' """,
+    ],
+)
+def test_json_is_read_with_and_without_quotes_around_it(text: str) -> None:
+    answers = [found.words for found in commands_in(text) if "m" in found.words]
+    (words,) = answers
+    assert '{"method":"mtp"' in " ".join(words)
+    assert words[-2:] == ("-tp", "4")

@@ -25,6 +25,7 @@ TURNS = re.compile(r"&?[<>]+[&|]?")
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
 """$X, ${X}, ${X:-3}, and Kubernetes' own $(X)."""
+QUOTED_OR_OBJECT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(\{\s*")""", re.DOTALL)
 SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
 OF_SHELL = re.compile(r"-\w*c")
 
@@ -102,8 +103,34 @@ def unfolded(
     return [ShellCommand(before, tuple(words))] if words else []
 
 
+def with_quoted_json(text: str) -> str:
+    """Return a command in which an object of JSON outside all quotes is one quoted word: a shell would tear
+    it apart, so that whoever pasted it has lost the quotes around it.
+
+    >>> print(with_quoted_json("serve m --x {\\"a\\": 1, \\"b\\": [2]} --y '{\\"c\\": 3}'"))
+    serve m --x '{"a": 1, "b": [2]}' --y '{"c": 3}'
+    """
+    if '{"' not in text:
+        return text
+    from json import JSONDecoder
+
+    found, at, decoder = [], 0, JSONDecoder()
+    while match := QUOTED_OR_OBJECT.search(text, at):
+        end, word = match.end(), match[0]
+        if match[1]:
+            try:
+                _, end = decoder.raw_decode(text, match.start())
+                word = shlex.quote(text[match.start() : end])
+            except (ValueError, RecursionError):
+                pass
+        found += [text[at : match.start()], word]
+        at = end
+    return "".join((*found, text[at:]))
+
+
 def _lines(text: str) -> list[list[str]]:
     """Return the words of each command; a line that begins with a flag goes on where the last one ended."""
+    text = with_quoted_json(text)
     text = re.sub(r"^[ \t]*#[^\n]*\n?", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     text = re.sub(r"\\[ \t]*\n", " ", text)
     text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
