@@ -92,3 +92,22 @@ def test_a_size_of_memory_behind_the_name() -> None:
     row = oomless.plan("deepseek-r1-distill-llama-70b", gpu=["m3-ultra-512gb:1"]).to_json()["rows"][0]
     assert "m3-ultra-512gb:1" in row["estimate"]
     assert row["tokens_per_s"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    ("gpu", "gib", "says"),
+    [
+        ("strix-halo-128gb", 62, "gives the GPU 62 of 128 GB by default"),
+        ("ai-max-395-64gb", 31, "gives the GPU 31 of 64 GB by default"),
+        ("strix-halo-96gb", 96, "96 GB of the machine that are set apart"),
+        ("strix-halo", 62, ""),
+    ],
+)
+def test_a_machine_gives_its_gpu_a_part(gpu: str, gib: int, says: str) -> None:
+    """64 GB are what a machine is sold with: its GPU has not all of them (amd/playbooks#791)."""
+    hardware = parse_gpu(gpu)
+    assert hardware.card.memory_bytes == gib * 2**30
+    assert says in hardware.reading
+    assert bool(says) == bool(hardware.reading)
+    with pytest.raises(UsageError, match="1 to 124 GB"):
+        parse_gpu("strix-halo-256gb")

@@ -45,7 +45,7 @@ KEYS = {
     "gguf_pretokenizers": "pre",
     "gguf_vocabularies": "families smallest",
     "gpu_aliases": "alias",
-    "gpu_shares": "vendor from_gib",
+    "gpu_shares": "machine from_gib",
     "guide_claims": "id",
     "habits": "package habit until",
     "hardware": "short_name",

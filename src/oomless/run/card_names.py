@@ -84,7 +84,7 @@ def find_card(name: str) -> tuple[Card, str]:
     other = alias_row(wanted)
     target, reading = (other["card"], other["reading"]) if other else (wanted, "")
     if (sized := with_size(target)) is not None:
-        return sized, ""
+        return sized
     if not wanted:
         raise UsageError(f"unknown card {name[:200]!r}", _nearest(whole))
     return card(target), reading
@@ -121,12 +121,17 @@ def _nearest(wanted: str) -> str:
 SIZED = " with "
 
 
-def with_size(wanted: str) -> Card | None:
-    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb. None for any other
-    name.
+def with_size(wanted: str) -> tuple[Card, str] | None:
+    """A card that is sold with several sizes of memory, with one of them: m3-ultra-512gb, and how that was
+    read. None for any other name.
+
+    Of a GPU that has a part of its machine set apart the sizes of machines mean the part that it gets by
+    default, other numbers are that part.
 
     >>> find_card("m3-ultra-512gb")[0].shared_bytes, find_card("m3-ultra-512gb")[0].name
     (549755813888, 'M3 Ultra with 512 GB')
+    >>> [find_card(f"strix-halo{gb}")[0].memory_bytes / GIB for gb in ("", "-128gb", "-64gb", "-96gb")]
+    [62.0, 62.0, 31.0, 96.0]
     """
     name, _, size = wanted.rpartition("-")
     number = size.removesuffix("gb")
@@ -136,11 +141,22 @@ def with_size(wanted: str) -> Card | None:
     least, _, most = row["mem_gb_marketed"].partition("-") if row else ("", "", "")
     if row is None or not (least.isdecimal() and most.isdecimal()):
         return None
+    part, reading = number, ""
+    if "set apart" in row["mem_type"]:
+        least, reading = "1", f"{wanted} is read as {number} GB of the machine that are set apart for the GPU"
+        for machine in facts.table("gpu_shares"):
+            if machine["machine"] == row["short_name"] and machine["from_gib"] == number:
+                most, part = (
+                    number,
+                    f"{int(number) * int(machine['numerator']) / int(machine['denominator']):g}",
+                )
+                reading = f"{wanted} is read as a machine that gives the GPU {part} of {number} GB by default"
     if len(number) > 4 or not int(least) <= int(number) <= int(most):
         raise UsageError(
             f"{wanted}: {row['name']} is sold with {least} to {most} GB", f"write {name}-{most}gb"
         )
-    return card_of_row(row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": number})
+    sized = row | {"name": f"{row['name']}{SIZED}{int(number)} GB", "mem_gb_marketed": part}
+    return card_of_row(sized), reading
 
 
 MIG = "-mig-"

@@ -103,10 +103,10 @@ def card_of_row(row: dict[str, str]) -> Card:
             int(driver * MIB * SEEN_SHARE),
             f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
         )
-    elif part := _gpu_part(row["vendor"], marketed):
-        memory, source = part
     elif apart:
         memory, source = int(marketed * GIB), f"{marketed:g} GiB of the machine are set apart for it"
+    elif part := _gpu_part(row["vendor"], marketed):
+        memory, source = part
     else:
         memory, source = (
             int(marketed * GB),
@@ -150,7 +150,7 @@ def _gpu_part(vendor: str, marketed: float) -> tuple[int, str] | None:
     rows = [
         row
         for row in facts.table("gpu_shares")
-        if row["vendor"] == vendor and marketed >= float(row["from_gib"])
+        if row["machine"] == vendor and marketed >= float(row["from_gib"])
     ]
     if not rows:
         return None
