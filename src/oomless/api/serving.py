@@ -157,7 +157,7 @@ def infer(
     found = loaded(model, asked.hf_overrides, offline, revision)
     estimate = estimate_serving(found, asked, hardware, adjust)
     if estimate.verdict == "does_not_fit":
-        from ..estimate.serving.fitted import fitted
+        from ..estimate.serving.changes import fitted
 
         estimate = fitted(estimate)
     return ServingAnswer(

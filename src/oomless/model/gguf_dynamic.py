@@ -10,9 +10,8 @@ from math import log
 from typing import Literal, NamedTuple, cast
 
 from .. import facts
-from .gguf_types import LARGE_ENDS, TYPES
+from .gguf_types import LARGE_ENDS, TYPES, SizeSpread
 from .model import Model, Tensor
-from .size_spread import SizeSpread
 from .storage import Shape
 
 PREFIX = "UD_"

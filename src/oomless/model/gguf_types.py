@@ -14,6 +14,13 @@ from ..errors import UnsupportedError, UsageError
 from .storage import BF16, F16, F32, I64, Format, Shape
 
 
+class SizeSpread(NamedTuple):
+    """Lowest and highest bytes of a file's tensors, as shares of those that are predicted for it."""
+
+    experts: tuple[float, float]
+    others: tuple[float, float]
+
+
 class GGMLType(NamedTuple):
     """A storage type: `block` values along a row lie in `block_bytes`; ik_llama.cpp's KS and KT types add
     bytes to each row."""

@@ -11,7 +11,7 @@ from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
 
 if TYPE_CHECKING:
-    from .size_spread import SizeSpread
+    from .gguf_types import SizeSpread
 
 Part = Literal["main", "mtp", "engram", "vision"]
 Role = Literal["plain", "linear", "expert"]

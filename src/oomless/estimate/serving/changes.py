@@ -1,8 +1,12 @@
-"""A change of a serving question, and the answer to one; which changes are tried is tuning's business."""
+"""A change of a serving question, and the answer to one: which changes are tried is tuning's business, or
+the engine's, which changes by itself what does not fit."""
 
 from typing import NamedTuple
 
+from ...engines import engine
+from ...ledger import Ledger
 from ...run.serving import Asked
+from ...units import MIB
 from .estimate import Estimate, estimate_serving
 
 
@@ -20,3 +24,37 @@ class Change(NamedTuple):
 def again(estimate: Estimate, asked: Asked) -> Estimate:
     """Return the answer to another question about the same model, cards and machine."""
     return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
+
+
+def fitted(estimate: Estimate) -> Estimate:
+    """Return the estimate of the question as its engine changes it to start, with a warning that says how;
+    the same one where it fits, or where the engine changes nothing.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Asked(engine="llamacpp", quantization="Q4_K_M", max_model_len=8192)
+    >>> found = estimate_serving(load("deepseek-r1-distill-llama-70b"), asked, parse_gpu("rtx-4090"))
+    >>> found.verdict, fitted(found).verdict
+    ('does_not_fit', 'fits')
+    """
+    fit, cards = engine(estimate.request.engine).fit, estimate.cards
+    if fit is None or cards is None or estimate.verdict != "does_not_fit":
+        return estimate
+
+    def spare(asked: Asked) -> tuple[int, ...]:
+        found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
+        return tuple(projected(ledger) - asked.fit_target * MIB for ledger in found.ledgers)
+
+    changed = fit(estimate.model, estimate.asked, cards, spare)
+    if changed is None:
+        return estimate
+    asked, said = changed
+    found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
+    return found._replace(warnings=(said, *found.warnings))
+
+
+def projected(ledger: Ledger) -> int:
+    """Return the bytes that are free by what an engine projects: it knows its buffers, and not what its
+    operations take while they run (common/fit.cpp)."""
+    running = sum(line.bytes for line in ledger.lines if line.key == "temporaries.running")
+    return ledger.headroom_bytes + running

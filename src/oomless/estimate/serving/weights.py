@@ -12,7 +12,7 @@ from ...units import MIB
 from ..allocator import place
 
 if TYPE_CHECKING:
-    from ...model.size_spread import SizeSpread
+    from ...model.gguf_types import SizeSpread
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
