@@ -109,6 +109,23 @@ def test_one_memory_gains_nothing() -> None:
     assert asked("deepseek-r1", "m4-max-128gb").verdict == "does_not_fit"
 
 
+def test_a_mapped_file_keeps_experts_of_the_host_in_its_span() -> None:
+    """ggml-org/Llama-macOS#58: on a Mac of 16 GB experts went to the host, and it ran out of memory."""
+    assert asked("gpt-oss-20b", "m4-16gb", quantization=None).verdict == "does_not_fit"
+    whole, away = (
+        asked("gpt-oss-20b", "m4-24gb", quantization=None, n_gpu_layers=24, cpu_moe=moved)
+        for moved in (False, True)
+    )
+    assert held(whole) == held(away)
+    assert whole.ram_bytes == away.ram_bytes
+    shorter = asked("gpt-oss-20b", "m4-16gb", quantization=None, n_gpu_layers=17)
+    assert shorter.verdict == "fits"  # the last layers alone are one span
+
+
+def held(answer: ServingAnswer) -> int:
+    return sum(line.bytes for line in answer.ledger.lines if line.category == "weights")
+
+
 def test_the_margin_is_what_is_asked_for() -> None:
     wide = asked(LLAMA_70B, "rtx-4090", fit_target=4096)
     assert wide.headroom_bytes >= 4 * GIB

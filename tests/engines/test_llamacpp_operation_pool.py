@@ -103,3 +103,10 @@ def test_buffers_that_are_kept_on_rocm_are_a_range() -> None:
     (plain,) = lines("qwen3-8b", "a100", **asked)
     assert line.low_bytes >= plain.bytes
     assert line.bytes == line.high_bytes > 2 * line.low_bytes
+
+
+def test_metal_reads_every_type() -> None:
+    """The pool is ggml-cuda's: on Metal nothing is copied to 16 bit."""
+    asked: dict[str, Any] = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 8192}
+    assert lines("qwen2-7b", "24GiB", flash_attn=False, **asked)
+    assert not lines("qwen2-7b", "m3-max-64gb", flash_attn=False, **asked)

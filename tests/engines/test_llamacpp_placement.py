@@ -133,7 +133,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
         ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
         ({"tensor_split": "a,b"}, "no list of shares"),
         ({"tensor_split": "0,0"}, "no list of shares"),
-        ({"split_mode": "diagonal"}, "layer or row or none"),
+        ({"split_mode": "diagonal"}, "layer or row or tensor or none"),
         ({"n_cpu_moe": -1}, "--n-cpu-moe is -1"),
     ],
 )

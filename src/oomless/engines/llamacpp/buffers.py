@@ -50,7 +50,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
     copied_output = output_matrix_bytes(model, asked) if sent else 0
     window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding)), 0)
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
-    many = asked.layout.pp > 1 and asked.split_mode != "row"
+    many = asked.layout.pp > 1 and asked.split_mode == "layer"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(

@@ -4,7 +4,9 @@ common/fit.cpp (llama.cpp#16653): 1 GiB of each card is left free. A context tha
 down to 4,096 tokens. If that is not enough, layers fill the cards from the last one on, the output first,
 those of experts without their experts; then layers get their experts back from the first one on, and of one
 more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
-is. Ollama starts llama-server without -ngl, and with a context.
+is. Ollama starts llama-server without -ngl, and with a context. On Apple's machines it leaves experts to the
+host and gains nothing: one mapping holds them (src/llama-model.cpp, get_mapping_range;
+ggml-org/Llama-macOS#58).
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from ...run.serving import Asked, Layout
 from .defaults import CELLS
 from .placement import HOST
 from .release import rules_of
+from .weights import maps_file
 
 Spare = Callable[[Asked], tuple[int, ...]]
 """What a question leaves free on each card beyond the margin; below 0 it does not fit."""
@@ -55,6 +58,10 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         said += f": a context of {asked.max_model_len:,} tokens"
         if fits(spare(asked)):
             return asked, said
+    if maps_file(asked, hardware) and has_experts(model):
+        return (
+            None  # the file is mapped from the card's first tensor to its last, experts of the host and all
+        )
     by_hand = (
         asked.n_gpu_layers is not None,
         asked.tensor_split is not None and hardware.num_gpus > 1,
@@ -69,6 +76,10 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     said += f"{',' if ':' in said else ':'} {layers} of {len(model.layers) + 1} layers on the cards"
     said += f", {parts} of them without their experts" if parts else ""
     return told(asked, len(model.layers), shares), f"{said}; the rest is on the host"
+
+
+def has_experts(model: Model) -> bool:
+    return any(tensor.role == "expert" for tensor in model.tensors)
 
 
 def fits(spare: tuple[int, ...]) -> bool:
@@ -110,7 +121,7 @@ class Filling:
         self.asked, self.spare = asked, spare
         self.num_layers = len(model.layers)
         self.num_cards = asked.sizes.pp
-        self.has_experts = any(tensor.role == "expert" for tensor in model.tensors)
+        self.has_experts = has_experts(model)
 
     def filled(self) -> Shares | None:
         """Return what every card gets; None: not even what must be there fits."""

@@ -16,13 +16,15 @@ from ...run.serving import Resolved
 from ...units import format_bytes
 from ..rank import Stage
 from .batch import F16, Batch
-from .defaults import HOSTS, num_cells
+from .defaults import num_cells
 from .gguf_file import stored
 from .release import is_ik, rules_of
 
 MMQ_BATCH = 64
 """MMQ_DP4A_MAX_BATCH_SIZE: tokens from which cards that have matrix units for F16 and none for INT8 multiply
 in F16 (mmq.cu, ggml_cuda_should_use_mmq)."""
+POOLS = ("NVIDIA", "AMD", "")
+"""Makers whose backend is ggml-cuda; "" is a card that is only a size. Metal's kernels read every type."""
 SLACK = 1.05
 """What a buffer of the old pool is larger than was asked for."""
 
@@ -31,7 +33,7 @@ def pool_lines(
     model: Model, asked: Resolved, card: Card, stage: Stage, batch: Batch, layers: tuple[Layer, ...]
 ) -> tuple[Line, ...]:
     """Return the line of the backend's pool where an operation of this card's layers needs one."""
-    if card.vendor in HOSTS or is_ik(asked) or not layers:
+    if card.vendor not in POOLS or is_ik(asked) or not layers:
         return ()
     matrix = max((matrix_copies(each, batch) for each in dequantised(model, asked, card, stage)), default=0)
     cells = attended_cells(asked, batch)

@@ -3,7 +3,7 @@
 from ...ledger import Key
 from ...model.model import Model, Tensor
 from ...run.cards import Hardware
-from ...run.serving import Resolved
+from ...run.serving import Asked, Resolved
 from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, output_first, stages
@@ -15,7 +15,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     """Tensor bytes of a card: of its layers, or with --split-mode row its rows of every matrix and the rest
     of its layers."""
     file = stored(model, asked)
-    dealt = stages(model, asked)
+    dealt, asked = stages(model, asked), as_mapped(asked, hardware)
     if one_memory(file, asked, hardware):
         return [_placed(Held(group, group.layers)) for group in file.tensors]
     return dealt_weights(file, asked, dealt, stage) + draft_weights(file, asked, stage)
@@ -56,6 +56,20 @@ def one_memory(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     return hardware.card.vendor in HOSTS
 
 
+def as_mapped(asked: Resolved, hardware: Hardware) -> Resolved:
+    """What a card holds where the file is mapped, not read: on Apple's, what -ot, -cmoe and -ncmoe leave to
+    the host lies between its tensors, and one mapping spans them (llama-model.cpp, get_mapping_range)."""
+    if not maps_file(asked, hardware) or asked.layout.pp > 1:
+        return asked
+    return asked._replace(cpu_moe=False, n_cpu_moe=0, override_tensor=None)
+
+
+def maps_file(asked: Resolved | Asked, hardware: Hardware) -> bool:
+    """Whether the buffer of weights is the file's own pages. What --no-mmap changes of it is ignored; Ollama
+    decides by itself whether it maps."""
+    return hardware.card.vendor == "Apple" and asked.engine != "ollama"
+
+
 def divides_by_rows(tensor: Tensor) -> bool:
     """Whether --split-mode row divides a tensor: plain matrices; those of routed experts stay whole (no split
     MUL_MAT_ID)."""
@@ -79,7 +93,7 @@ def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     told to stay."""
     if one_memory(model, asked, hardware):
         return 0
-    dealt = stages(model, asked)
+    dealt, asked = stages(model, asked), as_mapped(asked, hardware)
     tensors = sum(
         _placed(each).total_bytes
         for each in held(stored(model, asked), asked, dealt, HOST, output_first(asked))
