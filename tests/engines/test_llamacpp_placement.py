@@ -186,3 +186,19 @@ def test_a_usual_build_takes_fifteen_cards_beside_the_host() -> None:
     asked = oomless.infer("kimi-k2", "h200:16", engine="llamacpp", pp=16)
     assert [note for note in asked.warnings if "more than 15 cards" in note]
     assert not [note for note in chosen.warnings if "more than 15 cards" in note]
+
+
+def test_before_2024_the_first_card_had_every_cache_and_what_operations_left() -> None:
+    """ggml-org/llama.cpp#3780 ran out on the first of three cards, months before layers were dealt out."""
+    asked = {"engine": "llamacpp", "quantization": "Q6_K", "context": 8192, "concurrency": 1}
+    cards = {
+        build: [
+            {line.key: line.high_bytes for line in ledger.lines}
+            for ledger in oomless.infer("llama-2-70b", "tesla-p40:3", engine_version=build, **asked).ledgers
+        ]
+        for build in ("2023-10", "2024-02")
+    }
+    rows, layers = cards["2023-10"], cards["2024-02"]
+    assert [each["kv_cache.needed"] for each in rows] == [8192 * 80 * 4096, 0, 0]
+    assert sum(each["kv_cache.needed"] for each in layers) == rows[0]["kv_cache.needed"]
+    assert rows[0]["temporaries.running"] > 4 * layers[0]["temporaries.running"]

@@ -12,8 +12,9 @@ from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, flash, num_cells
+from .defaults import CELLS, flash, num_cells, stages
 from .gguf_file import expands
+from .placement import HOST
 from .release import is_ik, rules_of
 
 F32 = 4
@@ -221,8 +222,30 @@ def window_cells(window: int, asked: Resolved) -> int:
     return -(-cells // CELLS) * CELLS * apart
 
 
+def cached_on(model: Model, asked: Resolved, stage: Stage) -> Stage:
+    """Return the layers whose cache a card has: its own, or where rows were divided all of them on the first
+    card (llama_kv_cache_init of 2024, ik_llama.cpp).
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> lite = load("deepseek-v2-lite")
+    >>> asked = Resolved(layout=Layout(pp=2), split_mode="row", tensor_split="1,1", n_gpu_layers=28)
+    >>> for version in ("2024-10", "2025-07"):
+    ...     told = asked._replace(engine="llamacpp", engine_version=version)
+    ...     [each.stop - each.start for each in (cached_on(lite, told, it) for it in stages(lite, told))]
+    [27, 0]
+    [14, 13]
+    """
+    alone = asked.split_mode != "row" or stage.position == HOST or not rules_of(asked).caches_on_main_card
+    if alone:
+        return stage
+    dealt = stages(model, asked)
+    return stage._replace(start=dealt[0].start, stop=dealt[0].start if stage.position else dealt[-1].stop)
+
+
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
+    stage = cached_on(model, asked, stage)
     if model.kinds.has(V4):
         return v4_layout(model, asked, stage)
     rows: dict[int, int] = {}

@@ -31,6 +31,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     check_asked(model, asked._replace(engine_version=version), layout)
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
+    if asked.split_mode == "layer" and rules_of(asked._replace(engine_version=version)).divides_rows_unasked:
+        asked = asked._replace(split_mode="row")
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":

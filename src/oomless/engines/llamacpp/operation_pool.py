@@ -1,8 +1,8 @@
 """What ggml's operations take of a card while they run: copies in 16 bit of what their kernels do not read.
 
 No buffer of the graph holds them and no log prints them. They come out of a pool of the backend
-(ggml-cuda.cu): on CUDA a stack that grows (VMM), on ROCm buffers that are kept for ever, each 5 % larger than
-what was asked for when none of the others was large enough.
+(ggml-cuda.cu): on CUDA a stack that grows (VMM), on ROCm, and before that stack, buffers that are kept for
+ever, each 5 % larger than what was asked for when none of the others was large enough.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ def pool_lines(
     if not least + drafted:
         return ()
     most = least
-    if card.vendor == "AMD":
+    if card.vendor == "AMD" or rules_of(asked).keeps_pool_buffers:
         needs = (
             max((attention_copies(each.attention, asked, batch, upto) for each in layers), key=sum)
             for upto in range(batch.num_tokens, cells + batch.num_tokens, batch.num_tokens)

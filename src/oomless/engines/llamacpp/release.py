@@ -14,6 +14,8 @@ class LlamaRules(ReleaseRules):
     auto_slots: int = 1
     """Slots where nobody says how many; several then share one cache."""
     offloads_output_first: bool = False
+    divides_rows_unasked: bool = False
+    """Rows of every matrix are divided over cards, where --split-mode is not known yet."""
     fits_itself: bool = False
     """It changes what was not set where a card is too small."""
     serves_v4: bool = False
@@ -24,6 +26,8 @@ class LlamaRules(ReleaseRules):
     # the cache
     keeps_slots_apart: bool = False
     caches_windows: bool = False
+    caches_on_main_card: bool = False
+    """Where rows are divided, the first card has the cache of all layers."""
     caches_every_head: bool = False
     """Of MLA."""
     caches_latent_once: bool = False
@@ -41,6 +45,9 @@ class LlamaRules(ReleaseRules):
     inputs_embeddings: bool = False
     expands_in_f32: bool = False
     lacks_xielu: bool = False
+
+    keeps_pool_buffers: bool = False
+    """What running operations take of an NVIDIA card stays, as on other makers' cards."""
 
     # what multiplies quantised matrices on AMD's cards
     has_mfma_kernels: bool = False
