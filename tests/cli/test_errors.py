@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from command import MAX_S, Answer, call, environment, limit_memory, run
 from oomless import files
+from oomless.cli.app import OTHER_WORDS, app
 
 FAILED, USAGE, UNSUPPORTED = 1, 2, 4
 
@@ -538,3 +540,18 @@ def test_a_command_that_was_pasted_as_the_model_is_told_its_place(words: tuple[s
     assert answer.code == 2
     assert "behind --command" in answer.err
     assert "behind --command" not in call("infer", "no-such-model", "--gpu", "h200:8").err
+
+
+def test_another_tools_word_is_told_in_ours() -> None:
+    """What a hint names is an option of that command."""
+    for commands, _, hint in OTHER_WORDS:
+        named = {each.rstrip(",:") for each in hint.split() if each.startswith("--")}
+        for command in commands.split():
+            found = app.get_command(click.Context(app), command)
+            assert found is not None
+            known = {name for each in found.params for name in each.opts}
+            assert named <= known, (command, hint)
+    explained(call("infer", "qwen3-8b", "--gpus", "8"), USAGE, "'--gpus'", "--gpu h100:8")
+    explained(call("speed", "qwen3-8b", "--context", "8"), USAGE, "--input-len")
+    explained(call("train", "qwen3-8b", "--num_nodes", "2"), USAGE, "h100:8x2")
+    assert "Did you mean" in call("infer", "qwen3-8b", "--quanti", "8").err

@@ -22,8 +22,8 @@ from oomless.plan.launch.documents import json_text, toml
 from oomless.plan.launch.documents import yaml as yaml_text
 from oomless.plan.launch.scripts import python
 from oomless.plan.launch.serving import serving_launch
+from oomless.plan.launch.shell import write_launch
 from oomless.plan.launch.training import training_launch
-from oomless.plan.launch.write import write_launch
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.training import Mesh, TrainingAsked

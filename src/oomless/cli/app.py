@@ -106,6 +106,33 @@ OF_TRAINING = (
     "script's arguments"
 )
 
+SERVING = "infer plan speed tune"
+OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
+    ("train", "lora qlora peft peft-type finetuning-type", "what is trained is --method full, lora or qlora"),
+    ("train", "batch-size batch bs", "sequences of a step on a card are --micro-batch"),
+    ("train", "max-seq-length max-seq-len cutoff-len context", "tokens of a sequence are --seq-len"),
+    ("train", "bf16 fp16 dtype torch-dtype", "types of weights and gradients are --precision"),
+    ("train", "gradient-checkpointing", "--recompute full keeps the inputs of layers alone"),
+    ("train", "zero1 zero2 zero3 zero-stage deepspeed", "the stage of ZeRO is --zero"),
+    ("train", "epochs lr learning-rate dataset", "it does not change memory: leave it out"),
+    (SERVING, "batch-size batch bs users num-users requests", "sequences at once are --concurrency"),
+    ("speed", "ctx seq-len context", "tokens of a sequence are --input-len and --output-len"),
+    (SERVING, "ctx seq-len input-len max-seq-length tokens", "all tokens of a sequence are --context"),
+    (
+        f"{SERVING} train",
+        "gpus num-gpus gpu-count n-gpus num-devices",
+        "cards stand behind the name: --gpu h100:8",
+    ),
+    (
+        f"{SERVING} train",
+        "nodes num-nodes nnodes",
+        "machines stand behind the cards: --gpu h100:8x2 is two of eight",
+    ),
+    (f"{SERVING} train", "vram gpu-memory gpu-mem memory", "a size is a card too: --gpu 24GiB:2"),
+    (f"{SERVING} train", "bits quant quantize precision format", "types of weights are --quantization"),
+)
+"""Commands, words that other tools have, and what to write here; asked of words alone that are no option."""
+
 
 def refuse_empty(words: list[str]) -> None:
     """An empty value is a variable of the shell that nobody set: taken as "not given" it would answer another
@@ -132,13 +159,29 @@ def is_pasted(words: list[str]) -> bool:
         return False
 
 
-def hint_for(words: list[str], where: str) -> str:
-    """Return what to do about words that click refuses."""
-    if is_pasted(words):
-        return PASTED
-    return (
-        OF_TRAINING if words[0] == "train" and "--command" in words else f"`{where} --help` lists the options"
+def in_our_words(words: list[str], option: str) -> str:
+    """Return what another tool's word is called here; "" where nobody knows.
+
+    >>> in_our_words(["infer", "m", "--nodes", "2"], "--nodes")
+    'machines stand behind the cards: --gpu h100:8x2 is two of eight'
+    """
+    name = option.lstrip("-").replace("_", "-")
+    found = (
+        hint for command, names, hint in OTHER_WORDS if command in ("", words[0]) and name in names.split()
     )
+    return next(found, "")
+
+
+def refusal(words: list[str], error: click.UsageError) -> UsageError:
+    """Return what click complains of with what to do about it."""
+    where = error.ctx.command_path if error.ctx else "oomless"
+    if is_pasted(words):
+        return UsageError(error.format_message(), PASTED)
+    if words[0] == "train" and "--command" in words:
+        return UsageError(error.format_message(), OF_TRAINING)
+    if isinstance(error, click.NoSuchOption) and (hint := in_our_words(words, error.option_name)):
+        return UsageError(f"No such option '{error.option_name}'.", hint)
+    return UsageError(error.format_message(), f"`{where} --help` lists the options")
 
 
 def run(words: list[str]) -> int:
@@ -161,8 +204,7 @@ def run(words: list[str]) -> int:
     except click.exceptions.Abort:
         return 130
     except click.UsageError as error:
-        where = error.ctx.command_path if error.ctx else "oomless"
-        raise UsageError(error.format_message(), hint_for(words, where)) from None
+        raise refusal(words, error) from None
     except UsageError as error:
         if is_pasted(words):
             raise UsageError(error.message, PASTED, error.field) from None

@@ -34,7 +34,7 @@ def _plan(model: str | None, **options: Any) -> int:
 
         write_svg(how["plot"], plan_svg(answer))
     if how["write"] and answer.rows:
-        from ..plan.launch.write import write_launch
+        from ..plan.launch.shell import write_launch
 
         write_launch(answer.rows[0].launch, Path(how["write"]))
     if how["json"]:

@@ -1,10 +1,12 @@
-"""Words -> shell code. The only file that writes shell: a word is quoted unless it is `Code`."""
+"""Words -> shell code, and a launch -> its folder. The only file that writes shell: a word is quoted unless it
+is `Code`."""
 
 import shlex
+from pathlib import Path
 from typing import Literal
 
-from ...files import shown
-from . import Code, FileText
+from ...files import shown, write_folder
+from . import Code, FileText, Launch
 
 Interpreter = Literal["/bin/sh", "/bin/bash"]
 MOST_COMMENT = 400
@@ -45,3 +47,17 @@ def lines(*parts: Code) -> Code:
 def script(interpreter: Interpreter, *parts: Code) -> FileText:
     """Return a script of its lines."""
     return FileText(f"#!{interpreter}\n{lines(*parts)}\n")
+
+
+def launch_script(launch: Launch) -> FileText:
+    """Return the command as a script, below what must be there before."""
+    note = (comment(launch.note),) if launch.note else ()
+    return script("/bin/sh", *note, command(Code("exec"), launch.command))
+
+
+def write_launch(launch: Launch, folder: Path) -> list[Path]:
+    """Write every file, or none, and the command as `launch.sh`, into a folder that is new or empty; return where they
+    are."""
+    files = {"launch.sh": launch_script(launch), **launch.files}
+    write_folder(folder, files, f"--write {folder}")
+    return [folder / name for name in files]
