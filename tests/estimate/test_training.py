@@ -154,3 +154,13 @@ def test_megatron_shards_in_its_own_ways_and_lets_the_last_stage_be_short() -> N
             train("deepseek-coder-1.3b", gpu="h100:8", framework="megatron-lm", zero=stage)
     stages = train("deepseek-v3", gpu="h800:8x256", framework="megatron-lm", pp=16, ep=64).groups
     assert sum(group.ledger.num_ranks for group in stages) == 2048
+
+
+def test_adapters_compute_in_the_type_of_their_unit() -> None:
+    """`oomless trace` of the same question has 1.602 GiB of activations; F32 copies of what each adapter
+    reads would make them 1.884."""
+    found = train("deepseek-coder-1.3b", "h100:2", framework="fsdp", fsdp=True, method="lora", seq_len=1024)
+    kept = sum(line.bytes for line in found.ledger.lines if line.key == "activations.kept")
+    assert kept == 24 * 71_671_808
+    trl = train("deepseek-coder-1.3b", "h100:2", framework="trl", fsdp=True, method="lora", seq_len=1024)
+    assert trl.request.precision == "mixed-bf16"

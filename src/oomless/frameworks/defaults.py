@@ -8,6 +8,8 @@ from . import framework
 from .record import Framework
 from .releases import Habits
 
+FSDP = ("fsdp1", "fsdp2", "hsdp")
+
 
 def resolved(
     asked: TrainingAsked, longest: int = DEFAULT_SEQ_LEN, family: str | None = None
@@ -72,24 +74,29 @@ def resolved(
 
 
 def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
-    """Return the recipe: the one that is named, or the framework's for the method and the sharding; a
-    DeepSpeed engine makes its own of either.
+    """Return the recipe: the one that is named, or the framework's for the method and the sharding. FSDP
+    gathers F32 weights in 16 bit, so that autocast finds nothing to cast; a DeepSpeed engine makes its own of
+    either.
 
     >>> trl, none = framework("trl"), Habits()
     >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
     ['amp-bf16', 'mixed-bf16', 'deepspeed-bf16']
+    >>> precision_of(TrainingAsked(method="lora", sharding="fsdp2"), trl, none)
+    'mixed-bf16'
     """
     sharding = asked.sharding or of.sharding
     match asked.method:
         case "full":
             found = earlier.precision or of.precision
-            if sharding in ("fsdp1", "fsdp2", "hsdp"):
+            if sharding in FSDP:
                 found = of.precision_fsdp or found
         case "qlora" if of.precision_qlora:
             found = of.precision_qlora
         case _:
             alike = of.precision_lora in ("", of.precision)
             found = (earlier.precision if alike else "") or of.precision_lora or of.precision
+            if sharding in FSDP and recipe(found).autocast:
+                found = of.precision_fsdp or found
     if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
         found = asked.precision
     if of.zero_is_deepspeed and sharding in ("zero1", "zero2", "zero3"):

@@ -45,6 +45,23 @@ def wide_norms(request: TrainingResolved) -> bool:
     )
 
 
+def adapter_compute(request: TrainingResolved, form: Recipe, compute: int) -> int:
+    """Bytes of a number of an adapter as it computes. A unit of FSDP2 is gathered in one type, and one of
+    FSDP1 with mixed precision (param_dtype), so that no copy of the adapter's input is made; else it computes
+    in its own, for which FSDP1 has units apart (peft's fsdp_auto_wrap_policy; fms-acceleration's rows).
+
+    >>> from ...run.training import recipe
+    >>> asked = TrainingResolved(method="lora", adapter_dtype="float32")
+    >>> def size(sharding, name="bf16"):
+    ...     return adapter_compute(asked._replace(sharding=sharding), recipe(name), 2)
+    >>> size("none"), size("fsdp1"), size("fsdp1", "mixed-bf16"), size("fsdp2")
+    (4, 4, 2, 2)
+    """
+    own = 2 if request.adapter_dtype == "bfloat16" else 4
+    mixed = request.sharding == "fsdp1" and form.weight > form.gathered
+    return min(own, compute) if mixed or request.sharding in ("fsdp2", "hsdp") else own
+
+
 def work_of(job: Job) -> MicroBatchWork:
     """What a rank computes in one micro-batch."""
     model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
@@ -76,7 +93,7 @@ def work_of(job: Job) -> MicroBatchWork:
         adapter=request.adapter,
         trained_norms=request.method != "full" and kind.where == "norm",
         prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
-        adapter_bytes=2 if request.adapter_dtype == "bfloat16" else 4,
+        adapter_bytes=adapter_compute(request, form, compute),
         adapter_dropout=of.adapter_dropout,
         fused_adapters=of.fuses_adapters and request.method != "full" and request.adapter == "lora",
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
