@@ -116,8 +116,16 @@ OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
     ("train", "zero1 zero2 zero3 zero-stage deepspeed", "the stage of ZeRO is --zero"),
     ("train", "epochs lr learning-rate dataset", "it does not change memory: leave it out"),
     (SERVING, "batch-size batch bs users num-users requests", "sequences at once are --concurrency"),
-    ("speed", "ctx seq-len context", "tokens of a sequence are --input-len and --output-len"),
-    (SERVING, "ctx seq-len input-len max-seq-length tokens", "all tokens of a sequence are --context"),
+    (
+        "speed",
+        "ctx seq-len context max-seq-length tokens",
+        "tokens of a sequence are --input-len and --output-len",
+    ),
+    (
+        "infer plan tune",
+        "ctx seq-len input-len max-seq-length tokens",
+        "all tokens of a sequence are --context",
+    ),
     (
         f"{SERVING} train",
         "gpus num-gpus gpu-count n-gpus num-devices",
@@ -166,10 +174,10 @@ def in_our_words(words: list[str], option: str) -> str:
     'machines stand behind the cards: --gpu h100:8x2 is two of eight'
     """
     name = option.lstrip("-").replace("_", "-")
-    found = (
-        hint for command, names, hint in OTHER_WORDS if command in ("", words[0]) and name in names.split()
-    )
-    return next(found, "")
+    for commands, names, hint in OTHER_WORDS:
+        if words[0] in commands.split() and name in names.split():
+            return hint
+    return ""
 
 
 def refusal(words: list[str], error: click.UsageError) -> UsageError:
