@@ -269,3 +269,40 @@ def test_programs_that_are_not_known_have_one_that_is_near(command: str, hint: s
 def test_what_is_far_behind_the_nearest_name_is_not_suggested() -> None:
     found = call("infer", "deepsek-r1", "--gpu", "h200:8", "--json")
     assert "did you mean deepseek-r1?" in json.loads(found.err)["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("command", "model", "length"),
+    [
+        ("llama-server -m $HOME/m/Qwen3-8B-Q4_K_M.gguf -c 4096", "qwen3-8b", 4096),
+        (
+            "docker run --gpus all -v /m:/m -p 8080:8080 ghcr.io/ggml-org/llama.cpp:server-cuda "
+            "-m /m/Qwen3-8B-Q4_K_M.gguf -c 4096",
+            "qwen3-8b",
+            4096,
+        ),
+        ("FROM qwen3:8b\nPARAMETER num_ctx 4096\nPARAMETER temperature 0.2", "qwen3-8b", 4096),
+        ("OLLAMA_CONTEXT_LENGTH=4096 ollama run gemma4:26b", "gemma-4-26b-a4b", 4096),
+        ("OLLAMA_CONTEXT_LENGTH=4096 ollama run qwen3:30b-a3b-q4_K_M", "qwen3-30b-a3b", 4096),
+    ],
+)
+def test_what_people_paste_at_home(command: str, model: str, length: int) -> None:
+    found = pasted(command)
+    assert (found["model"]["name"], found["request"]["max_model_len"]) == (model, length)
+
+
+def test_a_modelfile_says_layers_and_a_dockerfile_is_none() -> None:
+    layers = pasted("FROM qwen3:8b\nPARAMETER num_gpu 20\nPARAMETER num_ctx 4096")
+    assert layers["request"]["n_gpu_layers"] == 20
+    assert "starts no engine" in refused("FROM python:3.12\nRUN pip install x")
+
+
+def test_a_mac_gives_its_gpu_what_sysctl_says() -> None:
+    serve = "llama-server -m Qwen3-235B-A22B-Q3_K_M-00001-of-00003.gguf -c 32768 -ngl 99 -fa on"
+    raised = pasted(f"sudo sysctl iogpu.wired_limit_mb=122880 && {serve}", gpu="m4-max-128gb")
+    said = pasted(serve, gpu="m4-max-128gb@120GiB")
+    plain = pasted(serve, gpu="m4-max-128gb")
+    assert raised["ranks"] == said["ranks"]
+    assert (raised["verdict"], plain["verdict"]) == ("fits", "does_not_fit")
+    for wrong in ("m4-max-128gb@200GiB", "rtx-4090@30GiB", "strix-halo@130GiB"):
+        assert "write a part of it" in refused(serve, gpu=wrong)

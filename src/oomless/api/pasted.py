@@ -101,6 +101,9 @@ def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
     from ..run.hardware import parse_gpu
 
     gpu, count = given.get("gpu"), command.visible
+    if isinstance(gpu, str) and command.part and "@" not in gpu and parse_gpu(gpu).card.shared_bytes:
+        name, colon, number = gpu.partition(":")
+        given = {**given, "gpu": (gpu := f"{name}@{command.part}{colon}{number}")}
     if gpu is None and command.card:
         try:
             parse_gpu(command.card)

@@ -20,6 +20,7 @@ from ..run.serving import Asked
 from .command_reading import Command, Reading
 from .config_words import without_config, written
 from .llamacpp.command_line import as_started
+from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
 from .shell_words import ShellCommand, commands_in, without_files
 
@@ -65,7 +66,7 @@ def read_command(text: str) -> Command:
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'MXFP4'}
     """
-    text = pasted_text(text)
+    text = of_modelfile(pasted_text(text))
     starts, files = starts_in(text)
     if not starts:
         other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")
@@ -78,7 +79,11 @@ def read_command(text: str) -> Command:
     before = list(asked.before)
     command = Reading(line, before, files).command(list(asked.words))
     seen = visible(before) if asked.cards is None else asked.cards
-    command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, others=len(starts) - 1)
+    limit = re.search(r"\biogpu\.wired_limit_mb=(\d{1,7})\b", text)
+    part = f"{limit[1]}MiB" if limit and int(limit[1]) else ""
+    command = command._replace(
+        visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=len(starts) - 1
+    )
     return with_version(command, before)
 
 

@@ -43,6 +43,8 @@ class Command(NamedTuple):
     """Machines of so many visible cards."""
     card: str = ""
     """The card that its container asks for."""
+    part: str = ""
+    """What the GPU of a Mac may take, where it is set beside the command."""
     others: int = 0
     """Commands beside it that start an engine too."""
 

@@ -25,6 +25,8 @@ TURNS = re.compile(r"&?[<>]+[&|]?")
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
 """$X, ${X}, ${X:-3}, and Kubernetes' own $(X)."""
+OF_PLACES = {"HOME": "~", "PWD": "."}
+"""Variables that every shell has: places of that machine."""
 QUOTED_OR_OBJECT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(\{\s*")""", re.DOTALL)
 SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
 OF_SHELL = re.compile(r"-\w*c")
@@ -166,7 +168,8 @@ def valued(word: str, values: dict[str, str]) -> str:
     """Return a word with the variables whose values are known."""
 
     def value(match: re.Match[str]) -> str:
-        found = values.get(match[1] or match[3] or match[4], match[2])
+        name = match[1] or match[3] or match[4]
+        found = values.get(name, OF_PLACES.get(name, match[2]))
         return match[0] if found is None or len(found) > MOST_VALUE else found
 
     return VARIABLE.sub(value, word) if "$" in word else word

@@ -5,7 +5,7 @@ import re
 from ..errors import UsageError
 from ..units import MIB, format_exact, parse_bytes
 from .card_names import find_card, short_name
-from .cards import Hardware, mixed, plain_cpu, synthetic
+from .cards import Card, Hardware, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
 COUNT_FIRST = r"([0-9]{1,7}) ?x ?([^:]+)"
@@ -15,6 +15,7 @@ SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 def parse_gpu(text: str) -> Hardware:
     """`h200:8` cards of the usual node, `h100:8x2` two nodes of 8, `80GiB:8` synthetic cards.
 
+    `m4-max-128gb@120GiB` is a machine whose GPU was told it may take so much.
     `rtx-3090+rtx-4090` is one of each, `h100-mig-3g.40gb` a slice. Names as nvidia-smi prints them, 8xH200
     and 2x8xH100 (two nodes of eight) are read too.
 
@@ -50,10 +51,28 @@ def parse_gpu(text: str) -> Hardware:
             )
         card, reading = synthetic(memory, f"{format_exact(memory)} card"), ""
     else:
+        name, at, part = name.partition("@")
         card, reading = find_card(name)
+        card = with_part(card, part, text) if at else card
     if not per_node:
         per_node = min(num, card.gpus_per_node)
     return Hardware(card, num, per_node, reading)
+
+
+def with_part(card: Card, part: str, text: str) -> Card:
+    """Return a card of which so much may be taken: what sysctl iogpu.wired_limit_mb says, or GTT's limit,
+    which is half of a machine by default.
+
+    >>> parse_gpu("m4-max-128gb@120GiB").card.memory_bytes == parse_bytes("120GiB")
+    True
+    """
+    memory, apart = parse_bytes(part), "set apart" in card.memory_source
+    most = max(card.shared_bytes, card.memory_bytes * (2 if apart else 1))
+    if not MIB <= memory <= most:
+        raise UsageError(
+            f"--gpu {text}: {part} of {format_exact(most)}", "write a part of it with a unit: 20GiB"
+        )
+    return card._replace(memory_bytes=memory, memory_source="given")
 
 
 def _count_behind(name: str) -> str:

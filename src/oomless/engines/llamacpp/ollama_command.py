@@ -13,9 +13,24 @@ VARIABLES = {
     "OLLAMA_NUM_PARALLEL": ("max_num_seqs", "concurrency"),
     "OLLAMA_FLASH_ATTENTION": ("flash_attn",),
     "OLLAMA_KV_CACHE_TYPE": ("cache_type_k", "cache_type_v"),
+    "num_ctx": ("max_model_len",),
+    "num_gpu": ("n_gpu_layers",),
 }
-"""Variables of its server (envconfig/config.go) -> our fields; a context is one sequence's, and the cache
-holds as many as run in parallel (KvSize)."""
+"""Variables of its server (envconfig/config.go) and parameters of a Modelfile -> our fields; a context is one
+sequence's, and the cache holds as many as run in parallel (KvSize)."""
+
+
+def of_modelfile(text: str) -> str:
+    """Return the command that a Modelfile comes to; any other text as it is.
+
+    >>> of_modelfile("FROM qwq:32b\\nPARAMETER num_ctx 8192\\nPARAMETER stop x")
+    'num_ctx=8192 ollama run qwq:32b'
+    """
+    found = re.search(r"^FROM\s+(\S+)\s*$", text, re.MULTILINE)
+    if found is None or not re.search(r"^(?:PARAMETER|TEMPLATE|SYSTEM)\s", text, re.MULTILINE):
+        return text
+    said = re.findall(r"^PARAMETER\s+(num_ctx|num_gpu)\s+(\d+)", text, re.MULTILINE)
+    return " ".join((*(f"{name}={value}" for name, value in said), "ollama run", found[1]))
 
 
 def variables(words: list[str]) -> dict[str, str]:
@@ -53,4 +68,20 @@ def tagged(name: str) -> tuple[str, str]:
         known = row["model"] if row else catalogue_name(f"{model}:{word}" if word else model)
         if known:
             return known, kind or (row["type"] if row else USUAL)
-    return name, kind or USUAL
+    return like(model, size[0] if size else plain) or name, kind or USUAL
+
+
+def like(family: str, size: str) -> str:
+    """Return the model of the catalogue whose name a library's name and a size come to, where all others that
+    begin so are forms of it; "" for none.
+
+    >>> like("qwen3.6", "35b-a3b"), like("gemma4", "26b"), like("granite3.3", "8b"), like("mistral", "24b")
+    ('qwen3.6-35b-a3b', 'gemma-4-26b-a4b', 'granite-3.3-8b', '')
+    """
+    apart = re.sub(r"(?<=[a-z])(?=\d)", "-", family, count=1)
+    for begins in (f"{family}-{size}".rstrip("-"), f"{apart}-{size}".rstrip("-")):
+        names = (row["name"] for row in facts.table("catalogue"))
+        found = sorted((each for each in names if f"{each}-".startswith(f"{begins}-")), key=len)
+        if found and all(each.startswith(found[0]) for each in found):
+            return found[0]
+    return ""

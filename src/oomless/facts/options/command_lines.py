@@ -72,7 +72,7 @@ COMMAND_LINES = (
     ),
     CommandLine(
         LLAMA,
-        (r"(\S*/)?llama-(server|cli)(\.exe)?",),
+        (r"(\S*/)?llama-(server|cli)(\.exe)?", r"(\S*/)?llama\.cpp:server\S*"),
         "llama-server -m",
         table="llamacpp",
     ),
