@@ -10,8 +10,8 @@ from written_runs import MIB, end, leak, question, sample, start, step, two_rank
 
 from command import call
 from oomless.cli.app import app
+from oomless.monitor.blame import ADVICE
 from oomless.monitor.entries import Entry, Leak, MemoryDeath, MonitorFault
-from oomless.monitor.leak_kinds import ADVICE
 from oomless.report.messages import is_english
 from oomless.report.printed_tables import cells_of
 

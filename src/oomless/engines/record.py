@@ -13,7 +13,7 @@ from ..run.serving import Asked, Layout, Resolved
 from .rank import Budget, CacheLayout, Count, Placed, Stage
 
 if TYPE_CHECKING:
-    from .loading import Loading
+    from .requantised import Loading
 
 
 class CardMakers(Record):

@@ -1,5 +1,5 @@
 """A model that is published in 16 bit, asked for in a format that only somebody's checkpoint has: what that
-checkpoint may hold more.
+checkpoint may hold more, and what a rank holds while it loads one of 16 bit.
 
 --quantization fp8 and bitsandbytes quantise on loading, by the engine's own rule. The other formats come from
 files whose makers chose groups and modules: the usual choice (every linear layer, groups of 128) is the
@@ -7,12 +7,31 @@ prediction, and this line reaches up to the others.
 """
 
 from math import prod
+from typing import NamedTuple
 
 from ..ledger import Line, ranged
 from ..model.attention import DSA, MLA, Linear
 from ..model.model import Model, Tensor
 from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
 from ..model.storage import Format, Shape
+from .rank import Placed
+
+
+class Loading(NamedTuple):
+    """What a rank holds while it loads a checkpoint of 16 bit, where that is more than what stays.
+
+    It is said, where it is too much for the card, and decides nothing: in six public cases of six the flag
+    names a checkpoint that is published in the form (405B and GLM-4.6 in FP8), which loads as it stays.
+    """
+
+    placed: list[Placed]
+    """Its tensors at that moment."""
+    why: str
+    """Which rule of the engine that is."""
+    instead: str
+    """What loads less."""
+    source: str
+
 
 ON_LOADING = ("fp8", "bitsandbytes")
 KEEP_ATTENTION = ("nvfp4", "mxfp4", "w8a8", "fp8-dynamic")

@@ -104,7 +104,7 @@ class Leak(NamedTuple):
 
     step: int
     leak: str
-    """Which kind of leak: the names of `leak_kinds.KINDS`."""
+    """Which kind of leak: the names of `blame.ADVICE`."""
     file: str
     line: int
     bytes_per_step: int

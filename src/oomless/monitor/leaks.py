@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import need
-from .blame import is_like, kept_at, kind_of_leak
+from .blame import ADVICE, LeakKind, is_like, kept_at, kind_of_leak
 from .census import UNEXPLAINED, Census, Growth
 from .counters import Counted
 from .entries import Entry, Healed, Leak
 from .guard import say
 from .holders import Holder, all_tensors, classes_around, holder_of, young_tensors
-from .leak_kinds import ADVICE, LeakKind
 from .leak_signs import Signs, newest_hook
 from .sample import Survivor
 from .source_files import split_place

@@ -23,7 +23,7 @@ from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
 
 if TYPE_CHECKING:
-    from ..loading import Loading
+    from ..requantised import Loading
 
 NO_TABLES = ("gemma3", "gemma3_text")
 """Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
@@ -57,7 +57,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     """
     if model.quantization or asked.quantization != "fp8":
         return None
-    from ..loading import Loading  # few questions come here
+    from ..requantised import Loading  # few questions come here
 
     return Loading(
         placed_weights(model, asked._replace(quantization=None), hardware, stage),

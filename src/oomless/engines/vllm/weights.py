@@ -17,7 +17,7 @@ from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 
 if TYPE_CHECKING:
-    from ..loading import Loading
+    from ..requantised import Loading
 
 
 @lru_cache(maxsize=4096)
@@ -49,7 +49,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     late = RELEASES.at(asked.engine_version).quantises_while_loading
     if model.quantization or asked.quantization != "fp8" or late:
         return None
-    from ..loading import Loading  # few questions come here
+    from ..requantised import Loading  # few questions come here
 
     whole = placed_weights(model, asked._replace(quantization=None), hardware, stage)
     since = first_with("vllm", "quantises_while_loading")

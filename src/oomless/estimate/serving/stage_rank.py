@@ -15,7 +15,7 @@ from ...run.serving import Asked, Resolved
 from .weights import weight_lines
 
 if TYPE_CHECKING:
-    from ...engines.loading import Loading
+    from ...engines.requantised import Loading
 
 Adjust = Callable[[Model, Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""

@@ -19,7 +19,8 @@ ASKED: tuple[Option, ...] = (
            "Cards: h200:8; two nodes of eight: h100:8x2; h200:16 (full nodes of the card's usual size); "
            "8xH200; a name as nvidia-smi prints it; 80GiB:8 (any card of that size); rtx-3090+rtx-4090 "
            "(several kinds in one machine, in that order); h100-mig-3g.40gb (a MIG slice); m3-ultra-512gb (a "
-           "machine of one memory; @480GiB behind it: what its GPU may take); cpu:64GiB (no card at all); local (what nvidia-smi finds here)."),
+           "machine of one memory; @480GiB behind it: what its GPU may take); cpu:64GiB (no card at all); "
+           "local (what nvidia-smi finds here)."),
     Option("instances", "--instances", "whole", "cards",
            "Copies of the engine on each card, which divide its memory [1].", 1, 1, 1024),
     Option("reserve", "--reserve", "text", "cards",
