@@ -126,6 +126,18 @@ def test_axolotl_with_a_deepspeed_file_beside_it(tmp_path: Path) -> None:
     assert not found.warnings
 
 
+@pytest.mark.parametrize("word", ["true", "false"])
+def test_how_checkpoints_run_again_is_read(tmp_path: Path, word: str) -> None:
+    """FSDP1 holds the inputs of frozen layers under reentrant ones."""
+    texts = (
+        AXOLOTL + f"gradient_checkpointing_kwargs:\n  use_reentrant: {word}\n",
+        f"model_name_or_path: m\nstage: sft\nfinetuning_type: lora\nuse_reentrant_gc: {word}\n",
+    )
+    for text in texts:
+        assert read(tmp_path, "a.yaml", text).training.use_reentrant == (word == "true")
+    assert read(tmp_path, "a.yaml", AXOLOTL).training.use_reentrant is None
+
+
 def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     full = read(tmp_path, "full.yaml", FACTORY).training
     assert (full.task, full.recompute, full.micro_batch) == ("dpo", "full", 1)

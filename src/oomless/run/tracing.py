@@ -92,6 +92,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "expert_imbalance": (1.0,),
     "sharding": ("none", "ddp", "fsdp2", "zero3", None),
     "recompute": ("none", "full", None),
+    "use_reentrant": (None, False),
     "quantization": (None, "nf4", "nf4-dq"),
     "packed_experts": (False,),
     "data_workers": (0,),

@@ -68,6 +68,7 @@ class TrainingAsked(NamedTuple):
     recompute_modules: tuple[str, ...] = ()
     recompute_every: int = 1
     recompute_num_layers: int | None = None
+    use_reentrant: bool | None = None
     attention: str | None = None
     loss: str | None = None
     kernels: str | None = None

@@ -129,8 +129,11 @@ def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> 
     >>> t4, asked = parse_gpu("t4").card, TrainingAsked()
     >>> in_types_of(t4, asked, TrainingResolved(framework="trl", precision="amp-bf16")).precision
     'amp-fp16'
-    >>> in_types_of(t4, asked, TrainingResolved(framework="torchtune", precision="bf16")).precision
-    'bf16'
+    >>> [
+    ...     in_types_of(t4, asked, TrainingResolved(framework=name, precision="bf16")).precision
+    ...     for name in ("torchtune", "fsdp")
+    ... ]
+    ['bf16', 'fp16']
     """
     half = recipe(request.precision).half
     if asked.precision is None and no_bf16(card) and half and framework(request.framework).half_by_card:

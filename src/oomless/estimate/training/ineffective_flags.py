@@ -40,6 +40,8 @@ def of_recomputation(used: TrainingResolved, asked: TrainingAsked) -> list[tuple
         found.append(("--recompute-modules", why))
     if used.recompute != "full" and asked.recompute_num_layers is not None:
         found.append(("--recompute-num-layers", why))
+    if used.recompute != "full" and asked.use_reentrant is not None:
+        found.append(("--use-reentrant", why))
     if used.recompute == "none" and asked.recompute_every > 1:
         found.append(("--recompute-every", why))
     return found

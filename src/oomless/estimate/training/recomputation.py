@@ -61,6 +61,12 @@ def waits_on_host(request: TrainingResolved) -> bool:
 
 
 def reentrant(request: TrainingResolved) -> bool:
-    """Whether layers are computed again inside of a backward of their own."""
+    """Whether layers are computed again inside of a backward of their own.
+
+    >>> old = TrainingResolved(framework="trl", framework_version="transformers 4.40", recompute="full")
+    >>> [reentrant(old._replace(use_reentrant=said)) for said in (None, False, True)]
+    [True, False, True]
+    """
     habits = framework(request.framework).habits(request.framework_version)
-    return request.recompute == "full" and habits.reentrant_checkpoints
+    said = request.use_reentrant
+    return request.recompute == "full" and (habits.reentrant_checkpoints if said is None else said)

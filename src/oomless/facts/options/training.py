@@ -112,6 +112,8 @@ ASKED: tuple[Option, ...] = (
            1, MANY),
     Option("recompute_num_layers", "--recompute-num-layers", "whole", "step",
            "full: the first N layers of a stage alone [all].", None, 0, MANY),
+    Option("use_reentrant", "--use-reentrant", "onoff", "step",
+           "full: layers run again in a backward of their own [by release].", None),
     Option("attention", "--attention --attn-implementation", "text", "step",
            "Kernel of the attention; auto: by card and head sizes.",
            choices=("auto", "eager", "math", "efficient", "flash", "cudnn")),

@@ -28,7 +28,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         away, sharding = deep.offload, deep.sharding
         asked = asked._replace(**deep.settings)
     precision = _precision(entries)
-    recompute, waits = _checkpointing(entries)
+    recompute, waits, again = _checkpointing(entries)
     kernels, loss = _kernels(entries)
     targets = entries.words("lora_target_modules")
     task = _task(entries)
@@ -38,6 +38,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         sharding=sharding,
         precision=precision,
         recompute=recompute,  # type: ignore[arg-type]
+        use_reentrant=again,
         offload=tuple(dict.fromkeys((*away, *waits))),
     )
     asked = _load(entries, asked, kernels, loss)
@@ -61,9 +62,9 @@ def _adapter(entries: Entries) -> TrainingAsked:
     )
 
 
-def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...]]:
-    """Return what is computed again, and what of activations waits in host memory: gradient_checkpointing is
-    a switch, or the word `offload`."""
+def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...], bool | None]:
+    """Return what is computed again, what of activations waits in host memory, and whether checkpoints are
+    reentrant: gradient_checkpointing is a switch, or the word `offload`."""
     word = None
     if isinstance(entries.values.get("gradient_checkpointing"), str):
         word = entries.text("gradient_checkpointing")
@@ -76,7 +77,9 @@ def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...]]:
     waits = bool(word and "offload" in word) or entries.has("activation_offloading")
     if waits:
         entries.text("activation_offloading")
-    return "full" if on else "none", ("activations",) if waits else ()
+    said = "gradient_checkpointing_kwargs.use_reentrant"
+    again = entries.switch(said, default=False) if said in entries.values else None
+    return "full" if on else "none", ("activations",) if waits else (), again if on else None
 
 
 def _kernels(entries: Entries) -> tuple[str | None, str | None]:

@@ -124,6 +124,7 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     grad_accum = entries.whole("gradient_accumulation_steps", default=1)
     workers = entries.whole("dataloader_num_workers", default=0)
     kept = entries.switch("disable_gradient_checkpointing", default=False)
+    again = "use_reentrant_gc"
     attention = entries.text("flash_attn", default="auto") or "auto"
     if asked.task == "ppo":  # an update runs over a query and its answer (train/ppo/trainer.py)
         seq_len += entries.whole("max_new_tokens", default=1024)
@@ -140,6 +141,7 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
         grad_accum=grad_accum,
         data_workers=workers,
         recompute="none" if kept else "full",
+        use_reentrant=None if kept or again not in entries.values else entries.switch(again, default=True),
         attention=ATTENTION.get(attention, "auto"),
         kernels="liger" if liger else None if unsloth else "eager",
     )
