@@ -125,12 +125,13 @@ TRAIN_4_BUDGET = Confusion(right=0.88, wrong_fits=2, wrong_does_not_fit=0, tight
 """As first predicted 15 of 18 firm, 2 wrong "fits", 1 wrong "no" (its length was a limit), 8 tight."""
 
 
-TRAIN_5_BUDGET = Confusion(right=0.84, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=0)
+TRAIN_5_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=0, tight=8, none=0)
 """As first predicted 12 of 16 firm, 3 wrong "fits", 1 wrong "no" (its length was a limit), 5 tight."""
 
 
-TRAIN_6_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=8, none=0)
-"""As first predicted 13 of 17 firm, 3 wrong "fits", 1 wrong "no", 8 tight, 1 without an answer."""
+TRAIN_6_BUDGET = Confusion(right=0.89, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=0)
+"""As first predicted 13 of 17 firm, 3 wrong "fits", 1 wrong "no", 8 tight, 1 without an answer. x-820 is a
+wrong "fits" since it says the loss of its script: graphs of a whole iteration are in no question."""
 
 
 def validated(path: Path) -> dict[str, Any]:
