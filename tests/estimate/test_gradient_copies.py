@@ -7,6 +7,7 @@ import pytest
 from oomless.api.training import train
 from oomless.api.training_answer import TrainingAnswer
 from oomless.ledger import Key, Line
+from oomless.units import GIB
 
 FULL: dict[str, Any] = {
     "framework": "transformers",
@@ -133,3 +134,22 @@ def test_routed_experts_leave_more_open_than_dense_modules() -> None:
         kept = line(train(model, "b200", **flags), "activations.kept")
         assert kept is not None
         assert kept.high_bytes / kept.bytes == pytest.approx(high, abs=0.001)
+
+
+def test_contexts_and_channels_are_as_wide_as_they_were_measured() -> None:
+    """Kernels are loaded as they first run, so that no context has 1.3 GiB but in stacks of 2023; cards that
+    no switch joins have few channels, where they only reduce the same weights' gradients."""
+    ends = {}
+    for framework, gpu, sharding in (
+        ("transformers", "t4", None),
+        ("transformers-2023", "a100-80gb", None),
+        ("transformers", "rtx-3090:4", "ddp"),
+        ("transformers", "rtx-3090:4", "fsdp2"),
+        ("transformers", "a100-80gb:8", "ddp"),
+    ):
+        precision = "fp16" if gpu == "t4" else "bf16"
+        asked = {**FULL, "framework": framework, "precision": precision, "sharding": sharding}
+        found = train("qwen2.5-1.5b", gpu, **asked)
+        of = {each.key: round(each.high_bytes / GIB, 2) for each in found.ledger.lines}
+        ends[framework, gpu, sharding] = of["runtime.context"], of.get("communication.buffers")
+    assert list(ends.values()) == [(0.8, None), (1.3, None), (0.8, 0.8), (0.8, 2.0), (0.8, 2.5)]

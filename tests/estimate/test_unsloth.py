@@ -46,6 +46,8 @@ def test_inputs_of_layers_wait_on_the_host_after_the_first_step() -> None:
     assert kept["unsloth 2024.12"] == kept["unsloth 2025.11.5"] == 2 * of_a_layer
     assert kept["unsloth 2025.7.4"] == 79 * of_a_layer
     on_card = train("qwen2.5-72b", "a800", framework_version="unsloth 2025.7.4", **flags)
+    inputs = next(line for line in on_card.ledger.lines if line.key == "activations.kept")
+    assert inputs.low_bytes == inputs.high_bytes  # the published lengths measure what runs beside them
     on_host = train("qwen2.5-72b", "a800", framework_version="unsloth 2025.11.5", **flags)
     assert on_card.verdict == "does_not_fit"
     assert on_host.ram_bytes - on_card.ram_bytes == 80 * of_a_layer

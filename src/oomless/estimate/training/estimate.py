@@ -127,7 +127,7 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     beside it, the context."""
     job, found = step.job, phases(step)
     worst, least = peak_interval(found, job)
-    workspaces = process_line("runtime.cublas", job.hardware.card)
+    workspaces = process_line("runtime.cublas", job)
     held = step.held._replace(lines=(*step.held.lines, workspaces))
     always = [line for line in held.lines if line.category != "gradients"]
     source = f"estimate/training/step.py: {worst.name}"

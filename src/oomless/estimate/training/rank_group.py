@@ -84,9 +84,7 @@ def rank_group(
     above = worst.total_bytes - max(phase.total_bytes for phase in phases if phase.name != "optimizer")
     passing = max(0, num_allocated - above - steady) + apart
     alone = job.mesh.num_ranks == 1
-    outside = [
-        process_line(key, job.hardware.card) for key in OUTSIDE if key != "communication.buffers" or not alone
-    ]
+    outside = [process_line(key, job) for key in OUTSIDE if key != "communication.buffers" or not alone]
     room = room_beside(job.capacity_bytes, (*allocated, *outside, *beside))
     kept = kept_beyond(job, passing + (above if flattens(job.request) else 0))
     lines = [*allocated, held_beyond(job, allocated, passing, apart, above, kept, room)]

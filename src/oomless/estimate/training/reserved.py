@@ -7,11 +7,11 @@ from typing import NamedTuple
 from ... import facts
 from ...frameworks import framework
 from ...ledger import Key, Kind, Ledger, Line, category_of, ranged, sums
-from ...run.cards import Card
 from ...run.training import TrainingResolved
 from ...units import GIB
 from .job import Job
 from .phases import StepPhase, reaching
+from .recomputation import waits_on_host
 
 
 def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
@@ -101,6 +101,11 @@ STEPPED: Key = "temporaries.optimizer_step"
 """What a step makes: of an engine that flattens gradients it was counted to the value, and has no spread."""
 
 
+INPUTS: Key = "activations.kept"
+"""What layers keep. Where a framework puts the inputs of layers into host memory, its runs were measured
+without them; in releases that leave them on the card they have the bytes of their shapes."""
+
+
 class Shares(NamedTuple):
     """What frameworks take over what is counted: of graphs, and of what sharded ranks gather and reduce."""
 
@@ -125,7 +130,11 @@ def shares_of(request: TrainingResolved, experts: bool = False) -> Shares:
     graphs, gathered = (
         facts.constant("training", name, (0,), *conditions) for name in ("activation_share", gathers)
     )
-    return Shares(graphs, gathered, frozenset({STEPPED} if "flattened" in conditions else ()))
+    exact: set[Key] = {STEPPED} if "flattened" in conditions else set()
+    on_host = framework(request.framework).inputs_on_host and request.recompute == "full"
+    if on_host and not waits_on_host(request):
+        exact.add(INPUTS)
+    return Shares(graphs, gathered, frozenset(exact))
 
 
 def both_ends(key: Key, num_bytes: int, shares: Shares) -> tuple[int, int]:
@@ -284,9 +293,16 @@ def within_room(line: Line, kept: KeptBlocks, room: Leftover) -> Line:
     return line._replace(bytes=value, low_bytes=low, high_bytes=high)
 
 
-def process_line(key: Key, card: Card) -> Line:
-    """A line of what lies outside of the allocator, or of what libraries take from it once."""
-    conditions = [card.vendor.lower()] + (["hopper"] if card.capability >= 9.0 else [])
+def process_line(key: Key, job: Job) -> Line:
+    """A line of what lies outside of the allocator, or of what libraries take from it once. Where all ranks
+    hold the same weights and reduce gradients, one communicator or two do what there is."""
+    card, request, mesh = job.hardware.card, job.request, job.mesh
+    alike = mesh.dp == mesh.num_ranks and request.sharding in ("ddp", "zero1", "zero2")
+    conditions = [card.vendor.lower(), request.framework] + (["hopper"] if card.capability >= 9.0 else [])
+    if card.vendor == "NVIDIA" and card.link.startswith("NVLink") and "bridge" not in card.link:
+        conditions.append("meshed")
+    elif card.vendor == "NVIDIA" and alike and (not card.link or "bridge" in card.link):
+        conditions.append("bridged" if card.link else "no_link")
     row = facts.constant("training", QUANTITIES[key], (0,), *conditions)
     value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
