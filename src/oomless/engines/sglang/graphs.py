@@ -11,7 +11,7 @@ from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Stage
 from .release import RELEASES, attention_ranks
-from .share import prefill_sizes
+from .share import captures_prefills, prefill_sizes
 
 
 def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
@@ -31,10 +31,8 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     if asked.disable_prefill_cuda_graph:  # with states not measured
         tags = tuple(tag for tag in tags if tag != "states")
     line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
-    prefills = (
-        {"plain", "states"} & set(tags) and asked.layout.pp == 1 and not asked.disable_prefill_cuda_graph
-    )
-    if prefills and RELEASES.at(asked.engine_version).captures_prefills:
+    prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
+    if prefills and captures_prefills(asked, RELEASES.at(asked.engine_version)):
         return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)

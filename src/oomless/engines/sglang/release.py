@@ -34,6 +34,7 @@ class SglangRules(ReleaseRules):
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
+    captures_prefills_of_drafts: bool = False
     has_one_page_table: bool = False
     """Of captured batches; before, one more for drafts whether there are any."""
     reserves_for_deepep: bool = False

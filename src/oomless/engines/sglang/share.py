@@ -145,9 +145,26 @@ def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: i
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
-    if rules.captures_prefills and not (asked.enforce_eager or asked.disable_prefill_cuda_graph):
+    if captures_prefills(asked, rules) and not asked.enforce_eager:
         reserve += 1536 if model.kinds.has(MLA, DSA, V4, V41) else 8 * len(prefill_sizes(chunk))
     return reserve
+
+
+def captures_prefills(asked: Resolved, rules: SglangRules) -> bool:
+    """Return whether graphs of prefills are captured besides (server_args.py, _handle_piecewise_cuda_graph): not
+    with adapters or weights on the host, nor where DeepEP or data-parallel attention sends tokens.
+
+    >>> from .release import RELEASES
+    >>> from ...run.speculation import Speculation
+    >>> drafted = Resolved(speculation=Speculation("mtp"))
+    >>> [captures_prefills(drafted, RELEASES.at(text)) for text in ("0.5.10", "0.5.11")]
+    [False, True]
+    """
+    if asked.disable_prefill_cuda_graph or asked.enable_lora or asked.cpu_offload_gb:
+        return False
+    if asked.moe_a2a_backend != "none" or asked.layout.enable_dp_attention:
+        return False
+    return rules.captures_prefills and (rules.captures_prefills_of_drafts or not asked.speculative)
 
 
 def prefill_sizes(chunk: int) -> list[int]:
