@@ -67,3 +67,14 @@ def captures(config: str | None) -> Captures:
             "compilation_config",
         )
     return Captures(None if sizes is None else tuple(sorted(set(sizes))), largest, mode)
+
+
+def in_pieces(config: str | None) -> str:
+    """Return vLLM's JSON with pieces alone captured.
+
+    >>> in_pieces('{"max_cudagraph_capture_size": 8}'), in_pieces(None)
+    ('{"max_cudagraph_capture_size": 8, "cudagraph_mode": "PIECEWISE"}', '{"cudagraph_mode": "PIECEWISE"}')
+    """
+    found = {} if config is None else json.loads(config)
+    keys = found if isinstance(found, dict) else {"mode": found}
+    return json.dumps({**keys, "cudagraph_mode": "PIECEWISE"})

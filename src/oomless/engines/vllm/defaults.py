@@ -13,7 +13,7 @@ from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import Releases, first_with
-from .captures import captures
+from .captures import captures, in_pieces
 from .release import LATENTS_OFF, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
@@ -67,6 +67,8 @@ def resolve(
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
     check_served(model, served_by, version)
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
+    said = captures(asked.compilation_config)
+    pieces = asked.speculative and not said.are_off and captures_no_drafts(model, cache_dtype, hardware)
     return Resolved.of(
         asked._replace(
             dtype=resolve_dtype(model, asked.dtype, hardware),
@@ -74,7 +76,8 @@ def resolve(
             kv_cache_dtype=cache_dtype,
             block_size=asked.block_size or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
-            enforce_eager=asked.enforce_eager or captures(asked.compilation_config).are_off,
+            enforce_eager=asked.enforce_eager or said.are_off,
+            compilation_config=in_pieces(asked.compilation_config) if pieces else asked.compilation_config,
         ),
         engine_version=version,
         layout=layout,
@@ -82,6 +85,23 @@ def resolve(
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
     )
+
+
+def captures_no_drafts(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
+    """Return whether steps with drafts are captured in pieces alone: FlashInfer, which reads grouped queries in
+    FP8 where neither FlashAttention 3 (Hopper) nor TensorRT-LLM's kernels (Blackwell's large cards) run, captures
+    whole steps of one token a sequence alone (v1/attention/backends/flashinfer.py, get_cudagraph_support).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> model = load("qwen3.8-27b-fp8")
+    >>> [captures_no_drafts(model, "fp8", parse_gpu(card)) for card in ("a40", "h100", "b200", "rtx-5090")]
+    [True, False, False, True]
+    """
+    card = hardware.card
+    if card.vendor != "NVIDIA" or 9 <= card.capability < 12 or not model.kinds.has(GQA, Sliding):
+        return False
+    return cache_dtype.startswith("fp8")
 
 
 def check_served(model: Model, releases: Releases[Any], version: str) -> None:
