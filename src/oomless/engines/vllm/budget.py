@@ -10,7 +10,7 @@ from math import ceil
 from ...ledger import Category, Key, Line, exact, sums
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
-from ...model.storage import DTYPES
+from ...model.storage import DTYPES, NVFP4
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
@@ -255,9 +255,18 @@ def conditions(
         "sm12": 12 <= hardware.card.capability < 13,
         "hybrid": kinds.has(Linear),
         "experts": model.kinds.has_experts,
+        "dp_experts": model.kinds.has_experts and layout.dp > 1,
+        "nvfp4_sm10": 10 <= hardware.card.capability < 11 and has_nvfp4_experts(model, asked),
     }
     samplers = () if found["other_vendor"] else rules.samplers
     return (*(name for name, holds in found.items() if holds), *samplers)
+
+
+def has_nvfp4_experts(model: Model, asked: Resolved) -> bool:
+    """Return whether experts are held in NVFP4."""
+    if asked.quantization not in (None, model.quantization):
+        return model.kinds.has_experts and asked.quantization == "nvfp4"
+    return any(tensor.format == NVFP4 for tensor in model.tensors if ".experts." in tensor.name)
 
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:
