@@ -97,8 +97,9 @@ def read_speculation(value: object, where: str) -> Speculation | None:
 
 def _of_keys(keys: dict[str, Any], where: str) -> Speculation:
     """The value of vLLM's keys, or of our own in a saved answer."""
-    method, tokens = keys.get("method", ""), keys.get("num_speculative_tokens", keys.get("tokens", 1))
     draft, length = keys.get("model", keys.get("draft")), keys.get("accepted_length")
+    tokens = keys.get("num_speculative_tokens", keys.get("tokens", 1))
+    method = keys.get("method", "draft_model" if draft else "")  # as vLLM's config/speculative.py
     if not isinstance(method, str) or not isinstance(draft, str | None):
         raise fault(keys, where, 'write {"method": "mtp", "num_speculative_tokens": 1}')
     num = _tokens(tokens, where)

@@ -25,6 +25,7 @@ from .cache import (
     requests_of_states,
     row_bytes,
 )
+from .deepep import deepep_lines
 from .defaults import stages
 from .graphs import graph_line
 from .page_tables import page_tables
@@ -126,6 +127,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         ),
         *kept(model, asked, stage),
     ]
+    beside.extend(deepep_lines(model, asked, stage))
     if not asked.enforce_eager:
         beside.append(graph_line(model, asked, hardware, stage))
         beside.append(page_tables(model, asked, hardware, rules))

@@ -151,12 +151,12 @@ def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: i
 
 
 def captures_prefills(asked: Resolved, rules: SglangRules) -> bool:
-    """Return whether graphs of prefills are captured besides (server_args.py, _handle_piecewise_cuda_graph): not
-    with adapters or weights on the host, nor where DeepEP or data-parallel attention sends tokens.
+    """Return whether graphs of prefills are captured besides (server_args.py, _handle_piecewise_cuda_graph):
+    not with adapters or weights on the host, nor where DeepEP or data-parallel attention sends tokens.
 
     >>> from .release import RELEASES
     >>> from ...run.speculation import Speculation
-    >>> drafted = Resolved(speculation=Speculation("mtp"))
+    >>> drafted = Resolved(layout=Layout(), speculation=Speculation("mtp"))
     >>> [captures_prefills(drafted, RELEASES.at(text)) for text in ("0.5.10", "0.5.11")]
     [False, True]
     """

@@ -88,9 +88,10 @@ def resolve(
 
 
 def captures_no_drafts(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
-    """Return whether steps with drafts are captured in pieces alone: FlashInfer, which reads grouped queries in
-    FP8 where neither FlashAttention 3 (Hopper) nor TensorRT-LLM's kernels (Blackwell's large cards) run, captures
-    whole steps of one token a sequence alone (v1/attention/backends/flashinfer.py, get_cudagraph_support).
+    """Return whether steps with drafts are captured in pieces alone: FlashInfer, which reads grouped queries
+    in FP8 where neither FlashAttention 3 (Hopper) nor TensorRT-LLM's kernels (large Blackwell cards) run,
+    captures whole steps of one token a sequence alone (v1/attention/backends/flashinfer.py,
+    get_cudagraph_support).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
