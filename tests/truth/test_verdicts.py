@@ -104,8 +104,11 @@ FRESH_5_BUDGET = Confusion(right=0.95, wrong_fits=1, wrong_does_not_fit=0, tight
 FRESH_6_BUDGET = Confusion(right=0.86, wrong_fits=4, wrong_does_not_fit=0, tight=12, none=0)
 
 
-# the first score was 9 of 17, four wrong "fits", four wrong "no", ten tight, three without an answer
-FRESH_7_BUDGET = Confusion(right=0.52, wrong_fits=4, wrong_does_not_fit=4, tight=10, none=3)
+# the first score was 9 of 17, four wrong "fits", four wrong "no", ten tight, three without an answer; x-712
+# and x-713 are tight by the trial of graphs of NVFP4 experts, so is x-726, which was right; x-707 by steps
+# with drafts that are captured in pieces, x-711 by graphs of prompts that drafts end; x-705 is right by its
+# blocks, x-727 by its length; x-725 does not show all flags, x-704 not its checkpoint
+FRESH_7_BUDGET = Confusion(right=0.83, wrong_fits=1, wrong_does_not_fit=1, tight=15, none=3)
 
 
 # the first score was 13 of 20, seven wrong "fits", nine tight, one without an answer; x-753 was a wrong
@@ -151,11 +154,6 @@ def fresh() -> dict[str, Any]:
     return validated(FRESH)
 
 
-@pytest.fixture(scope="module")
-def fresh_2() -> dict[str, Any]:
-    return validated(FRESH_2)
-
-
 @pytest.mark.parametrize("kind", BUDGETS)
 def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None:
     keep(document["summary"][kind], BUDGETS[kind])
@@ -166,52 +164,26 @@ def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None
     keep(fresh["summary"][kind], FRESH_BUDGETS[kind])
 
 
-def test_cases_of_the_third_round_keep_their_budget() -> None:
-    keep(validated(FRESH_3)["summary"]["serve"], FRESH_3_BUDGET)
+ROUNDS = {
+    FRESH_2: ("serve", FRESH_2_BUDGET),
+    FRESH_3: ("serve", FRESH_3_BUDGET),
+    FRESH_4: ("serve", FRESH_4_BUDGET),
+    FRESH_5: ("serve", FRESH_5_BUDGET),
+    FRESH_6: ("serve", FRESH_6_BUDGET),
+    FRESH_7: ("serve", FRESH_7_BUDGET),
+    FRESH_8: ("serve", FRESH_8_BUDGET),
+    TRAIN_2: ("train", TRAIN_2_BUDGET),
+    TRAIN_3: ("train", TRAIN_3_BUDGET),
+    TRAIN_4: ("train", TRAIN_4_BUDGET),
+    TRAIN_5: ("train", TRAIN_5_BUDGET),
+    TRAIN_6: ("train", TRAIN_6_BUDGET),
+}
 
 
-def test_cases_of_the_fourth_round_keep_their_budget() -> None:
-    keep(validated(FRESH_4)["summary"]["serve"], FRESH_4_BUDGET)
-
-
-def test_cases_of_the_fifth_round_keep_their_budget() -> None:
-    keep(validated(FRESH_5)["summary"]["serve"], FRESH_5_BUDGET)
-
-
-def test_cases_of_the_sixth_round_keep_their_budget() -> None:
-    keep(validated(FRESH_6)["summary"]["serve"], FRESH_6_BUDGET)
-
-
-def test_cases_of_the_seventh_round_keep_their_budget() -> None:
-    keep(validated(FRESH_7)["summary"]["serve"], FRESH_7_BUDGET)
-
-
-def test_cases_of_the_eighth_round_keep_their_budget() -> None:
-    keep(validated(FRESH_8)["summary"]["serve"], FRESH_8_BUDGET)
-
-
-def test_cases_of_the_second_round_keep_their_budget(fresh_2: dict[str, Any]) -> None:
-    keep(fresh_2["summary"]["serve"], FRESH_2_BUDGET)
-
-
-def test_the_second_fresh_cases_of_training_keep_their_budget() -> None:
-    keep(validated(TRAIN_2)["summary"]["train"], TRAIN_2_BUDGET)
-
-
-def test_the_third_cases_of_training_keep_their_budget() -> None:
-    keep(validated(TRAIN_3)["summary"]["train"], TRAIN_3_BUDGET)
-
-
-def test_the_fourth_cases_of_training_keep_their_budget() -> None:
-    keep(validated(TRAIN_4)["summary"]["train"], TRAIN_4_BUDGET)
-
-
-def test_the_fifth_cases_of_training_keep_their_budget() -> None:
-    keep(validated(TRAIN_5)["summary"]["train"], TRAIN_5_BUDGET)
-
-
-def test_the_sixth_cases_of_training_keep_their_budget() -> None:
-    keep(validated(TRAIN_6)["summary"]["train"], TRAIN_6_BUDGET)
+@pytest.mark.parametrize("table", ROUNDS, ids=lambda path: path.stem)
+def test_later_rounds_keep_their_budget(table: Path) -> None:
+    kind, budget = ROUNDS[table]
+    keep(validated(table)["summary"][kind], budget)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:
