@@ -17,6 +17,7 @@ from ...run.serving import Resolved
 from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
+from .beside import deepep_lines, page_tables
 from .cache import (
     INDEX_ROW_BYTES,
     PACKED_ROW_BYTES,
@@ -25,10 +26,8 @@ from .cache import (
     requests_of_states,
     row_bytes,
 )
-from .deepep import deepep_lines
 from .defaults import stages
 from .graphs import graph_line
-from .page_tables import page_tables
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
 
