@@ -306,3 +306,18 @@ def test_a_mac_gives_its_gpu_what_sysctl_says() -> None:
     assert (raised["verdict"], plain["verdict"]) == ("fits", "does_not_fit")
     for wrong in ("m4-max-128gb@200GiB", "rtx-4090@30GiB", "strix-halo@130GiB"):
         assert "write a part of it" in refused(serve, gpu=wrong)
+
+
+def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
+    serve = "llama-server -m Qwen2.5-Coder-32B-Instruct-Q4_K_M.gguf -ngl 99 -fa on -c 16384"
+    alone = pasted(serve, gpu="rtx-3090")
+    small = pasted(f"{serve} -md Qwen2.5-Coder-0.5B-Instruct-Q8_0.gguf --draft-max 16", gpu="rtx-3090")
+    large = pasted(f"{serve} -md qwen2.5-coder-7b-instruct-q8_0.gguf", gpu="rtx-3090")
+    assert (alone["verdict"], large["verdict"]) == ("fits", "does_not_fit")
+    assert small["headroom_bytes"] < alone["headroom_bytes"]
+    assert any("which drafts" in note for note in small["warnings"])
+    seeing = "llama-server -m Qwen3-VL-8B-Instruct-Q8_0.gguf -c 8192 -ngl 99"
+    with_tower = pasted(f"{seeing} --mmproj mmproj-F16.gguf", gpu="rtx-4090")
+    assert any("1.07 GiB of each card" in note for note in with_tower["warnings"])
+    unknown = pasted(f"{serve} --model-draft /m/my-own.gguf", gpu="rtx-3090")
+    assert any("nothing is known of this draft" in note for note in unknown["warnings"])

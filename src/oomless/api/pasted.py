@@ -44,6 +44,13 @@ def from_command(
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)
         said = (*said, *of_cards)
+    if command.beside:
+        from .beside_model import kept_back  # few commands name such files
+
+        given, of_files = kept_back(
+            given, served, command.beside, lambda file: (from_path(file)[0], type_of(file)[0])
+        )
+        said = (*said, *of_files)
     return served, given, (*notes, *said)
 
 

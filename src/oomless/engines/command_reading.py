@@ -45,6 +45,8 @@ class Command(NamedTuple):
     """The card that its container asks for."""
     part: str = ""
     """What the GPU of a Mac may take, where it is set beside the command."""
+    beside: Mapping[str, str] = {}
+    """Files that the engine loads beside the model, by what they are."""
     others: int = 0
     """Commands beside it that start an engine too."""
 
@@ -85,6 +87,7 @@ class Reading:
         self.ignored: list[str] = []
         self.unknown: list[str] = []
         self.left_open: list[str] = []
+        self.beside: dict[str, str] = {}
 
     def command(self, words: list[str]) -> Command:
         """Return what the words behind the program ask for, and the file that they name."""
@@ -131,7 +134,10 @@ class Reading:
         last = position if has_value else self.behind(name, takes, words, position)
         value = value if has_value else " ".join(words[position:last])
         shown = " ".join((name, "..." if SECRET.search(name) else value)).strip() if value else word
-        if spelled:
+        if name in self.line.beside:
+            last = last if has_value or last > position else position + 1
+            self.beside[self.line.beside[name]] = value or "".join(words[position:last])
+        elif spelled:
             self.take(spelled, value, shown)
         else:
             (self.ignored if plain else self.unknown).append(shown)
@@ -224,6 +230,7 @@ class Reading:
             tuple(self.ignored),
             tuple(self.unknown),
             tuple(self.left_open),
+            beside=self.beside,
         )
 
 

@@ -34,6 +34,8 @@ class CommandLine(NamedTuple):
     """What the file says takes the place of what was typed, and its keys may have keys of their own."""
     table: str = ""
     """Its rows of engine_flags.csv: flags that touch no memory."""
+    beside: Mapping[str, str] = {}
+    """Flags that name a file which is loaded beside the model -> what it is."""
 
 
 COMMAND_LINES = (
@@ -75,6 +77,10 @@ COMMAND_LINES = (
         (r"(\S*/)?llama-(server|cli)(\.exe)?", r"(\S*/)?llama\.cpp:server\S*"),
         "llama-server -m",
         table="llamacpp",
+        beside=dict.fromkeys(
+            ("-md", "--model-draft", "--spec-draft-model", "-hfd", "--hf-repo-draft"), "draft"
+        )
+        | dict.fromkeys(("-mm", "--mmproj"), "tower"),
     ),
     CommandLine(
         "ollama",

@@ -1,0 +1,75 @@
+"""What an engine loads beside the model that it serves, a draft or a tower for images: so much of each card
+is kept back for it. Where a file's name does not say what it is, that is said instead."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import OomlessError, UsageError
+from ..model.gguf_names import type_in_name
+from ..model.load import catalogue_name, load
+from ..units import format_bytes, parse_bytes
+from .serving import infer
+
+Files = Callable[[str], tuple[str, str]]
+"""Reads a GGUF file's name: (model, type)."""
+
+SHARES = {"F32": 2.0, "F16": 1.0, "BF16": 1.0, "Q8_0": 17 / 32}
+"""Bytes of a tower's file, as shares of 16 bit; others are as large as that at most."""
+
+
+def kept_back(
+    given: dict[str, Any], served: str | None, beside: Mapping[str, str], files: Files
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return (options, notes) with what the files beside the model take added to --reserve.
+
+    >>> kept_back({}, "qwen3-vl-8b", {"tower": "mmproj-F16.gguf"}, lambda file: ("", ""))[0]
+    {'reserve': '1152776672B'}
+    """
+    notes, total = [], 0
+    for what, file in beside.items():
+        try:
+            needed, name = tower(served, file) if what == "tower" else draft(given, file, files)
+        except OomlessError:
+            needed, name = 0, ""
+        if not needed:
+            notes.append(f"{file}: nothing is known of this {what}, which takes memory beside the model")
+        elif what == "tower":
+            notes.append(
+                f"{file} is the tower of {name}: {format_bytes(needed)} of each card are kept for it"
+            )
+        else:
+            notes.append(
+                f"{file} is {name}, which drafts: {format_bytes(needed)} of each card are kept for it"
+            )
+        total += needed
+    if total:
+        reserve = given.get("reserve")
+        given = {**given, "reserve": f"{total + (parse_bytes(reserve) if reserve else 0)}B"}
+    return given, tuple(notes)
+
+
+def tower(served: str | None, file: str) -> tuple[int, str]:
+    """Return (bytes, model) of the tower of a model; what an image takes while it is read is not counted."""
+    if served is None:
+        return 0, ""
+    parts = [tensor for tensor in load(served).tensors if tensor.part == "vision"]
+    share = SHARES.get((type_in_name(file) or "").upper(), 1.0)
+    return int(sum(tensor.num_bytes for tensor in parts) * share), served
+
+
+def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
+    """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer."""
+    if file.lower().endswith(".gguf"):
+        name, kind = files(file)
+    else:
+        repository, _, kind = file.partition(":")
+        name = catalogue_name(repository) or ""
+        if not name or not kind:
+            raise UsageError(f"{file}: no type", "name it")
+    length = given.get("max_model_len") or given.get("context") or 4096
+    asked = {"engine": given["engine"], "quantization": kind, "max_model_len": length, "fit": False}
+    answer = infer(name, given["gpu"], offline=True, **asked)
+    sizes = [
+        sum(line.bytes for line in ledger.lines if line.key != "runtime.context") for ledger in answer.ledgers
+    ]
+    return max(sizes), name
