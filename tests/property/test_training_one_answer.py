@@ -137,8 +137,6 @@ def one_answer(seed: int, name: str, folder: Path) -> bool:
     assert not [note for note in again.warnings if "not understood" in note or "was not read" in note], run
     if name == "megatron-lm":
         assert tensors(again) == pytest.approx(tensors(asked), rel=0.001), run
-        if run.asked.mesh.ep > 1:
-            return True  # a list of arguments begins at random weights, whose routing is uneven yet
         for (low, _, high), (least, _, most) in zip(ledgers(again), ledgers(asked), strict=True):
             assert least <= low <= high <= most, run
         return True

@@ -57,6 +57,17 @@ def test_experts_on_one_rank_have_no_uneven_rows() -> None:
     assert width(kept(expert_model_parallel_size=1)) < 0.09
 
 
+def test_routing_has_settled_where_weights_are_loaded() -> None:
+    """Flags name a published model, whose weights are loaded; a list of arguments says so by --load."""
+    for name, value in (("moe_aux_loss_coeff", 0.01), ("moe_router_enable_expert_bias", True)):
+        random, loaded = kept(**{name: value}), kept(**{name: value}, load="checkpoint")
+        assert loaded.bytes == random.bytes
+        assert loaded.high_bytes < random.high_bytes
+        assert width(loaded) < width(random)
+    forced = {"moe_router_force_load_balancing": True}
+    assert kept(**forced) == kept(**forced, load="checkpoint")
+
+
 def test_rows_even_out_over_sequences_layers_and_micro_batches() -> None:
     kind = run_of(moe_router_enable_expert_bias=True).experts
     assert kind is not None

@@ -125,9 +125,7 @@ def of_stage(
     share = facts.constant("megatron", "activation_share", (0,), *(["named"] if named else []))
     routed = routed_sizes(run, mine, device)
     always = [line for line in lines if line.category != "gradients"]
-    allocated = always + [
-        _line(part, share, rows_of(run, part, routed, named), worst.name) for part in worst.parts
-    ]
+    allocated = always + [_line(part, share, rows_of(run, part, routed), worst.name) for part in worst.parts]
     steady = sum(line.bytes for line in lines)
     return StageLedger(_held(lines), steady, tuple(found), none_below_zero(allocated))
 
@@ -145,15 +143,16 @@ def none_below_zero(lines: list[Line]) -> list[Line]:
     return found
 
 
-def rows_of(run: Megatron, part: PhasePart, layers: tuple[int, ...], named: bool) -> tuple[int, float, float]:
+def rows_of(run: Megatron, part: PhasePart, layers: tuple[int, ...]) -> tuple[int, float, float]:
     """Of a part, the bytes that grow with the rows that experts are given, and the ends of these over what is
-    counted: how uneven routing is. `layers`: such bytes of each layer. What runs is of one layer."""
+    counted: how uneven routing is. It has settled where weights are loaded, as a list of arguments says and a
+    model's name means. `layers`: such bytes of each layer. What runs is of one layer."""
     kind = run.experts
     if kind is None or run.ep == 1:
         return 0, 1, 1
     whole = part.category == "temporaries"
     rows = imbalance(kind)
-    if not named:
+    if not kind.loaded or "forced" in kind.routing:
         return part.bytes if whole else part.routed, rows.low / rows.value, rows.high / rows.value
     alive = 0 if whole else part.routed * len(layers) // max(1, sum(layers))
     sequences = max(1, run.micro_batch * run.ep * run.etp // (run.tp * run.cp))

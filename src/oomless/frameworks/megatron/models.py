@@ -44,6 +44,7 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         "expert-model-parallel-size": mesh.ep,
         "normalization": "RMSNorm",
         "position-embedding-type": "rope",
+        "load": model.name,
         "hidden-dropout": 0.0,
         "attention-dropout": 0.0,
     }

@@ -16,12 +16,12 @@ FULLEST = 3.5
 
 
 def imbalance(kind: MegatronExperts) -> facts.Constant:
-    """Rows that the experts of a rank are given over the mean, early in training."""
+    """Rows that the experts of a rank are given over the mean where weights begin at random."""
     return facts.constant("megatron", "expert_imbalance", (0,), *kind.routing)
 
 
 def settled(kind: MegatronExperts, ep: int, sequences: int, layers: int, alive: int) -> float:
-    """By what share of the mean the fullest rank's rows pass it in a published model.
+    """By what share of the mean the fullest rank's rows pass it once weights are loaded.
 
     What is uneven over a batch evens out over a rank's experts and `layers`; what is in one sequence, over
     the `sequences` that its experts are given, and over the `alive` inputs of layers.
@@ -48,7 +48,7 @@ def routed_tokens(run: Megatron, at: Shape) -> int:
     rows = gathered * kind.topk // run.ep
     if run.ep == 1:
         return rows
-    share = imbalance(kind).value
+    share = 1.0 if kind.loaded else imbalance(kind).value
     share = min(share, kind.capacity_factor or share)
     return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 

@@ -121,6 +121,7 @@ def _experts(get: ArgumentReader) -> MegatronExperts | None:
         shared_overlap=get.flag("moe-shared-expert-overlap"),
         capacity_factor=get.number("moe-expert-capacity-factor", 0.0),
         routing=_routing(get),
+        loaded=bool(get.text("load", "")),
     )
 
 

@@ -33,6 +33,8 @@ class MegatronExperts(NamedTuple):
     """Rows of an expert over the mean at most; 0: tokens are never dropped."""
     routing: tuple[str, ...]
     """Conditions of facts/engines.csv: what evens out what experts are given."""
+    loaded: bool = False
+    """Weights are loaded, so that the routing has settled; else it is that of random ones."""
 
 
 class Mamba(NamedTuple):

@@ -78,13 +78,16 @@ FIXED = (
     "--distributed-timeout-minutes 60",
     "--tokenizer-type NullTokenizer",
     "--mock-data",
+    "--load checkpoint",
+    "--finetune",
     "--train-iters 100",
     "--lr 1e-5",
     "--min-lr 1e-6",
     "--lr-decay-style cosine",
     "--clip-grad 1.0",
 )
-"""What every run is given; the tokenizer and the data are to be replaced."""
+"""What every run is given; the tokenizer and the data are to be replaced, and the published weights to be
+converted. Where none are found the run begins at random ones."""
 
 
 def _network(model: Model, asked: TrainingAsked) -> list[str]:

@@ -70,7 +70,7 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            return with_cluster(model, Launch(start, files), hardware, framework)
+            return with_cluster(model, Launch(start, files, MEGATRON_NOTE), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
@@ -121,6 +121,9 @@ def takes_any(*kinds: LaunchFiles) -> str:
 MANY_CONNECTIONS = 10.0
 """From this compute capability on Megatron overlaps without CUDA_DEVICE_MAX_CONNECTIONS=1, which it asserts
 below (megatron/training/arguments.py, validate_args)."""
+MEGATRON_NOTE = (
+    "convert the weights into checkpoint (tools/checkpoint): without them the run begins at random"
+)
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
