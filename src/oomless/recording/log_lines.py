@@ -100,6 +100,9 @@ class LogReader(NamedTuple):
     """Its configuration has the size of the expert groups at all times; elsewhere it follows from a flag."""
     tp_counts_dp: bool = False
     """The tensor index of a process counts through its data-parallel groups already."""
+    counts_too: tuple[tuple[str, int, str, str], ...] = ()
+    """(word, rank of its wording, word of what that wording counts too, word of the line by which it does):
+    the second is taken off the first on each rank."""
     unsaid_block: Callable[[Callable[[str], str]], int] = lambda said: 0
     """(word -> its text in the log) -> tokens of a cache's block that the log does not say; 0: unknown."""
 

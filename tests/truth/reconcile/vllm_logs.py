@@ -164,7 +164,7 @@ def v1_logs() -> list[Written]:
         if "took 0.62" in text or "0.62 GiB (actual)" in text:
             facts |= {"cuda_graph_bytes": gib(0.62)}
         if "torch peak" in text or "for peak activation" in text:
-            facts |= {"activation_bytes": gib(1.23)}
+            facts |= {"activation_bytes": gib(0.65 if ENABLED in text else 1.23)}
         if "non-torch forward" in text or "for non-torch memory" in text:
             facts |= {"non_torch_bytes": gib(0.11)}
         if "on startup" in text or "Requested memory" in text:
@@ -179,6 +179,7 @@ TIMES = "Maximum concurrency for 8,192 tokens per request: 50.25x"
 AVAILABLE = "Available KV cache memory: 50.25 GiB"
 CAPTURED = "Graph capturing finished in 21 secs, took 0.62 GiB"
 POOL = "CUDA graph pool memory: 0.62 GiB (actual), 0.58 GiB (estimated), difference: 0.04 GiB (6.5%)."
+ENABLED = "CUDA graph memory profiling is enabled (default since v0.21.0). The current --gpu-memory-utilization=0.8500 is equivalent to --gpu-memory-utilization=0.8427 without CUDA graph memory profiling."
 PROFILED = "Memory profiling takes 4.20 seconds. Total non KV cache memory: 16.33GiB; torch peak memory increase: 1.23GiB; non-torch forward increase memory: 0.11GiB; weights memory: 14.99GiB."
 CONSUMED = "Memory profiling takes 4.20 seconds. Total non KV cache memory: 16.33GiB; torch peak memory increase: 1.23GiB; total consumed (from mem_get_info): 15.2GiB; weights memory: 14.99GiB."
 ACTUAL = "Free memory on device (78.70/79.19 GiB) on startup. Desired GPU memory utilization is (0.85, 67.31 GiB). Actual usage is 14.99 GiB for weight, 1.23 GiB for peak activation, 0.11 GiB for non-torch memory, and 0.62 GiB for CUDAGraph memory. Replace gpu_memory_utilization config with `--kv-cache-memory=53000000000` to fit into requested memory, or `--kv-cache-memory=63000000000` to fully utilize gpu memory. Current kv cache memory in use is 53955526656 bytes."
@@ -268,6 +269,12 @@ V1_WORDS = (
         "0.27.1",
         "Model loading took 14.99 GiB memory and 9.120000 seconds",
         [CONSUMED, AVAILABLE, SIZE, TIMES],
+        [CAPTURED, POOL, ACTUAL_027],
+    ),
+    (
+        "0.28.0",
+        "Model loading took 14.99 GiB memory and 9.120000 seconds",
+        ["Estimated CUDA graph memory: 0.58 GiB total", AVAILABLE, ENABLED, f"{SIZE}, {TIMES}"],
         [CAPTURED, POOL, ACTUAL_027],
     ),
     (

@@ -35,14 +35,7 @@ def resolve(
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     version = engine_run(model, hardware, version)
     rules = RELEASES.at(version)
-    length = asked.max_model_len or default_length(model)
-    if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
-        raise UsageError(
-            f"--max-model-len {asked.max_model_len} is more than the "
-            f"{default_length(model)} positions of {model.name}",
-            "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
-            "max_model_len",
-        )
+    length = _length(model, asked)
     if rules.v0:
         from .v0_batch import v0_batch  # rules of releases before 0.11
 
@@ -85,6 +78,18 @@ def resolve(
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
     )
+
+
+def _length(model: Model, asked: Asked) -> int:
+    """Return the length that is served; one beyond the model's positions is refused."""
+    if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
+        raise UsageError(
+            f"--max-model-len {asked.max_model_len} is more than the "
+            f"{default_length(model)} positions of {model.name}",
+            "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
+            "max_model_len",
+        )
+    return asked.max_model_len or default_length(model)
 
 
 def captures_no_drafts(model: Model, cache_dtype: str, hardware: Hardware) -> bool:

@@ -7,7 +7,7 @@ utils/mem_utils.py). "GB" before 0.8.3 is GiB: the code divides by 2**30.
 from collections.abc import Callable
 
 from ...recording.log_lines import NUMBER, Live, LogLine, LogReader, says
-from .log_figures import CACHE, GRAPHS, PROFILE, WEIGHTS
+from .log_figures import CACHE, GRAPHS, PEAK_WITH_GRAPHS, PROFILE, WEIGHTS
 
 N = NUMBER
 START = (
@@ -168,5 +168,8 @@ LOG = LogReader(
     arguments=ARGUMENTS,
     metrics=METRICS,
     sizes_left_out=("tp", "pp", "dp"),
+    counts_too=(
+        ("activation_bytes", PEAK_WITH_GRAPHS, "cuda_graph_estimate_bytes", "estimate_is_taken_off"),
+    ),
     unsaid_block=unsaid_block,
 )

@@ -15,6 +15,9 @@ WEIGHTS = (
     LogLine(b"weights memory:", rf"; weights memory: {N} ?GiB", says("weights_bytes GiB", rank=2)),
     LogLine(b"GiB for weight,", rf"Actual usage is {N} GiB for weight,", says("weights_bytes GiB", rank=3)),
 )
+PEAK_WITH_GRAPHS = 2
+"""Rank of the peak of 0.27 on, which counts the graphs' estimate where that is taken off the pool
+(v1/worker/gpu_worker.py: peak_activation_memory)."""
 PROFILE = (
     LogLine(
         b"total_gpu_memory",
@@ -44,9 +47,15 @@ PROFILE = (
         b"torch peak memory increase", rf"torch peak memory increase: {N} ?GiB", says("activation_bytes GiB")
     ),
     LogLine(
-        b"GiB for peak activation", rf"{N} GiB for peak activation", says("activation_bytes GiB", rank=1)
+        b"GiB for peak activation",
+        rf"(?<![.\d])(?<!torch\), ){N} GiB for peak activation",
+        says("activation_bytes GiB", rank=1),
     ),
-    LogLine(b"for consumed memory", rf"{N} GiB for consumed memory \(weights", says("consumed_bytes GiB")),
+    LogLine(
+        b"for consumed memory",
+        rf"{N} GiB for consumed memory \(weights \+ non-torch\), {N} GiB for peak activation",
+        says("consumed_bytes GiB") + says("activation_bytes GiB", rank=PEAK_WITH_GRAPHS),
+    ),
     LogLine(
         b"Free memory on device",
         rf"Free memory on device (?:\S+ )?\({N}/{N} GiB\) on startup",
@@ -108,6 +117,11 @@ CACHE = (
     LogLine(b"num_gpu_blocks is", r"after num_gpu_blocks is: (\d+)\b", says("kv_blocks count", keep="least")),
 )
 GRAPHS = (
+    LogLine(
+        b"graph memory profiling is enabled",
+        r"(CUDA graph memory profiling is enabled)",
+        says("estimate_is_taken_off text"),
+    ),
     LogLine(
         b"raph capturing finished",
         rf"(?<!ncoder )Graph capturing finished(?: in \d+ secs)?, took {N} GiB",

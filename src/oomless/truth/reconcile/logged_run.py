@@ -171,7 +171,11 @@ class LoggedRun:
         for each in mine:
             if each.rank == best:
                 by_label.setdefault(each.label, []).append(each)
-        return {label: _kept(values) for label, values in by_label.items()}
+        found = {label: _kept(values) for label, values in by_label.items()}
+        for own, rank, part, says_so in self.rules.counts_too:
+            if (own, rank) == (word, best) and says_so in self.values:
+                found = _without(found, self.of_ranks(part, owner))
+        return found
 
     def on_cards(self, word: str) -> dict[str, LoggedValue]:
         """Return a word's value on each rank, or on each device that is a card."""
@@ -190,6 +194,17 @@ class LoggedRun:
         """Return a value as text; empty if the log does not say it."""
         found = self.first(word)
         return "" if found is None else str(found.value)
+
+
+def _without(whole: dict[str, LoggedValue], parts: dict[str, LoggedValue]) -> dict[str, LoggedValue]:
+    """Each rank's value less the part that its own lines tell, or where only one rank tells it that rank's;
+    one that would be negative stays."""
+    told = max(map(_amount, parts.values()), default=0.0)
+    left = {}
+    for label, value in whole.items():
+        less = _amount(value) - (_amount(parts[label]) if label in parts else told)
+        left[label] = value._replace(value=less) if less >= 0 else value
+    return left
 
 
 def _kept(values: list[LoggedValue]) -> LoggedValue:
