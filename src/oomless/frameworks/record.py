@@ -58,9 +58,8 @@ or under accelerate with its. Else the framework's own configuration file."""
 
 
 Gathers = Literal["no", "merged", "gathered"]
-"""When the policy's weights, which ZeRO-3 divides, are whole on each rank between two updates. merged: while
-the trainer generates, and while an engine is given what adapters were merged into; gathered: whenever an
-engine is given weights, too."""
+"""When ZeRO-3's ranks have the whole policy between updates: while the trainer generates, and while an engine
+is given merged adapters (merged) or any weights (gathered)."""
 
 
 class Framework(NamedTuple):

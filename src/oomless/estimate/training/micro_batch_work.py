@@ -46,9 +46,8 @@ def wide_norms(request: TrainingResolved) -> bool:
 
 
 def adapter_compute(request: TrainingResolved, form: Recipe, compute: int) -> int:
-    """Bytes of a number of an adapter as it computes. A unit of FSDP2 is gathered in one type, and one of
-    FSDP1 with mixed precision (param_dtype), so that no copy of the adapter's input is made; else it computes
-    in its own, for which FSDP1 has units apart (peft's fsdp_auto_wrap_policy; fms-acceleration's rows).
+    """Bytes of a number of an adapter as it computes: its own, but in one type with its unit of FSDP2, or of
+    FSDP1 with mixed precision (else peft's fsdp_auto_wrap_policy gives it a unit apart).
 
     >>> from ...run.training import recipe
     >>> asked = TrainingResolved(method="lora", adapter_dtype="float32")

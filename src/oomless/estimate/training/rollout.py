@@ -1,10 +1,7 @@
-"""What reinforcement learning takes between two updates beside frozen models and an engine: the policy's
-weights, whole on each rank, and the cache of a trainer that generates by itself.
+"""What reinforcement learning takes between two updates beside frozen models and an engine.
 
-Sources: trl/models/utils.py, unwrap_model_for_generation (deepspeed.zero.GatheredParameters of all
-parameters, ds3_gather_for_generation on); trl/trainer/grpo_trainer.py, _move_model_to_vllm (with adapters the
-whole model at once, else tensor by tensor); ms-swift rollout_mixin.py, split_batches (one batch of all
-parameters unless move_model_batches says more).
+Sources: trl/models/utils.py, unwrap_model_for_generation; trl/trainer/grpo_trainer.py, _move_model_to_vllm;
+ms-swift rollout_mixin.py, split_batches.
 """
 
 from ...frameworks import framework
@@ -39,8 +36,7 @@ def is_gathered(request: TrainingResolved, engine: bool) -> bool:
 
 
 def whole_policy(estimate: TrainingEstimate) -> Line:
-    """Return the weights of the policy as they lie on each rank when ZeRO-3 has gathered all of them: 16-bit
-    copies beside the rank's own share.
+    """Return the weights of the policy as ZeRO-3 gathers all of them, beside the rank's own share.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -62,9 +58,8 @@ def whole_policy(estimate: TrainingEstimate) -> Line:
 
 
 def generation(estimate: TrainingEstimate) -> list[Line]:
-    """Return what a trainer without an engine takes while it generates by itself; nothing where it is not
-    known to. Keys and values are those of one micro-batch at least, of all that a step accumulates at most
-    (TRL: steps_per_generation)."""
+    """Return what a trainer takes that generates by itself: keys and values of one micro-batch, or of a
+    whole step (TRL: steps_per_generation), and whole weights."""
     request = estimate.request
     if request.task not in SAMPLING or framework(request.framework).gathers == "no":
         return []
