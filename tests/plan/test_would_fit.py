@@ -68,6 +68,12 @@ def test_an_engine_is_offered_its_own_flags() -> None:
     assert all(asked_with(each).keys() <= {*known, "cards"} for each in flags(found))
 
 
+def test_a_share_that_a_long_chunk_makes_small_is_raised() -> None:
+    """SGLang keeps 1.5 MiB for each token of a chunk, 192 GiB for the one of AMD's recipes for R1."""
+    found = oomless.infer("deepseek-r1", "mi325x:8", engine="sglang", tp=8, max_num_batched_tokens=131072)
+    assert flags(found)[0] == "--mem-fraction-static 0.7"
+
+
 def test_adapters_are_sharded_before_a_rank_is_added() -> None:
     found = oomless.infer(
         "deepseek-r1", "h200:8", enable_lora=True, max_loras=4, max_lora_rank=32, max_model_len=32768

@@ -102,7 +102,7 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     if share <= 0:
         raise UsageError(
             f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
-            "lower --chunked-prefill-size",
+            "lower --chunked-prefill-size, or say --mem-fraction-static",
         )
     vision = any(t.part == "vision" for t in model.tensors)
     return share * facts.constant("sglang", "multimodal_share", rules.release).value if vision else share

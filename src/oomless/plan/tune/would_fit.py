@@ -134,7 +134,7 @@ def milder_first(estimate: Estimate) -> dict[str, tuple[Any, ...]]:
                 values = [each for each in sorted(values, reverse=True) if each < (now or 0)]
             case "share":
                 lower = share_without_overrun(estimate)
-                values = [lower] if lower else [each for each in sorted(values) if each > now]
+                values = [lower] if lower else [each for each in sorted({0.7, *values}) if each > now]
             case "graphs":
                 values = [] if asked.value(tunable.field) else values
             case "room":
