@@ -74,6 +74,7 @@ KDA = {
     "kda_layers": [1, 2, 3],
 }
 
+ENCODER = {"num_key_value_heads": None, "rms_norm_eps": None, "type_vocab_size": 2}
 SMALL: dict[str, dict[str, Any]] = {
     name: {
         key: value
@@ -479,6 +480,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "minicpm": {"scale_emb": 12},
         "PanguEmbedded": {"bias": True},
         "orion": {},
+        "roberta": {**ENCODER, "architectures": ["RobertaModel"]},
+        "camembert": {**ENCODER, "architectures": ["CamembertForMaskedLM"]},
+        "nomic_bert": {**ENCODER, "architectures": ["NomicBertModel"]},
+        "bert": {**ENCODER, "architectures": ["BertForSequenceClassification"]},
     }.items()
 }
 

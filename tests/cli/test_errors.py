@@ -407,7 +407,7 @@ CONFIGS: dict[str, tuple[str | bytes, int, tuple[str, ...]]] = {
     "a number": ("7", FAILED, ("config.json", "object")),
     "an empty file": ("", FAILED, ("config.json",)),
     "an unknown family": (config(model_type="retnet"), UNSUPPORTED, ("retnet", "oomless models --families")),
-    "an encoder": (config(model_type="xlm-roberta"), UNSUPPORTED, ("xlm-roberta", "`oomless trace` runs")),
+    "an encoder": (config(model_type="electra"), UNSUPPORTED, ("electra", "`oomless trace` runs")),
     "an unknown quantisation": (
         config(quantization_config={"quant_method": "q17"}),
         UNSUPPORTED,

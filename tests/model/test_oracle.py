@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 NO_CLASS = {
+    "new",
     "baichuan",
     "bailing_moe",
     "deepseek",
@@ -68,12 +69,28 @@ PARAMETERS = [
 ]
 
 
+VECTORS = (
+    "BertModel",
+    "RobertaModel",
+    "MistralModel",
+    "Qwen3Model",
+    "ForMaskedLM",
+    "ForSequenceClassification",
+)
+"""How classes end that give vectors: they are named, since no auto class is for all of them."""
+
+
 def class_count(values: dict[str, Any]) -> tuple[int, int]:
     """(parameters, elements of stored buffers) of the class that transformers has for a config."""
     values = copy.deepcopy(values)
     for part in (values, *(each for each in values.values() if isinstance(each, dict))):
         part.pop("quantization_config", None)
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    named = (values.get("architectures") or [""])[0]
+    if named.endswith(VECTORS):
+        with torch.device("meta"):
+            counted = {id(each): each.numel() for each in getattr(transformers, named)(config).parameters()}
+        return sum(counted.values()), 0
     auto = transformers.AutoModelForImageTextToText
     if type(config) not in auto._model_mapping:
         auto = transformers.AutoModelForCausalLM

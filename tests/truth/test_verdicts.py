@@ -25,6 +25,7 @@ TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
 TRAIN_5 = TABLES / "verdicts_blind_train_5.csv"
+TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
 TRAIN_6 = TABLES / "verdicts_blind_train_6.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
@@ -39,6 +40,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
     TABLES / "blind" / "verdicts_train_5.jsonl": TRAIN_5,
+    TABLES / "blind" / "verdicts_train_7.jsonl": TRAIN_7,
     TABLES / "blind" / "verdicts_train_6.jsonl": TRAIN_6,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""

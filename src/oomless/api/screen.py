@@ -102,6 +102,8 @@ def load_of(estimate: "Estimate") -> str:
 def cache_lines(answer: "ServingAnswer") -> str:
     """Return what the cache holds, as sentences."""
     cache, request = answer.kv_cache, answer.request
+    if answer.estimate.model.encodes:
+        return "no cache: an encoder reads its batch once"
     lines = [
         f"cache pool {format_bytes(cache.pool_bytes)}, needed {format_bytes(cache.needed_bytes)}: "
         f"{cache.max_tokens:,} tokens, {cache.max_concurrency:,.2f} sequences of {request.context:,}, "

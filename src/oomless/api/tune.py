@@ -15,6 +15,7 @@ from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
+from ..speed.network import need_decoder
 from .pasted import from_command
 from .serving import is_gguf, loaded
 
@@ -75,6 +76,7 @@ def tune(
     known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
     begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
     found = loaded(model, begun.hf_overrides, offline, revision or begin.get("revision"))
+    need_decoder(found)
     question = TuneQuestion(
         found,
         hardware,

@@ -213,6 +213,8 @@ class Engine(Record):
     """Data-parallel ranks divide the experts among them."""
     redundant_experts_need_ep: bool = False
     """Redundant copies of experts are made under expert parallelism alone."""
+    encodes: bool = False
+    """What it holds of an encoder is known."""
     adapters: bool = False
     """Slots for LoRA adapters are known."""
     in_file: Callable[[Model, Resolved], Model] | None = None

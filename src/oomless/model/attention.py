@@ -35,6 +35,13 @@ class GQA(Record):
     """Heads of an indexer that picks blocks of the cache, with one key of `index_dim` a token (MiniMax-M3);
     0: none."""
     index_dim: int = 0
+    causal: bool = True
+    """False: tokens see those behind them too, and nothing is cached (encoders)."""
+    rotary: bool = True
+    """False: nothing is rotated (encoders with a table of positions)."""
+    packed: bool = False
+    """Queries, keys and values are views of one product, which values keep whole in a fused
+    kernel (ModernBERT)."""
     kind: Literal["gqa"] = "gqa"
 
     @property
@@ -45,7 +52,9 @@ class GQA(Record):
     @property
     def cache_dim(self) -> int:
         """Elements that one key-value head keeps a token: its key and its value."""
-        return 0 if self.borrows_cache else self.head_dim + (self.value_dim or self.head_dim)
+        return (
+            0 if self.borrows_cache or not self.causal else self.head_dim + (self.value_dim or self.head_dim)
+        )
 
 
 class Sliding(Record):

@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Literal
 
 from ..records import Record
-from .attention import MLA, Attention
+from .attention import GQA, MLA, Attention
 from .feedforward import FeedForward, MoE
 from .storage import Format, Shape
 
@@ -175,6 +175,10 @@ class Model(Record):
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
     vision: Vision | None = None
     """The encoder that runs with the model; None: text alone, or an encoder of unknown size."""
+    pooled: bool = False
+    """A vector comes out for each sequence, and no logits."""
+    dropout: float = 0.0
+    """Of its class, behind attention and feed-forward."""
 
     @property
     def kinds(self) -> Kinds:
@@ -232,6 +236,16 @@ class Model(Record):
         return active
 
     @property
+    def encodes(self) -> bool:
+        """Whether tokens see those behind them too: nothing is decoded or cached."""
+        return any(isinstance(each.core, GQA) and not each.core.causal for each in self.kinds.attentions)
+
+    @property
+    def num_logits(self) -> int:
+        """Logits of a token that is decoded."""
+        return 0 if self.pooled else self.vocab_size
+
+    @property
     def checkpoint_bytes(self) -> int:
         """Tensor data of the published checkpoint, all parts and stored copies; what headers say counts
         before the formula."""
@@ -256,6 +270,12 @@ def _kinds(layers: tuple[Layer, ...], numbers: range) -> Kinds:
         tuple(dict.fromkeys(layer.attention for layer in found)),
         tuple(dict.fromkeys(layer.ffn for layer in found)),
     )
+
+
+def headless(model: Model) -> Model:
+    """Return the model without its head: it gives vectors."""
+    kept = tuple(each for each in model.tensors if not each.name.startswith("lm_head"))
+    return model._replace(tensors=kept, pooled=True)
 
 
 MOST_KINDS = 512

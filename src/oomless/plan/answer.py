@@ -10,6 +10,7 @@ from ..model.load import load
 from ..model.model import Model
 from ..run.options import arguments
 from ..run.serving import Asked, Layout
+from ..speed.network import need_decoder
 from ..units import format_bytes
 from .candidates import Miss, PlannedRow
 from .goals import Wanted
@@ -65,6 +66,7 @@ def plan_serving(
     """
     wanted.check(table)
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
+    need_decoder(found)
     word = model if isinstance(model, str) else model.name
     search = Search(found, word, wanted, table)
     result = search.run()

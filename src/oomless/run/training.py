@@ -99,6 +99,44 @@ class TrainingAsked(NamedTuple):
     activation_bits: int = 16
     partition_activations: bool = False
     reserve: str | None = None
+    negatives: int = 0
+    query_len: int | None = None
+    grad_cache: int = 0
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that run at once. A contrastive loss has queries, which count as the passages that their
+        tokens fill, and passages; GradCache embeds some of them at a time.
+
+        >>> TrainingAsked(loss="contrastive", micro_batch=8, negatives=7, query_len=64, seq_len=512).sequences
+        65
+        """
+        if self.loss != "contrastive":
+            return self.micro_batch
+        length = self.seq_len or 1
+        both = -(-self.micro_batch * (self.query_len or length) // length) + self.compared[1]
+        return min(both, self.grad_cache or both)
+
+    @property
+    def compared(self) -> tuple[int, int]:
+        """Queries that are scored at a time, and passages."""
+        return min(self.grad_cache or self.micro_batch, self.micro_batch), self.micro_batch * (
+            1 + self.negatives
+        )
+
+    @property
+    def cached_vectors(self) -> int:
+        """Vectors that GradCache keeps, and their gradients."""
+        return 2 * (self.micro_batch + self.compared[1]) if self.grad_cache else 0
+
+    @property
+    def says_contrast(self) -> bool:
+        return bool(self.negatives or self.query_len or self.grad_cache)
+
+    @property
+    def adds_gradients(self) -> bool:
+        """Whether several backwards add up."""
+        return self.grad_accum > 1 or self.grad_cache > 0
 
     def given(self) -> tuple[str, ...]:
         """Return the fields that are no defaults, those of the mesh among them.

@@ -3,6 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
+from ..errors import UnsupportedError
 from ..kept import Kept
 from ..model.attention import GQA, Sliding
 from ..model.feedforward import MoE
@@ -297,3 +298,11 @@ def kinds_of(layers: tuple[Layer, ...]) -> tuple[tuple[str, int], ...]:
         for kind in (attention.kind, layer.ffn.kind, *(("shared",) if beside else ())):
             counts[kind] = counts.get(kind, 0) + 1
     return tuple(counts.items())
+
+
+def need_decoder(model: Model) -> None:
+    """Refuse what only a model that decodes can be asked."""
+    if model.encodes:
+        raise UnsupportedError(
+            f"{model.name} is an encoder, which decodes nothing", "`oomless infer` has a batch of it"
+        )

@@ -17,7 +17,7 @@ from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine, machines_of
-from .network import Network, network
+from .network import Network, need_decoder, network
 
 MAX_COUNT = 10**11
 
@@ -185,6 +185,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     """The cards, the split and the engine's class of an estimate; `host`: the kind of machine around the
     cards, of facts/hosts.csv."""
     request = estimate.request
+    need_decoder(estimate.model)
     machine = machines_of(estimate.hardware)[0]
     layout = request.layout
     split = split_of(layout, request.engine, estimate.hardware.per_node)

@@ -180,7 +180,7 @@ def v4_buffer_bytes(model: Model, asked: Resolved, batch: Batch) -> int:
     rows = batch.num_cells // indexed[0].ratio if indexed else 0
     heads = indexed[0].index_heads if indexed and not rules_of(asked).fuses_indexer else 1
     streams = model.streams * model.hidden_size
-    logits = model.vocab_size * batch.num_outputs * F32 if batch.has_output else 0
+    logits = model.num_logits * batch.num_outputs * F32 if batch.has_output else 0
     return (
         batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows)
         + logits

@@ -246,8 +246,8 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     lines = [assumed_line("activations.profile_run", size, spread, formula)]
     if stage.last:
         rows = max(asked.cuda_graph_max_bs or 0, 1)
-        logits = rows * model.vocab_size * (width + 4)
+        logits = rows * model.num_logits * (width + 4)
         more = max(0, logits - size)  # logits come when the layers are done, on the same stream
-        formula = f"{rows} rows x {model.vocab_size:,} x ({width} + 4) B, less what the layers leave"
+        formula = f"{rows} rows x {model.num_logits:,} x ({width} + 4) B, less what the layers leave"
         lines.append(assumed_line("logits.sampler", more, spread, formula))
     return lines

@@ -37,4 +37,5 @@ TRANSFORMERS = Engine(
     longest_sequence=longest_sequence,
     host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
+    encodes=True,
 )

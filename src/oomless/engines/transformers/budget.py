@@ -40,13 +40,13 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     ]
     if stage.last:
         rows = batch if rules.keeps_last_logits else tokens
-        formula = f"{rows:,} rows x {model.vocab_size:,} x ({width} + 4) B"
+        formula = f"{rows:,} rows x {model.num_logits:,} x ({width} + 4) B"
         lines.append(
             exact(
                 "logits.sampler",
                 "engine",
                 WORDS["logits.sampler"],
-                rows * model.vocab_size * (width + 4),
+                rows * model.num_logits * (width + 4),
                 formula,
                 "generation/utils.py, logits_to_keep",
             )

@@ -89,10 +89,10 @@ def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Lin
     """
     row, logits = (
         facts.constant("trtllm", "decoder_bytes_per_logit", version),
-        (asked.max_num_seqs or 0) * model.vocab_size,
+        (asked.max_num_seqs or 0) * model.num_logits,
     )
     formula = (
-        f"{asked.max_num_seqs:,} sequences x {model.vocab_size:,} x {row.value:g} B, "
+        f"{asked.max_num_seqs:,} sequences x {model.num_logits:,} x {row.value:g} B, "
         f"{row.low:g} to {row.high:g}"
     )
     value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))

@@ -107,7 +107,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
     if stage.last and second:
-        rows, vocab = asked.max_num_seqs, model.vocab_size
+        rows, vocab = asked.max_num_seqs, model.num_logits
         line = exact(
             "runtime.sampler_state",
             "engine",

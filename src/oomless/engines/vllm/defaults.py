@@ -19,6 +19,9 @@ from .release import LATENTS_OFF, RELEASES, VllmRules
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
 V0_SEQUENCES = 256
+UNCUT_TOKENS = 32768
+"""The batch of models that give vectors and whose prompts are not cut (config/scheduler.py,
+POOLING_MODEL_MAX_NUM_BATCHED_TOKENS)."""
 SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
@@ -41,7 +44,7 @@ def resolve(
 
         seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
     else:
-        seqs, tokens = default_batch(rules, hardware)
+        seqs, tokens = default_batch(rules, hardware, max(length, UNCUT_TOKENS) if model.encodes else 0)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
         tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     if asked.no_enable_chunked_prefill:
@@ -138,8 +141,9 @@ def engine_run(model: Model, hardware: Hardware, version: str) -> str:
     return version.replace("V1", f"V1, {LATENTS_OFF}") if "V1" in version else f"{version} (V0)"
 
 
-def default_batch(rules: VllmRules, hardware: Hardware) -> tuple[int, int]:
-    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server.
+def default_batch(rules: VllmRules, hardware: Hardware, uncut: int = 0) -> tuple[int, int]:
+    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server; `uncut`: tokens of prompts
+    that are not cut.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
@@ -147,12 +151,12 @@ def default_batch(rules: VllmRules, hardware: Hardware) -> tuple[int, int]:
     memory, card = hardware.card.memory_bytes, hardware.card
     large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
     if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
-        return 1024, 16384
+        return 1024, uncut or 16384
     if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
         large = False
     if rules.takes_1024_sequences:
-        return 1024, 8192 if large else 2048
-    return (1024, 8192) if large else (256, 2048)
+        return 1024, uncut or (8192 if large else 2048)
+    return (1024, uncut or 8192) if large else (256, uncut or 2048)
 
 
 CACHE_TYPES = (

@@ -228,7 +228,7 @@ def logits_bytes(run: ProfileRun) -> int:
     """Return what sampling keeps of the rows' logits; only the last stage samples."""
     if not run.stage.last:
         return 0
-    vocab, rows = run.model.vocab_size, run.rows
+    vocab, rows = run.model.num_logits, run.rows
     logits = int(rows * vocab * (run.per_logit.value + run.rejection.value))
     if run.rules.keeps_topp_rows and run.runner:
         multiprocessors = min(run.hardware.card.num_sms or HOPPER_SMS, rows)
@@ -247,7 +247,7 @@ def sampler_lines(
     """The lines of a run whose peak is sampling. `least`: what the forward pass leaves of its own peak."""
     per_logit, rejection, spread = run.per_logit, run.rejection, run.constant("activation_spread")
     source = source_of(per_logit)
-    vocab = run.model.vocab_size
+    vocab = run.model.num_logits
     drafted = f" + {rejection.value:g} B for drafts" if rejection.value else ""
     formula = f"{run.rows} rows x {vocab} x {per_logit.value:g} B{drafted}"
     sampler = fitted_line("logits.sampler", logits, run.sampler_spread, formula, source)

@@ -1,11 +1,11 @@
 """Will it serve? A model, a question and hardware -> a ledger for each group of equal ranks, the cache's
 capacity, a verdict."""
 
-from ...engines import check_card, engine
+from ...engines import check_card, engine, engines
 from ...engines.rank import CacheLayout
 from ...engines.record import Engine
 from ...engines.support import Support, check_support
-from ...errors import UsageError
+from ...errors import UnsupportedError, UsageError
 from ...facts.release import read_release
 from ...ledger import Ledger, Verdict, sums
 from ...model.model import Model
@@ -103,6 +103,11 @@ def estimate_serving(
     asked.check()
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
+    if model.encodes and not engine(asked.engine).encodes:
+        known = " or ".join(each.name for each in engines() if each.encodes)
+        raise UnsupportedError(
+            f"what {asked.engine} holds of an encoder is not known", f"use {known}", "engine"
+        )
     if not hardware.card.memory_bytes:
         raise UsageError(f"{hardware.card.name} has no memory of its own", "give a size: 512GiB")
     share = share_of(hardware, asked)
@@ -283,6 +288,10 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
     found = list((in_file(model, request) if in_file else model).warnings)
     if hardware.reading:
         found.append(hardware.reading)
+    if model.encodes:
+        found.append(
+            "an encoder: no cache; never compared with a run (Text Embeddings Inference is no engine here)"
+        )
     if card.confidence in ("C", "D"):
         found.append(
             f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"

@@ -84,6 +84,12 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
                 else kept_by_autograd(group, walks[0].walk, request)
             )
             position += len(group)
+    if (
+        found and stage.first and norms[model.layers[0]].of_sums
+    ):  # of the embedding: the norm's input, dropout
+        values = work.tokens * model.hidden_size
+        first = values * (work.compute + (1 if work.dropout else 0))
+        found[0] = found[0]._replace(saved=found[0].saved + first, forward_peak=found[0].forward_peak + first)
     return tuple(found)
 
 

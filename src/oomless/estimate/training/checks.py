@@ -5,11 +5,13 @@ from ...files import shown
 from ...frameworks import framework
 from ...frameworks.graphs.loss import has_loss
 from ...model.fused_modules import as_matrices
-from ...model.model import EMBEDDING, HEAD, Model
+from ...model.model import EMBEDDING, HEAD, Model, headless
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
+from ...model.storage import BF16, F32, Format
 from ...run.cards import Card
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
+from .head_and_loss import CONTRASTIVE
 from .rank_portions import divisors, is_target, short_name
 
 
@@ -86,6 +88,8 @@ def trained_model(model: Model, request: TrainingResolved) -> Model:
     >>> trained_model(small, TrainingResolved(framework="litgpt")).num_parameters - small.num_parameters
     262668288
     """
+    if request.loss == CONTRASTIVE:
+        return headless(model)
     if not model.tied or framework(request.framework).ties:
         return model
     table = next(tensor for tensor in model.tensors if tensor.name == EMBEDDING)
@@ -121,9 +125,12 @@ def no_bf16(card: Card) -> bool:
     return card.vendor == "NVIDIA" and 0 < card.capability < 8.0
 
 
-def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:
+def in_types_of(
+    card: Card, asked: TrainingAsked, request: TrainingResolved, stored: Format = BF16
+) -> TrainingResolved:
     """Return the request in float16 where the question names no type, the card has no bfloat16, and the
-    framework offers float16 in its place.
+    framework offers float16 in its place; in float32 where the framework takes the type of a checkpoint that
+    is `stored` so.
 
     >>> from ...run.hardware import parse_gpu
     >>> t4, asked = parse_gpu("t4").card, TrainingAsked()
@@ -135,8 +142,11 @@ def in_types_of(card: Card, asked: TrainingAsked, request: TrainingResolved) -> 
     ... ]
     ['bf16', 'fp16']
     """
+    of = framework(request.framework)
+    if asked.precision is None and request.precision == "bf16" and stored == F32 and of.runs_transformers:
+        return request._replace(precision="fp32")
     half = recipe(request.precision).half
-    if asked.precision is None and no_bf16(card) and half and framework(request.framework).half_by_card:
+    if asked.precision is None and no_bf16(card) and half and of.half_by_card:
         return request._replace(precision=half)
     return request
 
@@ -180,6 +190,19 @@ def check_model(model: Model, request: TrainingResolved) -> None:
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",
         )
+    if model.family == "mobilebert":
+        raise UnsupportedError(
+            f"the layers of {model.name} are not known in training", "`oomless trace` runs them"
+        )
+    compares = request.loss == CONTRASTIVE
+    vector = model.pooled and not any(each.name.startswith("lm_head") for each in model.tensors)
+    if request.task not in ("pretrain", "sft") if compares else vector and request.task != "reward":
+        raise UnsupportedError(
+            f"--task {request.task} with --loss {request.loss} needs logits, which {model.name} has none of",
+            "take --loss contrastive, or --task reward",
+        )
+    if not compares and request.says_contrast:
+        raise UsageError("--negatives, --query-len and --grad-cache need --loss contrastive", "add it")
     if request.method == "qlora" and not recipe(request.precision).packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")
 

@@ -24,6 +24,7 @@ from .checks import (
     with_targets,
 )
 from .data_loading import checkpoint_disk, data_workers_bytes
+from .head_and_loss import CONTRASTIVE
 from .job import Job, capacity_of
 from .kbit_preparation import may_be_prepared, prepared_lines
 from .megatron import device_of, estimate_megatron
@@ -73,6 +74,8 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     """Return the question with every value filled in and checked against model and cards. A pipeline runs as
     many micro-batches as it has stages where a question says nothing of them."""
     request = resolved(asked, model.max_positions, model.family)
+    if model.pooled and asked.loss is None and asked.task in ("pretrain", "sft"):
+        request = request._replace(loss=CONTRASTIVE)
     capacity = capacity_of(hardware, request.reserve)
     mesh = check_mesh(model, request.mesh, hardware.num_gpus)
     by_layers = framework(request.framework).counts_ends
@@ -84,7 +87,7 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
         )
     request = check_sharding(request, mesh)._replace(mesh=mesh)
     request = request._replace(grad_accum=micro_batches(request, mesh))
-    request = loss_on(hardware.card, in_types_of(hardware.card, asked, request))
+    request = loss_on(hardware.card, in_types_of(hardware.card, asked, request, model.dtype))
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)

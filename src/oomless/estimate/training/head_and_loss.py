@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ...frameworks import framework
 from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms_norm
-from ...frameworks.graphs.graph import walk
+from ...frameworks.graphs.graph import Walk, walk
 from ...frameworks.graphs.layers import norms_of
 from ...frameworks.graphs.loss import Loss, LossShape, has_loss, loss_graph, loss_kind
 from ...run.training import TrainingResolved
@@ -18,6 +18,9 @@ SAMPLING = ("grpo", "ppo")
 """Tasks whose loss is made of the log-probabilities of sampled tokens."""
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
+F32 = 4
+CONTRASTIVE = "contrastive"
+"""A query's own passage among those of the batch."""
 CHUNKED = "chunked"
 """A loss of labels by its name, whatever its kind."""
 
@@ -55,6 +58,8 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     b.sizes["x"] = work.stream_tokens * hidden * work.residual
     (layer_norm if norms_of(model, 0).biased else rms_norm)(b, "x", hidden, "hidden")
     norm = walk(b.graph("x", "hidden"))
+    if request.loss == CONTRASTIVE:
+        return compared_vectors(job, work, norm)
     if request.task == "reward":
         return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
@@ -74,6 +79,41 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
         max(norm.backward_peak, inside + loss.backward_peak),
         work.tokens * vocab,
         kind.source,
+    )
+
+
+def compared_vectors(job: Job, work: MicroBatchWork, norm: Walk) -> Ends:
+    """Return the ends of a contrastive loss: the mean of each sequence, whose mask is as wide as what it
+    reads, and scores of queries and passages in F32 (sentence_transformers: Pooling,
+    MultipleNegativesRankingLoss and its cached form). BERT has no norm behind its layers; its pooler's output
+    is not read, and holds what they give."""
+    model, request = job.model, job.request
+    hidden, (rows, docs) = model.hidden_size, request.compared
+    b, wide = Builder(work), work.tokens * hidden * work.residual
+    b.sizes.update({"hidden": wide, "mask": wide})
+    b.op(
+        "mean",
+        ("hidden", "mask"),
+        {"vectors": F32 * work.batch * hidden},
+        ("mask",),
+        forward_temp=wide,
+        backward_temp=wide,
+    )
+    b.op("normalise", ("vectors",), {"unit": b.sizes["vectors"]}, ("vectors",))
+    b.op("scores", ("unit",), {"scores": F32 * rows * docs}, ("unit",), product=True)
+    b.op("scale", ("scores",), {"scaled": F32 * rows * docs})
+    b.op("logsumexp", ("scaled",), {"loss": F32 * rows}, ("scaled",))
+    b.constants.add("mask")
+    found = walk(b.graph("hidden", "loss"))
+    inside = 0 if norms_of(model, 0).of_sums else norm.saved_bytes
+    inside += wide if any(each.name.startswith("pooler") for each in model.tensors) else 0
+    inside += F32 * request.cached_vectors * hidden
+    return Ends(
+        inside + found.saved_bytes,
+        max(norm.forward_peak, inside + found.forward_peak),
+        max(norm.backward_peak, inside + found.backward_peak),
+        rows * docs,
+        "similarities",
     )
 
 

@@ -3,7 +3,7 @@
 from ...frameworks import framework
 from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import AttentionKernel, Kernels, MicroBatchWork
-from ...model.attention import DSA, MLA, V4, V41
+from ...model.attention import MLA, V4, V41
 from ...model.model import Model
 from ...run.cards import Card
 from ...run.training import Recipe, TrainingResolved, recipe
@@ -16,7 +16,7 @@ def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card
     sizes up to 256.
 
     Source: torch aten/native/transformers/cuda/sdp_utils.cpp. MLA's heads of 192 and 128 go to the
-    memory-efficient kernel.
+    memory-efficient kernel, as what a mask of padding hides does in encoders.
     """
     asked = request.attention or "auto"
     if asked != "auto":
@@ -24,8 +24,8 @@ def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card
         return kernel
     if form.compute == 4 or (card.vendor == "NVIDIA" and 0 < card.capability < 8.0):
         return "efficient"
-    latent = any(isinstance(layer.attention, MLA | DSA | V4 | V41) for layer in model.layers)
-    return "efficient" if latent else "flash"
+    latent = any(isinstance(each.core, MLA | V4 | V41) for each in model.kinds.attentions)
+    return "efficient" if latent or model.encodes else "flash"
 
 
 def wide_norms(request: TrainingResolved) -> bool:
@@ -79,7 +79,7 @@ def work_of(job: Job) -> MicroBatchWork:
     compute = 4 if request.method == "qlora" and of.wide_packed_compute else form.compute
     experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
     return MicroBatchWork(
-        batch=request.micro_batch,
+        batch=request.sequences,
         seq=seq,
         compute=compute,
         residual=4 if form.autocast or wide_norms(request) else compute,
@@ -100,7 +100,8 @@ def work_of(job: Job) -> MicroBatchWork:
         wide_norms=wide_norms(request),
         kernels=kernels,
         attention=attention_kernel(request, form, model, job.hardware.card),
-        dropout=request.dropout,
+        dropout=request.dropout or model.dropout,
+        padded=not request.packed,
         imbalance=request.expert_imbalance,
         exchanged=mesh.ep > 1,
     )

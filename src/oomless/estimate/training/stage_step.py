@@ -19,7 +19,7 @@ from .states import RankStates, views_into_buckets
 def resident_gradients(job: Job) -> bool:
     """Whether gradients have memory of their own through the whole step: buckets, Megatron's buffers, or
     micro-batches that add up."""
-    return held_always(job) or job.request.grad_accum > 1 or job.mesh.pp > 1
+    return held_always(job) or job.request.adds_gradients or job.mesh.pp > 1
 
 
 def held_always(job: Job) -> bool:
@@ -38,7 +38,7 @@ def may_defer_scatter(job: Job) -> bool:
     method: accelerate turns its reductions off from 1.11 on (Accelerator.no_sync, pull request 3762), and a
     question does not say which release runs.
     """
-    several = job.request.grad_accum > 1 and job.mesh.pp == 1
+    several = job.request.adds_gradients and job.mesh.pp == 1
     sharded = job.request.sharding in ("fsdp1", "fsdp2", "hsdp")
     return several and sharded and framework(job.request.framework).defers_scatter
 
@@ -103,7 +103,7 @@ class StageStep(NamedTuple):
         request, engine = self.job.request, self.job.engine
         if engine is not None and engine.stage == 3:
             return False  # a whole gradient is among what is gathered
-        several = request.grad_accum > 1 or self.job.mesh.pp > 1
+        several = request.adds_gradients or self.job.mesh.pp > 1
         return several or request.sharding == "zero2" or views_into_buckets(request)
 
     @property
@@ -111,7 +111,7 @@ class StageStep(NamedTuple):
         """Whether each backward makes a gradient partition that is then added to the one that is there
         (DeepSpeed's ZeRO-2: grads_in_partition)."""
         engine = self.job.engine
-        return engine is not None and engine.stage == 2 and self.job.request.grad_accum > 1
+        return engine is not None and engine.stage == 2 and self.job.request.adds_gradients
 
     def buckets(self, at_boundary: bool = False) -> PhasePart | None:
         """Return the buckets in which a DeepSpeed engine reduces while layers run backward, or when the last
@@ -165,7 +165,7 @@ class StageStep(NamedTuple):
     def inputs(self) -> PhasePart:
         """Return token ids, labels and mask of a micro-batch."""
         request = self.job.request
-        num_bytes = 3 * 8 * request.micro_batch * request.seq_len // self.job.mesh.cp
+        num_bytes = 3 * 8 * request.sequences * request.seq_len // self.job.mesh.cp
         return PhasePart("inputs.batch", "token ids, labels, mask", num_bytes, "3 x 8 B a token")
 
     def unpacked(self) -> PhasePart:

@@ -18,7 +18,7 @@ from .rank_portions import PipelineStage
 
 def micro_batch_tokens(asked: TrainingResolved, mesh: Mesh) -> int:
     """Tokens of a micro-batch on one context-parallel rank."""
-    return -(-asked.micro_batch * asked.seq_len // mesh.cp)
+    return -(-asked.sequences * asked.seq_len // mesh.cp)
 
 
 def value_bytes(asked: TrainingResolved) -> int:

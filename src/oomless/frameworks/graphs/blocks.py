@@ -52,6 +52,8 @@ class MicroBatchWork(NamedTuple):
     kernels: Kernels = "eager"
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
+    padded: bool = True
+    """Sequences differ in length: encoders have a mask."""
     imbalance: float = 1.0
     exchanged: bool = False
     """Rows of experts go to the ranks that hold these, and back (expert parallelism)."""
@@ -330,6 +332,16 @@ def _fused_feed_forward(b: Builder, x: str, width_in: int, width: int, out: str,
         product=True,
     )
     b.constants.update((gate, up))
+
+
+def drop(b: Builder, x: str, values: int) -> str:
+    """Dropout of so many values keeps a mask of one byte each."""
+    if not b.work.dropout:
+        return x
+    mask, out = b.fresh("mask"), b.fresh("dropped")
+    b.op("dropout", (x,), {mask: values, out: b.sizes[x]}, (mask,))
+    b.constants.add(mask)
+    return out
 
 
 def add(b: Builder, x: str, y: str, out: str) -> None:

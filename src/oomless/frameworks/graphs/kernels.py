@@ -12,6 +12,8 @@ class AttendedHeads(NamedTuple):
     num_kv: int
     dim: int
     value_dim: int
+    padded: bool = False
+    """A mask says which tokens are there."""
 
 
 def narrowed(b: Builder, x: str, size: int) -> str:
@@ -75,17 +77,20 @@ def _by_scores(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: st
 
 def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -> None:
     """A fused kernel keeps q, k, v, its output and one F32 a row and head; flash sums the gradient of q in
-    F32."""
+    F32. Every layer makes and keeps a mask of padding as wide as its scores (convert_boolean_attn_mask)."""
     work = b.work
     lse, rows = b.fresh("lse"), work.tokens * heads.num
     wide = rows * heads.dim * 4 if work.attention == "flash" and work.compute != 4 else 0
     stats = rows * 4
+    made, masked = {lse: stats}, heads.padded and work.attention == "efficient"
+    if masked:
+        made[b.fresh("mask")] = work.tokens * work.seq * work.compute
     b.op(
         "attention",
         (q, k, v),
-        {lse: stats, out: rows * heads.value_dim * work.compute},
-        (q, k, v, out, lse),
+        {**made, out: rows * heads.value_dim * work.compute},
+        (q, k, v, out, *made),
         backward_temp=wide + stats,
         product=True,
     )
-    b.constants.add(lse)
+    b.constants.update(made)

@@ -11,6 +11,7 @@ from .blocks import (
     MicroBatchWork,
     add,
     cut,
+    drop,
     gated,
     gather,
     layer_norm,
@@ -30,6 +31,8 @@ class LayerNorms(NamedTuple):
     biased: bool
     after: bool = False
     """Behind attention and feed-forward instead of before (OLMo-2)."""
+    of_sums: bool = False
+    """Of the sum of each block and its input (BERT)."""
 
 
 def norms_of(model: Model, layer: int) -> LayerNorms:
@@ -37,7 +40,7 @@ def norms_of(model: Model, layer: int) -> LayerNorms:
 
     >>> from ...model.load import load
     >>> norms_of(load("deepseek-v3"), 5)
-    LayerNorms(number=2, biased=False, after=False)
+    LayerNorms(number=2, biased=False, after=False, of_sums=False)
     """
     names = [
         tensor.name
@@ -48,8 +51,12 @@ def norms_of(model: Model, layer: int) -> LayerNorms:
         and "norm" in tensor.name.lower()
     ]
     weights = [name for name in names if not name.endswith("bias")]
+    encodes = model.encodes
     return LayerNorms(
-        max(1, min(4, len(weights))), len(names) > len(weights), model.family in ("olmo2", "olmo3", "exaone4")
+        2 if encodes else max(1, min(4, len(weights))),
+        encodes or len(names) > len(weights),
+        model.family in ("olmo2", "olmo3", "exaone4"),
+        encodes and len(names) > len(weights),
     )
 
 
@@ -70,6 +77,8 @@ def layer_graph(
     """
     b = Builder(work)
     b.sizes["x"] = work.stream_tokens * hidden * work.residual * streams
+    if norms.of_sums:
+        return _of_sums(b, layer, hidden)
     inner = "x"
     if streams > 1:
         b.op("mix_in", ("x",), {"x.in": b.sizes["x"] // streams}, ("x",))
@@ -109,6 +118,18 @@ def layer_graph(
     feed_forward(b, layer.ffn, gather(b, read, hidden), hidden, "fed")
     fed = norm("fed", "fed.normed") if norms.after or norms.number == 4 else "fed"
     residual(b, fed, "y", "out", streams)
+    return b.graph("x", "out")
+
+
+def _of_sums(b: Builder, layer: Layer, hidden: int) -> AutogradGraph:
+    """y = norm(x + attention(x)), norm(y + feed_forward(y)), dropout behind both (modeling_bert.py)."""
+    values = b.work.tokens * hidden
+    attention(b, layer.attention, "x", hidden, "attended")
+    add(b, "x", drop(b, "attended", values), "y.sum")
+    layer_norm(b, "y.sum", hidden, "y")
+    feed_forward(b, layer.ffn, "y", hidden, "fed")
+    add(b, "y", drop(b, "fed", values), "out.sum")
+    layer_norm(b, "out.sum", hidden, "out")
     return b.graph("x", "out")
 
 
@@ -161,14 +182,18 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         rms_norm(b, "q", kind.head_dim, "q.normed", rows * heads, element=element)
         rms_norm(b, "k", kind.head_dim, "k.normed", rows * kv_heads, element=element)
         q, k = "q.normed", "k.normed"
-    rope(b, q, rows * heads * kind.head_dim * element, "q.rope")
-    rope(b, k, rows * kv_heads * kind.head_dim * element, "k.rope")
+    if kind.packed and work.attention not in ("eager", "math"):
+        b.op("views", ("q", "k"), {}, ("q", "k"))
+    if kind.rotary:
+        rope(b, q, rows * heads * kind.head_dim * element, "q.rope")
+        rope(b, k, rows * kv_heads * kind.head_dim * element, "k.rope")
+        q, k = "q.rope", "k.rope"
     attend(
         b,
-        narrowed(b, "q.rope", rows * heads * kind.head_dim * work.compute),
-        narrowed(b, "k.rope", rows * kv_heads * kind.head_dim * work.compute),
+        narrowed(b, q, rows * heads * kind.head_dim * work.compute),
+        narrowed(b, k, rows * kv_heads * kind.head_dim * work.compute),
         narrowed(b, v, rows * kv_heads * value_dim * work.compute),
-        AttendedHeads(heads, kv_heads, kind.head_dim, value_dim),
+        AttendedHeads(heads, kv_heads, kind.head_dim, value_dim, not kind.causal and work.padded),
         "mixed",
         window,
     )

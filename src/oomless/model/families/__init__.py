@@ -7,7 +7,7 @@ from typing import Any
 from ...errors import UnsupportedError, did_you_mean
 from ...files import listed
 from ..config import Config
-from ..model import Model
+from ..model import Model, headless
 from ..quantization import with_rules
 
 FAMILIES = {
@@ -146,6 +146,14 @@ FAMILIES = {
     "bailing_moe_v2": "sparse_experts",
     "step3p5": "sparse_experts",
     "step3p7": "stepfun",
+    "bert": "encoder",
+    "camembert": "encoder",
+    "mobilebert": "encoder",
+    "modernbert": "encoder",
+    "new": "encoder",
+    "nomic_bert": "encoder",
+    "roberta": "encoder",
+    "xlm-roberta": "encoder",
     "deepseek_vl_v2": "multimodal",
     "multi_modality": "multimodal",
 }
@@ -163,6 +171,8 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     model: Model = reader.read(config, name)
     need_sound(model, config)
     config.check()
+    if config.values.get("architectures") in HEADLESS:
+        model = headless(model)
     model = with_rules(model, config)
     model = model._replace(explained_bytes=sum(tensor.num_bytes for tensor in model.tensors))
     unread = config.unread()
@@ -174,23 +184,16 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
     return model
 
 
-ENCODERS = (
-    "bert",
-    "camembert",
-    "electra",
-    "megatron-bert",
-    "rembert",
-    "roberta",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-)
+HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["Gemma3TextModel"])
+"""Classes of decoders without their head, as embedding models are published."""
+ENCODERS = ("electra", "megatron-bert", "rembert", "xlm-roberta-xl")
 """Encoders that transformers has with a language head, so that `oomless trace` runs them."""
 
 
 def _nearest(model_type: str) -> str:
     """What to do about a type that is not known.
 
-    >>> _nearest("xlm-roberta").partition("; ")[0]
+    >>> _nearest("electra").partition("; ")[0]
     'an encoder: `oomless trace` runs a step of it and its language head'
     >>> _nearest("retnet")
     '`oomless models --families` lists all'
