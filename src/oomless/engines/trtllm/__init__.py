@@ -7,14 +7,41 @@ calculateMaxNumBlocks) and tensorrt_llm/_torch/pyexecutor/_util.py (_cal_max_mem
 _torch/modules/attention.py and llmapi's KvCacheConfig.
 """
 
+import re
+from collections.abc import Mapping
+
+from ...run.serving import Asked
 from ..layouts import tensor_parallel, tensor_parallel_layouts
-from ..record import Candidates, CardMakers, Engine, Start, Tunable
+from ..record import Candidates, CardMakers, Engine, EngineRows, PrintedText, SaidText, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
-from .measured_rows import ROWS
 from .release import RELEASES
 from .weights import placed_weights
+
+
+def as_asked(asked: Asked, flags: str) -> Asked:
+    """gpu_mem_util is the share of what is free after loading; max_batch and tokens per block are in the
+    flags."""
+    batch = re.search(r"max_batch (\d+)", flags)
+    block = re.search(r"tokens[_ ]per[_ ]block (\d+)", flags)
+    return asked._replace(
+        gpu_memory_utilization=None,
+        free_gpu_memory_fraction=asked.gpu_memory_utilization,
+        max_num_seqs=int(batch[1]) if batch else asked.max_num_seqs,
+        block_size=int(block[1]) if block else None,
+    )
+
+
+def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:
+    """Return the batch and the block of a log in the words that `as_asked` reads."""
+    words = [f"max_batch {stated['max_num_seqs']}"] if "max_num_seqs" in stated else []
+    block = said("block_size")
+    return [*words, f"tokens per block {int(float(block))}"] if block else words
+
+
+ROWS = EngineRows(words=("TensorRT-LLM",), as_asked=as_asked, flags_of_log=flags_of_log)
+
 
 TUNED = (
     Tunable("free_gpu_memory_fraction", (0.95, 0.8), "share"),

@@ -1,6 +1,7 @@
 """Will it train? A model, a question and hardware -> a ledger for each group of equal ranks at its peak, the
 phases, a verdict."""
 
+from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...frameworks import framework
 from ...frameworks.defaults import resolved
@@ -11,7 +12,8 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import Line, ranged
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import TrainingAsked
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, optimizer, recipe
+from ...units import GIB
 from ..serving.unified_memory import on_shared_memory
 from .checks import (
     check_model,
@@ -23,7 +25,6 @@ from .checks import (
     trained_model,
     with_targets,
 )
-from .data_loading import checkpoint_disk, data_workers_bytes
 from .head_and_loss import CONTRASTIVE
 from .job import Job, capacity_of
 from .kbit_preparation import may_be_prepared, prepared_lines
@@ -31,7 +32,7 @@ from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
 from .rank_group import RankGroup, rank_group
-from .rank_portions import PipelineStage, check_mesh, portions, stages
+from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
 from .reserved import at_least, peak_interval, process_line, with_spread
 from .stage_step import StageStep, resident_gradients
 from .states import states
@@ -150,3 +151,39 @@ def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
     steady = sum(line.bytes for line in always)
     steady += held.gradients if resident_gradients(job) else 0
     return rank_group(job, step.stage.rank, held, steady, found, lines, beside)
+
+
+PREFETCH = 2
+"""Batches that torch's DataLoader asks of each worker ahead (prefetch_factor)."""
+BATCH_TENSORS = 3
+"""Token ids, labels and mask, of 8 bytes each."""
+
+
+def data_workers_bytes(request: TrainingResolved, num_ranks: int) -> int:
+    """Host memory of all ranks' data workers: private memory of each process, and the batches that it holds
+    ahead in shared memory.
+
+    workers x ranks x (private memory + 2 batches x micro-batch x tokens x 3 x 8 B). Source:
+    facts/engines.csv, torch DataLoader. Ignored: a data set that lies in Python objects, which every worker
+    copies as it touches them.
+
+    >>> data_workers_bytes(TrainingResolved(data_workers=4, micro_batch=2, seq_len=4096), 8) // 1_000_000
+    424
+    """
+    if not request.data_workers:
+        return 0
+    batch = request.micro_batch * request.seq_len * BATCH_TENSORS * 8
+    private = round(facts.constant("training", "data_worker", (0,)).value * GIB)
+    return num_ranks * request.data_workers * (private + PREFETCH * batch)
+
+
+def checkpoint_disk(model: Model, request: TrainingResolved) -> int:
+    """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
+    form, rule = recipe(request.precision), optimizer(request.optimizer)
+    if request.method == "full":
+        return model.num_parameters * (
+            form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment)
+        )
+    whole = Mesh(dp=1)
+    found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
+    return found * (4 + 4 * rule.moments)

@@ -4,14 +4,13 @@ peak is the largest of them."""
 from ...frameworks.graphs.blocks import MicroBatchWork
 from .activations import segments
 from .backward_moments import backward_in_embedding, backward_in_layers, backward_in_loss
-from .forward_moments import forward_in_layers, forward_in_loss
 from .gathered import gathered
 from .head_and_loss import ends
 from .job import Job
 from .optimizer_step import optimizer_in_step
-from .phases import StepPhase, layer_states
+from .phases import PhasePart, StepPhase, layer_states
 from .rank_portions import PipelineStage, Portion
-from .stage_step import StageStep
+from .stage_step import StageStep, parts, span
 from .states import RankStates
 
 
@@ -49,3 +48,52 @@ def phases(step: StageStep) -> tuple[StepPhase, ...]:
         optimizer_in_step(step),
     )
     return tuple(phase for phase in found if phase is not None)
+
+
+def forward_in_layers(step: StageStep) -> StepPhase:
+    """Return the moment of the forward at which most is alive: what segments below keep, and the running
+    one."""
+    below, most, at = 0, 0, step.segments[0]
+    for segment in step.segments:
+        alive = (0 if step.offloads else below) + segment.forward_peak
+        if alive > most:
+            most, at = alive, segment
+        below += segment.saved
+    running = PhasePart(
+        "activations.running", "kept and running layers", most, f"layers {span(at.layers)} run, {at.what}"
+    )
+    return StepPhase(
+        "forward",
+        f"in layer {at.layers[0]}",
+        parts(
+            step.gradients(),
+            step.unpacked(),
+            running,
+            step.waiting(),
+            step.casts_in_forward(),
+            step.gathered.forward,
+            step.pipes(),
+            step.inputs(),
+        ),
+    )
+
+
+def forward_in_loss(step: StageStep) -> StepPhase | None:
+    """Return the moment at which the loss holds most; None on a stage without it."""
+    if step.last is None:
+        return None
+    loss = PhasePart("logits.loss", "logits and loss", step.last.forward_peak, f"{step.last.logits:,} logits")
+    return StepPhase(
+        "forward",
+        "in the loss",
+        parts(
+            step.gradients(),
+            step.below(),
+            step.waiting(),
+            loss,
+            step.casts_in_loss(),
+            step.gathered.loss,
+            step.pipes(),
+            step.inputs(),
+        ),
+    )

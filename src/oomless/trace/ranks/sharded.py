@@ -1,8 +1,10 @@
 """One rank of a training step that many ranks share, traced under a process group without the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ...errors import UnsupportedError, need
+from ...errors import OomlessError, UnsupportedError, need
 from ...run.tracing import Tracing
 from ...run.training import Mesh, TrainingResolved
 from ..build import ModelSource, build_model, build_optimizer, stepping, training_batch, vocabulary
@@ -10,7 +12,6 @@ from ..models import materialized
 from ..recorder import Recorder
 from ..region import Progress, eager, fake_mode, own_inputs, prepare, running
 from ..step import training_steps
-from .fake_ranks import axes_of, fake_world, without_propagation
 from .parallel import (
     distributed_data_parallel,
     expert_parallel,
@@ -126,3 +127,52 @@ def trace_rank(
             _held = rank.steps(
                 recorder, batch, not recorder.on_device
             )  # its states are alive when the run ends
+
+
+@contextmanager
+def fake_world(rank: int, size: int) -> Iterator[None]:
+    """This process is one rank of a world whose others never answer, and never have to."""
+    distributed = need("torch.distributed", "trace")
+    fake = need("torch.testing._internal.distributed.fake_pg", "trace")
+    if distributed.is_initialized():
+        raise OomlessError("torch.distributed runs in this process already", "trace in a process of its own")
+    distributed.init_process_group("fake", store=fake.FakeStore(), rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def axes_of(mesh: Mesh) -> dict[str, Any]:
+    """Ranks by pipeline stage, data-parallel rank and tensor-parallel rank, from the outermost axis to the
+    innermost.
+
+    Ranks that share experts (`ep`) are neighbours within the data-parallel ranks; `outer` are those that hold
+    the same experts.
+    """
+    build = need("torch.distributed.device_mesh", "trace").init_device_mesh
+    names = ("pp", "outer", "ep", "tp")
+    devices = build("cpu", (mesh.pp, mesh.dp // mesh.ep, mesh.ep, mesh.tp), mesh_dim_names=names)
+    return {**{name: devices[name] for name in names}, "dp": devices["outer", "ep"]._flatten("dp")}
+
+
+@contextmanager
+def without_propagation(recorder: Recorder) -> Iterator[None]:
+    """DTensor works out shapes with fake tensors of the whole size, which no rank ever has: do not record
+    them."""
+    propagation = need("torch.distributed.tensor._sharding_prop", "trace").ShardingPropagator
+    name = "_propagate_tensor_meta_non_cached"
+    original = getattr(propagation, name)
+
+    def propagate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before, recorder.paused = recorder.paused, True
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            recorder.paused = before
+
+    setattr(propagation, name, propagate)
+    try:
+        yield
+    finally:
+        setattr(propagation, name, original)
