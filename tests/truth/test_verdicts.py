@@ -25,8 +25,8 @@ TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
 TRAIN_5 = TABLES / "verdicts_blind_train_5.csv"
-TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
 TRAIN_6 = TABLES / "verdicts_blind_train_6.csv"
+TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -40,8 +40,8 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
     TABLES / "blind" / "verdicts_train_5.jsonl": TRAIN_5,
-    TABLES / "blind" / "verdicts_train_7.jsonl": TRAIN_7,
     TABLES / "blind" / "verdicts_train_6.jsonl": TRAIN_6,
+    TABLES / "blind" / "verdicts_train_7.jsonl": TRAIN_7,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -140,6 +140,11 @@ TRAIN_6_BUDGET = Confusion(right=0.89, wrong_fits=2, wrong_does_not_fit=0, tight
 wrong "fits" since it says the loss of its script: graphs of a whole iteration are in no question."""
 
 
+TRAIN_7_BUDGET = Confusion(right=0.87, wrong_fits=0, wrong_does_not_fit=1, tight=2, none=0)
+"""Contrastive training. As first predicted 8 of 8 firm, 2 tight; x-837 was right since its release was taken
+to have fused attention, which came later: its length and batch are limits, files by length have their own."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -187,6 +192,10 @@ ROUNDS = {
 def test_later_rounds_keep_their_budget(table: Path) -> None:
     kind, budget = ROUNDS[table]
     keep(validated(table)["summary"][kind], budget)
+
+
+def test_the_cases_of_contrastive_training_keep_their_budget() -> None:
+    keep(validated(TRAIN_7)["summary"]["train"], TRAIN_7_BUDGET)
 
 
 def keep(found: dict[str, Any], budget: Confusion) -> None:

@@ -255,4 +255,5 @@ def derived(parent: Engine, name: str) -> Engine:
         cards=CardMakers(only=row.makers, tried=row.makers),
         rows=parent.rows._replace(words=(row.label,)),
         log_signs=row.log_signs,
+        encodes=False,
     )

@@ -5,6 +5,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .checks import no_bf16
+from .head_and_loss import CONTRASTIVE
 from .ineffective_flags import ineffective_flags
 from .job import Job
 from .rank_portions import packs_apart
@@ -15,6 +16,8 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     never compared with a run."""
     model, request = job.model, job.request
     found = [*model.warnings, *on_cards(job.hardware, job.mesh), *ineffective_flags(request, asked)]
+    if request.loss == CONTRASTIVE:
+        found.append(f"--micro-batch counts queries: {request.sequences:,} sequences run at once")
     if asked.precision is None and no_bf16(job.hardware.card):
         found.append(f"{job.hardware.card.name} has no BF16: {request.precision} is taken")
     if asked.method != "full" and not asked.lora_targets:

@@ -14,6 +14,8 @@ class AttendedHeads(NamedTuple):
     value_dim: int
     padded: bool = False
     """A mask says which tokens are there."""
+    narrow_softmax: bool = False
+    """BERT's eager softmax keeps the type of its scores, but under autocast."""
 
 
 def narrowed(b: Builder, x: str, size: int) -> str:
@@ -59,10 +61,12 @@ def _by_scores(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: st
     work = b.work
     scores = work.batch * heads.num * work.seq * work.seq
     raw, soft = b.fresh("scores"), b.fresh("softmax")
-    half = scores * work.compute
+    half, width = scores * work.compute, 4
+    if heads.narrow_softmax and not work.autocast:
+        width = work.compute
     b.op("q_k", (q, k), {raw: half}, (q, k), forward_temp=half, product=True)
-    b.op("softmax", (raw,), {soft: 4 * scores}, (soft,), forward_temp=half, backward_temp=4 * scores)
-    if work.compute != 4:
+    b.op("softmax", (raw,), {soft: width * scores}, (soft,), forward_temp=half, backward_temp=width * scores)
+    if work.compute != width:
         narrow = b.fresh("weights")
         b.op("to_half", (soft,), {narrow: half})
         soft = narrow

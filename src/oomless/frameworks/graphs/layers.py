@@ -193,7 +193,14 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         narrowed(b, q, rows * heads * kind.head_dim * work.compute),
         narrowed(b, k, rows * kv_heads * kind.head_dim * work.compute),
         narrowed(b, v, rows * kv_heads * value_dim * work.compute),
-        AttendedHeads(heads, kv_heads, kind.head_dim, value_dim, not kind.causal and work.padded),
+        AttendedHeads(
+            heads,
+            kv_heads,
+            kind.head_dim,
+            value_dim,
+            not kind.causal and work.padded,
+            not kind.causal and not kind.packed,
+        ),
         "mixed",
         window,
     )
