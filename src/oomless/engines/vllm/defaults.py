@@ -44,7 +44,7 @@ def resolve(
 
         seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
     else:
-        seqs, tokens = default_batch(rules, hardware, max(length, UNCUT_TOKENS) if model.encodes else 0)
+        seqs, tokens = default_batch(rules, hardware, length * model.encodes)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
         tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     if asked.no_enable_chunked_prefill:
@@ -141,14 +141,15 @@ def engine_run(model: Model, hardware: Hardware, version: str) -> str:
     return version.replace("V1", f"V1, {LATENTS_OFF}") if "V1" in version else f"{version} (V0)"
 
 
-def default_batch(rules: VllmRules, hardware: Hardware, uncut: int = 0) -> tuple[int, int]:
-    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server; `uncut`: tokens of prompts
-    that are not cut.
+def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -> tuple[int, int]:
+    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server; `uncut_length`: of
+    prompts that are not cut.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
     """
     memory, card = hardware.card.memory_bytes, hardware.card
+    uncut = max(uncut_length, UNCUT_TOKENS) if uncut_length else 0
     large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
     if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
         return 1024, uncut or 16384
