@@ -61,9 +61,10 @@ def test_no_length_is_offered_that_nobody_wants() -> None:
 
 
 def test_an_engine_is_offered_its_own_flags() -> None:
-    found = oomless.infer("deepseek-v3.2", "h200:8", engine="sglang", tp=8, dp=8, enable_dp_attention=True)
+    layout: dict[str, Any] = {"engine": "sglang", "tp": 8, "dp": 8, "enable_dp_attention": True}
+    found = oomless.infer("deepseek-v3.2", "h200:8", concurrency=16, **layout)
     first = flags(found)[0]
-    assert first == "--mem-fraction-static 0.85"
+    assert first == "--mem-fraction-static 0.9"
     known = {*own_flags("sglang")}
     assert all(asked_with(each).keys() <= {*known, "cards"} for each in flags(found))
 
