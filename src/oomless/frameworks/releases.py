@@ -29,6 +29,8 @@ class Habits(NamedTuple):
     """What they compute again where nothing is said."""
     attention: str | None = None
     """Families of models, or any, and the kernel of their attention where none is named: "gemma3 math"."""
+    weights_stay: bool = False
+    """ZeRO-3 gives up no module's weights in a backward through checkpoints that are not reentrant."""
     offload_step: str | None = None
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     reference_unshards: bool = False
@@ -71,6 +73,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         precision=found.get("precision"),
         recompute=found.get("recompute"),
         attention=found.get("attention"),
+        weights_stay=found.get("gathered") == "stays",
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",

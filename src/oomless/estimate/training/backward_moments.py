@@ -9,7 +9,7 @@ from .activations import CheckpointSegment
 from .phases import EMBEDDING, HEAD, PhasePart, StepPhase
 from .pipeline import in_flight, kept_outputs
 from .rank_portions import Portion
-from .stage_step import StageStep, inputs_wait, parts, span
+from .stage_step import StageStep, inputs_wait, parts, span, staying
 
 
 def backward_in_loss(step: StageStep) -> StepPhase | None:
@@ -58,6 +58,8 @@ class LayerBackward(NamedTuple):
     casts: int
     reduced: int
     """Gradients of the segment above that are on their way to other ranks."""
+    unreleased: int
+    """Gathered weights of this segment and of those above that stay."""
 
     @property
     def alive_bytes(self) -> int:
@@ -68,6 +70,7 @@ class LayerBackward(NamedTuple):
             + self.new_gradient
             + self.casts
             + self.reduced
+            + self.unreleased
         )
 
 
@@ -76,6 +79,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
     request, top = step.job.request, step.segments[-1]
     below, above = step.kept, step.of_layer(HEAD).gradients if step.stage.last else 0
     casts_left, waiting_inputs = step.casts_kept, 0
+    gathered_anew = step.of_layer(HEAD).unit
     for segment in reversed(step.segments):
         below -= segment.saved
         own = [step.per_layer[layer] for layer in segment.layers if layer in step.per_layer]
@@ -89,6 +93,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
         else:  # sharded gradients follow the whole ones
             gradients = above if step.gathered.scattered else above + new
         above += 0 if request.optimizer_in_backward else new
+        gathered_anew += sum(each.unit for each in own)
         yield LayerBackward(
             segment,
             (min(below, step.window) if step.offloads else below) + waiting_inputs,
@@ -96,6 +101,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
             largest if step.adds_up else 0,
             max(casts_left, cast_here),
             0 if segment is top else step.gathered.scattered,
+            staying(step.job, gathered_anew),
         )
         waiting_inputs += 2 * segment.saved if inputs_wait(request) else 0
         casts_left = max(0, casts_left - cast_here)
@@ -145,12 +151,18 @@ def backward_in_layers(step: StageStep) -> StepPhase:
             step.unpacked(),
             step.casts_in_forward()._replace(bytes=at.casts),
             step.gathered.backward,
+            unreleased(at.unreleased),
             reduced,
             step.buckets(),
             step.pipes(),
             step.inputs(),
         ),
     )
+
+
+def unreleased(num_bytes: int) -> PhasePart:
+    """Return gathered weights that the backward does not give up."""
+    return PhasePart("communication.gathered", "weights that stay", num_bytes, "modules run backward so far")
 
 
 def backward_in_embedding(step: StageStep) -> StepPhase | None:
@@ -179,6 +191,7 @@ def backward_in_embedding(step: StageStep) -> StepPhase | None:
                 f"{step.boundary:,} B",
             ),
             step.gathered.embedding,
+            unreleased(staying(step.job, sum(each.unit for each in step.per_layer.values()))),
             step.inputs(),
         ),
     )

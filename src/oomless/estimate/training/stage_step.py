@@ -4,6 +4,7 @@ what is alive at several of its moments."""
 from typing import NamedTuple
 
 from ...frameworks import framework
+from ...frameworks.deepspeed.zero_engine import HALF
 from ...run.training import TrainingResolved
 from .activations import CheckpointSegment
 from .gathered import Gathered
@@ -52,6 +53,16 @@ def inputs_wait(request: TrainingResolved) -> bool:
     hook holds them: two hidden states a layer where one is kept (a CPU run of six layers: 1, 2, ... 6).
     """
     return request.sharding == "fsdp1" and request.method != "full" and reentrant(request)
+
+
+def staying(job: Job, num_bytes: int) -> int:
+    """Return how much of gathered weights stays until the step, beyond what is gathered ahead, where a
+    backward gives none up (DeepSpeed 0.16.0 to 0.16.7)."""
+    request, engine = job.request, job.engine
+    if engine is None or engine.stage != 3 or request.recompute != "full" or reentrant(request):
+        return 0
+    stays = framework(request.framework).habits(request.framework_version).weights_stay
+    return max(0, num_bytes - HALF * engine.gathered_at_most()) if stays else 0
 
 
 class StageStep(NamedTuple):
