@@ -13,6 +13,9 @@ from ..rank import Stage
 from .release import SglangRules, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
+SIZES = (1, 2, 4, 8, *range(16, 257, 8))
+DRAFT_SIZES = (*range(1, 9), *range(10, 33, 2), *range(48, 161, 16))
+"""Batches that were captured before 0.5 (cuda_graph_runner.py, get_batch_sizes_to_capture)."""
 TOKENS_A_RANK = 128
 """SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK, where nothing else is said."""
 NORMAL_BYTES = 512 * MIB
@@ -24,6 +27,7 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     """Return the line of the tables of captured batches: rows x pages x bytes a slot.
 
     FlashAttention 3 (Hopper) has one table of pages, two before 0.5, and one more of windows or chunks;
+    before 0.5 each captured batch has a copy of its rows (those of latents are in what their graphs take);
     TRT-LLM's kernels (Blackwell) one of 64 tokens a page; FlashInfer and AITER a slot and a byte of mask for
     each token, again for windows; Triton, which serves latents elsewhere, a slot of 4 B, from 0.5 on of 8.
 
@@ -32,13 +36,14 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     >>> from .release import RELEASES
     >>> asked = Resolved(engine_version="0.4.6", max_model_len=1000000, cuda_graph_max_bs=256, block_size=1)
     >>> line = page_tables(load("llama-4-scout"), asked, parse_gpu("h200:8"), RELEASES.at("0.4.6"))
-    >>> round(line.bytes / 2**30, 2)  # 256 x 1,000,000 x 4 B, three times
-    2.86
+    >>> round(line.bytes / 2**30, 2)  # 256 x 1,000,000 x 4 B, three times, and 4,231 x 1,000,000 x 4 B
+    18.62
     """
     card, windows = hardware.card, model.kinds.has(Sliding)
     tokens = pages = asked.max_model_len
     latent, page = model.kinds.has(MLA), max(asked.block_size or 1, 1)
-    if 9 <= card.capability < 10 and card.vendor != "AMD":
+    fa3 = 9 <= card.capability < 10 and card.vendor != "AMD"
+    if fa3:
         num_tables = (1 if rules.has_one_page_table else 2) + windows
         pages, each = -(-tokens // page), num_tables * INDEX_BYTES
     elif page >= 64:
@@ -48,12 +53,16 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     else:
         each = (1 + windows) * (INDEX_BYTES + MASK_BYTES)
     rows = asked.cuda_graph_max_bs or 0
+    copies = 0
+    if fa3 and rules.copies_page_tables and not latent:
+        sizes = DRAFT_SIZES if asked.speculative else SIZES
+        copies = sum(size for size in sizes if size <= rows) * pages * INDEX_BYTES
     return exact(
         "runtime.request_table",
         "engine",
         "tables of captured batches",
-        rows * pages * each,
-        f"{rows:,} requests x {pages:,} pages x {each} B",
+        rows * pages * each + copies,
+        f"{rows:,} requests x {pages:,} pages x {each} B" + (f" + {copies:,} B of copies" if copies else ""),
         "layers/attention: flashattention_backend.py, flashinfer_backend.py, triton_backend.py",
     )
 

@@ -16,7 +16,7 @@ from ..rank import Stage
 from ..releases import first_with
 from .cache_v4 import ALL_16_BIT
 from .release import RELEASES, SglangRules
-from .share import default_chunk, default_share
+from .share import default_chunk, default_share, reads_images
 from .states import fixed_slots, slots_of_request
 
 V4_WINDOWS = 0.1
@@ -52,7 +52,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     share = asked.mem_fraction_static
     if share is None:
         share = default_share(model, found, hardware, rules, chunk)
-    if any(t.part == "vision" for t in model.tensors) and rules.cuts_any_share_of_vision_models:
+    if rules.cuts_any_share_of_vision_models and reads_images(model, rules):
         share *= facts.constant(
             "sglang", "multimodal_share", rules.release
         ).value  # model_runner.py: whoever chose the share

@@ -37,11 +37,14 @@ class SglangRules(ReleaseRules):
     captures_prefills_of_drafts: bool = False
     has_one_page_table: bool = False
     """Of captured batches; before, one more for drafts whether there are any."""
+    copies_page_tables: bool = False
+    """Of FlashAttention 3, for each captured batch."""
     reserves_for_deepep: bool = False
     gives_drafts_all_layers: bool = False
     """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
+    serves_gemma3_as_text: bool = False
     sparse_mla_share: float = 0.0
     """mem_fraction_static of sparse MLA; 0: as of other models."""
     takes_plain_fp8_rows: bool = False

@@ -70,6 +70,10 @@ def card_classes(rules: SglangRules) -> tuple[tuple[int, int, int, int], ...]:
 SMALL_MIB_04 = 25_000
 
 
+TEXT_ALONE = ("llama4", "gemma3")
+"""Families that show no images unless --enable-multimodal."""
+
+
 def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
     """mem_fraction_static: by ranks to 0.4.7; then 1 - reserve / memory, in MiB, to three digits.
 
@@ -104,8 +108,20 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
             f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
             "lower --chunked-prefill-size, or say --mem-fraction-static",
         )
-    vision = any(t.part == "vision" for t in model.tensors)
-    return share * facts.constant("sglang", "multimodal_share", rules.release).value if vision else share
+    shows = reads_images(model, rules)
+    return share * facts.constant("sglang", "multimodal_share", rules.release).value if shows else share
+
+
+def reads_images(model: Model, rules: SglangRules) -> bool:
+    """Return whether the server takes the model for one of images (configs/model_config.py).
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> [reads_images(load("gemma-3-27b"), RELEASES.at(text)) for text in ("0.4.5", "0.4.6")]
+    [True, False]
+    """
+    texts = TEXT_ALONE if rules.serves_gemma3_as_text else TEXT_ALONE[:1]
+    return model.family not in texts and any(t.part == "vision" for t in model.tensors)
 
 
 def share_of_ranks(ranks: int, memory: int, rules: SglangRules) -> float:
