@@ -4,7 +4,7 @@ is kept back for it. Where a file's name does not say what it is, that is said i
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import OomlessError, UsageError
+from ..errors import OomlessError
 from ..model.gguf_names import type_in_name
 from ..model.load import catalogue_name, load
 from ..units import format_bytes, parse_bytes
@@ -64,10 +64,15 @@ def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
     else:
         repository, _, kind = file.partition(":")
         name = catalogue_name(repository) or ""
-        if not name or not kind:
-            raise UsageError(f"{file}: no type", "name it")
+        if not name:
+            return 0, ""
     length = given.get("max_model_len") or given.get("context") or 4096
-    asked = {"engine": given["engine"], "quantization": kind, "max_model_len": length, "fit": False}
+    asked = {
+        "engine": given["engine"],
+        "quantization": kind or "Q4_K_M",
+        "max_model_len": length,
+        "fit": False,
+    }
     answer = infer(name, given["gpu"], offline=True, **asked)
     sizes = [
         sum(line.bytes for line in ledger.lines if line.key != "runtime.context") for ledger in answer.ledgers
