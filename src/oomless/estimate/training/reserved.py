@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ... import facts
 from ...frameworks import framework
 from ...ledger import Key, Kind, Ledger, Line, category_of, ranged, sums
-from ...run.training import TrainingResolved
+from ...run.training import TrainingResolved, recipe
 from ...units import GIB
 from .job import Job
 from .phases import StepPhase, reaching
@@ -77,18 +77,23 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
     return tuple(found)
 
 
+ZERO = ("zero1", "zero2", "zero3")
+
+
 def flattens(request: TrainingResolved) -> bool:
     """Return whether the optimizer's step makes single tensors of a whole partition, which an allocator does
-    not find in what the backward left: ZeRO-2 and 3 of DeepSpeed, all weights being trained on the card.
+    not find in what the backward left: DeepSpeed's engine, all weights being trained on the card.
 
     >>> asked = TrainingResolved(framework="deepspeed", sharding="zero3")
     >>> flattens(asked), flattens(asked._replace(offload=("optimizer",)))
     (True, False)
+    >>> flattens(asked._replace(sharding="none", precision="deepspeed-fp16"))  # the engine without ZeRO
+    True
     """
     on_card = request.method == "full" and not {"optimizer", "params"} & set(request.offload)
-    return (
-        on_card and request.sharding in ("zero2", "zero3") and framework(request.framework).zero_is_deepspeed
-    )
+    alone = request.sharding in ("none", "ddp") and recipe(request.precision).step == "flat"
+    divided = request.sharding in ZERO and framework(request.framework).zero_is_deepspeed
+    return on_card and (alone or divided)
 
 
 PASSING = ("activations", "logits", "temporaries", "communication")
