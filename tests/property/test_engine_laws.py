@@ -310,5 +310,6 @@ def test_mixed_layers_are_answered_or_refused_with_a_reason(name: str, model_nam
     except (UnsupportedError, UsageError) as error:
         assert error.message
         return
-    assert found.kv_cache.bytes_per_token > 0 or found.kv_cache.fixed_bytes_per_sequence > 0
+    cached = found.kv_cache.bytes_per_token > 0 or found.kv_cache.fixed_bytes_per_sequence > 0
+    assert cached is not model.encodes  # an encoder caches nothing
     assert found.ledger.by_category()["weights"] > 0

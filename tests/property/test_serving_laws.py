@@ -392,7 +392,12 @@ def test_eager_never_needs_more(question: Question) -> None:
 
 @given(questions())
 def test_a_draft_never_needs_less(question: Question) -> None:
-    never_less(answer(question, speculation=None), answer(question, speculation=Speculation("mtp")))
+    """Graphs aside: with an FP8 cache FlashInfer captures no whole step that checks drafts, so that there are
+    fewer of them."""
+    before, after = (
+        answer(question, speculation=said, enforce_eager=True) for said in (None, Speculation("mtp"))
+    )
+    never_less(before, after)
 
 
 def test_what_comes_beside_the_pool_does_not_decide_whether_it_holds_the_load() -> None:

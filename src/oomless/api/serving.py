@@ -3,15 +3,15 @@
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..engines import default_engine, engine
-from ..errors import UsageError
+from ..engines import default_engine, engine, engines
+from ..errors import UnsupportedError, UsageError
 from ..estimate.serving.estimate import Estimate, KVCache, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
-from ..model.load import load
+from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
-from ..run.serving import Resolved, serving_question
+from ..run.serving import Asked, Resolved, serving_question
 from .answered import MemoryAnswer
 
 if TYPE_CHECKING:
@@ -135,6 +135,21 @@ def loaded(model: str | Model, overrides: str | None, offline: bool, revision: s
     return load_with(model, overrides, offline=offline, revision=revision)
 
 
+def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
+    """Return a model with the one that drafts for it, where the question names one."""
+    name = asked.speculation.drafter if asked.speculation else None
+    if name is None:
+        return model
+    if not engine(asked.engine).draft_models:
+        known = ", ".join(each.name for each in engines() if each.draft_models)
+        raise UnsupportedError(
+            f"{asked.engine} with a model that drafts is not known", f"known are {known}", "speculation"
+        )
+    from ..model.drafting import with_draft
+
+    return with_draft(model, load(catalogue_name(name) or name, offline=offline))
+
+
 def infer(
     model: str | Model,
     gpu: str | Hardware,
@@ -154,7 +169,7 @@ def infer(
     if flags.get("engine") is None:
         flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model, flags.get("quantization")))
     asked = serving_question(**flags)
-    found = loaded(model, asked.hf_overrides, offline, revision)
+    found = beside_draft(loaded(model, asked.hf_overrides, offline, revision), asked, offline)
     estimate = estimate_serving(found, asked, hardware, adjust)
     if estimate.verdict == "does_not_fit":
         from ..estimate.serving.changes import fitted

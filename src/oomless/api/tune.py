@@ -17,7 +17,7 @@ from ..run.options import given
 from ..run.serving import Asked, serving_question
 from ..speed.network import need_decoder
 from .pasted import from_command
-from .serving import is_gguf, loaded
+from .serving import beside_draft, is_gguf, loaded
 
 
 class TuneAnswer:
@@ -75,7 +75,9 @@ def tune(
         raise UsageError("MODEL is missing", "name a model: oomless tune deepseek-r1 --gpu h200:8", "model")
     known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
     begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
-    found = loaded(model, begun.hf_overrides, offline, revision or begin.get("revision"))
+    found = beside_draft(
+        loaded(model, begun.hf_overrides, offline, revision or begin.get("revision")), begun, offline
+    )
     need_decoder(found)
     question = TuneQuestion(
         found,

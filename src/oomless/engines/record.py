@@ -213,6 +213,8 @@ class Engine(Record):
     """Data-parallel ranks divide the experts among them."""
     redundant_experts_need_ep: bool = False
     """Redundant copies of experts are made under expert parallelism alone."""
+    draft_models: bool = False
+    """Another model may draft beside the one that is served, in the same pool."""
     encodes: bool = False
     """What it holds of an encoder is known."""
     adapters: bool = False

@@ -132,13 +132,13 @@ class Asked(Record):
 
     @property
     def speculative(self) -> bool:
-        """Return whether the checkpoint's own MTP or draft layers are loaded."""
-        return self.speculation is not None and self.speculation.own_draft
+        """Return whether layers that draft are loaded: the checkpoint's own, or another model's."""
+        return self.speculation is not None and self.speculation.loads_draft
 
     @property
     def draft_tokens(self) -> int:
-        """Return how many tokens the model's own draft layers draft at a time; 0 without them."""
-        return self.speculation.tokens if self.speculation is not None and self.speculation.own_draft else 0
+        """Return how many tokens draft layers draft at a time; 0 without them."""
+        return self.speculation.tokens if self.speculation is not None and self.speculation.loads_draft else 0
 
     def changed(self) -> tuple[str, ...]:
         """Return the fields that are no defaults, beside engine and version; those of the layout last.

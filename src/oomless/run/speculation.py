@@ -12,20 +12,20 @@ SGLang does (its EAGLE with the model's own layers). vLLM has a name ending in _
 which it reads as mtp (config/speculative.py)."""
 NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
+MODEL_DRAFTS = ("draft_model", "STANDALONE")
+"""Methods whose draft is a language model like any other, in vLLM's word and SGLang's."""
 OTHER_DRAFTS = (
     "eagle",
     "eagle3",
     "medusa",
     "mlp_speculator",
-    "draft_model",
     "dflash",
     "ngram_gpu",
     "EAGLE3",
-    "STANDALONE",
     "DFLASH",
 )
-"""Methods that load a model of their own."""
-KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; and what needs none: ngram, suffix"
+"""Methods that load a head of their own."""
+KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; a model beside it; and ngram, suffix"
 MOST_TOKENS = 1024
 
 
@@ -50,15 +50,38 @@ class Speculation(Record):
         """
         return self.method in OWN_DRAFTS or self.method.endswith("_mtp")
 
+    @property
+    def drafter(self) -> str | None:
+        """Return the name of the language model that drafts; None: none does.
+
+        >>> (
+        ...     Speculation("draft_model", 5, draft="qwen2.5-7b-instruct").drafter,
+        ...     Speculation("mtp").drafter,
+        ... )
+        ('qwen2.5-7b-instruct', None)
+        """
+        return self.draft if self.method in MODEL_DRAFTS else None
+
+    @property
+    def loads_draft(self) -> bool:
+        """Return whether layers that draft lie beside the model's own."""
+        return self.own_draft or self.drafter is not None
+
     def check(self) -> None:
         """Refuse a method that nobody knows, and a draft whose memory is not known."""
+        if self.method in MODEL_DRAFTS and not self.draft:
+            raise UsageError(
+                f"speculative method {self.method!r} names no model that drafts",
+                'name it: {"model": "qwen2.5-7b-instruct", "num_speculative_tokens": 5}',
+                field="speculation",
+            )
         if self.method in OTHER_DRAFTS:
             raise UnsupportedError(
                 f"speculative method {self.method!r} loads a draft of its own, which is not known",
                 f"known are {KNOWN_DRAFTS}",
                 field="speculation",
             )
-        if not self.own_draft and self.method not in NO_DRAFT:
+        if not self.loads_draft and self.method not in NO_DRAFT:
             raise UsageError(
                 f"speculative method {self.method!r} is not known",
                 f"known are {KNOWN_DRAFTS}",

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..errors import UnsupportedError
 from ..model.model import Model
 from ..run.serving import Asked
 from .attention_cache import cache_of
@@ -36,6 +37,12 @@ def drafts_of(asked: Asked, model: Model, net: Network) -> Drafts | None:
     said = asked.speculation
     if said is None or said.accepted_length is None:
         return None
+    if said.drafter:
+        raise UnsupportedError(
+            f"how long {said.drafter} takes to draft is not known",
+            "leave accepted_length out: memory counts it",
+            "speculation",
+        )
     return Drafts(
         said.tokens,
         said.accepted_length,

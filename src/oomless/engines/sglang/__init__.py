@@ -126,6 +126,7 @@ SGLANG = Engine(
     host_bytes=host_bytes,
     counts="reserved",
     cache_types=CACHE_TYPES,
+    draft_models=True,
     share_flag="--mem-fraction-static",
     log="sglang.log",
     log_names_release=False,

@@ -31,9 +31,12 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
     method = rest.get("speculation")
-    if method is not None and tokens > 0:
-        rest["speculation"] = json.dumps({"method": method, "num_speculative_tokens": tokens})
+    if method is not None and (tokens > 0 or flags.get("draft_model")):
+        draft = {"model": flags["draft_model"]} if flags.get("draft_model") else {}
+        rest["speculation"] = json.dumps(
+            {"method": method, "num_speculative_tokens": max(tokens, 1), **draft}
+        )
     return rest
 
 
-DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps")
+DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")

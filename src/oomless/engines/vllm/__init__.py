@@ -78,6 +78,7 @@ VLLM = Engine(
     longest_sequence=longest_sequence,
     host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
+    draft_models=True,
     encodes=True,
     share_flag="--gpu-memory-utilization",
     experts_over_dp=True,

@@ -24,6 +24,7 @@ from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 from .runners import runs_second
+from .weights import uncharged_draft
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -106,6 +107,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     second = runs_second(model, asked, rules, tags)
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
+    beside.extend(uncharged_draft(model, asked, stage, rules))
     if stage.last and second:
         rows, vocab = asked.max_num_seqs, model.num_logits
         line = exact(

@@ -11,6 +11,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     indexer's type to --attention-config, the largest image to --mm-processor-kwargs; --limit-mm-per-prompt
     may leave images out.
 
+    >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
+    ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
     ({'indexer_kv_dtype': 'mxfp4', 'compilation_config': '{"cudagraph_capture_sizes": [1, 2]}'},
      ['--attention-config {"x": 1}'])
@@ -32,6 +34,10 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if type(most) is int and most > 0:
             found["max_pixels"] = most
         unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
+    if name := flags.get("draft_model"):  # before --speculative-config
+        said = {"method": "ngram"} if name == "[ngram]" else {"model": name}
+        tokens = flags.get("num_speculative_tokens", 1)
+        found["speculation"] = json.dumps({**said, "num_speculative_tokens": tokens})
     graphs: dict[str, Any] = {}
     if sizes := flags.get("capture_sizes"):
         if not all(size.isdecimal() and len(size) < 10 for size in sizes):
@@ -53,7 +59,14 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return found, unread
 
 
-PARTS = ("attention_config", "capture_sizes", "max_capture_size", "mm_processor_kwargs")
+PARTS = (
+    "attention_config",
+    "capture_sizes",
+    "draft_model",
+    "max_capture_size",
+    "mm_processor_kwargs",
+    "num_speculative_tokens",
+)
 
 
 def _object(text: str, flag: str) -> dict[str, Any]:

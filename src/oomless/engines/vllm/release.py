@@ -121,6 +121,8 @@ class VllmRules(ReleaseRules):
     fuses_qkv_a: bool = False
     fuses_indexer_inputs: bool = False
     shares_ends_with_draft: bool = False
+    charges_draft: bool = False
+    """The weights of a draft are in the budget; before, they come on top of it."""
     keeps_shared_experts_whole: bool = False
     quantises_while_loading: bool = False
     absorbs_products: bool = False

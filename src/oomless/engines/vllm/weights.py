@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...kept import Kept
+from ...ledger import Line, exact
 from ...model.attention import GQA, V4, V41
 from ...model.model import WHOLE, Model, Tensor
 from ...run.cards import Hardware
@@ -68,6 +69,8 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     rules = RELEASES.at(asked.engine_version)
     check_quantization(model, asked)
     published, model = model, with_whole_tower(model, asked)
+    if asked.speculative and not rules.charges_draft:
+        model = model._replace(tensors=tuple(tensor for tensor in model.tensors if tensor.part != "mtp"))
     if model.family == "gpt_oss" and model.quantization == "mxfp4":
         from . import mxfp4  # rules of one family
 
@@ -146,3 +149,21 @@ def with_whole_tower(model: Model, asked: Resolved) -> Model:
 
 def _has_kv(model: Model, tensor: Tensor) -> bool:
     return isinstance(model.layer_at(tensor.layers[0]).attention.core, GQA)
+
+
+def uncharged_draft(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Line]:
+    """The weights of a draft, where the budget does not know them and they come on top of it."""
+    if rules.charges_draft or not (asked.speculative and stage.last and model.draft):
+        return []
+    alone = model._replace(tensors=tuple(tensor for tensor in model.tensors if tensor.part == "mtp"))
+    held = allocations(members_of(alone, asked, stage, rules))
+    return [
+        exact(
+            "weights.draft",
+            "draft",
+            "draft, beside the budget",
+            sum(group.total_bytes for group in held),
+            f"{len(model.draft)} layers that draft, with what they do not share",
+            "vllm/spec_decode/spec_decode_worker.py: blocks are counted by the target's worker",
+        )
+    ]

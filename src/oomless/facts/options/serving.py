@@ -164,8 +164,9 @@ ASKED: tuple[Option, ...] = (
     Option("speculation", "--speculative-config --speculative-algorithm --spec-draft-n-max", "speculation",
            "speculation",
            "Draft with the model's own MTP or draft layers: mtp, vLLM's JSON, or the number of drafted "
-           "tokens; ngram and suffix load nothing. Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps "
-           "a state for each drafted token, and a second context takes a cache and a buffer.",
+           'tokens; ngram and suffix load nothing; "model" in the JSON is another one that drafts. Of '
+           "llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for each drafted token, and a "
+           "second context takes a cache and a buffer.",
            known={VLLM: "--speculative-config", "sglang": "--speculative-algorithm --speculative-algo",
                   "llamacpp": "--spec-draft-n-max"}),
     Option("enable_lora", "--enable-lora", "switch", "adapters",
@@ -212,6 +213,11 @@ ASKED: tuple[Option, ...] = (
     Option("speculative_num_draft_tokens", "", "whole", "speculation",
            "SGLang: tokens that are verified at a time, the sampled one among them.",
            known={"sglang": "--speculative-num-draft-tokens"}),
+    Option("draft_model", "", "text", "speculation", "The model that drafts.",
+           known={VLLM: "--speculative-model",
+                  "sglang": "--speculative-draft-model-path --speculative-draft-model"}),
+    Option("num_speculative_tokens", "", "whole", "speculation", "vLLM: tokens drafted at a time.",
+           known={VLLM: "--num-speculative-tokens"}),
     Option("cuda_graph_max_bs", "--cuda-graph-max-bs", "whole", "sglang",
            "The largest batch that is captured.", None, 1,
            known={"sglang": "--cuda-graph-max-bs-decode --cuda-graph-max-bs"}),  # the new name: 0.5.23

@@ -1,0 +1,73 @@
+"""Another model that drafts beside the one that is served: its weights, its rows in the pool, its release."""
+
+import json
+from typing import Any
+
+import pytest
+
+import oomless
+from oomless.engines.command_line import read_command
+from oomless.errors import UnsupportedError, UsageError
+from oomless.ledger import Ledger
+from oomless.model.load import load
+
+SMALL = "qwen2.5-7b-instruct"
+DRAFT = json.dumps({"model": SMALL, "num_speculative_tokens": 5})
+
+
+def asked(**flags: Any) -> Any:
+    return oomless.infer("qwen2.5-32b-instruct", "h200", context=4096, **flags)
+
+
+def weights(ledger: Ledger) -> int:
+    return sum(line.bytes for line in ledger.lines if line.category == "weights")
+
+
+@pytest.mark.parametrize("quantization", [None, "awq", "fp8"])
+def test_a_draft_has_its_own_type_and_a_row_of_each_of_its_layers(quantization: str | None) -> None:
+    alone, both = (asked(quantization=quantization, speculation=word) for word in (None, DRAFT))
+    small = load(SMALL)
+    added = weights(both.ledger) - weights(alone.ledger)
+    assert added == pytest.approx(2 * small.num_parameters, rel=0.01)
+    rows = both.kv_cache.bytes_per_token - alone.kv_cache.bytes_per_token
+    assert rows == 28 * 2 * 4 * 128 * 2
+    assert both.kv_cache.max_tokens < alone.kv_cache.max_tokens
+
+
+def test_before_0_8_the_budget_did_not_know_the_draft() -> None:
+    """vllm#14067: its weights came on top of what the utilisation allows."""
+    old, new = (asked(engine_version=version, speculation=DRAFT) for version in ("0.7.3", "0.8.5"))
+    beside = [line for line in old.ledger.lines if line.key == "weights.draft"]
+    assert [line.bytes for line in beside] == [2 * load(SMALL).num_parameters]
+    assert not [line for line in new.ledger.lines if line.key == "weights.draft"]
+    tight = {
+        version: asked(engine_version=version, speculation=DRAFT, gpu_memory_utilization=0.97)
+        for version in ("0.7.3", "0.8.5")
+    }
+    assert tight["0.7.3"].verdict == "does_not_fit"
+    assert tight["0.8.5"].verdict == "fits"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"vllm serve m --speculative-config '{DRAFT}'",
+        f"vllm serve m --speculative-model {SMALL} --num-speculative-tokens 5",
+        "python -m sglang.launch_server --model-path m --speculative-algorithm STANDALONE "
+        f"--speculative-draft-model-path {SMALL} --speculative-num-steps 5",
+    ],
+)
+def test_commands_name_the_model_that_drafts(command: str) -> None:
+    found = read_command(command).flags["speculation"]
+    assert (found.drafter, found.tokens) == (SMALL, 5)
+
+
+def test_what_is_not_known_is_said() -> None:
+    with pytest.raises(UsageError, match="names no model"):
+        asked(speculation='{"method": "draft_model"}')
+    with pytest.raises(UnsupportedError, match="drafts is not known"):
+        oomless.infer("qwen2.5-32b-instruct", "h200", engine="llamacpp", speculation=DRAFT)
+    with pytest.raises(UnsupportedError, match="eagle3"):
+        asked(speculation='{"method": "eagle3", "model": "org/head"}')
+    with pytest.raises(UnsupportedError, match="takes to draft"):
+        oomless.speed("qwen2.5-32b-instruct", "h200", speculation=DRAFT[:-1] + ', "accepted_length": 2}')
