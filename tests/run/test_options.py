@@ -32,6 +32,8 @@ NOT_OF_A_QUESTION = {
         "attention_config",
         "mm_processor_kwargs",
         "cuda_graph_backend_prefill",
+        "draft_model",
+        "num_speculative_tokens",
         "speculative_num_steps",
         "speculative_num_draft_tokens",
     },
