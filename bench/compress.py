@@ -2,9 +2,10 @@
 
 Each format is written twice, without and with fsync; the copy is the best of three. CPU seconds are those of
 all its processes, reading and writing included. *At best* is the share of the copy that the same arithmetic
-reaches with nothing around it: as many processes as there are workers read, encode and write blocks of the
-largest matrix, without order, journal or messages. With `--make BYTES` FOLDER is made first, of random
-weights; formats may be named. The same weights in DeepSeek's FP8 blocks then become BF16 and int4.
+reaches with nothing around it: as many processes as there are workers read and encode blocks of a matrix of
+the shape that most values have, and write nothing. With `--make BYTES` FOLDER is
+made first, of random weights; formats may be named. The same weights in DeepSeek's FP8 blocks then become
+BF16 and int4.
 """
 
 import json
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -125,48 +127,54 @@ def rows(source: Path, out: Path, formats: Sequence[str]) -> None:
         found = {durable: run(source, word, out, durable) for durable in ("no", "fsync")}
         rate = num_bytes / 1e6 / found["no"]["cpu"]
         peak = max(each["peak"] for each in found.values()) / 1e6
-        walls = (found["no"]["wall"], found["fsync"]["wall"], least_s(source, word, out))
+        walls = (found["no"]["wall"], found["fsync"]["wall"], least_s(source, word))
         shares = "".join(f"{copy / wall:>12.0%}" for wall in walls)
         print(f"{word:<10}{shares}{rate:>12.0f}{peak:>12.0f}", flush=True)
 
 
-def least_s(source: Path, word: str, beside: Path) -> float:
-    """Seconds that the run would take if it were arithmetic, reading and writing alone: see above."""
+def least_s(source: Path, word: str) -> float:
+    """Seconds that the run would take if it were reading and arithmetic alone: see above."""
     from multiprocessing import get_context
 
+    from oomless.compress.checkpoint.blocks import Encode, jobs_of
     from oomless.compress.checkpoint.run import num_workers
     from oomless.compress.weights import CompressRequest, plan
 
     planned, workers = plan(CompressRequest(str(source), word)), num_workers()
-    encoded = [each for each in planned.target.weights if each.codec is not None and not each.why]
-    one = max(encoded, key=lambda each: prod(each.shape))
-    share = prod(one.shape) / sum(prod(each.shape) for each in encoded)
+    encoded = [
+        each
+        for number, each in enumerate(planned.target.weights)
+        if isinstance(next(iter(jobs_of(number, each))), Encode)
+    ]
+    values = Counter[tuple[int, ...]]()
+    for weight in encoded:
+        values[weight.shape] += prod(weight.shape)
+    (shape, _), *_ = values.most_common(1)
+    one = next(each for each in encoded if each.shape == shape)
+    share = prod(shape) / values.total()
     ready = get_context("fork").Barrier(workers + 1)
-    mine = [beside.with_name(f"{beside.name}-{number}") for number in range(workers)]
     crew = [
-        get_context("fork").Process(target=bare, args=(planned.source.files, one, path, ready))
-        for path in mine
+        get_context("fork").Process(target=bare, args=(planned.source.files, one, ready))
+        for _ in range(workers)
     ]
     for each in crew:
         each.start()
+    os.sync()  # what was written before waits for the disk no longer
     ready.wait()
     began = time.perf_counter()
     for each in crew:
         each.join()
     wall = time.perf_counter() - began
-    for path in mine:
-        path.unlink()
     return wall / ROUNDS / workers / share
 
 
-def bare(files: tuple[Path, ...], weight: Any, out: Path, ready: Any) -> None:
-    """Read, encode and write all blocks of a weight some times."""
+def bare(files: tuple[Path, ...], weight: Any, ready: Any) -> None:
+    """Read and encode all blocks of a weight some times."""
     from oomless.compress.arithmetic.scratch import numpy
     from oomless.compress.checkpoint.blocks import blocks
     from oomless.compress.checkpoint.crew import KEPT_BYTES
     from oomless.compress.checkpoint.encode import encode
     from oomless.compress.checkpoint.reader import Reader
-    from oomless.compress.checkpoint.worker import put
     from oomless.compress.codecs.tile import Tile
 
     reader, every = Reader(files), list(blocks(weight.view, weight.codec))
@@ -174,19 +182,17 @@ def bare(files: tuple[Path, ...], weight: Any, out: Path, ready: Any) -> None:
     known = None
     if weight.codec.scope in ("tensor", "fused"):
         known = Tile(weight.view.read(reader, every[0]), reader.scratch).largest()
-    file = os.open(out, os.O_RDWR | os.O_CREAT)
-    os.posix_fallocate(file, 0, ROUNDS * sum(piece.num_bytes for piece in weight.pieces))
-    place = 0
+    encode(weight.codec, weight.view.read(reader, every[0]), known, reader.scratch)  # makes its tables
     ready.wait()
     for _ in range(ROUNDS):
         for block in every:
-            for part in encode(weight.codec, weight.view.read(reader, block), known, reader.scratch):
-                place += put(file, numpy().ascontiguousarray(part), place)
+            encode(weight.codec, weight.view.read(reader, block), known, reader.scratch)
 
 
 def run(source: Path, word: str, out: Path, durable: str) -> dict[str, float]:
     """What one run takes; its result is removed."""
     words = [sys.executable, "-c", RUN, str(source), word, str(out), durable]
+    os.sync()
     found = watched(words)
     shutil.rmtree(out)
     return found
