@@ -190,7 +190,7 @@ def test_a_usual_build_takes_fifteen_cards_beside_the_host() -> None:
 
 def test_before_2024_the_first_card_had_every_cache_and_what_operations_left() -> None:
     """ggml-org/llama.cpp#3780 ran out on the first of three cards, months before layers were dealt out."""
-    asked = {"engine": "llamacpp", "quantization": "Q6_K", "context": 8192, "concurrency": 1}
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "Q6_K", "context": 8192, "concurrency": 1}
     cards = {
         build: [
             {line.key: line.high_bytes for line in ledger.lines}
