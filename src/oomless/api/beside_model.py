@@ -69,7 +69,7 @@ def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
     length = given.get("max_model_len") or given.get("context") or 4096
     asked = {
         "engine": given["engine"],
-        "quantization": kind or "Q4_K_M",
+        "quantization": kind or "Q4_K_M",  # what -hf takes of itself (llama.cpp, common/arg.cpp)
         "max_model_len": length,
         "fit": False,
     }

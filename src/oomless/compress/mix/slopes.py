@@ -3,8 +3,8 @@ one layer's weights in memory at a time, forward and back.
 
 What changes is the model's own surprise: for each token one successor is drawn from what the model expects,
 and the slope is that of its logarithm. The square of a small change along such a slope is, on average, twice
-the KL divergence that it causes (the Fisher information). An encoder says nothing: there it is the square of
-what its last hidden states change by, as a share of theirs.
+the KL divergence that it causes (the Fisher information). An encoder says nothing: there it is, on average,
+the square of what its last hidden states change by, as a share of theirs.
 """
 
 from collections.abc import Callable, Iterator
