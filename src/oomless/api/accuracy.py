@@ -31,7 +31,7 @@ class VerdictCount(NamedTuple):
     """Verdicts of one kind of case beside what happened."""
 
     made: str
-    """`blind N` as they were given in that round, or `now`."""
+    """`blind N` as they were given in that round, `blind` in all of them, or `now`."""
     kind: str
     num_rows: int
     num_firm: int
@@ -67,8 +67,15 @@ def table_errors() -> tuple[TableError, ...]:
 
 
 def verdict_counts() -> tuple[VerdictCount, ...]:
-    """Return how many verdicts were right."""
-    return tuple(
+    """Return how many verdicts were right: in all blind rounds, now, and in each round.
+
+    >>> found = verdict_counts()
+    >>> [(each.kind, each.made) for each in found[:4]]
+    [('serve', 'blind'), ('train', 'blind'), ('serve', 'now'), ('train', 'now')]
+    >>> found[0].num_rows == sum(each.num_rows for each in found[4:] if each.kind == "serve")
+    True
+    """
+    found = [
         VerdictCount(
             row["made"],
             row["kind"],
@@ -81,6 +88,18 @@ def verdict_counts() -> tuple[VerdictCount, ...]:
             int(row["num_none"]),
         )
         for row in facts.table("accuracy_verdicts")
+    ]
+    rounds = [each for each in found if each.made.startswith(BLIND)]
+    kinds = dict.fromkeys(each.kind for each in rounds)
+    together = [_together([each for each in rounds if each.kind == kind]) for kind in kinds]
+    return (*together, *(each for each in found if each not in rounds), *rounds)
+
+
+def _together(rounds: list[VerdictCount]) -> VerdictCount:
+    """Return what several rounds of one kind of case came to."""
+    counts = (each[2:] for each in rounds)
+    return VerdictCount(
+        BLIND, rounds[0].kind, *(sum(column[1:], column[0]) for column in zip(*counts, strict=True))
     )
 
 

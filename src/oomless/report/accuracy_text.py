@@ -1,8 +1,9 @@
-"""The text of `oomless accuracy`: blind rounds first, then every table as it is predicted now."""
+"""The text of `oomless accuracy`: verdicts, then errors of blind rounds and of every table as it is predicted
+now."""
 
-from ..api.accuracy import BLIND, TableError, VerdictCount, known_misses, table_errors, verdict_counts
+from ..api.accuracy import BLIND, TableError, known_misses, table_errors, verdict_counts
 from .language import spoken
-from .validate_text import HEADER, errors_row, table_text
+from .validate_text import CONFUSION, HEADER, confusion_row, errors_row, table_text, wrong_by_name
 
 
 def accuracy_text() -> str:
@@ -12,12 +13,12 @@ def accuracy_text() -> str:
     now = [each for each in errors if not each.made.startswith(BLIND)]
     chinese = 2 if spoken().language == "zh" else 0  # a miss stands in both languages
     parts = [
-        "Predicted before anything was known of the rows:",
+        "Verdicts beside what ran, as they were predicted blind and as they are now:",
+        verdicts_table(),
+        "\nRows that were predicted before anything was known of them:",
         errors_text(blind),
         "\nEvery table as it is predicted now:",
         errors_text(now),
-        "\nVerdicts beside what ran:",
-        *map(verdict_text, verdict_counts()),
         "\nKnown misses:",
         *(f"- {row[chinese]}: {row[chinese + 1]}" for row in known_misses()),
     ]
@@ -37,10 +38,11 @@ def errors_text(errors: list[TableError]) -> str:
     return table_text(HEADER, cells)
 
 
-def verdict_text(each: VerdictCount) -> str:
-    """Return the verdicts of one kind of case in a sentence."""
-    wrong = f"; wrong fits: {', '.join(each.wrong_fits)}" if each.wrong_fits else "; no wrong fits"
-    return (
-        f"{each.kind}, {each.made}: {each.num_rows} cases, {each.num_firm} firm, "
-        f"{each.num_right} of them right, {each.num_tight} tight, {each.num_none} without an answer{wrong}"
-    )
+def verdicts_table() -> str:
+    """Return verdicts beside what ran, and by name the cases that go wrong now."""
+    counts = verdict_counts()
+    lines = [table_text(CONFUSION, [confusion_row(f"{each.kind}, {each.made}", each) for each in counts])]
+    for each in counts:
+        if not each.made.startswith(BLIND):
+            lines += wrong_by_name(each.kind, each)
+    return "\n".join(lines)

@@ -3,6 +3,7 @@ confusion of verdict and outcome, wrong ones by name."""
 
 from collections.abc import Sequence
 
+from ..api.accuracy import VerdictCount
 from ..truth.validate import Summary
 from ..truth.verdicts import JudgedCase, VerdictSummary
 from .language import spoken
@@ -60,25 +61,25 @@ def percent(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f} %"
 
 
-COLUMNS = ("kind", "cases", "firm", "right", "share", "wrong fits", "wrong no", "tight", "none", "width")
+CONFUSION = ("kind", "cases", "firm", "right", "share", "wrong fits", "wrong no", "tight", "none")
 
 
 def verdicts_text(summary: dict[str, VerdictSummary], cases: list[tuple[str, JudgedCase]]) -> str:
     """Return the table, what was wrong by name, and what has no answer with its reason."""
-    rows = [_verdict_row(kind, numbers) for kind, numbers in summary.items()]
-    lines = [table_text(COLUMNS, rows)]
+    rows = [
+        (*confusion_row(kind, numbers), percent(numbers.median_width, 0)) for kind, numbers in summary.items()
+    ]
+    lines = [table_text((*CONFUSION, "width"), rows)]
     for kind, numbers in summary.items():
-        if numbers.wrong_fits:
-            lines.append(f"{kind}: wrong fits: {', '.join(numbers.wrong_fits)}")
-        if numbers.wrong_does_not_fit:
-            lines.append(f"{kind}: wrong does not fit: {', '.join(numbers.wrong_does_not_fit)}")
+        lines += wrong_by_name(kind, numbers)
     lines += [f"{case.id}: {case.status}: {case.reason}" for _, case in cases if case.verdict is None]
     return "\n".join(lines)
 
 
-def _verdict_row(kind: str, numbers: VerdictSummary) -> tuple[str, ...]:
+def confusion_row(what: str, numbers: VerdictSummary | VerdictCount) -> tuple[str, ...]:
+    """Return a row of CONFUSION."""
     return (
-        kind,
+        what,
         str(numbers.num_rows),
         str(numbers.num_firm),
         str(numbers.num_right),
@@ -87,5 +88,14 @@ def _verdict_row(kind: str, numbers: VerdictSummary) -> tuple[str, ...]:
         str(len(numbers.wrong_does_not_fit)),
         str(numbers.num_tight),
         str(numbers.num_none),
-        percent(numbers.median_width, 0),
     )
+
+
+def wrong_by_name(kind: str, numbers: VerdictSummary | VerdictCount) -> list[str]:
+    """Return the cases whose verdict was wrong, a line for each way."""
+    lines = []
+    if numbers.wrong_fits:
+        lines.append(f"{kind}: wrong fits: {', '.join(numbers.wrong_fits)}")
+    if numbers.wrong_does_not_fit:
+        lines.append(f"{kind}: wrong does not fit: {', '.join(numbers.wrong_does_not_fit)}")
+    return lines

@@ -88,11 +88,12 @@ def round_of(each: TableError, words: Phrases) -> Html:
 
 
 def made_of(made: str, words: Phrases) -> str:
-    """Return which blind round it was, or that it is the verdict of now."""
-    number_of = made.removeprefix(BLIND).strip()
-    return (
-        words("accuracy.number", number=number_of) if made.startswith(BLIND) else words("accuracy.made_now")
-    )
+    """Return which blind round it was, that it is all of them, or that it is the verdict of now."""
+    if made == BLIND:
+        return words("accuracy.all_rounds")
+    if made.startswith(BLIND):
+        return words("accuracy.number", number=made.removeprefix(BLIND).strip())
+    return words("accuracy.made_now")
 
 
 def verdicts_part(counts: Sequence[VerdictCount], words: Phrases) -> Html:
