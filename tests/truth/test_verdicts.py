@@ -27,6 +27,7 @@ TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
 TRAIN_5 = TABLES / "verdicts_blind_train_5.csv"
 TRAIN_6 = TABLES / "verdicts_blind_train_6.csv"
 TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
+TRAIN_8 = TABLES / "verdicts_blind_train_8.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -42,6 +43,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_5.jsonl": TRAIN_5,
     TABLES / "blind" / "verdicts_train_6.jsonl": TRAIN_6,
     TABLES / "blind" / "verdicts_train_7.jsonl": TRAIN_7,
+    TABLES / "blind" / "verdicts_train_8.jsonl": TRAIN_8,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -148,6 +150,11 @@ TRAIN_7_BUDGET = Confusion(right=0.87, wrong_fits=0, wrong_does_not_fit=1, tight
 """Contrastive training. As first predicted 8 of 8 firm, 2 tight."""
 
 
+TRAIN_8_BUDGET = Confusion(right=0.71, wrong_fits=4, wrong_does_not_fit=2, tight=8, none=2)
+"""As first predicted 15 of 21 firm, 4 wrong "fits", 2 wrong "no" (their length was a limit), 8 tight, 2
+without an answer."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -188,6 +195,7 @@ ROUNDS = {
     TRAIN_4: ("train", TRAIN_4_BUDGET),
     TRAIN_5: ("train", TRAIN_5_BUDGET),
     TRAIN_6: ("train", TRAIN_6_BUDGET),
+    TRAIN_8: ("train", TRAIN_8_BUDGET),
 }
 
 
