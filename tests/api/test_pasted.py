@@ -291,6 +291,36 @@ def test_what_people_paste_at_home(command: str, model: str, length: int) -> Non
     assert (found["model"]["name"], found["request"]["max_model_len"]) == (model, length)
 
 
+@pytest.mark.parametrize(
+    ("command", "release"),
+    [
+        ("docker run --gpus=all -v ollama:/root/.ollama --name ollama ollama/ollama:0.6.2", "2025-03-17"),
+        ("docker run --gpus=all ollama/ollama:0.5.7-rocm", "2025-01-16"),
+        ("services:\n  ollama:\n    image: docker.io/ollama/ollama:0.12.6", "2025-10-16"),
+        (
+            "docker run ghcr.io/ggml-org/llama.cpp:server-cuda-b5200 -m /models/it-Q4_K_M.gguf -c 8192",
+            "2025-04-22",
+        ),
+        ("docker run ghcr.io/ggml-org/llama.cpp:server-cuda -m /models/it-Q4_K_M.gguf -c 8192", "2026-08"),
+    ],
+)
+def test_an_image_says_which_build_it_holds(command: str, release: str) -> None:
+    assert pasted(command, "llama-3.1-8b")["request"]["engine_version"] == release
+
+
+def test_a_server_of_ollama_and_what_it_serves_are_one_question() -> None:
+    server = "docker run -d -e OLLAMA_CONTEXT_LENGTH=8192 -e OLLAMA_NUM_PARALLEL=2 ollama/ollama:0.12.6"
+    for line in ("docker exec -it ollama ollama run llama3.1:8b", "ollama run llama3.1:8b 'why?'"):
+        found = pasted(f"{server}\n{line}")
+        request = found["request"]
+        assert (found["model"]["name"], request["max_model_len"]) == ("llama-3.1-8b", 8192)
+        assert (request["engine_version"], request["max_num_seqs"]) == ("2025-10-16", 2)
+    assert pasted("OLLAMA_CONTEXT_LENGTH=8000 ollama serve", "qwq-32b")["request"]["max_model_len"] == 8000
+    assert "--command: OLLAMA_CONTEXT_LENGTH is '8k'" in refused(
+        "OLLAMA_CONTEXT_LENGTH=8k ollama serve", "qwq-32b"
+    )
+
+
 def test_a_modelfile_says_layers_and_a_dockerfile_is_none() -> None:
     layers = pasted("FROM qwen3:8b\nPARAMETER num_gpu 20\nPARAMETER num_ctx 4096")
     assert layers["request"]["n_gpu_layers"] == 20

@@ -105,6 +105,20 @@ def test_ollama_always_does_so_and_keeps_its_context() -> None:
     assert 0 < (found.request.n_gpu_layers or 0) < 81
 
 
+def test_ollama_took_four_sequences_where_all_layers_then_fit() -> None:
+    """server/sched.go of 0.1.46 to 0.6.6: each has the whole context; where they do not fit it is one."""
+    old = "0.5.7"
+    small = infer("llama-3.1-8b", "rtx-4090", engine="ollama", engine_version=old, offline=True)
+    assert small.kv_cache.needed_bytes == 4 * 2048 * small.kv_cache.bytes_per_token
+    large = infer(
+        "llama-3.1-8b", "rtx-4060:1", engine="ollama", engine_version=old, context=8192, offline=True
+    )
+    assert (large.verdict, large.request.max_num_seqs) == ("fits", 1)
+    assert any("1 at once" in note for note in large.warnings)
+    later = infer("llama-3.1-8b", "rtx-4090", engine="ollama", engine_version="0.12.9", offline=True)
+    assert later.kv_cache.needed_bytes == 4096 * later.kv_cache.bytes_per_token
+
+
 def test_one_memory_gains_nothing() -> None:
     assert asked("deepseek-r1", "m4-max-128gb").verdict == "does_not_fit"
 

@@ -209,9 +209,9 @@ def test_the_latent_was_cached_twice_until_2026() -> None:
     assert (before.kv_cache.bytes_per_token, after.kv_cache.bytes_per_token) == (27 * 1088 * 2, 27 * 576 * 2)
 
 
-@pytest.mark.parametrize("version", ["banana", "b4567", "0.9", "2026"])
-def test_builds_are_dates(version: str) -> None:
-    with pytest.raises(OomlessError, match="is no date"):
+@pytest.mark.parametrize("version", ["banana", "b1", "0.9", "2026"])
+def test_builds_have_numbers_or_dates(version: str) -> None:
+    with pytest.raises(OomlessError, match="is no build of llamacpp that is known"):
         oomless.infer("deepseek-v2-lite", "rtx-4090", engine="llamacpp", engine_version=version)
 
 

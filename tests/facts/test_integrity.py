@@ -54,7 +54,7 @@ KEYS = {
     "kernels": "engine block when",
     "known_misses": "title_en",
     "launch_keys": "framework keys",
-    "llamacpp_builds": "build",
+    "llamacpp_builds": "program build",
     "losses": "loss framework",
     "measured": "device engine kind",
     "measured_frameworks": "framework words",

@@ -75,16 +75,33 @@ def read_command(text: str) -> Command:
         raise UsageError(
             f"--command: {shown(text.strip(), 60)!r} starts no engine that is known here", HINT, "command"
         )
-    line, asked = starts[0]
+    line, asked, others = chosen(starts)
     before = list(asked.before)
     command = Reading(line, before, files).command(list(asked.words))
     seen = visible(before) if asked.cards is None else asked.cards
     limit = re.search(r"\biogpu\.wired_limit_mb=(\d{1,7})\b", text)
     part = f"{limit[1]}MiB" if limit and int(limit[1]) else ""
-    command = command._replace(
-        visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=len(starts) - 1
-    )
+    command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=others)
     return with_version(command, before)
+
+
+def chosen(
+    starts: list[tuple[CommandLine, ShellCommand]],
+) -> tuple[CommandLine, ShellCommand, int]:
+    """Return the command that is read, and how many there are beside it: the first one; where a server is
+    started apart from what it serves, that with what stands before either.
+
+    >>> starts, _ = starts_in("OLLAMA_NUM_PARALLEL=2 ollama serve & ollama run qwq:32b")
+    >>> line, asked, others = chosen(starts)
+    >>> asked.before[0], asked.words, others
+    ('OLLAMA_NUM_PARALLEL=2', ('qwq:32b',), 0)
+    """
+    line, first = starts[0]
+    same = [each for its_line, each in starts if its_line is line] if line.prompts else [first]
+    served = next((each for each in same if each.words), first)
+    before = tuple(word for each in same[: same.index(served) + 1] for word in each.before)
+    cards = next((each.cards for each in same if each.cards is not None), None)
+    return line, served._replace(before=before, cards=cards), len(starts) - len(same)
 
 
 def pasted_text(text: str) -> str:
@@ -179,9 +196,10 @@ ROCM = re.compile(r"(?:\S*/)?rocm/vllm(?:-dev)?:\S*vllm_v?(\d+(?:\.\d+)+)")
 
 def with_version(command: Command, before: list[str]) -> Command:
     """Return the command with the release that its container image names, if it names one."""
-    images = "|".join(line.image for line in COMMAND_LINES if line.image)
-    pattern = re.compile(rf"(?:\S*/)?(?:{images}):v?(\d+(?:\.\d+)+)")
-    found = next((match[1] for word in before if (match := pattern.match(word) or ROCM.match(word))), None)
+    images = [rf"(?:\S*/)?{line.image}:{line.release}" for line in COMMAND_LINES if line.image]
+    patterns = (*map(re.compile, images), ROCM)
+    named = (pattern.match(word) for word in before for pattern in patterns)
+    found = next((match[1] for match in named if match), None)
     return command._replace(flags={"engine_version": found, **command.flags}) if found else command
 
 

@@ -208,8 +208,8 @@ class Reading:
         table = by_keyword("infer")
         if self.line.prompts:
             flags |= {
-                field: parsed(table[field], value, "--command", {})
-                for field, value in variables(self.before).items()
+                field: parsed(table[field], value, f"--command: {name}", {})
+                for field, (name, value) in variables(self.before).items()
             }
         flags = {
             field: parsed(table[field], value, f"--command: {table[field].flag}", {})

@@ -12,7 +12,8 @@ import vllm_logs
 from written import Written
 
 from oomless.api.reconcile import beside_prediction
-from oomless.truth.reconcile.log_llama import build_date, file_type
+from oomless.engines.llamacpp.builds import build_day
+from oomless.truth.reconcile.log_llama import file_type
 from oomless.truth.reconcile.log_model import model_name
 from oomless.truth.reconcile.log_question import question_of
 from oomless.truth.reconcile.log_row import COLUMNS
@@ -250,7 +251,8 @@ def test_names_of_models(printed: str, name: str | None) -> None:
 
 
 def test_a_log_of_ollama_is_of_its_day() -> None:
-    """It prints its own release and no build of llama.cpp: the newest was taken for every log."""
+    """It prints its own release and no build of llama.cpp: the newest was taken for every log. Of a release
+    that is not known the log's month counts."""
     log = next(log for log in other_logs.llama_logs() if log.name == "llamacpp-2026")
     own = "\n".join(line for line in log.lines if "build" not in line)
     text = (
@@ -259,11 +261,12 @@ def test_a_log_of_ollama_is_of_its_day() -> None:
         'time=2025-11-04T08:00:01.000Z level=INFO source=server.go:1 msg="starting runner" cmd="/bin/ollama '
         'runner --model /models/blobs/sha256-ab --port 1"\n' + own + "\n"
     )
-    asked = question_of(runs_of(text)[-1])
-    assert asked.question is not None
-    assert asked.question.asked.engine == "ollama"
-    assert asked.question.asked.engine_version == "2025-11"
-    assert "engine_version" in asked.assumed
+    for release, day in (("0.12.9", "2025-10-31"), ("0.0.0", "2025-11")):
+        asked = question_of(runs_of(text.replace("0.12.9", release))[-1])
+        assert asked.question is not None
+        assert asked.question.asked.engine == "ollama"
+        assert asked.question.asked.engine_version == day
+        assert ("engine_version" in asked.assumed) == (release == "0.0.0")
 
 
 def test_types_and_builds_of_llamacpp() -> None:
@@ -272,8 +275,5 @@ def test_types_and_builds_of_llamacpp() -> None:
         "F32",
         "IQ4_XS",
     ]
-    assert [build_date(each) for each in ("1 (abc)", "4701 (ab)", "99999 (ab)")] == [
-        None,
-        "2025-01",
-        "2026-08",
-    ]
+    days = [build_day("llamacpp", each) for each in ("1 (abc)", "4701 (ab)", "99999 (ab)", "1234567")]
+    assert days == [None, "2025-02-14", "2026-08-25", None]

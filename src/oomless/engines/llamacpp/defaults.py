@@ -1,7 +1,6 @@
 """What llama-server, ik_llama.cpp and Ollama choose where the question is silent: context, micro-batch,
 types, layers of each card."""
 
-import re
 from typing import assert_never
 
 from ...errors import UnsupportedError, UsageError
@@ -13,6 +12,7 @@ from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB, MIB
 from ..rank import Stage
 from ..releases import first_with
+from .builds import dated
 from .gguf_file import expands, published_as
 from .ollama_command import USUAL
 from .placement import check, deal
@@ -27,11 +27,12 @@ HOSTS = ("generic", "Raspberry Pi")
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """llama-server's defaults: context of the model, one slot, micro-batches of 512, flash attention where it
     can, cache in f16."""
-    version = LATEST if asked.engine_version is None else asked.engine_version
-    check_asked(model, asked._replace(engine_version=version), layout)
+    version = LATEST if asked.engine_version is None else dated(asked.engine, asked.engine_version)
+    asked = asked._replace(engine_version=version)
+    check_asked(model, asked, layout)
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
-    if asked.split_mode == "layer" and rules_of(asked._replace(engine_version=version)).divides_rows_unasked:
+    if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
         asked = asked._replace(split_mode="row")
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
@@ -60,8 +61,10 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
-    check(found)
     slots = found.max_num_seqs or 1
+    if rules_of(asked).slots_have_context:
+        found = found._replace(concurrency=max(found.concurrency, slots))
+    check(found)
     if slots > num_cells(found):
         raise UsageError(
             f"{slots:,} slots share a cache of {num_cells(found):,} cells",
@@ -101,11 +104,6 @@ def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
         raise UsageError(
             "--tp and --dp are not llama.cpp's", "it deals layers out over cards: use --pp, or leave it out"
         )
-    if not re.fullmatch(r"20\d\d-\d\d(-\d\d)?", version):
-        raise UsageError(
-            f"--engine-version {version!r} is no date",
-            "llama.cpp has no releases: write the month of the build, 2026-08",
-        )
     for kind in (asked.cache_type_k, asked.cache_type_v):
         if kind.upper() not in TYPES:
             raise UsageError(
@@ -123,8 +121,8 @@ def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
 
 
 def num_slots(asked: Resolved) -> int:
-    """Sequences that the server makes room for: as many as are asked at once, llama-server four if it is not
-    told.
+    """Sequences that the server makes room for: as many as are asked at once, at least what it takes if it is
+    not told.
 
     >>> (
     ...     num_slots(Resolved(engine="llamacpp", concurrency=1)),
@@ -147,12 +145,32 @@ def by_memory(hardware: Hardware, cards: int) -> str:
     return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 
+LONGER = ("gpt_oss", "qwen3_vl", "qwen3_vl_moe")
+"""Families that Ollama gave a longer context, from this memory on."""
+LONGER_FROM = 20 * GIB
+
+
 def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
-    """llama-server takes the model's own length, Ollama one by the memory of all cards (server/routes.go)."""
-    if asked.engine != "ollama":
-        return model.max_positions
-    total = hardware.card.memory_bytes * hardware.num_gpus
-    return min(262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096, model.max_positions)
+    """llama-server takes the model's own length, Ollama one for all, or by the memory of all cards
+    (server/routes.go).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> [
+    ...     default_length(
+    ...         load("gpt-oss-20b"), parse_gpu("rtx-4090"), Asked(engine="ollama", engine_version=day)
+    ...     )
+    ...     for day in ("2025-03", "2025-07", "2025-12", "2026-03")
+    ... ]
+    [2048, 4096, 8192, 32768]
+    """
+    rules, total = rules_of(asked), hardware.card.memory_bytes * hardware.num_gpus
+    length = rules.default_context or model.max_positions
+    if rules.tiers_context:
+        length = 262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096
+    if model.family in LONGER and total >= LONGER_FROM:
+        length = max(length, rules.longer_context)
+    return min(length, model.max_positions)
 
 
 def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:

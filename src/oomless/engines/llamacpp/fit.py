@@ -4,9 +4,9 @@ common/fit.cpp (llama.cpp#16653): 1 GiB of each card is left free. A context tha
 down to 4,096 tokens. If that is not enough, layers fill the cards from the last one on, the output first,
 those of experts without their experts; then layers get their experts back from the first one on, and of one
 more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
-is. Ollama starts llama-server without -ngl, and with a context. On Apple's machines it leaves experts to the
-host and gains nothing: one mapping holds them (src/llama-model.cpp, get_mapping_range;
-ggml-org/Llama-macOS#58).
+is. Ollama starts llama-server without -ngl, and with a context; where it chose the slots, it takes fewer
+first. On Apple's machines it leaves experts to the host and gains nothing: one mapping holds them
+(src/llama-model.cpp, get_mapping_range; ggml-org/Llama-macOS#58).
 """
 
 from collections.abc import Callable
@@ -53,6 +53,12 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         return None
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
+    rules, at_once = rules_of(asked), asked.concurrency or 1
+    if rules.slots_have_context and asked.max_num_seqs is None and at_once < rules.auto_slots:
+        asked = asked._replace(max_num_seqs=at_once)
+        said += f": {at_once} at once"
+        if fits(spare(asked)):
+            return asked, said
     if asked.max_model_len is None and asked.context is None and asked.engine != "ollama":
         asked = shortened(model, asked, spare)
         said += f": a context of {asked.max_model_len:,} tokens"

@@ -33,14 +33,14 @@ def of_modelfile(text: str) -> str:
     return " ".join((*(f"{name}={value}" for name, value in said), "ollama run", found[1]))
 
 
-def variables(words: list[str]) -> dict[str, str]:
-    """Return the fields that variables before the program set, as text.
+def variables(words: list[str]) -> dict[str, tuple[str, str]]:
+    """Return the fields that variables before the program set: name and text of the variable.
 
     >>> variables(["OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=0.0.0.0"])
-    {'max_model_len': '8192'}
+    {'max_model_len': ('OLLAMA_CONTEXT_LENGTH', '8192')}
     """
     said = (word.partition("=") for word in words)
-    return {field: value for name, _, value in said if value for field in VARIABLES.get(name, ())}
+    return {field: (name, value) for name, _, value in said if value for field in VARIABLES.get(name, ())}
 
 
 def tagged(name: str) -> tuple[str, str]:

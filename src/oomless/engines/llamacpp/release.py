@@ -2,6 +2,7 @@
 
 from ...run.serving import Asked
 from ..releases import ReleaseRules, Releases
+from .builds import dated
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
 LATEST = VERSIONS[-1]
@@ -12,7 +13,15 @@ class LlamaRules(ReleaseRules):
 
     # what the server chooses
     auto_slots: int = 1
-    """Slots where nobody says how many; several then share one cache."""
+    """Slots where nobody says how many; several then share one cache, or are what fits of Ollama's."""
+    slots_have_context: bool = False
+    """A context is one slot's; else all share it."""
+    default_context: int = 0
+    """Tokens where nobody says how many; 0: the model's own length."""
+    longer_context: int = 0
+    """The same of LONGER, on cards that are not small."""
+    tiers_context: bool = False
+    """It goes by the memory of all cards."""
     offloads_output_first: bool = False
     divides_rows_unasked: bool = False
     """Rows of every matrix are divided over cards, where --split-mode is not known yet."""
@@ -75,4 +84,4 @@ def rules_of(asked: Asked) -> LlamaRules:
     (4, 1)
     """
     kin = IK_BUILDS if is_ik(asked) else OLLAMA_BUILDS if asked.engine == "ollama" else LLAMACPP_BUILDS
-    return kin.at(asked.engine_version)
+    return kin.at(asked.engine_version and dated(asked.engine, asked.engine_version))

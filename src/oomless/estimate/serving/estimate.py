@@ -210,6 +210,7 @@ def with_layout(
             *counted_alone(kv, ranks[worst].cache, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
+            *beyond_load(asked, request, rules),
             *peaks_while_loading(ranks[worst]),
         ),
         support=known,
@@ -242,6 +243,14 @@ def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...
     if asked.quantization is not None or not rules.tag_type or request.quantization != rules.tag_type:
         return ()
     return (f"{rules.tag_type}, as the tags of {rules.label} have it; --quantization says another",)
+
+
+def beyond_load(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...]:
+    """Return a note where the engine makes room for more sequences than are asked for."""
+    if request.concurrency <= (asked.concurrency or 1):
+        return ()
+    each = f"{request.concurrency} sequences of {request.context:,} tokens each"
+    return (f"room is made for {each}, as {rules.label} does; --max-num-seqs says another number",)
 
 
 SEVERITY: dict[Verdict, int] = {"does_not_fit": 0, "tight": 1, "fits": 2}

@@ -27,7 +27,9 @@ class CommandLine(NamedTuple):
     prompts: bool = False
     """It takes a name of its own library and a prompt; what touches memory are variables before it."""
     image: str = ""
-    """The container image, whose tag is a release."""
+    """The container image, whose tag names a release."""
+    release: str = r"v?(\d+(?:\.\d+)+)"
+    """How the tag names it."""
     config_flags: tuple[str, ...] = ()
     """The flags that name a YAML file of more flags."""
     config_wins: bool = False
@@ -76,6 +78,8 @@ COMMAND_LINES = (
         LLAMA,
         (r"(\S*/)?llama-(server|cli)(\.exe)?", r"(\S*/)?llama\.cpp:server\S*"),
         "llama-server -m",
+        image=r"llama\.cpp",
+        release=r"(?:[a-z\d]+-)+(b\d+)",
         table="llamacpp",
         beside=dict.fromkeys(
             ("-md", "--model-draft", "--spec-draft-model", "-hfd", "--hf-repo-draft"), "draft"
@@ -84,9 +88,10 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "ollama",
-        (r"(\S*/)?ollama(\.exe)? (run|pull)",),
+        (r"(\S*/)?ollama(\.exe)? (run|pull|serve)", r"(\S*/)?ollama/ollama(:\S+)?"),
         "ollama run",
         prompts=True,
+        image="ollama/ollama",
         table="ollama",
     ),
     CommandLine(

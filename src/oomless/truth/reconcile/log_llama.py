@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from ... import facts
+from ...engines.llamacpp.builds import build_day
 from .logged_run import LoggedRun
 
 NO_FLASH = ("disabled", "0", "false", "off")
@@ -49,19 +49,6 @@ def file_type(printed: str) -> str:
 
 
 def build_of(run: LoggedRun, version: str) -> str | None:
-    """Return the month of the llama.cpp that ran: of its build; else, where a program that runs it prints its
-    own release alone, that of its log, since such a program is seldom older than its last release."""
-    return build_date(version) or run.text("month") or None
-
-
-def build_date(text: str) -> str | None:
-    """Return the day of a build of llama.cpp, between the known ones; None without a number.
-
-    >>> build_date("8054 (01d8eaa28)"), build_date("b8054-01d8eaa28"), build_date("0.19.0")
-    ('2026-02', '2026-02', None)
-    """
-    number = re.split(r"[ -]", text.removeprefix("b"))[0]
-    if not number.isdecimal() or len(number) > 6:
-        return None
-    rows = [row for row in facts.table("llamacpp_builds") if int(row["build"]) <= int(number)]
-    return rows[-1]["date"][:7] if rows else None
+    """Return the day of the llama.cpp that ran: of its build or its program's release; else the month of its
+    log, since a program is seldom older than its last release."""
+    return build_day(run.engine, version) or run.text("month") or None

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ...engines.llamacpp.builds import build_day
 from ...errors import OomlessError
 from ...model.load import load
 from ...model.model import Model
@@ -12,7 +13,7 @@ from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
 from ..serving_rows import Incomplete, ServingQuestion, question
 from .log_facts import facts_of
-from .log_llama import NO_FLASH, build_date, build_of, file_type
+from .log_llama import NO_FLASH, build_of, file_type
 from .log_row import configuration_row
 from .logged_run import LoggedRun
 from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, training_question
@@ -142,7 +143,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         row,
         missing,
         ("gpu",) * (not found.get("gpu") or hardware.card.memory_bytes == ANY_SIZE)
-        + ("engine_version",) * (build_date(version) is None),
+        + ("engine_version",) * (build_day(run.engine, version) is None),
     )
 
 
