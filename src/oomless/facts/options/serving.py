@@ -30,7 +30,8 @@ ASKED: tuple[Option, ...] = (
            DEFAULT_ENGINE,
            choices=ENGINE_NAMES),
     Option("engine_version", "--engine-version", "text", "engine",
-           "Its release, such as 0.19.0: rules and constants go by it [the newest known]."),
+           "Its release, such as 0.19.0, or build: b5200, 2025-04. Rules and constants go by it "
+           "[the newest known]."),
     Option("model", "", "text", "model", "What is served.",
            known={VLLM: "--model", "sglang": "--model-path --model", LLAMA: "-m --model -hf -hfr --hf-repo",
                   "trtllm": "--model"}),
