@@ -207,7 +207,8 @@ def test_marlin_leaves_the_loaded_scales_of_v4_up_to_0_5_15(gpu: str, kept: bool
 
 
 def test_graphs_lie_where_the_load_never_comes() -> None:
-    """open-r1 serves with batches of 262,144 and prompts of 32,768 (V0, pipelines of 8 x 4)."""
+    """open-r1 serves with batches of 262,144 and prompts of 32,768 (V0, pipelines of 8 x 4); here with more
+    of the card: what NCCL takes is no part of what lies beside the budget."""
 
     def asked(concurrency: int) -> Estimate:
         return answer(
@@ -218,7 +219,7 @@ def test_graphs_lie_where_the_load_never_comes() -> None:
             max_model_len=32768,
             max_num_batched_tokens=262144,
             max_num_seqs=128,
-            gpu_memory_utilization=0.9,
+            gpu_memory_utilization=0.93,
             context=32768,
             concurrency=concurrency,
         )

@@ -67,6 +67,51 @@ def test_graphs_hold_less_under_newer_drivers(model: str, gpu: str, version: str
     assert 1.5 * (said.high_bytes - said.low_bytes) < unsaid.high_bytes - unsaid.low_bytes
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "tp", "gib"),
+    [
+        ("qwen2.5-coder-7b", "rtx-6000-ada:2", "0.8.3 (driver 550)", 2, 0.46),
+        ("qwen3-32b-fp8", "h100:2", "0.10.0 (driver 570)", 2, 1.30),
+        ("qwen3-32b", "rtx-pro-6000:2", "0.10.0", 2, 1.21),
+        ("qwen3-235b-a22b-fp8", "l40s:8", "0.10.2", 8, 3.45),
+        ("qwen3-30b-a3b", "rtx-4090:4", "0.11.0", 4, 1.88),
+    ],
+)
+def test_graphs_of_ranks_are_as_logs_have_them(
+    model: str, gpu: str, version: str, tp: int, gib: float
+) -> None:
+    """Code index ids 20870019826, 7292846353 and 38962983769; vllm#22746, #22479 and #27782. Experts take
+    more in each piece than dense layers."""
+    asked: dict[str, Any] = {"gpu": gpu, "tp": tp, "max_model_len": 32768}
+    lines = oomless.infer(model, engine_version=version, **asked).ledger.lines
+    graphs = next(line for line in lines if line.key == "runtime.cuda_graphs")
+    assert graphs.low_bytes < gib * GIB < graphs.high_bytes
+
+
+@pytest.mark.parametrize(
+    ("version", "model", "gpu", "free", "non_torch"),
+    [
+        ("0.10.2", "qwen3-235b-a22b-fp8", "l40s:8", 0.49, 0.21),
+        ("0.10.2", "qwen3-32b", "h200:2", 0.60, 1.38),
+        ("0.11.0", "qwen3-32b", "h100:2", None, 0.54),
+    ],
+)
+def test_what_ranks_talk_through_is_counted_once(
+    version: str, model: str, gpu: str, free: float | None, non_torch: float
+) -> None:
+    """NCCL starts after counting does up to 0.10.2, and is no part of what comes beside the budget
+    (vllm#25359); what is free at the start, less than the card, says so in two logs."""
+    asked: dict[str, Any] = {"gpu": gpu, "tp": int(gpu.rpartition(":")[2]), "max_model_len": 32768}
+    lines = {line.key: line for line in oomless.infer(model, engine_version=version, **asked).ledger.lines}
+    context, outside = lines["runtime.context"], lines["runtime.non_torch"]
+    assert outside.low_bytes <= non_torch * GIB * 1.001
+    assert non_torch * GIB <= outside.high_bytes * 1.001
+    if free is None:
+        assert context.low_bytes > GIB
+    else:
+        assert context.low_bytes < free * GIB < context.high_bytes < GIB
+
+
 def test_drivers_of_blackwell_are_new() -> None:
     def graphs(version: str) -> list[tuple[int, int]]:
         lines = oomless.infer("qwen3-8b", gpu="rtx-5090", engine_version=version).ledger.lines
