@@ -7,11 +7,11 @@ from ... import facts
 from ...errors import UsageError
 
 NUMBERED = {
-    "llamacpp": (r"(?!20\d\d$)b?(\d{1,6})\b(?!\.).*", "its build or its month: b5200, 2025-04"),
-    "ollama": (r"v?(\d{1,3}(?:\.\d{1,3}){1,2})\b.*", "its release or its month: 0.6.2, 2025-03"),
+    "llamacpp": (r"(?!20\d\d$)b?(\d{1,6})\b(?!\.).*", "write its build or its month: b5200, 2025-04"),
+    "ollama": (r"v?(\d{1,3}(?:\.\d{1,3}){1,2})\b.*", "write its release or its month: 0.6.2, 2025-03"),
 }
 """How each program counts, and how a build of it is written."""
-BY_MONTH = "the month of its build: 2025-04"
+BY_MONTH = "write the month of its build: 2025-04"
 """ik_llama.cpp counts builds of its own, of which no day is known here."""
 
 
@@ -26,7 +26,7 @@ def dated(engine: str, text: str) -> str:
     found = build_day(engine, text)
     if found is None:
         told = NUMBERED[engine][1] if engine in NUMBERED else BY_MONTH
-        raise UsageError(f"--engine-version {text!r} is no build of {engine} that is known", f"write {told}")
+        raise UsageError(f"--engine-version {text!r} is no build of {engine} that is known", told)
     return found
 
 
