@@ -202,7 +202,7 @@ def test_every_family_has_a_name_for_its_own_draft(method: str) -> None:
 def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
     ngram = serving_question(speculative_config='{"method": "ngram", "num_speculative_tokens": 4}')
     assert (ngram.speculative, ngram.speculation) == (False, Speculation("ngram", 4))
-    other = serving_question(speculative_config='{"method": "eagle3", "model": "a/b"}')
+    other = serving_question(speculative_config='{"method": "medusa", "model": "a/b"}')
     with pytest.raises(UnsupportedError):
         other.check()
 

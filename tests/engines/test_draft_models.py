@@ -10,6 +10,7 @@ from oomless.engines.command_line import read_command
 from oomless.errors import UnsupportedError, UsageError
 from oomless.ledger import Ledger
 from oomless.model.load import load
+from oomless.speed.serving import ServingSpeed
 
 SMALL = "qwen2.5-7b-instruct"
 DRAFT = json.dumps({"model": SMALL, "num_speculative_tokens": 5})
@@ -67,7 +68,17 @@ def test_what_is_not_known_is_said() -> None:
         asked(speculation='{"method": "draft_model"}')
     with pytest.raises(UnsupportedError, match="drafts is not known"):
         oomless.infer("qwen2.5-32b-instruct", "h200", engine="llamacpp", speculation=DRAFT)
-    with pytest.raises(UnsupportedError, match="eagle3"):
-        asked(speculation='{"method": "eagle3", "model": "org/head"}')
-    with pytest.raises(UnsupportedError, match="takes to draft"):
-        oomless.speed("qwen2.5-32b-instruct", "h200", speculation=DRAFT[:-1] + ', "accepted_length": 2}')
+    with pytest.raises(UnsupportedError, match="medusa"):
+        asked(speculation='{"method": "medusa", "model": "org/head"}')
+
+
+def test_drafting_takes_the_time_of_the_model_that_drafts() -> None:
+    """Its weights are read for each token: a fifth of its target's for each of five, and 2.5 hold."""
+    plain = oomless.speed("qwen2.5-32b-instruct", "h200")
+    drafted = oomless.speed(
+        "qwen2.5-32b-instruct", "h200", speculation=DRAFT[:-1] + ', "accepted_length": 2.5}'
+    )
+    assert isinstance(plain.speed, ServingSpeed)
+    assert isinstance(drafted.speed, ServingSpeed)
+    part = next(part for part in drafted.speed.decode_parts if part.what == "drafts")
+    assert part.seconds > plain.speed.tpot_s.value * 5 / 6

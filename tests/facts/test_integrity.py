@@ -32,6 +32,7 @@ KEYS = {
     "compressed": "subject what",
     "conditions": "word",
     "counted_traffic": "what ranks tokens hidden",
+    "draft_heads": "hub_id",
     "efficiencies": "quantity device engine when",
     "engine_flags": "engine flag",
     "engine_rules": "engine rule since",

@@ -251,6 +251,8 @@ ON_EVERY_STAGE = ("weights.rotary_tables", "weights.workspaces", "weights.scales
 
 @given(questions(), st.integers(2, 8))
 def test_pipeline_stages_hold_each_layer_once(question: Question, pp: int) -> None:
+    """But a draft's embedding, which is the target's on one stage alone (v1/spec_decode/eagle.py: "loaded
+    separately" beside a group of stages)."""
     question = question._replace(hardware=question.hardware._replace(num_gpus=64))
     (whole,) = placed(question, Layout())
     stages = placed(question, Layout(pp=pp))
@@ -262,7 +264,9 @@ def test_pipeline_stages_hold_each_layer_once(question: Question, pp: int) -> No
             assert total == 2 * num_bytes, name  # the last stage needs it as its head
         else:
             assert total == num_bytes, name
-    assert {name for stage in stages for name in stage} == set(whole)
+    *others, last = (set(stage) for stage in stages)
+    assert set().union(*others) <= set(whole) <= last.union(*others)
+    assert all(name.endswith("layers.{}.embed_tokens.weight") for name in last - set(whole))
 
 
 @given(questions(most_pp=1))

@@ -3,11 +3,11 @@
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..engines import default_engine, engine, engines
-from ..errors import UnsupportedError, UsageError
+from ..engines import default_engine, engine
+from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate, KVCache, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
@@ -136,18 +136,14 @@ def loaded(model: str | Model, overrides: str | None, offline: bool, revision: s
 
 
 def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
-    """Return a model with the one that drafts for it, where the question names one."""
-    name = asked.speculation.drafter if asked.speculation else None
-    if name is None:
+    """Return a model with the one that drafts for it, or with the head that does, where the question names
+    one."""
+    said = asked.speculation
+    if said is None or not (said.drafter or said.head):
         return model
-    if not engine(asked.engine).draft_models:
-        known = ", ".join(each.name for each in engines() if each.draft_models)
-        raise UnsupportedError(
-            f"{asked.engine} with a model that drafts is not known", f"known are {known}", "speculation"
-        )
-    from ..model.drafting import with_draft
+    from .drafting import beside_head, beside_model
 
-    return with_draft(model, load(catalogue_name(name) or name, offline=offline))
+    return beside_head(model, asked, said, offline) if said.head else beside_model(model, asked, offline)
 
 
 def infer(

@@ -215,6 +215,8 @@ class Engine(Record):
     """Redundant copies of experts are made under expert parallelism alone."""
     draft_models: bool = False
     """Another model may draft beside the one that is served, in the same pool."""
+    draft_heads: Callable[[str | None], tuple[str, ...]] | None = None
+    """(release) -> kinds of heads that draft in it, in the same pool; None: not known."""
     encodes: bool = False
     """What it holds of an encoder is known."""
     adapters: bool = False

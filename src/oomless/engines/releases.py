@@ -78,6 +78,15 @@ class ReleaseRules:
         raise AttributeError(f"the rules of a release are as the table says: {name}")
 
 
+def heads_loaded(eagle: bool, eagle3: bool) -> tuple[str, ...]:
+    """Return the kinds of heads that a release loads.
+
+    >>> heads_loaded(True, False)
+    ('eagle',)
+    """
+    return tuple(kind for kind, loaded in (("eagle", eagle), ("eagle3", eagle3)) if loaded)
+
+
 Rules = TypeVar("Rules", bound=ReleaseRules)
 
 

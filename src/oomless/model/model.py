@@ -161,6 +161,8 @@ class Model(Record):
     tied: bool = False
     draft: tuple[Layer, ...] = ()
     """MTP or draft layers: stored with the model, run only when speculation is asked for."""
+    drafter: "Model | None" = None
+    """The model or head beside this one that drafts, whose layers `draft` are; None: they are its own."""
     num_mtp: int = 0
     """Layers of the draft that run where MTP is asked for, though its stages are DSpark's; 0: all of them."""
     streams: int = 1

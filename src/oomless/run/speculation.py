@@ -14,18 +14,15 @@ NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
 MODEL_DRAFTS = ("draft_model", "STANDALONE")
 """Methods whose draft is a language model like any other, in vLLM's word and SGLang's."""
-OTHER_DRAFTS = (
-    "eagle",
-    "eagle3",
-    "medusa",
-    "mlp_speculator",
-    "dflash",
-    "ngram_gpu",
-    "EAGLE3",
-    "DFLASH",
+HEADS = ("eagle", "eagle3")
+"""Methods whose draft is a head made for the model, as vLLM writes them; SGLang writes capitals, and calls
+one of its EAGLE heads by the same word as the model's own layers: the head that is named tells them apart."""
+OTHER_DRAFTS = ("medusa", "mlp_speculator", "dflash", "ngram_gpu", "DFLASH")
+"""Methods that load a head of another kind."""
+KNOWN_DRAFTS = (
+    f"the model's own drafts: {', '.join(OWN_DRAFTS)}; a head: {', '.join(HEADS)}; a model beside it; and "
+    "ngram, suffix"
 )
-"""Methods that load a head of their own."""
-KNOWN_DRAFTS = f"the model's own drafts: {', '.join(OWN_DRAFTS)}; a model beside it; and ngram, suffix"
 MOST_TOKENS = 1024
 
 
@@ -39,7 +36,7 @@ class Speculation(Record):
     accepted_length: float | None = None
     """Tokens of a step that hold, the verified one among them; None: not known."""
     draft: str | None = None
-    """The draft model, where it is one of its own."""
+    """The draft model or head, where it is one of its own."""
 
     @property
     def own_draft(self) -> bool:
@@ -48,7 +45,21 @@ class Speculation(Record):
         >>> Speculation("qwen3_next_mtp", 2).own_draft, Speculation("ngram", 4).own_draft
         (True, False)
         """
-        return self.method in OWN_DRAFTS or self.method.endswith("_mtp")
+        return self.head is None and (self.method in OWN_DRAFTS or self.method.endswith("_mtp"))
+
+    @property
+    def head(self) -> str | None:
+        """Return the kind of head that drafts, eagle or eagle3; None: none does. A name says more than the
+        method.
+
+        >>> said = Speculation("EAGLE"), Speculation("EAGLE", draft="Tengyunw/qwen3_8b_eagle3")
+        >>> [each.head for each in (*said, Speculation("eagle3", 3), Speculation("eagle"))]
+        [None, 'eagle3', 'eagle3', 'eagle']
+        """
+        named, method = (self.draft or "").lower(), self.method.lower()
+        if method not in HEADS or (self.method in OWN_DRAFTS and "eagle" not in named):
+            return None
+        return "eagle3" if "eagle3" in named else method
 
     @property
     def drafter(self) -> str | None:
@@ -65,7 +76,7 @@ class Speculation(Record):
     @property
     def loads_draft(self) -> bool:
         """Return whether layers that draft lie beside the model's own."""
-        return self.own_draft or self.drafter is not None
+        return self.own_draft or self.head is not None or self.drafter is not None
 
     def check(self) -> None:
         """Refuse a method that nobody knows, and a draft whose memory is not known."""
@@ -122,7 +133,7 @@ def _of_keys(keys: dict[str, Any], where: str) -> Speculation:
     """The value of vLLM's keys, or of our own in a saved answer."""
     draft, length = keys.get("model", keys.get("draft")), keys.get("accepted_length")
     tokens = keys.get("num_speculative_tokens", keys.get("tokens", 1))
-    method = keys.get("method", "draft_model" if draft else "")  # as vLLM's config/speculative.py
+    method = keys.get("method", method_of(draft))
     if not isinstance(method, str) or not isinstance(draft, str | None):
         raise fault(keys, where, 'write {"method": "mtp", "num_speculative_tokens": 1}')
     num = _tokens(tokens, where)
@@ -131,6 +142,18 @@ def _of_keys(keys: dict[str, Any], where: str) -> Speculation:
     if length is not None and not 1 <= length <= num + 1:
         raise fault(keys, where, f"of a step that drafts {num}, 1 to {num + 1} tokens hold (accepted_length)")
     return Speculation(method, num, length, draft)
+
+
+def method_of(draft: object) -> str:
+    """Return the method of a draft that is named alone, as vLLM's config/speculative.py tells it.
+
+    >>> [method_of(name) for name in ("yuhuili/EAGLE-LLaMA3-Instruct-8B", "org/x-Eagle3", "qwen3-0.6b", None)]
+    ['eagle', 'eagle3', 'draft_model', '']
+    """
+    named = str(draft or "").lower()
+    if "eagle" in named and ("eagle-" in named or "eagle3" in named):
+        return "eagle3" if "eagle3" in named else "eagle"
+    return "draft_model" if named else ""
 
 
 def _tokens(value: object, where: str) -> int:

@@ -2,13 +2,12 @@
 
 from typing import NamedTuple
 
-from ..errors import UnsupportedError
 from ..model.model import Model
 from ..run.serving import Asked
 from .attention_cache import cache_of
 from .banded import TimePart
 from .load import ForwardPass
-from .network import Network, Weights, kinds_of
+from .network import Network, Weights, kinds_of, network
 from .steady import added
 
 
@@ -37,21 +36,30 @@ def drafts_of(asked: Asked, model: Model, net: Network) -> Drafts | None:
     said = asked.speculation
     if said is None or said.accepted_length is None:
         return None
-    if said.drafter:
-        raise UnsupportedError(
-            f"how long {said.drafter} takes to draft is not known",
-            "leave accepted_length out: memory counts it",
-            "speculation",
-        )
     return Drafts(
         said.tokens,
         said.accepted_length,
-        draft_network(model, net) if said.own_draft and model.draft else None,
+        draft_network(model, net) if said.loads_draft and model.draft else None,
     )
 
 
 def draft_network(model: Model, net: Network) -> Network:
-    """Return a draft's layers, as wide as the model's, with the model's head."""
+    """Return a draft's layers with the head that gives its tokens: another model's, or a head's own; of the
+    model's own drafts, as wide as the model's and with its head.
+
+    >>> from ..model.draft_head import model_of_head, published_head
+    >>> from ..model.drafting import with_draft
+    >>> from ..model.load import load
+    >>> from .network import network
+    >>> target = load("llama-3.1-8b")
+    >>> head = model_of_head(published_head("yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"), target, "head")
+    >>> found = draft_network(with_draft(target, head, shares=True), network(target))
+    >>> found.num_layers, round(found.active_params / 1e6), found.head.params
+    (1, 425, 131072000)
+    """
+    if model.drafter is not None:
+        tensors = tuple(each._replace(copy_of="") for each in model.drafter.tensors)
+        return network(model.drafter._replace(tensors=tensors))
     num = len(model.draft)
     share = num / net.num_layers
     return net._replace(

@@ -27,7 +27,8 @@ from ..record import (
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
-from .release import RELEASES
+from .drafts import beside_pool
+from .release import RELEASES, draft_heads
 from .weights import loading, placed_weights
 
 
@@ -127,6 +128,8 @@ SGLANG = Engine(
     counts="reserved",
     cache_types=CACHE_TYPES,
     draft_models=True,
+    beside_pool=beside_pool,
+    draft_heads=draft_heads,
     share_flag="--mem-fraction-static",
     log="sglang.log",
     log_names_release=False,

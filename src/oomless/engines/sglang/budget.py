@@ -8,7 +8,7 @@ subtracted again.
 
 from ... import facts
 from ...ledger import Line, exact
-from ...model.attention import DSA, MLA, V4, V41, Linear
+from ...model.attention import V4, V41, Linear
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -24,12 +24,12 @@ from .cache import (
     cache_layout,
     pool_tokens,
     requests_of_states,
-    row_bytes,
 )
 from .defaults import stages
+from .drafts import draft_line, released_line
 from .graphs import graph_line
 from .release import RELEASES, attention_ranks, expert_ranks
-from .weights import absorbed, placed_part, placed_weights, shard, stage_layers
+from .weights import placed_weights, shard, stage_layers
 
 PLAIN_ROW_BYTES = 576
 MAX_PREFILL_TOKENS = 16384
@@ -131,8 +131,13 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         beside.append(graph_line(model, asked, hardware, stage))
         beside.append(page_tables(model, asked, hardware, rules))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
-        beside.append(draft_line(model, asked, hardware, stage))
-    return Budget((*start_lines(asked, hardware), *loaded), tuple(beside))
+        tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
+        beside.append(draft_line(model, asked, hardware, stage, tokens))
+    released = released_line(model, asked, stage)
+    loaded.extend(released)
+    return Budget(
+        (*start_lines(asked, hardware), *loaded), tuple(beside), (sum(line.bytes for line in released),) * 3
+    )
 
 
 def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[str, ...]:
@@ -144,27 +149,6 @@ def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         "requantised": asked.quantization not in (None, model.quantization),
     }
     return tuple(name for name, holds in found.items() if holds)
-
-
-def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
-    """A draft that is loaded when the pool is made: its tensors, and a row of each of its layers for every
-    slot of the target's pool."""
-    own = placed_part(model, asked, hardware, stage, "mtp")
-    beside = absorbed(model, asked, hardware, stage, ("mtp",))
-    size = sum(group.total_bytes for group in (*own, *beside))
-    rules = RELEASES.at(asked.engine_version)
-    rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
-    if rules.gives_drafts_all_layers and not model.kinds.has(MLA, DSA):
-        rows = rows // len(model.draft) * len(model.layers)
-    tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
-    return exact(
-        "weights.draft",
-        "draft",
-        "draft, loaded after the pool",
-        size + tokens * rows,
-        f"tensors of the MTP layers {size:,} B + {tokens:,} slots x {rows:,} B",
-        "speculative/eagle_worker.py",
-    )
 
 
 def pool_expected(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[CacheLayout, int]:

@@ -84,7 +84,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
         return v4_layout(attentions, asked, stage, rules)
-    if asked.speculative and stage.last and rules.loads_draft_before_pool:
+    drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
+    if drafts and model.drafter is None:
         attentions += [layer.attention for layer in model.draft]
     page = asked.block_size or 1
     full = window = index = swa = 0
@@ -100,6 +101,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
             full += row
         if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
             index += INDEX_ROW_BYTES
+    if drafts and model.drafter is not None:
+        full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)
     states = state_pool(attentions, asked, rules)
@@ -125,6 +128,21 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         states.set_aside_bytes,
         states.share,
     )
+
+
+def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> tuple[int, int]:
+    """(bytes that the pool is divided by, bytes that are kept) of a token's rows in another model or head
+    that drafts: each of its layers counts as one of the target's that keep all tokens, on average
+    (model_executor/pool_configurator.py, eagle_draft_num_layers)."""
+    held = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
+    rows = []
+    for layer in model.layers[stage.start : stage.stop]:
+        attention = layer.attention
+        splits = rules.splits_window_pools and model.family.startswith(SPLIT_POOLS)
+        if not isinstance(attention, Linear) and not (splits and isinstance(attention, Sliding)):
+            index = isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer)
+            rows.append(row_bytes(attention, asked, rules) + (INDEX_ROW_BYTES if index else 0))
+    return len(model.draft) * sum(rows) // max(len(rows), 1), held
 
 
 def pool_tokens(layout: CacheLayout, pool: int) -> int:

@@ -5,7 +5,7 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Resolved
-from ..releases import ReleaseRules, Releases
+from ..releases import ReleaseRules, Releases, heads_loaded
 
 FUSED_SHAPE = (256, 1)
 """(routed, shared) experts of the models whose shared expert may be fused: DeepSeek-V3 and its descendants.
@@ -16,6 +16,8 @@ class SglangRules(ReleaseRules):
     """What a release of SGLang does: False or the first value where no row of the table holds."""
 
     # what it serves
+    drafts_by_eagle: bool = False
+    drafts_by_eagle3: bool = False
     serves_states: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False
@@ -60,6 +62,8 @@ class SglangRules(ReleaseRules):
     keeps_tables_of_gemma3: bool = False
     absorbs_in_16_bit: bool = False
     loads_draft_before_pool: bool = False
+    shares_ends_after_pool: bool = False
+    """A draft lets go of its own embedding and head only when the pool is cut."""
     keeps_loaded_mxfp4_scales: bool = False
     """Of V4's experts, where Marlin multiplies them."""
 
@@ -129,3 +133,9 @@ def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
 
 
 FUSED_CAPABILITY = 8.0
+
+
+def draft_heads(version: str | None) -> tuple[str, ...]:
+    """Return the kinds of heads that a release loads."""
+    rules = RELEASES.at(version)
+    return heads_loaded(rules.drafts_by_eagle, rules.drafts_by_eagle3)

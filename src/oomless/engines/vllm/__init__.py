@@ -13,7 +13,7 @@ from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .measured_rows import ROWS
 from .offload import left_to_host
-from .release import RELEASES
+from .release import RELEASES, draft_heads
 from .weights import loading, placed_weights
 
 TUNED = (
@@ -79,6 +79,7 @@ VLLM = Engine(
     host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
     draft_models=True,
+    draft_heads=draft_heads,
     encodes=True,
     share_flag="--gpu-memory-utilization",
     experts_over_dp=True,

@@ -108,6 +108,10 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
     beside.extend(uncharged_draft(model, asked, stage, rules))
+    if asked.speculative:
+        from .profile_draft import input_buffers
+
+        beside.extend(input_buffers(model, asked, stage, rules))
     if stage.last and second:
         rows, vocab = asked.max_num_seqs, model.num_logits
         line = exact(

@@ -200,6 +200,10 @@ def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
         attention = v0_attention_bytes(mla, model.hidden_size, run.asked, run.stage, run.width)
         forward = max(forward, attention + run.cublas)
     forward = max(forward, compressed_bytes(run))
+    if model.drafter is not None:
+        from .profile_draft import with_draft  # few models have another one beside them
+
+        forward = with_draft(run, forward)
     if kept.scratch:  # attention runs before the feed-forward, beside the hidden states alone
         states = int(run.tokens * run.width * copies * run.hidden)
         forward = max(forward, states + kept.scratch + run.cublas)

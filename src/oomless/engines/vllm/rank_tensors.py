@@ -1,6 +1,6 @@
 """Which part of a tensor one rank of vLLM has: its layers, and its share of rows, columns or experts."""
 
-from ...model.model import Model, Tensor
+from ...model.model import EMBEDDING, Model, Tensor
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..rank import Stage
@@ -51,6 +51,17 @@ def draft_layers(model: Model, asked: Resolved) -> int:
     return model.num_mtp
 
 
+def is_shared(tensor: Tensor, model: Model, asked: Resolved, rules: VllmRules) -> bool:
+    """Return whether a draft's copy of embedding or output head is the target's own: old releases kept those
+    of MTP layers, and of a head the embedding, which it shares on one stage alone (v1/spec_decode/eagle.py,
+    load_model)."""
+    if tensor.copy_of == EMBEDDING and asked.layout.pp > 1:
+        return False
+    if model.drafter is None:
+        return rules.shares_ends_with_draft
+    return tensor.copy_of != EMBEDDING or rules.shares_embedding_with_head
+
+
 def stage_layers(
     tensor: Tensor, model: Model, asked: Resolved, stage: Stage, rules: VllmRules
 ) -> tuple[int, ...] | None:
@@ -63,8 +74,7 @@ def stage_layers(
         case "mtp":
             if not asked.speculative or not stage.last:
                 return None
-            # embedding and head of a draft are the target's own, unless an old release kept its copies
-            if tensor.copy_of and rules.shares_ends_with_draft:
+            if tensor.copy_of and is_shared(tensor, model, asked, rules):
                 return None
             end = len(model.layers) + draft_layers(model, asked)
             return tuple(layer for layer in tensor.layers if layer < end) or (None if tensor.layers else ())

@@ -1,6 +1,6 @@
 """The releases of vLLM that were read, and what each of them does otherwise (facts/engine_rules.csv)."""
 
-from ..releases import ReleaseRules, Releases
+from ..releases import ReleaseRules, Releases, heads_loaded
 
 LATENTS_OFF = "MLA off"
 """What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
@@ -39,6 +39,8 @@ class VllmRules(ReleaseRules):
     """Tokens a block of MLA on Blackwell; 16 elsewhere."""
 
     # what it serves
+    drafts_by_eagle: bool = False
+    drafts_by_eagle3: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -121,6 +123,8 @@ class VllmRules(ReleaseRules):
     fuses_qkv_a: bool = False
     fuses_indexer_inputs: bool = False
     shares_ends_with_draft: bool = False
+    shares_embedding_with_head: bool = False
+    keeps_draft_inputs: bool = False
     charges_draft: bool = False
     """The weights of a draft are in the budget; before, they come on top of it."""
     keeps_shared_experts_whole: bool = False
@@ -214,3 +218,9 @@ RELEASES = Releases(
     ),
     first="0.5",
 )
+
+
+def draft_heads(version: str | None) -> tuple[str, ...]:
+    """Return the kinds of heads that a release loads."""
+    rules = RELEASES.at(version)
+    return heads_loaded(rules.drafts_by_eagle, rules.drafts_by_eagle3)

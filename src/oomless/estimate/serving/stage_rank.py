@@ -12,7 +12,7 @@ from ...model.model import Model
 from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Resolved
-from .weights import weight_lines
+from .weights import uncertain_draft, weight_lines
 
 if TYPE_CHECKING:
     from ...engines.requantised import Loading
@@ -155,7 +155,8 @@ def stage_rank(
         budget = adjust(model, request, mine, budget)
     shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
     spread = (rules.in_file(model, request) if rules.in_file else model).size_spread
-    charged = (*weight_lines(placed, rules.counts, source, spread), *budget.charged, *shared)
+    weights = (*weight_lines(placed, rules.counts, source, spread), *uncertain_draft(model, placed))
+    charged = (*weights, *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
     taken = sum(line.bytes for line in charged)
     cache = rules.cache_layout(model, request, stage)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from ...engines.rank import Count, Placed
 from ...ledger import Key, Line, exact, ranged
+from ...model.drafting import uncertain_bytes
 from ...run.allocator import SMALL, rounded
 from ...units import MIB
 from ..allocator import place
 
 if TYPE_CHECKING:
     from ...model.gguf_types import SizeSpread
+    from ...model.model import Model
 
 Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 """(bytes, count, layers) of each group of equal tensors."""
@@ -56,6 +58,17 @@ def weight_lines(
     )
     lines.append(rounding_line(_counted(sizes, counts) - sum(totals.values()), counts, large))
     return lines
+
+
+def uncertain_draft(model: "Model", placed: Sequence[Placed]) -> list[Line]:
+    """What a head may have beyond the shape that is assumed of it."""
+    if model.drafter is None:
+        return []
+    held = sum(group.total_bytes for group in placed if group.name.startswith("draft."))
+    more = uncertain_bytes(model, held)
+    what, formula = "draft, whose shape is assumed", f"up to half of {held:,} B more"
+    line = ranged("weights.draft", "draft", what, (0, 0, more), "assumed", formula, "api/drafting.py")
+    return [line] if more else []
 
 
 def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:

@@ -1,0 +1,96 @@
+"""What drafts beside the model that is served: another model, or a head that was made for it."""
+
+from typing import TYPE_CHECKING
+
+from ..engines import engine, engines
+from ..errors import OomlessError, UnsupportedError, UsageError
+from ..model.drafting import with_draft
+from ..model.load import catalogue_name, config_document, is_local, load
+from ..model.model import Model
+from ..run.serving import Asked
+from ..run.speculation import Speculation
+
+if TYPE_CHECKING:
+    from ..model.draft_head import DraftHead
+
+
+def beside_model(model: Model, asked: Asked, offline: bool) -> Model:
+    """Return a model with another one beside it."""
+    name = asked.speculation.drafter if asked.speculation else None
+    if not engine(asked.engine).draft_models:
+        known = ", ".join(each.name for each in engines() if each.draft_models)
+        raise UnsupportedError(
+            f"{asked.engine} with a model that drafts is not known", f"known are {known}", "speculation"
+        )
+    return with_draft(model, load(catalogue_name(name or "") or name or "", offline=offline))
+
+
+def beside_head(model: Model, asked: Asked, said: Speculation, offline: bool) -> Model:
+    """Return a model with a head beside it: of the table, by its own config, or assumed to be as others
+    are."""
+    from ..model.draft_head import assumed_head, model_of_head  # few questions have one
+
+    kind, name = said.head or "", said.draft
+    check_release(asked, kind)
+    known = known_head(name, kind, offline) if name else None
+    if known is not None:
+        check_fit(known, model, name or "")
+    head = model_of_head(known or assumed_head(model, kind), model, name or kind)
+    if known is None:
+        from ..model.gguf_types import SizeSpread
+
+        note = (
+            f"the shape of the head {name or kind} is not known: a layer with the sizes of {model.name} is "
+            "assumed; the folder of the head, or its config.json, says it"
+        )
+        head = head._replace(size_spread=SizeSpread(ASSUMED_SIZE, ASSUMED_SIZE), warnings=(note,))
+    return with_draft(model, head, shares=True)
+
+
+ASSUMED_SIZE = (1.0, 1.5)
+"""Ends of a head's size in those that are assumed: SpecForge's for DeepSeek-V3 is 1.22 times as large, and
+lightseekorg/kimi-k2.6-eagle3 with 3B values 1.27 to 1.48 times."""
+
+
+def known_head(name: str, kind: str, offline: bool) -> "DraftHead | None":
+    """Return the shape of a head of the table, or of one whose config can be read."""
+    from ..model.draft_head import published_head, read_head
+
+    found = published_head(name)
+    if found is not None:
+        return found
+    try:
+        where, values = config_document(name, offline=offline)
+    except UsageError:
+        return None
+    except OomlessError:
+        if is_local(name):
+            raise
+        return None
+    return read_head(values, kind, where)
+
+
+def check_fit(head: "DraftHead", model: Model, name: str) -> None:
+    """Refuse a head whose output head would be the model's, and is not as wide."""
+    if not head.vocab and head.hidden != model.hidden_size:
+        raise UsageError(
+            f"the head {name} has a hidden size of {head.hidden:,}, {model.name} of {model.hidden_size:,}",
+            "a head is made for one model",
+            "speculation",
+        )
+
+
+def check_release(asked: Asked, kind: str) -> None:
+    """Refuse a head of a kind that the engine's release does not load."""
+    rules = engine(asked.engine)
+    heads = rules.draft_heads(asked.engine_version) if rules.draft_heads else ()
+    if kind in heads:
+        return
+    known = ", ".join(each.name for each in engines() if each.draft_heads)
+    if rules.draft_heads is None:
+        raise UnsupportedError(
+            f"{asked.engine} with a head that drafts is not known", f"known are {known}", "speculation"
+        )
+    raise UnsupportedError(
+        f"{asked.engine} {asked.engine_version} loads no {kind} head", "take a later release", "speculation"
+    )

@@ -1,0 +1,177 @@
+"""Draft heads: a layer or more that drafts for one model by its hidden states (EAGLE, EAGLE-3)."""
+
+from typing import TYPE_CHECKING, Any
+
+from .. import facts
+from ..records import Record
+from .attention import GQA
+from .config import MAX_LAYERS, Config
+from .feedforward import Dense
+from .layer_weights import block_tensors
+from .model import EMBEDDING, HEAD, VOCABULARY, Layer, Model, Tensor
+from .scope import Scope, Storage
+from .storage import BF16, F16, I64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class DraftHead(Record):
+    """The shape of a head. EAGLE joins the last hidden state with the embedding of the next token; EAGLE-3
+    joins states of several layers, and its first layer reads that beside the embedding."""
+
+    method: str
+    """eagle or eagle3."""
+    hidden: int
+    width: int
+    """Of the feed-forward."""
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab: int
+    """Tokens that it drafts; 0: all of the model's, by the model's own output head."""
+    num_layers: int = 1
+    states: int = 3
+    """Layers of the model whose states EAGLE-3 reads; 1: the last one's alone, as they are."""
+    bias: bool = False
+    """Of queries, keys and values."""
+
+
+ASSUMED_HEADS, ASSUMED_DIM, ASSUMED_WIDTHS, ASSUMED_VOCAB = 64, 128, 6, 32_000
+"""Of a head whose config is not known: heads beside a model that has latents, width of its feed-forward
+beside one of experts alone (in hidden sizes: gpt-oss-120b and Qwen3-235B-A22B of SpecForge), tokens."""
+
+
+def assumed_head(target: Model, method: str) -> DraftHead:
+    """Return the shape that a head of a model usually has: a Llama layer with the model's own sizes.
+
+    >>> from .load import load
+    >>> assumed_head(load("kimi-k2"), "eagle3") == published_head("AQ-MedAI/Kimi-K2-Instruct-eagle3")
+    True
+    """
+    core = target.layers[-1].attention.core
+    heads, kv_heads, dim = ASSUMED_HEADS, ASSUMED_HEADS, ASSUMED_DIM
+    if isinstance(core, GQA):
+        heads, kv_heads, dim = core.num_heads, core.num_kv_heads, core.head_dim
+    dense = [ffn.intermediate_size for ffn in target.kinds.ffns if isinstance(ffn, Dense)]
+    width = max(dense, default=ASSUMED_WIDTHS * target.hidden_size)
+    vocab = ASSUMED_VOCAB if method == "eagle3" and target.vocab_size > ASSUMED_VOCAB else 0
+    return DraftHead(method, target.hidden_size, width, heads, kv_heads, dim, vocab)
+
+
+def published_head(name: str) -> DraftHead | None:
+    """Return the shape of a head that people use, by its hub id; None: it is not in the table.
+
+    >>> published_head("yuhuili/EAGLE3-LLaMA3.1-Instruct-8B")[:4]
+    ('eagle3', 4096, 14336, 32)
+    """
+    for row in facts.table("draft_heads"):
+        if row["hub_id"].lower() == name.lower():
+            hidden, width, heads, kv_heads, dim, vocab = (int(size) for size in row["sizes"].split())
+            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab)
+    return None
+
+
+def read_head(values: dict[str, Any], method: str, where: str) -> DraftHead:
+    """Return the shape that a head's config.json says: as EAGLE writes it, or nested
+    (transformer_layer_config of speculators, model of vLLM).
+
+    >>> layer = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
+    >>> read_head({"transformer_layer_config": layer, "draft_vocab_size": 32000}, "eagle3", "config").vocab
+    32000
+    """
+    whole = Config(values, where)
+    nested = next((key for key in ("transformer_layer_config", "model") if whole.has(key)), "")
+    config = whole.section(nested) if nested else whole
+    eagle = whole.section("eagle_config")
+    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
+    if config.has("kv_lora_rank"):
+        config.fault("kv_lora_rank says that it keeps latents: such heads are not known")
+    listed = next((each for each in (whole, eagle) if each.has(STATES)), None)
+    states = len(listed.sizes(STATES)) if listed else 3
+    head = DraftHead(
+        method,
+        hidden,
+        config.size("intermediate_size"),
+        heads,
+        config.size("num_key_value_heads", heads),
+        config.size("head_dim", hidden // heads or 1),
+        whole.size("draft_vocab_size", 0, least=0) if method == "eagle3" else 0,
+        config.size("num_hidden_layers", 1, most=MAX_LAYERS),
+        states if eagle.flag("use_aux_hidden_state", True) else 1,
+        config.flag("attention_bias", False),
+    )
+    config.check()
+    return head
+
+
+STATES = "eagle_aux_hidden_state_layer_ids"
+
+
+def model_of_head(head: DraftHead, target: Model, name: str) -> Model:
+    """Return a head as a model: what it shares with its target is a copy. It shares the embedding if it is as
+    wide, and the output head unless it drafts of tokens of its own.
+
+    A head of DeepSeek-V3 with 32,000 tokens (SpecForge's deepseek-v3-671b-eagle3.json), without what it
+    shares; llama_eagle3.py of both engines has these tensors:
+
+    >>> from .load import load
+    >>> target = load("deepseek-v3")
+    >>> made = model_of_head(DraftHead("eagle3", 7168, 40960, 56, 8, 128, 32000), target, "head")
+    >>> made.num_parameters, made.layers[0].attention.num_kv_heads
+    (1447881984, 8)
+    """
+    stored = Storage(plain, plain, plain) if (plain := target.dtype) in (BF16, F16) else BF16_ALONE
+    attention = GQA(head.num_heads, head.num_kv_heads, head.head_dim, qkv_bias=head.bias)
+    layer = Layer(attention, Dense(head.width, False))
+    return target._replace(
+        name=name,
+        family="llama",
+        hidden_size=head.hidden,
+        vocab_size=head.vocab or target.vocab_size,
+        dtype=stored.plain,
+        quantization="",
+        layers=(layer,) * head.num_layers,
+        tensors=tuple(head_tensors(head, layer, target, stored)),
+        ropes=(),
+        tied=False,
+        draft=(),
+        num_mtp=0,
+        streams=1,
+        explained_bytes=0,
+        stored_bytes=0,
+        size_spread=None,
+        warnings=(),
+        vision=None,
+    )
+
+
+READ_BOTH = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+"""What reads the states beside the embedding in EAGLE-3's first layer."""
+BF16_ALONE = Storage(BF16, BF16, BF16)
+
+
+def head_tensors(head: DraftHead, layer: Layer, target: Model, stored: Storage) -> "Iterator[Tensor]":
+    """The tensors of a head: embedding, what joins states, layers, norms, output head, numbers of its
+    tokens."""
+    hidden, plain, third = head.hidden, stored.plain, head.method == "eagle3"
+    shared = EMBEDDING if hidden == target.hidden_size else ""
+    vocabulary = (target.vocab_size, hidden)
+    yield Tensor(EMBEDDING, vocabulary, plain, VOCABULARY, lookup=True, copy_of=shared)
+    joined = target.hidden_size * head.states if third else hidden + target.hidden_size
+    if not third or head.states > 1:
+        yield Tensor("model.fc.weight", (hidden, joined), plain, role="linear")
+    for number in range(head.num_layers):
+        for tensor in block_tensors(layer, hidden, target.vocab_size, Scope((number,), stored)):
+            if third and not number and tensor.name.endswith(READ_BOTH):
+                yield tensor._replace(shape=(tensor.shape[0], 2 * hidden))
+            elif third or number or not tensor.name.endswith("input_layernorm.weight"):
+                yield tensor
+    if third:
+        yield Tensor("model.hidden_norm.weight", (hidden,), plain)
+        yield Tensor("model.norm.weight", (hidden,), plain)
+    yield Tensor(
+        HEAD, (head.vocab or vocabulary[0], hidden), plain, VOCABULARY, copy_of="" if head.vocab else HEAD
+    )
+    if head.vocab:
+        yield Tensor("model.draft_id_to_target_id", (head.vocab,), I64)
