@@ -21,6 +21,7 @@ FRESH_5 = TABLES / "verdicts_blind_5.csv"
 FRESH_6 = TABLES / "verdicts_blind_6.csv"
 FRESH_7 = TABLES / "verdicts_blind_7.csv"
 FRESH_8 = TABLES / "verdicts_blind_8.csv"
+FRESH_9 = TABLES / "verdicts_blind_9.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
@@ -37,6 +38,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_6.jsonl": FRESH_6,
     TABLES / "blind" / "verdicts_7.jsonl": FRESH_7,
     TABLES / "blind" / "verdicts_8.jsonl": FRESH_8,
+    TABLES / "blind" / "verdicts_9.jsonl": FRESH_9,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
@@ -125,6 +127,10 @@ FRESH_7_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=1, tight
 FRESH_8_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight=11, none=0)
 
 
+# the first score was 17 of 18, one wrong "fits", eleven tight, one without an answer
+FRESH_9_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=11, none=1)
+
+
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -191,6 +197,7 @@ ROUNDS = {
     FRESH_6: ("serve", FRESH_6_BUDGET),
     FRESH_7: ("serve", FRESH_7_BUDGET),
     FRESH_8: ("serve", FRESH_8_BUDGET),
+    FRESH_9: ("serve", FRESH_9_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
     TRAIN_4: ("train", TRAIN_4_BUDGET),
