@@ -1,10 +1,13 @@
 """Releases compare as packaging says; every rule of facts/engine_rules.csv is one that its engine reads."""
 
+import json
+import shlex
 from typing import Any
 
 import pytest
 from packaging.version import Version
 
+from command import call
 from oomless import facts
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.releases import Releases, first_with, rule_rows
@@ -164,6 +167,48 @@ def test_the_first_engine_runs_where_it_is_the_default_or_named() -> None:
         True,
         False,
     ]
+
+
+FALLS_BACK = {
+    "--gpu t4 --dtype float16 --engine-version 0.10.0": True,
+    "--gpu t4 --dtype float16 --engine-version 0.10.2": False,
+    "--gpu l40s --kv-cache-dtype fp8 --engine-version 0.9.2": True,
+    "--gpu h100 --kv-cache-dtype fp8 --engine-version 0.9.2": False,
+    "--gpu b200 --kv-cache-dtype fp8 --engine-version 0.9.2": True,
+    "--gpu b200 --kv-cache-dtype fp8 --engine-version 0.10.0": False,
+    "--gpu l40s --kv-cache-dtype fp8 --engine-version 0.11.0": False,
+    "--gpu l40s:2 --tp 1 --pp 2 --engine-version 0.8.5": True,
+    "--gpu l40s:2 --tp 1 --pp 2 --engine-version 0.9.0": False,
+    "--gpu mi300x --engine-version 0.8.5": True,
+    "--gpu mi300x --engine-version 0.9.0": False,
+    "--gpu l40s --kv-cache-dtype fp8 --engine-version '0.9.2 (V1)'": False,
+}
+
+
+@pytest.mark.parametrize("words", FALLS_BACK)
+def test_what_the_second_engine_cannot_serve_falls_back_to_the_first(words: str) -> None:
+    """engine/arg_utils.py of 0.8.5 to 0.10.2, _is_v1_supported_oracle."""
+    answer = json.loads(
+        call("infer", "qwen3-8b", *shlex.split(words), "--max-model-len", "4096", "--json").out
+    )
+    assert ("V0" in answer["request"]["engine_version"]) is FALLS_BACK[words]
+
+
+@pytest.mark.parametrize(
+    ("variable", "version"),
+    [("VLLM_USE_V1=0", "0.8.5 (V0)"), ("VLLM_USE_V2_MODEL_RUNNER=1", "0.8.5 (MRV2)"), ("A=1", "0.8.5")],
+)
+def test_a_variable_before_the_program_chooses_the_engine(variable: str, version: str) -> None:
+    words = (
+        "infer",
+        "--command",
+        f"{variable} vllm serve Qwen/Qwen3-8B --max-model-len 4096",
+        "--gpu",
+        "l40s",
+    )
+    answer = json.loads(call(*words, "--engine-version", "0.8.5", "--json").out)
+    assert answer["request"]["engine_version"] == version
+    assert ("variables say so" in call(*words).out) is (variable != "A=1")
 
 
 def test_rules_are_not_changed() -> None:

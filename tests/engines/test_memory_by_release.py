@@ -90,11 +90,12 @@ def test_makers_of_nvfp4_quantise_grouped_queries_beside_experts() -> None:
     assert line(found, "weights.unquantized").bytes == 0
 
 
-def test_mla_on_rocm_in_0_8_is_the_first_engines() -> None:
-    assert (
-        answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5").request.engine_version == "0.8.5 (V0)"
-    )
-    assert answer("qwen3-8b", "mi300x", engine_version="0.8.5").request.engine_version == "0.8.5"
+def test_rocm_runs_the_first_engine_in_0_8_and_mla_has_no_other() -> None:
+    """engine/arg_utils.py of 0.8.5: the second is off on all but CUDA unless VLLM_USE_V1 asks for it."""
+    for model, cards, tp in (("deepseek-v3", "mi300x:8", 8), ("qwen3-8b", "mi300x", 1)):
+        found = answer(model, cards, tp=tp, engine_version="0.8.5")
+        assert found.request.engine_version == "0.8.5 (V0)"
+    assert answer("qwen3-8b", "mi300x", engine_version="0.8.5 (V1)").request.engine_version == "0.8.5 (V1)"
     second = answer("deepseek-v3", "mi300x:8", tp=8, engine_version="0.8.5 (V1)")
     assert second.request.engine_version == "0.8.5 (V1, MLA off)"
     assert second.kv_cache.bytes_per_token == 61 * 2 * 16 * 192 * 2

@@ -20,6 +20,11 @@ def from_command(
     ours = {name: value for name, value in options.items() if name != "command"}
     given = {**command.flags, **ours}
     notes = []
+    if command.remark and "(" not in (release := given.get("engine_version") or ""):
+        if release:
+            given["engine_version"] = f"{release} ({command.remark})"
+        else:
+            notes.append(f"{command.remark}: variables say so, which count where --engine-version is said")
     if command.ignored:
         notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
     notes += [

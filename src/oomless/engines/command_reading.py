@@ -17,7 +17,7 @@ from .llamacpp.command_line import as_asked
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts
 from .shell_words import VARIABLE
-from .vllm.command_line import as_vllm
+from .vllm.command_line import as_vllm, remark
 
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)
 JSON_KINDS = ("json", "images", "speculation")
@@ -47,6 +47,8 @@ class Command(NamedTuple):
     """What the GPU of a Mac may take, where it is set beside the command."""
     beside: Mapping[str, str] = {}
     """Files that the engine loads beside the model, by what they are."""
+    remark: str = ""
+    """What variables say of how its release runs, as it stands in brackets behind a release."""
     others: int = 0
     """Commands beside it that start an engine too."""
 
@@ -231,6 +233,7 @@ class Reading:
             tuple(self.unknown),
             tuple(self.left_open),
             beside=self.beside,
+            remark=remark(self.before) if self.line.table == "vllm" else "",
         )
 
 

@@ -4,6 +4,25 @@ import json
 from typing import Any
 
 from ...errors import UsageError
+from .release import FIRST_RUNNER, LATENTS_OFF, SECOND_RUNNER
+
+REMARKS = {
+    "VLLM_USE_V1=0": "V0",
+    "VLLM_USE_V1=1": "V1",
+    "VLLM_USE_V2_MODEL_RUNNER=0": FIRST_RUNNER,
+    "VLLM_USE_V2_MODEL_RUNNER=1": SECOND_RUNNER,
+    "VLLM_MLA_DISABLE=1": LATENTS_OFF,
+}
+"""Variables that no flag says (vllm/envs.py) -> the remark behind a release."""
+
+
+def remark(before: list[str]) -> str:
+    """Return what variables before the program say of how a release runs.
+
+    >>> remark(["VLLM_USE_V1=0", "CUDA_VISIBLE_DEVICES=0"]), remark([])
+    ('V0', '')
+    """
+    return ", ".join(REMARKS[word] for word in before if word in REMARKS)
 
 
 def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

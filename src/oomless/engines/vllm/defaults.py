@@ -36,7 +36,7 @@ def resolve(
     """The question with every default that vLLM's server would choose (arg_utils.py; budget by version and
     card). An engine on top of it has releases of its own that serve what vLLM's do not."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
-    version = engine_run(model, hardware, version)
+    version = engine_run(model, hardware, version, asked, layout)
     rules = RELEASES.at(version)
     length = _length(model, asked)
     if rules.v0:
@@ -125,20 +125,39 @@ def check_served(model: Model, releases: Releases[Any], version: str) -> None:
             )
 
 
-def engine_run(model: Model, hardware: Hardware, version: str) -> str:
-    """Return the release with its engine, where the card decides what runs: 0.8 had MLA on ROCm in its first
-    engine alone, which is the default there. Whoever asks for the second has switched MLA off.
+def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, layout: Layout) -> str:
+    """Return the release with its engine, where the question decides which runs: while the first was still
+    there, what the second could not serve fell back to it unasked. MLA had no second engine on ROCm: whoever
+    asks for that one has switched MLA off.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> v3, cards = load("deepseek-v3"), parse_gpu("mi300x:8")
-    >>> engine_run(v3, cards, "0.8.5"), engine_run(v3, cards, "0.8.5 (V1)")
-    ('0.8.5 (V0)', '0.8.5 (V1, MLA off)')
+    >>> v3, asked, layout = load("deepseek-v3"), Asked(kv_cache_dtype="fp8"), Layout(tp=8)
+    >>> [engine_run(v3, parse_gpu("mi300x:8"), text, asked, layout) for text in ("0.8.5", "0.8.5 (V1)")]
+    ['0.8.5 (V0)', '0.8.5 (V1, MLA off)']
+    >>> [engine_run(v3, parse_gpu(card), "0.9.2", asked, layout) for card in ("a100-80gb:8", "h200:8")]
+    ['0.9.2 (V0)', '0.9.2']
     """
-    rules, amd = RELEASES.at(version), hardware.card.vendor == "AMD"
-    if not (amd and rules.has_v1_of_latents_on_cuda_alone and model.kinds.has(MLA)) or rules.v0:
-        return version
-    return version.replace("V1", f"V1, {LATENTS_OFF}") if "V1" in version else f"{version} (V0)"
+    rules = RELEASES.at(version)
+    if "V1" not in version:
+        return f"{version} (V0)" if not rules.v0 and falls_back(hardware, rules, asked, layout) else version
+    latents_off = hardware.card.vendor == "AMD" and rules.has_v1_on_cuda_alone and model.kinds.has(MLA)
+    return version.replace("V1", f"V1, {LATENTS_OFF}") if latents_off and not rules.v0 else version
+
+
+def falls_back(hardware: Hardware, rules: VllmRules, asked: Asked, layout: Layout) -> bool:
+    """Return whether the second engine leaves a question to the first (arg_utils.py,
+    _is_v1_supported_oracle)."""
+    card, reads_fp8 = hardware.card, [9]
+    if card.vendor != "NVIDIA":
+        return card.vendor == "AMD" and rules.has_v1_on_cuda_alone
+    if rules.v1_caches_fp8_on_blackwell:
+        reads_fp8.append(10)
+    in_fp8 = rules.v1_caches_fp8_by_fa3 and (asked.kv_cache_dtype or "").startswith("fp8")
+    drafts = rules.offers_v0 and asked.speculative and not rules.v1_drafts_unasked
+    staged = rules.v1_stages_by_ray_alone and layout.pp > 1 and hardware.num_nodes == 1
+    old = rules.v1_needs_ampere and card.capability < 8
+    return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -> tuple[int, int]:

@@ -19,7 +19,12 @@ class VllmRules(ReleaseRules):
 
     runs_v0: bool = False
     offers_v0: bool = False
-    has_v1_of_latents_on_cuda_alone: bool = False
+    has_v1_on_cuda_alone: bool = False
+    v1_needs_ampere: bool = False
+    v1_caches_fp8_by_fa3: bool = False
+    v1_caches_fp8_on_blackwell: bool = False
+    v1_stages_by_ray_alone: bool = False
+    v1_drafts_unasked: bool = False
     deals_remainder_to_earlier_stages: bool = False
 
     # what its server chooses
