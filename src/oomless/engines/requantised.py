@@ -48,8 +48,9 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a
     maker.
 
-    high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of elements * 16
-    bit / 32 - their scales; the value is that of attention alone, where makers keep it as a rule.
+    high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of their scales
+    and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
+    makers keep it as a rule.
 
     >>> from ..model.load import load
     >>> model = load("qwen3-8b")
@@ -58,6 +59,8 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     ...     line.high_bytes // 2**20 for line in kept_line(model, "w4a16", parts)
     ... ]  # 6.95 G elements, 12 bits a group of 128
     [310]
+    >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts)]  # zero points: 4 bits a group
+    [388]
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
@@ -73,7 +76,8 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
             more += wider
             usual += wider if as_a_rule and "attn" in tensor.name else 0
         elif tensor.role in ("linear", "expert") and _groups(form):
-            more += elements * 2 // SMALLEST_GROUP - form.scale_bytes(shape) * number
+            scales, (_, columns) = form.scale_bytes(shape) * number, form.block or (0, 0)
+            more += scales * columns // SMALLEST_GROUP - scales
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
     return (
         [
