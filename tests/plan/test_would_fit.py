@@ -91,6 +91,13 @@ def test_where_nothing_helps_the_nearest_cards_are_named(model: str, gpu: str) -
         assert oomless.infer(model, **asked).verdict == "fits"
 
 
+def test_more_of_the_same_cards_come_before_others_if_a_flag_makes_room_beside_the_pool() -> None:
+    """vllm#15983: graphs pass four cards of 40 GB, and one B200 was all that was offered."""
+    words = asked_with("--gpu-memory-utilization 0.95 --max-num-seqs 2 --max-model-len 8192")
+    found = oomless.infer("qwen2.5-vl-72b", "a100-40gb:4", tp=4, engine_version="0.8.2", **words)
+    assert [each.flags for each in found.changes] == ["--enforce-eager --tp 8 on 8 cards"]
+
+
 def test_a_narrower_cache_is_marked() -> None:
     found = oomless.infer("deepseek-r1-distill-qwen-7b", "rtx-4090").changes
     marked = {change.flags.split()[0] for change in found if change.costs_quality}

@@ -221,22 +221,31 @@ def of_offloads(estimate: Estimate) -> Iterator[Change]:
 
 
 def of_more_cards(estimate: Estimate) -> Iterator[Change]:
-    """Yield the fewest more of the same cards on which it fits."""
+    """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool."""
+    tuned = engine(estimate.request.engine).candidates.tuned
+    beside = {each.field for each in tuned if each.purpose in ("graphs", "share")}
+    levers = [{field: values[0]} for field, values in milder_first(estimate).items() if field in beside]
+    made = (on_more_cards(estimate, values) for values in ({}, *levers))
+    yield from filter(None, [next(filter(None, made), None)])
+
+
+def on_more_cards(estimate: Estimate, values: dict[str, Any]) -> Change | None:
+    """Return the fewest more of the same cards on which it fits with some fields changed."""
     hardware, layout = estimate.cards or estimate.hardware, estimate.request.layout
-    rules = engine(estimate.request.engine)
+    rules, changed = engine(estimate.request.engine), estimate.asked.with_values(values)
     for factor in (2, 3, 4) if rules.axis == "pp" else (2, 4):
         num = max(hardware.num_gpus, layout.num_ranks * factor)
-        more = hardware._replace(
-            num_gpus=num, per_node=max(hardware.per_node, min(num, hardware.card.gpus_per_node))
-        )
+        per_node = max(hardware.per_node, min(num, hardware.card.gpus_per_node))
+        more = hardware._replace(num_gpus=num, per_node=per_node)
         larger = layout._replace(**{rules.axis: getattr(layout, rules.axis) * factor})
-        asked = estimate.asked._replace(layout=larger, tensor_split=None)
+        asked = changed._replace(layout=larger, tensor_split=None)
         if (made := elsewhere(estimate, asked, more)) is not None:
             words = f"--{rules.axis} {getattr(larger, rules.axis)}"
             words += f" --pp {layout.pp}" if rules.axis == "tp" and layout.pp > 1 else ""
             cards = f" on {num} cards" if num > hardware.num_gpus else ""
-            yield made._replace(flags=words + cards)
-            return
+            flags = flag_words(estimate.asked, changed, tuple(values))
+            return made._replace(flags=" ".join((*flags, words + cards)))
+    return None
 
 
 def of_other_cards(estimate: Estimate) -> Iterator[Change]:
