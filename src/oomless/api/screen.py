@@ -104,10 +104,11 @@ def cache_lines(answer: "ServingAnswer") -> str:
     cache, request = answer.kv_cache, answer.request
     if answer.estimate.model.encodes:
         return "no cache: an encoder reads its batch once"
+    doubted = cache.longest_sequence < request.context and cache.max_concurrency >= 1
     lines = [
         f"cache pool {format_bytes(cache.pool_bytes)}, needed {format_bytes(cache.needed_bytes)}: "
         f"{cache.max_tokens:,} tokens, {cache.max_concurrency:,.2f} sequences of {request.context:,}, "
-        f"one of at most {cache.longest_sequence:,}",
+        f"one of at most {cache.longest_sequence:,}{' for certain' * doubted}",
         f"a token takes {cache.bytes_per_token:,.10g} B on each rank ({cache.formula})",
     ]
     if cache.fixed_bytes_per_sequence:
