@@ -127,8 +127,9 @@ FRESH_7_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=1, tight
 FRESH_8_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight=11, none=0)
 
 
-# the first score was 17 of 18, one wrong "fits", eleven tight, one without an answer
-FRESH_9_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=11, none=1)
+# the first score was 17 of 18, one wrong "fits", eleven tight, one without an answer: x-928 set the batch
+# of a server, which only a pasted command says; without it, it is tight
+FRESH_9_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=12, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
