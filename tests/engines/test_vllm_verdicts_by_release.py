@@ -112,6 +112,16 @@ def test_what_ranks_talk_through_is_counted_once(
         assert context.low_bytes < free * GIB < context.high_bytes < GIB
 
 
+@pytest.mark.parametrize(("gpu", "taken"), [("rx-7900-xtx:4", 0.07), ("radeon-ai-pro-r9700:4", 0.63)])
+def test_ranks_of_radeons_take_little_at_the_start(gpu: str, taken: float) -> None:
+    """23.91 of 23.98 GiB are free and 31.23 of 31.86 (code index ids 68919694914 and 68935864207). It was 0
+    to 4.2 GiB, as twice of Hopper's."""
+    asked: dict[str, Any] = {"gpu": gpu, "tp": int(gpu[-1]), "engine": "vllm", "max_model_len": 4096}
+    lines = oomless.infer("qwen3-8b", engine_version="0.20.0", **asked).ledger.lines
+    context = next(line for line in lines if line.key == "runtime.context")
+    assert context.low_bytes < taken * GIB < context.high_bytes < GIB
+
+
 def test_drivers_of_blackwell_are_new() -> None:
     def graphs(version: str) -> list[tuple[int, int]]:
         lines = oomless.infer("qwen3-8b", gpu="rtx-5090", engine_version=version).ledger.lines

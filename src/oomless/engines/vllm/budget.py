@@ -7,6 +7,7 @@ larger phase.
 
 from math import ceil
 
+from ... import facts
 from ...ledger import Category, Key, Line, exact, sums
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
@@ -256,6 +257,7 @@ def conditions(
         "new_driver": hardware.card.vendor == "NVIDIA" and driver >= SMALL_GRAPHS_DRIVER,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
         "amd": hardware.card.vendor == "AMD",
+        "radeon": hardware.card.vendor == "AMD" and not hardware.card.link,
         "ascend": hardware.card.vendor == "Huawei",
         "unified": hardware.card.shared_bytes > 0,
         "sm12": 12 <= hardware.card.capability < 13,
@@ -282,11 +284,11 @@ def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) 
         "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
     )
     line = measured("vllm", key, quantity, rules.release, tags, category)
-    return (
-        line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
-        if "other_vendor" in tags and "ascend" not in tags
-        else line
-    )
+    if "other_vendor" not in tags or "ascend" in tags:
+        return line
+    if facts.select("engines", ("vllm", quantity), tags, rules.release).when & {"amd", "radeon"}:
+        return line
+    return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
 
 
 def with_unknown_images(
