@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ... import facts
 from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
+from ...frameworks.graphs.experts import experts_as_one
 from ...frameworks.graphs.graph import Walk, transient_peak, walk, walk_keeping_products
 from ...frameworks.graphs.layers import LayerNorms, layer_graph, norms_of
 from ...model.model import Layer
@@ -40,14 +41,23 @@ class LayerWalk(NamedTuple):
 
 @lru_cache(maxsize=256)
 def layer_walk(
-    layer: Layer, hidden: int, norms: LayerNorms, work: MicroBatchWork, streams: int, modules: frozenset[str]
+    layer: Layer,
+    hidden: int,
+    norms: LayerNorms,
+    work: MicroBatchWork,
+    streams: int,
+    modules: frozenset[str],
+    discarded: frozenset[str],
 ) -> LayerWalk:
-    """Return a layer replayed, with what is inside of `modules` computed again."""
+    """Return a layer replayed, with what is inside of `modules` computed again; those that are `discarded`
+    give up what they make."""
     graph = layer_graph(layer, hidden, norms, work, streams)
+    if "moe" in modules:
+        graph = experts_as_one(graph)
     found = (
         walk_keeping_products(graph, pruned=work.kernels == "compiled")
         if "ops" in modules
-        else walk(graph, modules)
+        else walk(graph, modules, discarded=discarded)
     )
     return LayerWalk(found, transient_peak(graph), graph.sizes[graph.source])
 
@@ -75,7 +85,7 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
             group, left = left[:width], left[width:]
             layers = [model.layers[index] for index in group]
             walks = [
-                layer_walk(layer, model.hidden_size, norms[layer], work, model.streams, again.modules)
+                layer_walk(layer, model.hidden_size, norms[layer], work, model.streams, *again[1:])
                 for layer in layers
             ]
             found.append(

@@ -179,7 +179,7 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
             continue
         expert = tensor.role == "expert"
         tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
-        rows, values = on_rank(tensor, tp)
+        rows, values = on_rank(tensor, 1 if tensor.part == "vision" else tp)  # a tower is whole on each rank
         per_layer = tensor.repeat
         if expert and mesh.ep > 1:
             per_layer = -(-tensor.repeat // mesh.ep)

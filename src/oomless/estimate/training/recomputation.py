@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ...frameworks import framework
+from ...frameworks.megatron.selective import DISCARDED
 from ...run.training import TrainingResolved
 
 ALIASES = {
@@ -22,6 +23,8 @@ class Recomputed(NamedTuple):
     """All of it: its input alone is kept."""
     modules: frozenset[str]
     """What lies inside of these parts of it."""
+    discarded: frozenset[str] = frozenset()
+    """Those of them that give up what they make too, until the backward needs it."""
 
 
 def recomputed(request: TrainingResolved, position: int) -> Recomputed:
@@ -31,7 +34,10 @@ def recomputed(request: TrainingResolved, position: int) -> Recomputed:
     every how many-th layer as a whole and nothing of the others.
 
     >>> recomputed(TrainingResolved(recompute="selective", recompute_every=2), 1)
-    Recomputed(whole=False, modules=frozenset())
+    Recomputed(whole=False, modules=frozenset(), discarded=frozenset())
+    >>> asked = TrainingResolved(recompute="selective", recompute_modules=("moe_act",))
+    >>> recomputed(asked._replace(framework="megatron-bridge"), 0).discarded
+    frozenset({'moe_act'})
     """
     match request.recompute:
         case "full":
@@ -41,7 +47,8 @@ def recomputed(request: TrainingResolved, position: int) -> Recomputed:
             return Recomputed(position % request.recompute_every == 0, frozenset())
         case "selective":
             names = frozenset(ALIASES.get(name, name) for name in request.recompute_modules)
-            return Recomputed(False, names)
+            own = framework(request.framework).megatron_core
+            return Recomputed(False, names, names & DISCARDED if own else frozenset())
     return Recomputed(False, frozenset())
 
 

@@ -2,6 +2,7 @@
 
 from ...model.feedforward import MoE
 from .blocks import Builder, cut, gated, linear
+from .graph import AutogradGraph
 
 
 def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
@@ -41,7 +42,9 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
         last = "routed.wide"
     for beside, name in ((kind.shared_width, "shared"), (kind.dense_width, "dense")):
         if beside:
+            b.module = "shared_experts" if name == "shared" else b.module
             gated(b, x, hidden, cut(beside, work.tp), f"{name}.out", is_gated=kind.gated)
+            b.module = "moe"
             b.op("add", (last, f"{name}.out"), {f"{name}.sum": work.tokens * hidden * element})
             last = f"{name}.sum"
     b.op("as_stream", (last,), {out: work.tokens * hidden * element}, in_place=True)
@@ -83,12 +86,14 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
         {"gate_up": both},
         (*((given,) if read else ()), *stacks[:1]),
     )
+    b.module = "moe_act"
     if kind.gated and work.kernels == "eager":
         b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
         made = {"moe.product": rows * width * element}
         b.op("multiply", ("moe.act", "gate_up"), made, ("moe.act", "gate_up"))
     else:
         b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
+    b.module = "moe"
     kept = ("moe.product",) if read else ()
     b.op(
         "down",
@@ -111,3 +116,11 @@ def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[
     b.op("adapt", (), {"gate_up.stack": each * (2 if is_gated else 1)})
     b.op("adapt", (), {"down.stack": each})
     return "gate_up.stack", "down.stack"
+
+
+def experts_as_one(graph: AutogradGraph) -> AutogradGraph:
+    """Return a layer whose routed experts are one module, with the modules inside of them."""
+    inside = ("moe_act", "expert_fc1", "shared_experts")
+    return graph._replace(
+        ops=tuple(op._replace(module="moe") if op.module in inside else op for op in graph.ops)
+    )

@@ -1,6 +1,7 @@
 """Which parts of a layer are computed again (--recompute-modules) and which leave for host memory
 (--offload-modules)."""
 
+from ..graphs.experts import experts_as_one
 from ..graphs.graph import AutogradGraph, Walk, kept, walk
 from .run import Megatron
 
@@ -26,9 +27,7 @@ def selective_walk(run: Megatron, graph: AutogradGraph) -> Walk:
         else frozenset()
     )
     if "moe" in modules:
-        graph = graph._replace(
-            ops=tuple(op._replace(module="moe") if op.module in INSIDE_EXPERTS else op for op in graph.ops)
-        )
+        graph = experts_as_one(graph)
     walked = walk(graph, modules, discarded=modules & DISCARDED)
     away = _offloaded(run, graph, modules)
     if not away:
@@ -42,7 +41,6 @@ def selective_walk(run: Megatron, graph: AutogradGraph) -> Walk:
 DISCARDED = frozenset(("norm", "moe_act", "mla_up_proj"))
 """Modules that give up what they make until the backward needs it (core/tensor_parallel/random.py,
 CheckpointWithoutOutput); the others are checkpoints, whose outputs stay."""
-INSIDE_EXPERTS = ("moe", "moe_act", "expert_fc1", "shared_experts")
 
 
 def _offloaded(run: Megatron, graph: AutogradGraph, recomputed: frozenset[str]) -> set[str]:
