@@ -28,6 +28,8 @@ def precision(word: str, framework: str) -> Precision:
 
     >>> precision("params fp32 + grads fp32 + Adam fp32, compute bf16, linear NVFP4", "torchtitan")
     Precision(recipe='mixed-bf16', quantization=None, products='nvfp4')
+    >>> precision("bf16 params, bf16 grads, fp32 master + fp32 Adam", "megatron-bridge").recipe
+    'megatron-bf16-gradients'
     >>> precision("bf16-true + bnb.nf4-dq", "litgpt")
     Precision(recipe='bf16', quantization='nf4-dq', products='')
     """
