@@ -60,7 +60,7 @@ def step_temporaries(step: StageStep) -> tuple[int, str]:
         return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment
     if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2:
-        size *= 2 if rule.step == "foreach-2.0" else 1
-        return values * size, f"{values:,} values x {size} B"
+        lists = 2 if rule.step == "foreach-2.0" else 1
+        return lists * held.one_moment, f"{lists} x {held.one_moment:,} B of a moment of {values:,} values"
     wide = 4 if rule.moment_bits or rule.factored else size
     return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"

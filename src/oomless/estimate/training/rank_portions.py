@@ -162,7 +162,9 @@ def on_rank(tensor: Tensor, tp: int) -> tuple[int, int]:
 
 
 def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingResolved) -> list[Portion]:
-    """The tensors of one rank of a stage. MTP layers are left out; stored copies are no parameters."""
+    """The tensors of one rank of a stage. MTP layers are left out; stored copies are no parameters. Where
+    PEFT trains embedding and head in full, the frozen ones stay beside the copies that are trained
+    (peft/utils/other.py, ModulesToSaveWrapper: original_module)."""
     inside = set(stage.layers)
     full = request.method == "full"
     found = []
@@ -183,10 +185,9 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
         per_layer = tensor.repeat
         if expert and mesh.ep > 1:
             per_layer = -(-tensor.repeat // mesh.ep)
-        ends = not tensor.layers and tensor.part == "main" and request.trained_ends
-        product = tensor.role != "plain" or (
-            not tensor.layers and len(tensor.shape) > 1 and not tensor.lookup
-        )
+        matrix = len(tensor.shape) > 1
+        ends = not tensor.layers and tensor.part == "main" and matrix and request.trained_ends
+        product = tensor.role != "plain" or (not tensor.layers and matrix and not tensor.lookup)
         found.append(
             Portion(
                 tensor.name,
@@ -196,12 +197,14 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
                 layers if tensor.part != "vision" else tensor.layers,
                 "expert" if expert else "dense",
                 (full and tensor.part == "main") or ends,
-                len(tensor.shape) > 1,
+                matrix,
                 product,
                 lookup=lookup,
-                stacked=expert and len(tensor.shape) > 1 and not packs_apart(model, request),
+                stacked=expert and matrix and not packs_apart(model, request),
             )
         )
+        if ends and not full and framework(request.framework).peft:
+            found.append(found[-1]._replace(name=f"{tensor.name}, frozen", trained=False, product=False))
     if not full:
         found += adapters(model, mesh, stage, request)
     return found

@@ -96,6 +96,8 @@ class RankStates(NamedTuple):
     """Values of the largest trained tensor."""
     trained_values: int
     """Trained values before they are shared out."""
+    one_moment: int
+    """Bytes of one moment of each value here, in the type of its weight's moments."""
 
 
 class StateSums(NamedTuple):
@@ -113,6 +115,7 @@ class StateSums(NamedTuple):
     trained: int = 0
     """Trained values before they are shared out."""
     frozen_values: int = 0
+    one_moment: int = 0
 
     def plus(self, other: "StateSums") -> "StateSums":
         """Return the sums of both; the largest tensor is the larger of the two."""
@@ -145,6 +148,7 @@ def sums_of(
         values_here=mine,
         largest=portion.values,
         trained=portion.total,
+        one_moment=mine * held_as.moment,
     )
 
 
@@ -186,6 +190,7 @@ def states(
         sums.values_here,
         sums.largest,
         sums.trained,
+        sums.one_moment,
     )
 
 
