@@ -110,13 +110,14 @@ def test_paged_moments_are_on_the_host() -> None:
 
 
 def test_paged_moments_of_32_bits_have_no_scales() -> None:
-    """Llama-2-70B in full on eight cards of 80 GB: torchtune issue 987 says about 51 GB a card."""
+    """Llama-2-70B in full on eight cards of 80 GB: torchtune issue 987 says about 51 GB a card, as its log
+    counts them: what torch reserves."""
     flags: dict[str, Any] = {"framework": "torchtune", "sharding": "fsdp1", "precision": "bf16"}
     found = train("llama-2-70b", "a100-80gb:8", optimizer="paged-adamw", recompute="full", **flags)
     assert found.verdict == "fits"
     assert not any(line.category == "optimizer" for line in found.ledger.lines)
     assert 8 * found.model.num_parameters <= found.ram_bytes < 8.1 * found.model.num_parameters
-    assert found.peaks.device_bytes == pytest.approx(51e9, rel=0.05)
+    assert found.peaks.reserved_bytes == pytest.approx(51e9, rel=0.05)
 
 
 def test_unsloth_takes_float16_on_a_t4() -> None:

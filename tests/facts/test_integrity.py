@@ -261,7 +261,14 @@ def test_dates_of_releases_are_days_in_order() -> None:
     rows = facts.table("releases")
     days = [date.fromisoformat(row["date"]) for row in rows if row["package"] == "transformers"]
     assert days == sorted(days)
-    assert column("releases", "package") == {"transformers", "torch", "deepspeed", "trl", "unsloth"}
+    assert column("releases", "package") == {
+        "transformers",
+        "torch",
+        "deepspeed",
+        "torchtitan",
+        "trl",
+        "unsloth",
+    }
 
 
 def test_a_config_that_names_another_holds_what_differs() -> None:

@@ -68,8 +68,9 @@ BUDGETS = {
     # tight: each lacked a flag that its source has (images of 1,024 pixels, no graphs of prompts)
     "serve": Confusion(right=0.97, wrong_fits=1, wrong_does_not_fit=0, tight=13, none=0),
     # v-160 was tight at 2,048 tokens: the 3.50 GiB that its log asks for are eager scores of 4,096
-    # v-182, v-209 and v-213 were tight: dense modules are their graphs, and idle segments go back
-    "train": Confusion(right=0.97, wrong_fits=0, wrong_does_not_fit=1, tight=7, none=0),
+    # v-182 and v-209 were tight: dense modules are their graphs, and idle segments go back; so was v-213,
+    # and is again: PEFT keeps embedding and head beside the copies that it trains, 2.1 GB of its 24
+    "train": Confusion(right=0.97, wrong_fits=0, wrong_does_not_fit=1, tight=8, none=0),
 }
 FRESH_BUDGETS = {
     # x-013 was a wrong "fits" and is tight: its log names the second runner (MRV2), whose start is wide
@@ -280,7 +281,7 @@ def test_a_case_before_fused_attention_keeps_its_scores(tmp_path: Path) -> None:
     assert json.loads(call(*case.arguments, "--json").out)["request"]["attention"] == "eager"
 
 
-@pytest.mark.parametrize("framework", ["nobody", "torchtitan"])
+@pytest.mark.parametrize("framework", ["nobody", "torchtune"])
 def test_what_has_no_releases_is_asked_as_it_stands(framework: str) -> None:
     asked = ("train", "qwen3-8b", "--framework", framework)
     assert of_its_day(asked, "2024-01-02") == asked

@@ -136,8 +136,8 @@ class Framework(NamedTuple):
     gradient of the same input."""
     loss_on_shares: bool
     """Under tensor parallelism its loss works on a rank's share of the vocabulary."""
-    units_in_loss: int
-    """Layers that FSDP has whole while the loss runs."""
+    ends_apart: bool
+    """Under FSDP2 embedding and head are units of their own, which come and go as layers do."""
     kbit_by_script: bool
     """Preparing a model in 4 or 8 bit is left to the user's script."""
     split_experts: tuple[str, ...]
@@ -228,7 +228,7 @@ def of_facts(name: str) -> Framework:
         ulysses=row["context"] == "ulysses",
         cuts_modules_apart=row["tp_modules"] == "apart",
         loss_on_shares=row["loss_on_shares"] == "yes",
-        units_in_loss=int(row["units_in_loss"]),
+        ends_apart=row["ends"] == "apart",
         kbit_by_script=row["kbit_preparation"] == "script",
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together

@@ -37,14 +37,19 @@ class Habits(NamedTuple):
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
     """GRPO compares with a frozen reference where nothing is said."""
+    ends_in_root: bool = False
+    """FSDP2 has embedding and head in the root unit, which stays whole, as does the last layer, from forward
+    to backward."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
     """Return what the releases that a question names did otherwise than the newest ones.
 
-    `version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release alone. Only
-    releases of `packages` change the framework.
+    `version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release alone; of a
+    package whose habits end on days, a day too. Only releases of `packages` change the framework.
 
+    >>> [habits("torchtitan", ("torchtitan",), day).loss for day in ("torchtitan 2024-03-26", "0.1.0")]
+    ['plain-2024-05', None]
     >>> trainer = ("transformers",)
     >>> habits("transformers", trainer, "4.48.1").loss
     'plain-4.49'
@@ -61,6 +66,8 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         release = named(version, package, framework == package)
         if row["framework"] not in ("", framework):
             continue
+        if release and "-" in row["until"]:
+            release = as_day(package, release)
         if package in packages and release and release < read_release(row["until"]):
             found.setdefault(row["habit"], row["value"])
     return Habits(
@@ -77,29 +84,40 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         offload_step=found.get("offload_step"),
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
+        ends_in_root=found.get("ends") == "root",
     )
 
 
-def loss_on(package: str, day: str) -> str | None:
-    """Return the plain loss of a package that has days for releases; None: the newest one's.
+def by_days(package: str) -> bool:
+    """Return whether what a package did otherwise ended on days, since it is run from its main branch.
 
-    >>> loss_on("torchtitan", "2024-03-26"), loss_on("torchtitan", "2026-01")
-    ('plain-2024-05', None)
+    >>> by_days("torchtitan"), by_days("trl")
+    (True, False)
     """
-    return next(
-        (
-            row["value"]
-            for row in facts.table("habits")
-            if (row["package"], row["habit"]) == (package, "loss") and day < row["until"]
-        ),
-        None,
-    )
+    return any(row["package"] == package and "-" in row["until"] for row in facts.table("habits"))
+
+
+FIRST_YEAR = 2000
+"""The first number of a day is no smaller; of a version it is."""
+
+
+def as_day(package: str, release: Release) -> Release:
+    """Return the day of a release, of a package whose habits end on days; a day is one already."""
+    if release[0] >= FIRST_YEAR:
+        return release
+    days = [
+        row["date"]
+        for row in facts.table("releases")
+        if row["package"] == package and read_release(row["release"]) <= release
+    ]
+    return read_release(days[-1]) if days else ()
 
 
 def named(text: str, package: str, alone: bool) -> Release | None:
     """Return the release of a package in a text; `alone`: a bare number is its."""
-    found = re.search(rf"\b{package} (\d+(?:\.\d+)*)", text) or (
-        re.fullmatch(r"v?(\d+(?:\.\d+)*)", text.strip()) if alone else None
+    number = r"(\d+(?:[.-]\d+)*)"
+    found = re.search(rf"\b{package} {number}(?![0-9a-f]{{5}})", text) or (
+        re.fullmatch(rf"v?{number}", text.strip()) if alone else None
     )
     return read_release(found[1]) if found else None
 
@@ -117,8 +135,16 @@ def on_day(framework: str, packages: tuple[str, ...], said: str, day: str) -> st
     if own and framework not in said:
         said = f"{framework} {said}"
     first = {each["package"]: each["release"] for each in reversed(facts.table("releases"))}
-    missing = [package for package in packages if package in first and package not in said]
-    newest = [f"{package} {release_of(package, day) or first[package]}" for package in missing if day]
+    missing = [
+        package
+        for package in packages
+        if package in first and (not named(said, package, False) if by_days(package) else package not in said)
+    ]
+    newest = [
+        f"{package} {day if by_days(package) else release_of(package, day) or first[package]}"
+        for package in missing
+        if day
+    ]
     return ", ".join([*newest, *([said] if said else [])]) or None
 
 

@@ -185,9 +185,8 @@ def of_group(group: RankGroup, quantity: str) -> Interval:
         case "peak_allocated":
             return allocated
         case "peak_reserved":
-            held = [line for line in lines if line.category == "fragmentation"]
-            low, high = sum(x.low_bytes for x in held), sum(x.high_bytes for x in held)
-            return Interval(peaks.reserved_bytes, allocated.low + low, allocated.high + high)
+            low = sum(line.low_bytes for line in lines if line.category == "fragmentation")
+            return Interval(peaks.reserved_bytes, allocated.low + low, peaks.reserved_most)
         case "nvidia_smi" | "unspecified":
             return Interval(
                 peaks.device_bytes, sum(x.low_bytes for x in lines), sum(x.high_bytes for x in lines)

@@ -12,7 +12,7 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..frameworks import framework
 from ..frameworks.record import Framework
-from ..frameworks.releases import loss_on, on_day
+from ..frameworks.releases import on_day
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -217,7 +217,7 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
     """The release: where a framework that runs another package does not name that one's, the newest one of
     the row's day."""
     said = row["framework_version"]
-    if not of.packages or row["framework"] == "PyTorch":
+    if not of.packages or row["framework"] == "PyTorch" or "HEAD" in said:
         return said or None
     return on_day(of.name, of.packages, said, row.get("date") or "")
 
@@ -225,7 +225,8 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
 def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:
     """The loss; torchtitan's plain one is what it was on the day of the row.
 
-    >>> row = {"framework_version": "", "loss_impl": "plain", "date": "2024-03-26", "precision": ""}
+    >>> row = dict.fromkeys(("framework", "framework_version", "precision"), "")
+    >>> row |= {"loss_impl": "plain", "date": "2024-03-26"}
     >>> titan, compiled = framework("torchtitan"), words.setting("compile")
     >>> loss_of(row, compiled, titan), loss_of(row | {"date": "2025-06"}, compiled, titan)
     ('plain-2024-05', 'compiled')
@@ -237,12 +238,8 @@ def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> st
         return of.rows.half_loss
     if not of.rows.compiles_loss:
         return found
-    day = NEWEST if "HEAD" in row["framework_version"] or not row["date"] else row["date"]
-    return loss_on(of.name, day) or ("compiled" if setting.compiled else "plain")
-
-
-NEWEST = "9"
-"""A day after all others."""
+    earlier = of.habits(version_of(row, of)).loss
+    return earlier or ("compiled" if setting.compiled else "plain")
 
 
 def mesh_of(row: dict[str, str]) -> Mesh:

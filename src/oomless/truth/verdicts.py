@@ -119,8 +119,8 @@ def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
 
     >>> of_its_day(("train", "qwen3-8b", "--framework", "axolotl"), "2024-12-05")[-2:]
     ('--framework-version', 'transformers 4.46, deepspeed 0.16.0, torch 2.5')
-    >>> of_its_day(("train", "qwen3-8b", "--framework", "torchtitan"), "2024-12-05")
-    ('train', 'qwen3-8b', '--framework', 'torchtitan')
+    >>> of_its_day(("train", "qwen3-8b", "--framework", "torchtune"), "2024-12-05")
+    ('train', 'qwen3-8b', '--framework', 'torchtune')
     """
     name = value_of("--framework", arguments) or TrainingAsked().framework
     if name not in names():

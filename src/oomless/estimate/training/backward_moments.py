@@ -100,7 +100,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
             gradients,
             largest if step.adds_up else 0,
             max(casts_left, cast_here),
-            0 if segment is top else step.gathered.scattered,
+            step.gathered.head_scattered if segment is top else step.gathered.scattered,
             staying(step.job, gathered_anew),
         )
         waiting_inputs += 2 * segment.saved if inputs_wait(request) else 0

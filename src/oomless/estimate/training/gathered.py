@@ -23,6 +23,8 @@ class Gathered(NamedTuple):
     embedding: PhasePart | None = None
     scattered: int = 0
     """Bytes of the layer above that are reduced and scattered meanwhile."""
+    head_scattered: int = 0
+    """Bytes of the head that are, while the last layer runs backward."""
 
 
 class Units(NamedTuple):
@@ -35,6 +37,13 @@ class Units(NamedTuple):
     root: int
     root_values: int
     head_values: int
+    head: int
+    """Bytes of the head, where it is a tensor of its own."""
+
+    @property
+    def end(self) -> int:
+        """Return the bytes of the embedding, or of what is both."""
+        return self.root - self.head
 
     @property
     def two_layers(self) -> str:
@@ -52,6 +61,7 @@ def units_of(per_layer: dict[int, LayerStates], layers: tuple[int, ...]) -> Unit
         sum(each.unit for each in outside),
         sum(each.unit_values for each in outside),
         per_layer[HEAD].unit_values if HEAD in per_layer else 0,
+        per_layer[HEAD].unit if HEAD in per_layer else 0,
     )
 
 
@@ -69,9 +79,18 @@ def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...
             return by_modules(job.engine, per_layer)
         case "zero3" | "megatron_fsdp":
             return with_whole_gradients(job, units_of(per_layer, layers))
+        case "fsdp2" | "hsdp" if ends_apart(job):
+            return by_units_and_ends(job, units_of(per_layer, layers))
         case "fsdp1" | "fsdp2" | "hsdp":
             return by_units(job, units_of(per_layer, layers))
     return Gathered()
+
+
+def ends_apart(job: Job) -> bool:
+    """Whether embedding and head are units of their own; one tensor that is both stays in the root."""
+    of, request = framework(job.request.framework), job.request
+    tied = job.model.tied and of.ties
+    return of.ends_apart and not tied and not of.habits(request.framework_version).ends_in_root
 
 
 def through_the_flush(per_layer: dict[int, LayerStates]) -> Gathered:
@@ -127,9 +146,9 @@ def by_units(job: Job, units: Units) -> Gathered:
     """Return what FSDP holds, unit by unit.
 
     Forward: the running layer, the next one on its way, and the root, which stays. Loss: the root and one
-    layer, as there is no next one (seen with two ranks, to 0.1 %); torchtitan of 2024 keeps the last layer
-    whole from forward to backward, and since 2025 embedding and head are units of their own, so that it has
-    less than this. Backward: a layer's whole gradients too, in the type of the computation, the buffer in
+    layer, as there is no next one (seen with two ranks, to 0.1 %); torchtitan kept the last layer whole from
+    forward to backward while the root had its ends. Backward: a layer's whole gradients too, in the type of
+    the computation, the buffer in
     which those of the layer above are reduced, and the head's whole gradient, which waits for the rest of the
     root. At the end the root's gradients and their buffer. Reentrant checkpoints run each layer forward once
     more in the backward, so that FSDP1 takes the layer above for the next one and gathers none ahead
@@ -139,7 +158,7 @@ def by_units(job: Job, units: Units) -> Gathered:
     form, values = job.recipe, units.layer_values
     alone = job.request.sharding == "fsdp1" and reentrant(job.request)
     forward = 2 * units.layer + units.root
-    in_loss = framework(job.request.framework).units_in_loss
+    in_loss = 2 if framework(job.request.framework).ends_apart else 1
     head = units.head_values * form.compute
     text = units.two_layers
     if alone:
@@ -160,4 +179,36 @@ def by_units(job: Job, units: Units) -> Gathered:
         part(BOTH, forward - (units.layer if alone else 0) + values * form.compute + head, shown),
         part(BOTH, units.root + units.root_values * (form.compute + form.gradient), last),
         values * form.gradient,
+    )
+
+
+def by_units_and_ends(job: Job, units: Units) -> Gathered:
+    """Return what FSDP2 holds where the embedding, and norm and head, are units of their own (torchtitan
+    models/llama3/infra/parallelize.py since pull request 1094; xtuner/v1/model/dense/dense.py).
+
+    Forward: a layer and the next unit, the embedding having gone. Loss: the head, and the last layer, which
+    its backward gathers ahead. Backward: two layers, the gradients of one, and the buffer of what is above
+    it, the head at first. At the end the embedding, its gradients and their buffer.
+    """
+    form, values = job.recipe, units.layer_values
+    forward = units.layer + max(units.layer, units.head)
+    text = f"{units.layer:,} B of the largest layer + {forward - units.layer:,} B of the next unit"
+    last = units.root_values - units.head_values
+    return Gathered(
+        part(WEIGHTS, forward, text),
+        part(
+            WEIGHTS, units.layer + units.head, f"{units.layer:,} B of a layer + {units.head:,} B of the head"
+        ),
+        part(
+            BOTH,
+            2 * units.layer + values * form.compute,
+            f"2 x {units.layer:,} B of the largest layer + {values:,} values x {form.compute} B of gradients",
+        ),
+        part(
+            BOTH,
+            units.end + last * (form.compute + form.gradient),
+            f"{units.end:,} B + {last:,} values x ({form.compute} + {form.gradient}) B of gradients",
+        ),
+        values * form.gradient,
+        units.head_values * form.gradient,
     )

@@ -3,7 +3,7 @@ called memory."""
 
 from typing import NamedTuple
 
-from ...ledger import CATEGORIES, Ledger, Line
+from ...ledger import CATEGORIES, Ledger, Line, sums
 from .job import Job
 from .phases import StepPhase
 from .reserved import (
@@ -15,6 +15,7 @@ from .reserved import (
     process_line,
     room_beside,
     streams_apart,
+    within_room,
 )
 from .states import RankStates
 
@@ -30,6 +31,8 @@ class Peaks(NamedTuple):
     """What nvidia-smi shows: with context and communication buffers."""
     phase: str
     moment: str
+    reserved_most: int = 0
+    """The upper end of what is reserved: beside it context and buffers take their least."""
 
 
 class RankGroup(NamedTuple):
@@ -66,7 +69,7 @@ class RankGroup(NamedTuple):
 def rank_group(
     job: Job,
     rank: int,
-    held: RankStates,
+    states: RankStates,
     steady: int,
     phases: tuple[StepPhase, ...],
     allocated: list[Line],
@@ -74,7 +77,7 @@ def rank_group(
 ) -> RankGroup:
     """Return the group of a pipeline stage at its peak.
 
-    `held`: its states, of which `steady` bytes are allocated between steps. `allocated`: its lines at the
+    `states`: of which `steady` bytes are allocated between steps. `allocated`: its lines at the
     fullest moment of `phases`. To these come what the allocator holds beside them, the context and other
     libraries' buffers, and `beside`: where host and card have one memory, what was moved to the host.
     """
@@ -87,12 +90,14 @@ def rank_group(
     outside = [process_line(key, job) for key in OUTSIDE if key != "communication.buffers" or not alone]
     room = room_beside(job.capacity_bytes, (*allocated, *outside, *beside))
     kept = kept_beyond(job, passing + (above if flattens(job.request) else 0))
-    lines = [*allocated, held_beyond(job, allocated, passing, apart, above, kept, room)]
-    reserved = sum(line.bytes for line in lines)
+    held = held_beyond(job, allocated, passing, apart, above, kept)
+    most = min(sums([*allocated, held])[2], job.capacity_bytes - sums(outside)[1])
+    lines = [*allocated, within_room(held, kept, room)]
+    reserved, _, high = sums(lines)
     lines += [*outside, *beside]
     device = sum(line.bytes for line in lines)
     mesh = job.mesh
     name = "every rank" if mesh.pp == 1 else f"pipeline stage {rank}"
     ledger = Ledger(name, mesh.num_ranks // mesh.pp, job.capacity_bytes, tuple(lines))
-    peaks = Peaks(num_allocated, reserved, device, worst.name, worst.moment)
-    return RankGroup(ledger, phases, held, steady, peaks, apart, kept)
+    peaks = Peaks(num_allocated, reserved, device, worst.name, worst.moment, max(high, most))
+    return RankGroup(ledger, phases, states, steady, peaks, apart, kept)

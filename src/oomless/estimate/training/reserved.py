@@ -29,7 +29,13 @@ def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], wors
     def moved(phase: StepPhase) -> int:
         return sum(part.bytes for part in phase.parts if part.category == "communication")
 
-    return max(0, max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst))
+    def shards(phase: StepPhase) -> int:
+        return sum(part.bytes for part in phase.parts if part.category == "gradients")
+
+    moves = max(moved(phase) for phase in phases if phase.moment != "in the embedding") - moved(worst)
+    computed = max(phase.total_bytes - shards(phase) for phase in phases)
+    made = computed + max(shards(phase) for phase in phases) - worst.total_bytes
+    return max(0, moves, made)
 
 
 OUTSIDE: tuple[Key, ...] = ("runtime.context", "communication.buffers")
@@ -59,8 +65,10 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         request.framework,
     ]
     of = framework(request.framework)
-    if sharding == "zero3" and of.zero_is_deepspeed:
+    if sharding == "fsdp1" or (sharding == "zero3" and of.zero_is_deepspeed):
         found.append(sharding)
+    if request.loss == "compiled":
+        found.append("compiled_loss")
     if flattens(request):
         found.append("flattened")
     if of.runs_transformers:
@@ -234,13 +242,10 @@ def room_beside(capacity: int, others: Iterable[Line]) -> Leftover:
 
 
 def held_beyond(
-    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks, room: Leftover
+    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks
 ) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
-    gaps.
-
-    An allocator that meets the card's limit gives idle segments back before it fails. So what it holds is at
-    most what all else leaves of the card, `room`, and at least what cannot be given back: `kept`.
+    gaps. An allocator that meets the card's limit gives idle segments back before it fails: `within_room`.
 
     reserved = steady + share x (allocated - steady + what other streams take at other moments). Lengths that
     vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
@@ -258,7 +263,7 @@ def held_beyond(
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
     low, high = max(0, min(low, value)), max(high, value) + round(slack.high * GIB)
-    found = ranged(
+    return ranged(
         "fragmentation.reserved",
         "policy",
         "held by the allocator beyond that",
@@ -270,7 +275,6 @@ def held_beyond(
         + f", at most what the card leaves, or {kept.value:,} B",
         row.source,
     )
-    return within_room(found, kept, room)
 
 
 def kept_beyond(job: Job, transient: int) -> KeptBlocks:
@@ -286,7 +290,8 @@ def kept_beyond(job: Job, transient: int) -> KeptBlocks:
 
 def within_room(line: Line, kept: KeptBlocks, room: Leftover) -> Line:
     """Return what the allocator holds beyond the tensors on a card: idle segments go back before anything
-    fails, and no more of them than must.
+    fails, and no more of them than must. So what is held is at most what all else leaves of the card, `room`,
+    and at least what cannot be given back, `kept`.
 
     >>> held = ranged("fragmentation.reserved", "policy", "held", (9, 1, 12), "fitted", "", "")
     >>> within_room(held, KeptBlocks(3, 4, 2), Leftover(5, 3))[4:7]

@@ -1,0 +1,62 @@
+"""What FSDP2 has whole where embedding and head are units of their own, and what its allocator reserves for
+streams apart."""
+
+from oomless.api.training import train
+from oomless.estimate.training.phases import PhasePart, StepPhase
+from oomless.estimate.training.reserved import streams_apart
+from oomless.estimate.training.training_estimate import TrainingEstimate
+from oomless.run.training import TrainingResolved
+from oomless.units import MIB
+
+LAYER = 2 * 218_112_000
+"""Bytes of a layer of Llama 3 8B in bfloat16."""
+END = 2 * 128256 * 4096
+NORM = 2 * 4096
+
+
+def gathered(framework: str, version: str | None, moment: str) -> int:
+    """What is gathered at a moment of the backward."""
+    asked = {"seq_len": 8192, "sharding": "fsdp2", "precision": "mixed-bf16", "recompute": "full"}
+    found = train("llama-3-8b", "h100:8", framework=framework, framework_version=version, **asked)
+    (phase,) = (each for each in found.groups[0].phases if (each.name, each.moment) == ("backward", moment))
+    return sum(part.bytes for part in phase.parts if part.key == "communication.gathered")
+
+
+def test_ends_come_and_go_in_torchtitan_since_july_2025() -> None:
+    for newer in (None, "2025-08-01", "0.2.0"):
+        assert gathered("torchtitan", newer, "in the loss") == LAYER + END + NORM
+        assert gathered("torchtitan", newer, "in the embedding") == END + 3 * END
+    for older in ("torchtitan 2025-03-01", "0.1.0", "torchtitan 2024-12, 9dec370"):
+        assert gathered("torchtitan", older, "in the loss") == 2 * LAYER + 2 * END + NORM
+    assert gathered("xtuner", None, "in the loss") == LAYER + END + NORM
+
+
+def test_one_tensor_that_is_both_ends_stays_in_the_root() -> None:
+    asked = {"seq_len": 2048, "sharding": "fsdp2", "precision": "mixed-bf16", "recompute": "full"}
+
+    def in_loss(found: TrainingEstimate) -> int:
+        (phase,) = (
+            each for each in found.groups[0].phases if (each.name, each.moment) == ("forward", "in layer 27")
+        )
+        return sum(part.bytes for part in phase.parts if part.key == "communication.gathered")
+
+    assert in_loss(train("llama-3.2-3b", "h100:8", framework="torchtitan", **asked)) > 2 * 128256 * 3072
+
+
+def test_shards_of_gradients_reuse_nothing_that_the_computation_left() -> None:
+    """They are made on the stream that reduces them (torch: fsdp/_fully_shard/_fsdp_collectives.py,
+    foreach_reduce: reduce_output)."""
+    loss = StepPhase("backward", "in the loss", (PhasePart("logits.loss", "", 10 * MIB, ""),))
+    end = StepPhase("optimizer", "in the step", (PhasePart("gradients.trained", "", 6 * MIB, ""),))
+    for sharding, apart in (("fsdp2", 6 * MIB), ("fsdp1", 6 * MIB), ("ddp", 0)):
+        asked = TrainingResolved(framework="torchtitan", sharding=sharding)  # type: ignore[arg-type]
+        assert streams_apart(asked, (loss, end), loss) == apart
+
+
+def test_reserved_memory_may_take_what_buffers_leave_at_their_least() -> None:
+    """Lengths that vary would take more than the card has."""
+    asked = {"method": "qlora", "task": "sft", "seq_len": 2048, "micro_batch": 3, "recompute": "full"}
+    (group,) = train("llama-3.1-8b", "rtx-4090:2", framework="trl", sharding="ddp", **asked).groups
+    outside = ("runtime.context", "communication.buffers")
+    least = sum(line.low_bytes for line in group.ledger.lines if line.key in outside)
+    assert group.peaks.reserved_most == group.ledger.capacity_bytes - least > group.peaks.reserved_bytes
