@@ -37,7 +37,7 @@ def question_line(answer: "TrainingAnswer") -> str:
     method = (
         request.method
         if request.method == "full"
-        else f"{request.method} r{request.lora_rank} on {', '.join(request.lora_targets)}"
+        else f"{request.method} r{request.lora_rank} on {'+'.join(request.lora_targets)}"
     )
     again = f"recompute {request.recompute}"
     if request.recompute == "selective":

@@ -47,6 +47,10 @@ def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, wi
         console.print(
             "no micro-batch and no length fits: what lies there between steps is too much", soft_wrap=True
         )
+    elif most is not None and not most.micro_batch:
+        console.print(
+            f"no micro-batch of this length fits, and sequences of {most.seq_len:,} do", soft_wrap=True
+        )
     elif most is not None:
         console.print(
             f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}",

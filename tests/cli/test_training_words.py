@@ -1,0 +1,24 @@
+"""Lines of a training answer that a reader takes one way."""
+
+import pytest
+
+from command import call
+
+QUESTION = (
+    "train qwen-14b --gpu v100-16gb:8 --framework transformers-2023 --method lora --lora-rank 64 --zero 3 "
+    "--lora-targets c_attn,c_proj --precision deepspeed-fp16 --seq-len 512 --micro-batch 2 --recompute full"
+)
+
+
+@pytest.mark.parametrize(
+    ("language", "line", "method"),
+    [
+        ("en", "no micro-batch of this length fits, and sequences of", "lora r64 on q_proj+k_proj+v_proj+"),
+        ("zh", "这个长度下没有放得下的微批", "down_proj 上的 lora r64，"),
+    ],
+)
+def test_no_batch_of_zero_is_offered_and_targets_are_one_word(language: str, line: str, method: str) -> None:
+    text = call(*QUESTION.split(), "--lang", language).out
+    assert line in text
+    assert method in text
+    assert "micro-batch 0" not in text
