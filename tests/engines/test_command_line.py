@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.engines.command_line import command_words, read_command
-from oomless.engines.shell_words import commands_in
 from oomless.errors import UnsupportedError, UsageError
 from oomless.run.serving import Asked, Layout, serving_question
+from oomless.run.shell_words import commands_in
 from oomless.run.speculation import Speculation
 
 

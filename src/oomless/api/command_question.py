@@ -159,7 +159,8 @@ def need_training(model: str | None, options: dict[str, Any], compare: str | Non
         return
     if options.get("world_size"):
         raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
-    if model is None and "from_file" not in options:
+    read = "from_file" in options or "command" in options
+    if model is None and not read:
         raise UsageError(
             "MODEL is missing",
             "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them",

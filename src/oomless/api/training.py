@@ -63,6 +63,7 @@ def train(
     gpu: str | Hardware | None = None,
     *,
     from_file: str | None = None,
+    command: str | None = None,
     megatron_args: str | None = None,
     world_size: int | None = None,
     offline: bool = False,
@@ -70,8 +71,9 @@ def train(
     adjust: Callable[[TrainingEstimate], TrainingEstimate] | None = None,
     **flags: Any,
 ) -> TrainingAnswer:
-    """Return whether `model`, or the run of a file of Megatron-LM arguments, trains on `gpu`. The flags are
-    those of `oomless train`; `adjust` puts what this very machine was seen to hold in place of the tables'.
+    """Return whether `model`, or the run of a configuration file, of a command that starts one or of a file
+    of Megatron-LM arguments, trains on `gpu`. The flags are those of `oomless train`; `adjust` puts what this
+    very machine was seen to hold in place of the tables'.
 
     >>> answer = train(
     ...     "deepseek-coder-1.3b",
@@ -84,21 +86,15 @@ def train(
     >>> answer.verdict, answer.peaks.phase
     ('fits', 'backward')
     """
-    for name, path in (("from_file", from_file), ("megatron_args", megatron_args)):
-        if path is not None:
-            need_path(path, name)
+    need_one_source(model, from_file, command, megatron_args)
     if megatron_args is not None:
         from .megatron import train_megatron
 
-        if model is not None:
-            raise UsageError("a model and megatron_args say the same thing", "give one of them")
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
-    file = None
-    if from_file is not None:
-        file, model = file_read(from_file, model)
+    file, origin = None, from_file or "--command"
+    if from_file is not None or command is not None:
+        file, model = file_read(from_file, command, model)
         gpu = file.gpu if gpu is None else gpu
-    if model is None and from_file:
-        raise UsageError("MODEL is missing", f"{from_file} names no model: give one beside it")
     if model is None or gpu is None:
         raise UsageError(
             f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')"
@@ -108,23 +104,47 @@ def train(
     stands = dict(file.beside) if file else {}
     values = given("train", flags)
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
-    with faults_of(str(from_file), (*values, "model", "gpu")) if file else nullcontext():
+    with faults_of(origin, (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)
         estimate = with_moments(found, asked, hardware, stands, offline)
     estimate = adjust(estimate) if adjust is not None else estimate
     words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
     if file is None:
         return TrainingAnswer(estimate, *words)
-    return of_file(file, str(from_file), estimate, words)
+    return of_file(file, origin, estimate, words)
 
 
-def file_read(from_file: str, model: str | Model | None) -> "tuple[TrainingFile, str | Model | None]":
-    """Return a framework's file as a question, and the model: the one that is given, or the file's, by its
-    name of the catalogue where it has one."""
-    from ..frameworks.training_file import read_training_file
+def need_one_source(
+    model: str | Model | None, from_file: str | None, command: str | None, megatron_args: str | None
+) -> None:
+    """Refuse a run that is said twice, and what is no path."""
+    for name, path in (("from_file", from_file), ("megatron_args", megatron_args)):
+        if path is not None:
+            need_path(path, name)
+    if megatron_args is not None and model is not None:
+        raise UsageError("a model and megatron_args say the same thing", "give one of them")
+    said = {"from": from_file, "command": command, "megatron-args": megatron_args}
+    first, *more = [*(name for name, each in said.items() if each is not None), ""]
+    if more[:-1]:
+        raise UsageError(f"--{first} and --{more[0]} say the same thing", "give one of them", more[0])
 
-    with faults_of(from_file):
-        file = read_training_file(Path(from_file))
+
+def file_read(
+    from_file: str | None, command: str | None, model: str | Model | None
+) -> "tuple[TrainingFile, str | Model | None]":
+    """Return a framework's file, or a command that starts a run, as a question, and the model: the one that
+    is given, or the file's, by its name of the catalogue where it has one."""
+    if command is not None:
+        from ..frameworks.training_command import read_training_command
+
+        file = read_training_command(command)
+    else:
+        from ..frameworks.training_file import read_training_file
+
+        with faults_of(str(from_file)):
+            file = read_training_file(Path(str(from_file)))
+    if model is None and file.model is None:
+        raise UsageError("MODEL is missing", f"{from_file or '--command'} names no model: give one beside it")
     if model is not None or file.model is None:
         return file, model
     name = catalogue_name(file.model) or file.model
@@ -140,6 +160,7 @@ def of_file(
     """Return the answer to a file's question, with what the file left open or says of other cards."""
     warnings, num_gpus = (*file.warnings, *estimate.warnings), estimate.hardware.num_gpus
     if file.num_gpus and file.num_gpus != num_gpus:
-        warnings = (f"the file is for {file.num_gpus} cards, --gpu gives {num_gpus}", *warnings)
+        told = "command" if path == "--command" else "file"
+        warnings = (f"the {told} is for {file.num_gpus} cards, --gpu gives {num_gpus}", *warnings)
     origin = Origin(path, file.framework, file.read, file.defaults) if file.read else None
     return TrainingAnswer(estimate, *words, warnings, origin)

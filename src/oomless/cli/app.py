@@ -101,10 +101,6 @@ def app(debug: bool) -> None:
 app.context_class = Spoken
 PASTED = "a pasted command stands in quotes behind --command: --command 'vllm serve MODEL ...' --gpu G"
 
-OF_TRAINING = (
-    "train reads files: --from FILE takes the configuration that a command names, --megatron-args FILE a "
-    "script's arguments"
-)
 
 SERVING = "infer plan speed tune"
 OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
@@ -185,8 +181,6 @@ def refusal(words: list[str], error: click.UsageError) -> UsageError:
     where = error.ctx.command_path if error.ctx else "oomless"
     if is_pasted(words):
         return UsageError(error.format_message(), PASTED)
-    if words[0] == "train" and "--command" in words:
-        return UsageError(error.format_message(), OF_TRAINING)
     if isinstance(error, click.NoSuchOption) and (hint := in_our_words(words, error.option_name)):
         return UsageError(f"No such option '{error.option_name}'.", hint)
     return UsageError(error.format_message(), f"`{where} --help` lists the options")

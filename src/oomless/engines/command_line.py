@@ -17,12 +17,12 @@ from ..run.choices import OTHER_WORDS
 from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
+from ..run.shell_words import ShellCommand, commands_in, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
 from .llamacpp.command_line import as_started
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
-from .shell_words import ShellCommand, commands_in, without_files
 
 MOST_START_WORDS = 3
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")

@@ -12,11 +12,11 @@ from ..facts.options import Option
 from ..facts.options.command_lines import CommandLine
 from ..run.option_values import ENGINE_CHOOSES, parsed
 from ..run.options import asked_of, by_keyword
+from ..run.shell_words import VARIABLE
 from .config_words import config_words
 from .llamacpp.command_line import as_asked
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts
-from .shell_words import VARIABLE
 from .vllm.command_line import as_vllm, remark
 
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)

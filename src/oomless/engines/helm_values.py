@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..run.shell_words import ShellCommand, unfolded
 from .manifest_parts import at, cards_of, count_of, items, said, text_of, variables_of, words_of
-from .shell_words import ShellCommand, unfolded
 
 SETTINGS = {
     "maxModelLen": "--max-model-len",

@@ -3,7 +3,7 @@ it should be counts as missing."""
 
 from typing import Any
 
-from .shell_words import commands_in, valued
+from ..run.shell_words import commands_in, valued
 
 MOST_COUNT = 1 << 16
 CARDS = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi", "huawei.com/")

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..limits import RUN_FILE, parse_yaml
+from ..run.shell_words import ShellCommand, unfolded, valued
 from .helm_values import are_values, started_by_values
 from .manifest_parts import at, cards_of, count_of, items, said, variables_of, words_of
-from .shell_words import ShellCommand, unfolded, valued
 
 BEGINS = re.compile(r"^(?:apiVersion|services|kind|servingEngineSpec|modelArtifacts)[ \t]*:", re.MULTILINE)
 HEREDOC = re.compile(r"^[^\n:]*<<-?[ \t]*['\"]?(\w+)['\"]?[^\n]*\n", re.MULTILINE)

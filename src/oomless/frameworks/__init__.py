@@ -12,6 +12,7 @@ from .record import Framework, of_facts
 FOLDERS = {
     "transformers": "trainer",
     "peft": "trainer",
+    "trl": "trainer",
     "deepspeed": "deepspeed",
     "fsdp": "fsdp",
     "torchtitan": "torchtitan",

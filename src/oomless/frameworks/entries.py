@@ -119,7 +119,8 @@ class Entries:
     def warnings(self) -> tuple[str, ...]:
         """Notes of the reader, and entries that were not asked for and are not known to leave memory
         alone."""
-        harmless = [row["key"] for row in facts.table("training_keys") if row["framework"] == self.framework]
+        rows = facts.table("training_keys")
+        harmless = [row["key"] for row in rows if self.framework in row["framework"].split()]
         found = list(self.notes)
         for name, value in self.values.items():
             if (

@@ -39,23 +39,31 @@ ENDINGS = (".toml", ".json", ".yaml", ".yml")
 
 def read_training_file(path: Path) -> TrainingFile:
     """Return the question that a framework's configuration file, or a saved answer, puts."""
-    content = content_of(path)
-    match path.suffix.lower():
-        case ".toml":
-            values = toml_of(content, path)
-        case ".json":
-            values = json_of(content, path)
-        case ".yaml" | ".yml":
-            values = yaml_of(content, path)
-        case _:
-            raise OomlessError(
-                f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds"
-            )
+    values = values_of(path)
     if values.get("schema") == SCHEMA:
         of, gpu, asked, beside = question(values, path)
         return TrainingFile(asked.framework, of, asked, None, (), (), (), gpu, beside)
-    name = framework_of(values, path)
-    entries = Entries(path, name, flat(values, path))
+    return question_of(framework_of(values, path), flat(values, path), path)
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """Return the entries of a file, by its ending."""
+    content = content_of(path)
+    match path.suffix.lower():
+        case ".toml":
+            return toml_of(content, path)
+        case ".json":
+            return json_of(content, path)
+        case ".yaml" | ".yml":
+            return yaml_of(content, path)
+    raise OomlessError(
+        f"{path}: its name ends in none of {', '.join(ENDINGS)}", "rename the file by what it holds"
+    )
+
+
+def question_of(name: str, values: dict[str, Any], path: Path) -> TrainingFile:
+    """Return the question that entries put to a framework; `path` is what faults call their place."""
+    entries = Entries(path, name, values)
     reads = framework(name).reads
     assert reads is not None
     model, training, num_gpus = reads(entries)

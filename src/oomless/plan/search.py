@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ..engines import engine as record
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.serving.estimate import Estimate, cut_off, estimate_serving
+from ..estimate.serving.estimate import Estimate, estimate_serving
+from ..estimate.serving.notes import cut_off
 from ..model.attention import V4, V41, Linear, Sliding
 from ..model.model import Model
 from ..run.cards import Card, Hardware

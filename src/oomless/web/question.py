@@ -89,7 +89,7 @@ def table_of(command: str) -> tuple[Option, ...]:
     return tuple(
         option
         for option in options_of(command)
-        if option.names and option.file != "write" and option.field not in NOT_OVER_HTTP
+        if option.names and option.file not in ("write", "names") and option.field not in NOT_OVER_HTTP
     )
 
 

@@ -106,8 +106,9 @@ class Option(Record):
     """It may be given more than once."""
     own_default: bool = True
     """The user may set a default for it; not for what makes one question of many."""
-    file: Literal["", "read", "write"] = ""
-    """What is done with the file or folder of this machine that it names; "": it names none."""
+    file: Literal["", "read", "write", "names"] = ""
+    """What is done with the file or folder of this machine that it names; "": it names none. What `names`
+    files is a text whose files are read."""
 
     @property
     def names(self) -> tuple[str, ...]:

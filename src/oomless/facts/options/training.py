@@ -171,6 +171,11 @@ ASKED: tuple[Option, ...] = (
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
 )
 ANSWER: tuple[Option, ...] = (
+    Option("command", "--command", "text", "ask",
+           "The command that starts a run, as it was typed, in place of MODEL and flags: llamafactory-cli "
+           "train, axolotl train, trl sft, torchtitan, or a script with the Trainer's arguments, behind "
+           "torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it names are read here.",
+           own_default=False, file="names"),
     Option("from_file", "--from", "text", "ask",
            "The file that starts a run: a torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; or "
            "a saved answer. MODEL may be left out if it names one; flags beside it win.", own_default=False,

@@ -21,7 +21,7 @@ OF_TRL = ("use_peft", "load_in_4bit", "lora_r", "max_length", "dataset_name", "a
 def refuses(values: Mapping[str, Any]) -> str | None:
     """Return why a file is not read: it is one of the new trainer, or of TRL, whose entries look alike."""
     if "model_name_or_path" in values and any(mark in values for mark in OF_TRL):
-        return "a file of TRL (use_peft, lora_r, max_length ... are its names), which is not read"
+        return 'a file of TRL, which its command reads: --command "trl sft --config FILE"'
     if "model" in values and any(mark in values for mark in OF_V1):
         return "a file of LLaMA-Factory's new trainer (USE_V1), whose rules are not known"
     return None

@@ -1,7 +1,12 @@
-"""transformers' Trainer, with adapters of PEFT and without."""
+"""transformers' Trainer, with adapters of PEFT and without, and TRL's, which are made of it."""
 
 from ..plan_space import PlanSpace
 from ..record import of_facts
+from .configuration import read
 
 SPACE = PlanSpace(shardings=("none", "fsdp2"))
-RECORDS = {name: of_facts(name)._replace(plan=SPACE, log="trainer.log") for name in ("transformers", "peft")}
+RECORDS = {
+    name: of_facts(name)._replace(plan=SPACE, log="trainer.log", reads=read)
+    for name in ("transformers", "peft")
+}
+RECORDS["trl"] = of_facts("trl")._replace(title="TRL", reads=read)

@@ -1,0 +1,139 @@
+"""What a reader must know before trusting an answer about serving."""
+
+from ...engines import engine
+from ...engines.record import Engine
+from ...engines.support import Support
+from ...errors import UsageError
+from ...facts.release import read_release
+from ...ledger import Ledger, sums
+from ...model.model import Model
+from ...run.cards import Hardware
+from ...run.serving import Asked, Resolved
+from ...units import format_bytes
+from .stage_rank import StageRank
+
+
+def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
+    """What a reader must know before trusting the number."""
+    card, ep = hardware.card, request.layout.enable_expert_parallel
+    in_file = engine(request.engine).in_file
+    found = list((in_file(model, request) if in_file else model).warnings)
+    if hardware.reading:
+        found.append(hardware.reading)
+    if model.encodes:
+        found.append(
+            "an encoder: no cache; never compared with a run (Text Embeddings Inference is no engine here)"
+        )
+    if card.confidence in ("C", "D"):
+        found.append(
+            f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
+        )
+    if "assumed" in card.memory_source or "decimal" in card.memory_source:
+        found.append(f"memory of {card.name}: {card.memory_source}")
+    if card.note.startswith(("a synthetic card", "a slice")):
+        found.append(card.note)
+    if card.vendor not in ("NVIDIA", ""):
+        found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
+    found += beyond_known(request)
+    most = engine(request.engine).most_devices
+    if most and request.layout.num_ranks > most:
+        found.append(f"more than {most} cards: {request.engine} starts in builds made for so many alone")
+    if (
+        request.num_redundant_experts
+        or request.speculative
+        or request.images_per_prompt
+        or request.indexer_kv_dtype != "auto"
+        or ep
+    ):
+        from .ineffective_flags import idle_flags  # most questions have none of these flags
+
+        found += idle_flags(model, request)
+    if worst.overrun_bytes:
+        share = engine(request.engine).share_flag
+        lower = f": lower {share}" if share else ""
+        found.append(
+            "the pool is taken whole, needed or not, and what comes beside it (context, "
+            f"graphs) may pass the card{lower}"
+        )
+    assumed = [line.what for line in worst.lines if line.kind == "assumed"]
+    if assumed:
+        found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
+    if cut_off(model, request):
+        found.append(
+            f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
+            f"whatever room there is: {request.context:,} are not served"
+        )
+    if request.context > request.max_model_len:
+        raise UsageError(
+            f"--context {request.context} is more than --max-model-len {request.max_model_len}",
+            "ask for less"
+            if request.max_model_len >= model.max_positions
+            else "raise --max-model-len or ask for less",
+            "max_model_len",
+        )
+    return tuple(found)
+
+
+def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, ...]:
+    """Return what is to be said where nobody is known to have run the question."""
+    if known.runs == "runs":
+        return ()
+    engine_there = f"{request.engine} {request.engine_version}"
+    source = f" ({known.source})" if known.source else ""
+    return (f"whether {engine_there} runs {model.name} there is not known: {known.reason}{source}",)
+
+
+def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...]:
+    """Return a note where nobody said a type, and that of the engine's own library is taken."""
+    if asked.quantization is not None or not rules.tag_type or request.quantization != rules.tag_type:
+        return ()
+    return (f"{rules.tag_type}, as the tags of {rules.label} have it; --quantization says another",)
+
+
+def beyond_load(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...]:
+    """Return a note where the engine makes room for more sequences than are asked for."""
+    if request.concurrency <= (asked.concurrency or 1):
+        return ()
+    each = f"{request.concurrency} sequences of {request.context:,} tokens each"
+    return (f"room is made for {each}, as {rules.label} does; --max-num-seqs says another number",)
+
+
+def cut_off(model: Model, request: Resolved) -> bool:
+    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
+    starts.
+
+    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the
+    longest sequence at the positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse
+    instead.
+    """
+    cuts = engine(request.engine).cuts_at_model_positions
+    return cuts and (request.context or 0) > model.max_positions
+
+
+def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
+    """Return why a checkpoint of 16 bit would be too much for the card while it is loaded, and what loads
+    less."""
+    if rank.loads:
+        return ()
+    loaded = format_bytes(sums(rank.load)[0])
+    return (
+        f"answered for a checkpoint published so: one of 16 bit takes {loaded} while it loads, which the "
+        f"card does not have ({rank.load_rule})",
+    )
+
+
+def beyond_known(request: Resolved) -> tuple[str, ...]:
+    """Return a note if the version asked for is earlier or later than all whose rules were read."""
+    versions = engine(request.engine).versions
+    version = request.engine_version or versions[-1]
+    if version == versions[-1]:
+        return ()
+    release = read_release(version)
+    if release > read_release(versions[-1]):
+        return (f"{request.engine} {version} is later than {versions[-1]}, whose rules are used",)
+    if release < read_release(versions[0]):
+        return (
+            f"{request.engine} {version} is earlier than {versions[0]}, the earliest whose rules were read: "
+            "its neighbours' rules are used, and may be off",
+        )
+    return ()

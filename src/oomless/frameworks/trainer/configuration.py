@@ -1,0 +1,119 @@
+"""Arguments of transformers' Trainer, and of TRL's trainers, which add their own to them
+(transformers/training_args.py; trl/trainer/model_config.py, sft_config.py, dpo_config.py, grpo_config.py)."""
+
+from ...errors import UnsupportedError
+from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
+from ..deepspeed.configuration import beside
+from ..entries import Entries
+from .accelerate import Launcher, launcher
+
+TASKS: dict[str, Task] = {
+    "sft": "sft",
+    "dpo": "dpo",
+    "kto": "kto",
+    "grpo": "grpo",
+    "reward": "reward",
+    "clm": "pretrain",
+}
+"""What a program trains for -> our word."""
+LENGTHS = ("max_length", "max_seq_length", "max_seq_len", "model_max_length", "block_size")
+ADAPTERS = ("use_peft", "use_lora", "lora_enable")
+RANKS = ("lora_r", "lora_rank", "lora_dim")
+FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit")
+OFF_TARGETS = ("q_proj", "v_proj")
+"""What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
+ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "sdpa": "sdpa", "eager": "eager"}
+
+
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
+    """Return model, question and ranks, where accelerate's file says how many."""
+    model = entries.text("model_name_or_path", "model_name", "model_id")
+    task = TASKS[entries.text("task", default="sft") or "sft"]
+    method = _method(entries)
+    start = launcher(entries)
+    deep = beside(entries, "deepspeed") or start.deep
+    fsdp = " ".join(entries.words("fsdp")).replace("full_shard", "") if entries.has("fsdp") else None
+    offload = ("params",) if fsdp is not None and "offload" in fsdp else start.offload
+    asked = TrainingAsked(
+        framework="peft" if method != "full" and entries.framework == "transformers" else entries.framework,
+        task=task,
+        method=method,
+        mesh=Mesh(),
+        precision=_precision(entries, start, deep is not None and method == "full"),
+        sharding=deep.sharding if deep else "fsdp1" if fsdp is not None else start.sharding,
+        offload=deep.offload if deep else offload,
+        **(deep.settings if deep else {}),
+    )
+    return model, _adapters(entries, _load(entries, asked, start)), start.num_ranks
+
+
+def _method(entries: Entries) -> Method:
+    adapters = any([entries.switch(name, default=False) for name in ADAPTERS if entries.has(name)])
+    four = any([entries.switch(name, default=False) for name in FOUR_BITS if entries.has(name)])
+    eight = entries.switch("load_in_8bit", default=False)
+    if not (adapters or entries.has(*RANKS)):
+        if four or eight:
+            raise UnsupportedError(
+                f"{entries.path}: a model in 4 or 8 bits is not trained without adapters",
+                "add --use_peft, or leave load_in_4bit and load_in_8bit out",
+            )
+        return "full"
+    return "qlora" if four or eight else "lora"
+
+
+def _precision(entries: Entries, start: Launcher, by_zero: bool) -> str | None:
+    """Return the recipe: that of the framework (None) in bf16; a model that is loaded in 16 bits stays so."""
+    fp16 = entries.switch("fp16", default=start.mixed_precision == "fp16")
+    bf16 = entries.switch("bf16", default=not fp16 and start.mixed_precision != "no")
+    if by_zero:
+        return "deepspeed-fp16" if fp16 else None
+    kind = entries.text("dtype", "torch_dtype") or ""
+    if kind.removeprefix("torch.") in ("bfloat16", "bf16"):
+        return "bf16"
+    return "amp-fp16" if fp16 else None if bf16 else "fp32"
+
+
+def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAsked:
+    """Return the question with optimizer, batch, length, recomputation and kernels."""
+    own: Recompute | None = (
+        None if entries.framework == "trl" else "none"
+    )  # TRL's default goes by its release
+    if entries.has("gradient_checkpointing"):
+        own = "full" if entries.switch("gradient_checkpointing", default=False) else "none"
+    attention = entries.text("attn_implementation", default="auto") or "auto"
+    liger = entries.switch("use_liger_kernel", "use_liger", default=False)
+    return asked._replace(
+        optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
+        micro_batch=entries.whole("per_device_train_batch_size", default=8),
+        grad_accum=entries.whole("gradient_accumulation_steps", default=1),
+        seq_len=_length(entries, asked.task),
+        data_workers=entries.whole("dataloader_num_workers", default=0),
+        recompute="full" if start.recompute else own,
+        attention=ATTENTION.get(attention, "auto"),
+        kernels="liger" if liger else None,
+        packed=entries.switch("packing", default=False),
+    )
+
+
+def _length(entries: Entries, task: Task) -> int:
+    """Return the tokens of a sample; of one that is generated, those of prompt and answer."""
+    if task == "grpo":
+        prompt = entries.whole("max_prompt_length", default=512)
+        return prompt + entries.whole("max_completion_length", default=256)
+    return entries.whole(*LENGTHS, default=1024)
+
+
+def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    if asked.method == "full":
+        return asked
+    targets = entries.words("lora_target_modules", "lora_target")
+    everything = targets in (("all-linear",), ("all",))
+    eight = asked.method == "qlora" and entries.switch("load_in_8bit", default=False)
+    double = entries.switch("use_bnb_nested_quant", "bnb_4bit_use_double_quant", default=False)
+    modules = set(entries.words("lora_modules_to_save", "modules_to_save"))
+    return asked._replace(
+        lora_rank=entries.whole(*RANKS, default=16),
+        lora_targets=("all-linear",) if everything else targets or OFF_TARGETS,
+        quantization="int8" if eight else None if asked.method == "lora" or double else "nf4",
+        trained_ends=bool({"embed_tokens", "lm_head"} & modules),
+    )

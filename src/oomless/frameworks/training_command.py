@@ -1,0 +1,217 @@
+"""A command that starts training -> the question that it puts: the configuration file that it names and what
+it changes in it, or what its flags say; and how many cards its launcher takes."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ..errors import OomlessError, UsageError
+from ..files import read_whole_text, shown
+from ..limits import RUN_FILE
+from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, without_files
+from ..run.text_files import flat, toml_of, yaml_of
+from . import framework
+from .trainer.accelerate import PREFIX
+from .training_file import TrainingFile, question_of, values_of
+
+WHERE = Path("--command")
+"""What faults and notes call a command that is pasted."""
+MOST_START_WORDS = 2
+
+
+class Program(NamedTuple):
+    """A program that trains, as its command begins."""
+
+    framework: str
+    begins: str
+    """A pattern of its words; a group `task` says what is trained for."""
+    file: Literal["first", "flag", "never"] = "never"
+    """Where it names its configuration file: as its first word, or behind FILE_FLAGS."""
+
+
+SCRIPT = r"(?:\S*/)?"
+PROGRAMS = (
+    Program("llama-factory", rf"{SCRIPT}(?:llamafactory-cli|lmf) train", "first"),
+    Program("llama-factory", rf"{SCRIPT}src/train(?:_bash)?\.py", "first"),
+    Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train", "first"),
+    Program(
+        "torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py", "flag"
+    ),
+    Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)", "flag"),
+    Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)", "flag"),
+    Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward)(?:_\w+)?\.py", "flag"),
+    Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
+)
+FILE_FLAGS = ("config", "job.config_file", "job.config-file")
+ENDINGS = (".yaml", ".yml", ".toml", ".json")
+MODEL = "model_name_or_path"
+OF_TRAINER = (MODEL, "per_device_train_batch_size")
+"""Flags by which a script is known that parses the Trainer's arguments."""
+ELSEWHERE = {
+    r"\bswift (?:sft|pt|rlhf)\b": "ms-swift",
+    r"\btune run\b": "torchtune",
+    r"\blitgpt (?:finetune|pretrain)": "litgpt",
+    r"\bxtuner train\b": "xtuner",
+    r"\bverl\.trainer\b": "fsdp",
+    r"\bopenrlhf\.cli\b": "deepspeed",
+}
+"""What starts other programs -> the framework to ask about."""
+MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
+HINT = (
+    "write it as `llamafactory-cli train FILE.yaml`, `axolotl train FILE.yml`, `trl sft --model_name_or_path "
+    "...`, or a script with the Trainer's arguments; @FILE reads it from a file; --from FILE reads a "
+    "configuration, --megatron-args FILE a script of Megatron-LM"
+)
+RANKS = ("nproc_per_node", "nproc-per-node", "num_processes", "num_gpus")
+NODES = ("nnodes", "num_nodes", "num_machines")
+VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
+
+
+def read_training_command(text: str) -> TrainingFile:
+    """Return the question that a pasted command puts.
+
+    >>> found = read_training_command(
+    ...     "torchrun --nproc_per_node 4 -m trl.scripts.sft --model_name_or_path Qwen/Qwen3-8B --use_peft"
+    ... )
+    >>> found.framework, found.model, found.training.method, found.training.lora_rank, found.num_gpus
+    ('trl', 'Qwen/Qwen3-8B', 'lora', 16, 4)
+    """
+    text, files = without_files(_pasted(text))
+    for command in commands_in(text):
+        if (found := _program(command)) is not None:
+            program, task, before, words = found
+            return _question(program, task, before, _said(words), files)
+    start = repr(shown(text.strip(), 60))
+    if MEGATRON.search(text):
+        raise UsageError(
+            f"--command: {start} starts Megatron-LM", "give its script to --megatron-args", "command"
+        )
+    other = next((told for pattern, told in ELSEWHERE.items() if re.search(pattern, text)), None)
+    if other is not None:
+        hint = f"its words are not read: ask by flags, with --framework {other}"
+        raise UsageError(f"--command: {start} starts another program", hint, "command")
+    raise UsageError(f"--command: {start} trains nothing that is known here", HINT, "command")
+
+
+def _pasted(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    if not Path(text[1:]).exists():
+        raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
+    return read_whole_text(text[1:], RUN_FILE.num_bytes, "give a script that starts training")
+
+
+def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]] | None:
+    """Return (program, what it trains for, words before it, words behind it); None: the command starts none
+    of them."""
+    words = list(command.words)
+    for first, word in enumerate(words):
+        begin, before = " ".join(words[first : first + MOST_START_WORDS]), [*command.before, *words[:first]]
+        for program in PROGRAMS:
+            if match := re.match(rf"(?:{program.begins})(?=\s|$)", begin):
+                task = match.groupdict().get("task") or ""
+                return program, task, before, words[first + len(match.group().split()) :]
+        if word.endswith(".py") and _has(words[first + 1 :], OF_TRAINER):
+            return Program("transformers", ""), "", before, words[first + 1 :]
+    return None
+
+
+def _has(words: list[str], flags: tuple[str, ...]) -> bool:
+    """Whether all flags stand among words."""
+    return {*flags} <= {word[2:].partition("=")[0] for word in words if word.startswith("--")}
+
+
+class Behind(NamedTuple):
+    """The words behind a program."""
+
+    values: dict[str, Any]
+    file: str | None
+
+
+def _said(words: list[str]) -> Behind:
+    """Return flags and pairs by name, as `--learning_rate 1e-5`, `--a=b`, `a.b=c`; several values are a list.
+
+    >>> _said(["x.yaml", "lora_rank=8", "--bf16", "--lora_target_modules", "q_proj", "v_proj"]).values
+    {'lora_rank': 8, 'bf16': True, 'lora_target_modules': ['q_proj', 'v_proj']}
+    """
+    values: dict[str, Any] = {}
+    file, name = None, ""
+    for word in words:
+        key, has_value, value = word.partition("=")
+        if word.startswith("--"):
+            name = key[2:].replace("-", "_")
+            values[name] = _scalar(value) if has_value else True
+            name = "" if has_value else name
+        elif has_value and re.fullmatch(r"[A-Za-z_][\w.]*", key):
+            values[key], name = _scalar(value), ""
+        elif name:
+            old, new = values[name], _scalar(word)
+            values[name] = new if old is True else [*old, new] if isinstance(old, list) else [old, new]
+        elif file is None and word.endswith(ENDINGS):
+            file = word
+    for flag in FILE_FLAGS:
+        named = values.pop(flag, None)
+        file = named if isinstance(named, str) else file
+    return Behind(values, file)
+
+
+def _scalar(word: str) -> Any:
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    if re.fullmatch(r"-?\d{1,18}", word):
+        return int(word)
+    return float(word) if re.fullmatch(r"-?\d*\.?\d+(?:[eE][-+]?\d{1,3})?", word) else word
+
+
+def _question(
+    program: Program, task: str, before: list[str], said: Behind, files: Mapping[str, str]
+) -> TrainingFile:
+    file = said.file
+    if program.framework == "torchtitan":
+        set_before = (match for word in before if (match := ASSIGNED.fullmatch(word)))
+        file = file or next((match[2] for match in set_before if match[1] == "CONFIG_FILE"), None)
+    if file is None and program.file != "never" and MODEL not in said.values:
+        raise UsageError("--command names no configuration file", "paste it whole, with its file", "command")
+    values: dict[str, Any] = {}
+    path = WHERE
+    if file is not None and program.file != "never":
+        path = Path(file)
+        values = _of_text(files[file], path) if file in files else values_of(path)
+    values = flat(values, path) | said.values
+    if framework(program.framework).reads is framework("trl").reads:
+        values |= {PREFIX + name: value for name, value in _launched(before).items()}
+        values |= {"task": task} if task else {}
+    found = question_of(program.framework, values, path)
+    return found._replace(num_gpus=_num_cards(before) or found.num_gpus)
+
+
+def _of_text(text: str, path: Path) -> dict[str, Any]:
+    """Return the entries of a file that the pasted script itself writes."""
+    reads = toml_of if path.suffix == ".toml" else yaml_of
+    return reads(text.encode(), path)
+
+
+def _launched(before: list[str]) -> dict[str, Any]:
+    """Return the flags of accelerate, where it is what launches."""
+    return _behind(before, "accelerate") if "accelerate" in before else {}
+
+
+def _behind(before: list[str], launcher: str) -> dict[str, Any]:
+    values, file = _said(before[before.index(launcher) + 1 :])
+    return {**values, **({"config_file": file} if file else {})}
+
+
+def _num_cards(before: list[str]) -> int | None:
+    """Return the cards that a launcher takes: processes of all nodes, or what is left visible.
+
+    >>> _num_cards(["torchrun", "--nnodes=2", "--nproc_per_node", "8"]), _num_cards(["python"])
+    (16, None)
+    """
+    said = _said(before).values
+    each: int | None = next((said[name] for name in RANKS if isinstance(said.get(name), int)), None)
+    if each is None:
+        visible = (match[1] for word in before if (match := VISIBLE.fullmatch(word)))
+        return next((seen.count(",") + 1 for seen in visible), None)
+    nodes: int = next((said[name] for name in NODES if isinstance(said.get(name), int)), 1)
+    return each * (1 if "num_processes" in said else nodes)

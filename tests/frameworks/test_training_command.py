@@ -1,0 +1,192 @@
+"""Commands that start training, as people paste them: `train --command`."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from command import call
+from oomless.errors import OomlessError
+from oomless.frameworks.training_command import read_training_command
+from oomless.web.question import reply
+
+
+def asked(command: str, *words: str, gpu: str = "a100-80gb:8") -> dict[str, Any]:
+    found = call("train", *words, "--gpu", gpu, "--command", command, "--json", "--offline")
+    assert found.code in (0, 3), found.err
+    answer: dict[str, Any] = json.loads(found.out)
+    return answer
+
+
+def refused(command: str, *words: str) -> str:
+    found = call("train", *words, "--gpu", "h100:1", "--command", command, "--json")
+    assert found.code in (1, 2, 4)
+    error: dict[str, str] = json.loads(found.err)["error"]
+    return f"{error['message']} {error['hint']}"
+
+
+COMMANDS: dict[str, dict[str, Any]] = {
+    "trl sft --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2 --use_peft": {
+        "framework": "trl",
+        "task": "sft",
+        "method": "lora",
+        "lora_rank": 16,
+        "lora_targets": ["q_proj", "v_proj"],
+        "micro_batch": 2,
+        "seq_len": 1024,
+    },
+    "accelerate launch --config_file examples/accelerate_configs/deepspeed_zero3.yaml trl/scripts/dpo.py "
+    "--model_name_or_path=Qwen/Qwen2.5-7B-Instruct --max_length 2048 --gradient_checkpointing --bf16": {
+        "task": "dpo",
+        "method": "full",
+        "sharding": "zero3",
+        "recompute": "full",
+        "seq_len": 2048,
+        "micro_batch": 8,
+    },
+    "accelerate launch --use_fsdp --fsdp_version 2 --num_processes 8 sft.py --model_name_or_path "
+    "meta-llama/Llama-3.1-8B --load_in_4bit --use_peft --lora_target_modules all-linear": {
+        "method": "qlora",
+        "sharding": "fsdp2",
+        "quantization": "nf4",
+        "lora_targets": ["all-linear"],
+    },
+    "deepspeed --num_gpus 8 fastchat/train/train.py --deepspeed ds_config_zero2_offload.json "
+    "--model_name_or_path meta-llama/Llama-2-13b-hf --per_device_train_batch_size 4 --bf16 True "
+    "--model_max_length 2048 --gradient_checkpointing True --lazy_preprocess True": {
+        "framework": "transformers",
+        "sharding": "zero2",
+        "offload": ["optimizer"],
+        "micro_batch": 4,
+        "seq_len": 2048,
+        "recompute": "full",
+    },
+    "torchrun --nproc_per_node=8 run_clm.py --model_name_or_path Qwen/Qwen2.5-0.5B --block_size 512 --bf16 "
+    "--per_device_train_batch_size 4 --fsdp 'full_shard auto_wrap offload'": {
+        "framework": "transformers",
+        "task": "pretrain",
+        "sharding": "fsdp1",
+        "offload": ["params"],
+        "recompute": "none",
+    },
+    "CUDA_VISIBLE_DEVICES=0 llamafactory-cli train --stage sft --model_name_or_path Qwen/Qwen2.5-7B-Instruct "
+    "--finetuning_type lora --lora_rank 64 --cutoff_len 4096 --per_device_train_batch_size 1 --bf16 true": {
+        "framework": "llama-factory",
+        "method": "lora",
+        "lora_rank": 64,
+        "seq_len": 4096,
+    },
+    "trl grpo --model_name_or_path Qwen/Qwen2.5-1.5B --max_prompt_length 256 --max_completion_length 768": {
+        "task": "grpo",
+        "seq_len": 1024,
+    },
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_people_paste(command: str) -> None:
+    request = asked(command)["request"]
+    assert {name: request[name] for name in COMMANDS[command]} == COMMANDS[command]
+
+
+FACTORY = """
+model_name_or_path: Qwen/Qwen2.5-7B-Instruct
+stage: sft
+finetuning_type: lora
+cutoff_len: 2048
+per_device_train_batch_size: 2
+bf16: true
+"""
+
+
+def test_a_command_that_names_a_file_is_the_file_with_its_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lora.yaml").write_text(FACTORY)
+    plain, file = (
+        asked("llamafactory-cli train lora.yaml"),
+        call("train", "--from", "lora.yaml", "--gpu", "a100-80gb:8", "--json", "--offline"),
+    )
+    assert plain["request"] == json.loads(file.out)["request"]
+    changed = asked("FORCE_TORCHRUN=1 llamafactory-cli train lora.yaml cutoff_len=8192 lora_rank=32")
+    assert (changed["request"]["seq_len"], changed["request"]["lora_rank"]) == (8192, 32)
+    flags = " ".join(f"--{line.replace(': ', ' ')}" for line in FACTORY.strip().splitlines())
+    assert asked(f"llamafactory-cli train {flags}")["request"] == plain["request"]
+
+
+def test_a_file_that_the_script_writes_is_read() -> None:
+    script = (
+        "cat > qlora.yml <<EOF\nbase_model: meta-llama/Llama-3.1-8B\nadapter: qlora\nload_in_4bit: true\n"
+        "sequence_len: 4096\nmicro_batch_size: 2\nlora_r: 32\nlora_target_linear: true\nEOF\n"
+        "accelerate launch -m axolotl.cli.train qlora.yml --micro_batch_size 4"
+    )
+    request = asked(script, gpu="rtx-4090")["request"]
+    assert (request["framework"], request["method"], request["micro_batch"]) == ("axolotl", "qlora", 4)
+
+
+def test_accelerates_own_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(
+        "distributed_type: FSDP\nnum_processes: 4\nmixed_precision: bf16\n"
+        "fsdp_config:\n  fsdp_version: 2\n  fsdp_activation_checkpointing: true\n"
+        "  fsdp_offload_params: true\n"
+    )
+    found = asked("accelerate launch --config_file mine.yaml sft.py --model_name_or_path Qwen/Qwen2.5-7B")
+    request = found["request"]
+    assert (request["sharding"], request["offload"], request["recompute"]) == ("fsdp2", ["params"], "full")
+    assert any("the command is for 4 cards" in note for note in found["warnings"])
+    assert "not on this machine" in refused(
+        "accelerate launch --config_file no.yaml sft.py --model_name_or_path m"
+    )
+
+
+def test_a_flag_that_nobody_knows_is_named() -> None:
+    found = asked("trl sft --model_name_or_path Qwen/Qwen2.5-7B --learning_rate 1e-5 --frobnicate 3")
+    assert [note for note in found["warnings"] if "may change memory" in note] == [
+        "frobnicate = 3 is not understood and may change memory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("swift sft --model Qwen/Qwen2.5-7B", "--framework ms-swift"),
+        ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
+        ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
+        ("python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo", "--framework fsdp"),
+        ("echo hello", "trains nothing that is known here"),
+        ("llamafactory-cli train", "names no configuration file"),
+        ("axolotl train gone.yml", "gone.yml"),
+        ("trl sft --model_name_or_path 'x", "quot"),
+        ("trl sft --per_device_train_batch_size 2 --config", "names no configuration file"),
+        ("trl sft --model_name_or_path Qwen/Qwen2.5-7B --load_in_4bit", "without adapters"),
+    ],
+)
+def test_what_is_not_read_says_what_to_do(command: str, told: str) -> None:
+    assert told in refused(command)
+
+
+def test_a_run_is_said_once() -> None:
+    assert "say the same thing" in refused("trl sft --model_name_or_path m", "--from", "x.yaml")
+
+
+def test_a_page_reads_no_files_of_its_machine() -> None:
+    found = reply("train", [("command", "axolotl train /etc/passwd.yml"), ("gpu", "h100:1")])
+    assert (found.status, b"unknown option" in found.content) == (400, True)
+
+
+WORDS = st.sampled_from(
+    "trl sft axolotl train --config x.yaml --lora_r 8 = a=b -- -m $( ' llamafactory-cli @x <<EOF accelerate "
+    "launch --model_name_or_path --config_file".split()
+)
+
+
+@given(st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=60))
+def test_any_text_is_answered_or_refused(text: str) -> None:
+    with suppress(OomlessError):
+        read_training_command(text)
