@@ -20,7 +20,9 @@ LENGTHS = ("max_length", "max_seq_length", "max_seq_len", "model_max_length", "b
 ADAPTERS = ("use_peft", "use_lora", "lora_enable")
 RANKS = ("lora_r", "lora_rank", "lora_dim")
 FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit")
-OFF_TARGETS = ("q_proj", "v_proj")
+"""Switches by which TRL, FastChat and others pack frozen matrices."""
+TWICE = ("use_bnb_nested_quant", "bnb_4bit_use_double_quant", "double_quant")
+USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
 ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "sdpa": "sdpa", "eager": "eager"}
 
@@ -48,17 +50,25 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
 
 
 def _method(entries: Entries) -> Method:
-    adapters = any([entries.switch(name, default=False) for name in ADAPTERS if entries.has(name)])
-    four = any([entries.switch(name, default=False) for name in FOUR_BITS if entries.has(name)])
-    eight = entries.switch("load_in_8bit", default=False)
-    if not (adapters or entries.has(*RANKS)):
-        if four or eight:
-            raise UnsupportedError(
-                f"{entries.path}: a model in 4 or 8 bits is not trained without adapters",
-                "add --use_peft, or leave load_in_4bit and load_in_8bit out",
-            )
-        return "full"
-    return "qlora" if four or eight else "lora"
+    adapters = _any(entries, ADAPTERS) or entries.has(*RANKS)
+    bits = _bits(entries)
+    if bits and not adapters:
+        raise UnsupportedError(
+            f"{entries.path}: a model in 4 or 8 bits is not trained without adapters",
+            "add --use_peft, or leave load_in_4bit and load_in_8bit out",
+        )
+    return "full" if not adapters else "qlora" if bits else "lora"
+
+
+def _any(entries: Entries, names: tuple[str, ...]) -> bool:
+    return any([entries.switch(name, default=False) for name in names if entries.has(name)])
+
+
+def _bits(entries: Entries) -> int:
+    """Return the bits that frozen matrices are packed in; 0: they are not."""
+    said = entries.whole("bits", default=0) if entries.has("bits") else 0
+    eight = entries.has("load_in_8bit") and entries.switch("load_in_8bit", default=False)
+    return 4 if said == 4 or _any(entries, FOUR_BITS) else 8 if said == 8 or eight else 0
 
 
 def _precision(entries: Entries, start: Launcher, by_zero: bool) -> str | None:
@@ -108,12 +118,12 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         return asked
     targets = entries.words("lora_target_modules", "lora_target")
     everything = targets in (("all-linear",), ("all",))
-    eight = asked.method == "qlora" and entries.switch("load_in_8bit", default=False)
-    double = entries.switch("use_bnb_nested_quant", "bnb_4bit_use_double_quant", default=False)
+    eight = _bits(entries) == 8
+    double = _any(entries, TWICE)
     modules = set(entries.words("lora_modules_to_save", "modules_to_save"))
     return asked._replace(
         lora_rank=entries.whole(*RANKS, default=16),
-        lora_targets=("all-linear",) if everything else targets or OFF_TARGETS,
+        lora_targets=("all-linear",) if everything else targets or USUAL_TARGETS,
         quantization="int8" if eight else None if asked.method == "lora" or double else "nf4",
         trained_ends=bool({"embed_tokens", "lm_head"} & modules),
     )
