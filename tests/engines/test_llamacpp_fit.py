@@ -7,6 +7,7 @@ import pytest
 
 from oomless import infer
 from oomless.api.serving import ServingAnswer
+from oomless.errors import UsageError
 from oomless.units import GIB, MIB
 
 LLAMA_70B = "deepseek-r1-distill-llama-70b"
@@ -117,6 +118,29 @@ def test_ollama_took_four_sequences_where_all_layers_then_fit() -> None:
     assert any("1 at once" in note for note in large.warnings)
     later = infer("llama-3.1-8b", "rtx-4090", engine="ollama", engine_version="0.12.9", offline=True)
     assert later.kv_cache.needed_bytes == 4096 * later.kv_cache.bytes_per_token
+
+
+def test_ollama_left_whole_layers_to_the_host_before_it_ran_llama_server() -> None:
+    """assignLayers of llm/server.go to 0.24.0 counts a layer with its experts; 0.30.0 starts llama-server."""
+    old, new = (
+        infer("qwen3-30b-a3b", "rtx-4080", engine="ollama", engine_version=release, offline=True)
+        for release in ("0.24.0", "0.30.0")
+    )
+    assert (old.verdict, old.request.override_tensor) == ("fits", None)
+    assert 0 < (old.request.n_gpu_layers or 0) < 49
+    assert not [note for note in old.warnings if "--fit" in note or "experts" in note]
+    assert (new.request.n_gpu_layers, bool(without_experts(new))) == (49, True)
+    for placed in ({"cpu_moe": True}, {"n_cpu_moe": 8}, {"override_tensor": "exps=CPU"}):
+        with pytest.raises(UsageError, match="whole layers"):
+            infer("qwen3-30b-a3b", "rtx-4080", engine="ollama", engine_version="0.24.0", **placed)
+
+
+def test_experts_of_the_host_are_of_no_use_to_a_dense_model() -> None:
+    found = asked("qwen3-8b", "rtx-4090", n_cpu_moe=8)
+    assert "--n-cpu-moe does nothing: qwen3-8b has no experts" in found.warnings
+    assert not [
+        note for note in asked("qwen3-30b-a3b", "rtx-4090", n_cpu_moe=8).warnings if "nothing" in note
+    ]
 
 
 def test_one_memory_gains_nothing() -> None:

@@ -238,7 +238,8 @@ class Search(CardSearch[PlanRow]):
     def on_the_host(self, asked: Asked, best: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
         """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
         num_layers = len(self.model.layers)
-        experts = any(tensor.role == "expert" for tensor in self.model.tensors)
+        experts = "n_cpu_moe" in {each.field for each in record(asked.engine).candidates.offloads}
+        experts = experts and any(tensor.role == "expert" for tensor in self.model.tensors)
         low, high = 0, num_layers
         found = (asked, best)
         while high - low > 1 or found[1] is best:

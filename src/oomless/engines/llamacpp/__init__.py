@@ -75,6 +75,7 @@ LLAMACPP = Engine(
     log="llamacpp.log",
 )
 OLLAMA = derived(LLAMACPP, "ollama")._replace(
+    candidates=LLAMACPP.candidates._replace(offloads=LLAMACPP.candidates.offloads[1:]),  # experts go unasked
     start=Start(by="modelfile", port=11434),
     tag_type=USUAL,
     log="llamacpp.ollama_log",

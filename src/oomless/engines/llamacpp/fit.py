@@ -5,7 +5,8 @@ down to 4,096 tokens. If that is not enough, layers fill the cards from the last
 those of experts without their experts; then layers get their experts back from the first one on, and of one
 more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
 is. Ollama starts llama-server without -ngl, and with a context; where it chose the slots, it takes fewer
-first. On Apple's machines it leaves experts to the host and gains nothing: one mapping holds them
+first. Its own schedulers, before 0.30, knew whole layers alone (llm/memory.go, llm/server.go). On Apple's
+machines llama-server leaves experts to the host and gains nothing: one mapping holds them
 (src/llama-model.cpp, get_mapping_range; ggml-org/Llama-macOS#58).
 """
 
@@ -52,8 +53,10 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     if not (rules_of(asked).fits_itself and asked.fit) or hardware.num_nodes > 1:
         return None
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
-    said = "what was not set is changed so that it starts (llama.cpp's --fit)"
     rules, at_once = rules_of(asked), asked.concurrency or 1
+    said = "what was not set is changed so that it starts (llama.cpp's --fit)"
+    if rules.deals_whole_layers:
+        said = "what was not set is changed so that it starts"
     if rules.slots_have_context and asked.max_num_seqs is None and at_once < rules.auto_slots:
         asked = asked._replace(max_num_seqs=at_once)
         said += f": {at_once} at once"
@@ -127,7 +130,7 @@ class Filling:
         self.asked, self.spare = asked, spare
         self.num_layers = len(model.layers)
         self.num_cards = asked.sizes.pp
-        self.has_experts = has_experts(model)
+        self.has_experts = has_experts(model) and not rules_of(asked).deals_whole_layers
 
     def filled(self) -> Shares | None:
         """Return what every card gets; None: not even what must be there fits."""

@@ -15,6 +15,7 @@ from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
 from ...run.serving import Resolved
 from ..rank import Stage
+from .release import rules_of
 
 HOST = -1
 EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
@@ -240,7 +241,13 @@ def _places(model: Model, asked: Resolved, stages: Sequence[Stage], output: int)
 
 
 def check(asked: Resolved) -> None:
-    """Refuse what names a card that is not there, before anything is computed."""
+    """Refuse what names a card that is not there, or what the build cannot place, before anything is
+    computed."""
+    if by_hand(asked) and rules_of(asked).deals_whole_layers:
+        raise UsageError(
+            f"{asked.engine} {asked.engine_version} leaves whole layers to the host, no parts of them",
+            "leave out --cpu-moe, --n-cpu-moe and --override-tensor; --n-gpu-layers is its num_gpu",
+        )
     cards = len(split_points(asked))
     for rule in overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe):
         if rule.device >= cards:

@@ -27,6 +27,8 @@ class LlamaRules(ReleaseRules):
     """Rows of every matrix are divided over cards, where --split-mode is not known yet."""
     fits_itself: bool = False
     """It changes what was not set where a card is too small."""
+    deals_whole_layers: bool = False
+    """No part of a layer can be left to the host."""
     serves_v4: bool = False
     flashes_unasked: bool = False
     """Flash attention is on where nobody says otherwise."""

@@ -26,6 +26,10 @@ def idle_flags(model: Model, asked: Asked) -> list[str]:
         found.append(f"--num-redundant-experts does nothing: {why}")
     if layout.enable_expert_parallel and not experts:
         found.append(f"--enable-expert-parallel does nothing: {name} has no experts")
+    if asked.cpu_moe and not experts:
+        found.append(f"--cpu-moe does nothing: {name} has no experts")
+    if asked.n_cpu_moe and not experts:
+        found.append(f"--n-cpu-moe does nothing: {name} has no experts")
     if asked.speculative and not model.draft:
         found.append(f"speculation is not counted: no MTP or draft layers of {name} are known here")
     if asked.indexer_kv_dtype != "auto" and not sparse:

@@ -43,6 +43,8 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         or request.speculative
         or request.images_per_prompt
         or request.indexer_kv_dtype != "auto"
+        or request.cpu_moe
+        or request.n_cpu_moe
         or ep
     ):
         from .ineffective_flags import idle_flags  # most questions have none of these flags
