@@ -96,6 +96,8 @@ def test_variables_of_ollama_are_its_flags() -> None:
         "q8_0",
         "q8_0",
     )
+    served = pasted("LLAMA_ARG_N_CPU_MOE=12 ollama run qwen3:30b")["request"]
+    assert (served["n_cpu_moe"], served["override_tensor"]) == (12, None)
     assert "qwen9:8b" in refused("ollama run qwen9:8b")
 
 

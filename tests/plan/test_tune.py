@@ -189,3 +189,21 @@ def test_rows_have_what_plan_has_and_more() -> None:
     assert {"changes", "max_request_rate", "starts", "at_once"} <= row.keys()
     assert document["schema"] == "oomless/tune/1"
     assert repr(oomless.tune("deepseek-r1", "h200:8")).count("\n") < 40
+
+
+def test_a_file_is_named_by_the_type_that_was_counted() -> None:
+    """Nobody asked for a type: gpt-oss comes in MXFP4, Ollama's library in Q4_K_M; F16 does not fit."""
+    words = ("--context", "8192", "--json")
+    named = (
+        ("llamacpp", "gpt-oss-20b", (), "gpt-oss-20b-MXFP4.gguf"),
+        ("ollama", "qwen3-30b-a3b", ("--n-cpu-moe", "10", "-ub", "1024"), "Qwen3-30B-A3B-Q4_K_M.gguf"),
+    )
+    for engine, model, flags, file in named:
+        found = json.loads(call("tune", model, "--gpu", "rtx-3090", "--engine", engine, *flags, *words).out)
+        launch = found["rows"][0]["launch"]
+        assert file in launch["command"] + launch["files"].get("Modelfile", "")
+        assert file in launch["note"]
+    assert "PARAMETER num_batch 1024\n" in launch["files"]["Modelfile"]
+    assert "LLAMA_ARG_N_CPU_MOE=10 " in launch["files"]["start.sh"]
+    shown = call("tune", model, "--gpu", "rtx-3090", "--engine", engine, *flags, *words[:2]).out
+    assert "files in --json: Modelfile, start.sh" in shown

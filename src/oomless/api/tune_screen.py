@@ -71,10 +71,12 @@ def first_setting(answer: "TunedAnswer") -> list[str]:
     if best.of_quality:
         lines.append(f"  at some cost of quality: {' '.join(best.of_quality)}")
     commands = (best.planned.arguments, best.speed_arguments)
+    launch = best.planned.launch
     return [
         *lines,
-        f"  $ {best.planned.launch.command}",
+        f"  $ {launch.command}",
         *(f"  $ oomless {shlex.join(words)}" for words in commands),
+        *([f"  files in --json: {', '.join(launch.files)}"] if launch.files else ()),
     ]
 
 

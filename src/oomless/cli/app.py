@@ -111,6 +111,7 @@ OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
     ("train", "gradient-checkpointing", "--recompute full keeps the inputs of layers alone"),
     ("train", "zero1 zero2 zero3 zero-stage deepspeed", "the stage of ZeRO is --zero"),
     ("train", "epochs lr learning-rate dataset", "it does not change memory: leave it out"),
+    ("infer speed tune", "b num-batch", "the micro-batch alone counts: --ubatch-size"),
     (SERVING, "batch-size batch bs users num-users requests", "sequences at once are --concurrency"),
     (
         "speed",
@@ -119,7 +120,7 @@ OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "infer plan tune",
-        "ctx seq-len input-len max-seq-length tokens",
+        "c ctx ctx-size num-ctx seq-len input-len max-seq-length tokens",
         "all tokens of a sequence are --context",
     ),
     (

@@ -110,9 +110,12 @@ def plan_serving(
 
 
 def launch_of(model: Model, word: str, row: PlanRow) -> Launch:
-    """What starts a row; the same once more for each replica."""
-    asked = row.asked._replace(concurrency=row.estimate.request.concurrency)
-    launch = serving_launch(model, word, one_of_several(asked, row.estimate.request), row.hardware)
+    """What starts a row; the same once more for each replica. A file is named by the type counted."""
+    used = row.estimate.request
+    asked = row.asked._replace(concurrency=used.concurrency)
+    if asked.quantization is None and engine(used.engine).file_types:
+        asked = asked._replace(quantization=used.quantization)
+    launch = serving_launch(model, word, one_of_several(asked, used), row.hardware)
     if row.replicas == 1:
         return launch
     again = (

@@ -13,11 +13,16 @@ VARIABLES = {
     "OLLAMA_NUM_PARALLEL": ("max_num_seqs", "concurrency"),
     "OLLAMA_FLASH_ATTENTION": ("flash_attn",),
     "OLLAMA_KV_CACHE_TYPE": ("cache_type_k", "cache_type_v"),
+    "LLAMA_ARG_CPU_MOE": ("cpu_moe",),
+    "LLAMA_ARG_N_CPU_MOE": ("n_cpu_moe",),
+    "LLAMA_ARG_OVERRIDE_TENSOR": ("override_tensor",),
     "num_ctx": ("max_model_len",),
     "num_gpu": ("n_gpu_layers",),
+    "num_batch": ("ubatch_size",),
 }
-"""Variables of its server (envconfig/config.go) and parameters of a Modelfile -> our fields; a context is one
-sequence's, and the cache holds as many as run in parallel (KvSize)."""
+"""Variables of its server (envconfig/config.go) and of the llama-server that it starts, and parameters of a
+Modelfile -> our fields; a context is one sequence's, and the cache holds as many as run in parallel
+(KvSize)."""
 
 
 def of_modelfile(text: str) -> str:
@@ -29,7 +34,7 @@ def of_modelfile(text: str) -> str:
     found = re.search(r"^FROM\s+(\S+)\s*$", text, re.MULTILINE)
     if found is None or not re.search(r"^(?:PARAMETER|TEMPLATE|SYSTEM)\s", text, re.MULTILINE):
         return text
-    said = re.findall(r"^PARAMETER\s+(num_ctx|num_gpu)\s+(\d+)", text, re.MULTILINE)
+    said = re.findall(r"^PARAMETER\s+(num_ctx|num_gpu|num_batch)\s+(\d+)", text, re.MULTILINE)
     return " ".join((*(f"{name}={value}" for name, value in said), "ollama run", found[1]))
 
 

@@ -128,11 +128,17 @@ def ollama_launch(target: str, name: str, asked: Asked) -> Launch:
     places."""
     length = asked.max_model_len or asked.context
     slots = asked.max_num_seqs or asked.concurrency or 1
-    parameters = {"num_ctx": length, "num_gpu": asked.n_gpu_layers}
+    parameters = {"num_ctx": length, "num_gpu": asked.n_gpu_layers, "num_batch": asked.ubatch_size}
     given = {name: value for name, value in parameters.items() if value is not None}
     variables = {"OLLAMA_NUM_PARALLEL": str(slots)}
     if asked.cache_type_k != "f16":
         variables |= {"OLLAMA_FLASH_ATTENTION": "1", "OLLAMA_KV_CACHE_TYPE": asked.cache_type_k}
+    placed = {
+        "LLAMA_ARG_CPU_MOE": 1 if asked.cpu_moe else None,
+        "LLAMA_ARG_N_CPU_MOE": asked.n_cpu_moe or None,
+        "LLAMA_ARG_OVERRIDE_TENSOR": asked.override_tensor,
+    }  # its llama-server reads them
+    variables |= {name: str(value) for name, value in placed.items() if value is not None}
     start = script(
         "/bin/sh",
         Code("set -eu"),
