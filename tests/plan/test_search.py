@@ -13,7 +13,7 @@ from oomless.model.load import load
 from oomless.plan.answer import plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.ranking import front, rank
-from oomless.plan.request import plan
+from oomless.plan.request import plan, wanted_from
 from oomless.plan.search import Bound, Search
 
 
@@ -291,3 +291,10 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
     found = json.loads(call("plan", "deepseek-r1", "--gpu", "h200:8", "--prices", str(path), "--json").out)
     assert found["rows"][0]["usd_per_hour"]["value"] == 8.0
     assert found["rows"][0]["usd_per_hour"]["provider"] == "mine"
+
+
+def test_several_words_may_stand_behind_one_flag() -> None:
+    apart, together = (wanted_from({"gpu": cards}) for cards in (("h100", "l40s:2"), "h100, l40s:2"))
+    assert apart.gpus == together.gpus == ("h100", "l40s:2")
+    with pytest.raises(UsageError, match="--gpu is ','"):
+        wanted_from({"gpu": ","})

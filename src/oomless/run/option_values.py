@@ -132,6 +132,8 @@ def typed(option: Option, value: Any, where: str) -> Any:
             meant = words_of(value)
         case "text" if option.several:
             meant = words_of((value,) if isinstance(value, str) else value)
+            if meant and not option.file:  # --gpu h100,h200 is each of them
+                meant = tuple(each for word in meant for each in words_of(word) or ()) or None
         case "text" | "json":
             meant = value if isinstance(value, str) else None
     if meant is None:

@@ -36,7 +36,8 @@ ASKED: tuple[Option, ...] = (
     Option("lora_rank", "--lora-rank", "whole", "training", "Rank of the adapters [8].", 8, 1,
            MAX_OF_A_STEP),
     Option("gpus", "--gpu", "text", "search",
-           "Cards, as often as wanted: h200 (any number of them), h200:8 (these) [the whole catalogue].", (),
+           "Cards, as often as wanted or with commas: h200 (any number of them), h200:8 (these) "
+           "[the whole catalogue].", (),
            several=True),
     Option("vendors", "--vendor", "text", "search", "Cards of this maker alone.", (), several=True),
     Option("engines", "--engine", "text", "serving",
