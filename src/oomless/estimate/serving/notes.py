@@ -15,7 +15,7 @@ from .stage_rank import StageRank
 
 def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger) -> tuple[str, ...]:
     """What a reader must know before trusting the number."""
-    card, ep = hardware.card, request.layout.enable_expert_parallel
+    card = hardware.card
     in_file = engine(request.engine).in_file
     found = list((in_file(model, request) if in_file else model).warnings)
     if hardware.reading:
@@ -38,15 +38,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
     most = engine(request.engine).most_devices
     if most and request.layout.num_ranks > most:
         found.append(f"more than {most} cards: {request.engine} starts in builds made for so many alone")
-    if (
-        request.num_redundant_experts
-        or request.speculative
-        or request.images_per_prompt
-        or request.indexer_kv_dtype != "auto"
-        or request.cpu_moe
-        or request.n_cpu_moe
-        or ep
-    ):
+    if may_be_idle(request):
         from .ineffective_flags import idle_flags  # most questions have none of these flags
 
         found += idle_flags(model, request)
@@ -74,6 +66,19 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
             "max_model_len",
         )
     return tuple(found)
+
+
+def may_be_idle(request: Resolved) -> bool:
+    """Whether a flag was given that does nothing for some models."""
+    return bool(
+        request.num_redundant_experts
+        or request.speculative
+        or request.images_per_prompt
+        or request.indexer_kv_dtype != "auto"
+        or request.cpu_moe
+        or request.n_cpu_moe
+        or request.layout.enable_expert_parallel
+    )
 
 
 def unconfirmed(known: Support, model: Model, request: Resolved) -> tuple[str, ...]:
