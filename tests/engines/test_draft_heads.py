@@ -234,6 +234,17 @@ def test_commands_name_the_head(command: str, head: str) -> None:
             "h100:8",
             {"engine": "sglang", "engine_version": "0.4.4", "tp": 8, "cuda_graph_max_bs": 1},
         ),
+        # datasets/aimosprite/inference-bench-results, eagle3_tree_validate: 1x H100, vLLM 0.17.1
+        (
+            "gpt-oss-120b",
+            "h100",
+            {
+                "engine_version": "0.17.1",
+                "kv_cache_dtype": "fp8",
+                "gpu_memory_utilization": 0.94,
+                "max_model_len": 32768,
+            },
+        ),
         # vllm-project/recipes#449 (2026-05-10), on one card of a GB300
         ("gpt-oss-120b", "gb300", {"engine_version": "0.20.0", "kv_cache_dtype": "fp8"}),
     ],

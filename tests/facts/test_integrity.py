@@ -22,6 +22,7 @@ FOLDER = Path(facts.__file__).parent
 TABLES = sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 KEYS = {
+    "accepted_lengths": "model method lengths",
     "accuracy": "about made table quantity",
     "accuracy_verdicts": "made kind",
     "adapters": "adapter",

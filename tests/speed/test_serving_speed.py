@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 import oomless
+from oomless import facts
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation, read_speculation
+from oomless.speed.accepted import accepted
 from oomless.speed.banded import TimePart
 from oomless.speed.dynamic import Dynamic
 from oomless.speed.serving import ServingSpeed, serving_speed
@@ -123,10 +125,31 @@ def test_more_accepted_drafts_make_more_tokens_and_a_step_no_shorter() -> None:
     rates = [spoken("mtp", 3, accepted).tokens_per_s.value for accepted in (1.0, 1.8, 2.6, 4.0)]
     assert rates == sorted(rates)
     assert rates[-1] == pytest.approx(4 * rates[0], rel=0.1)
-    plain = spoken("mtp", 3, None)
+    plain = spoken("suffix", 3, None)
     assert rates[0] < plain.tokens_per_s.value < rates[-1], "drafts that never hold cost time"
     assert any("not in the figures" in note for note in plain.warnings)
-    assert any("2.6 hold" in note for note in spoken("mtp", 3, 2.6).warnings)
+    assert any("2.6 hold, as asked" in note for note in spoken("mtp", 3, 2.6).warnings)
+
+
+def test_published_figures_count_where_nobody_says_how_many_hold() -> None:
+    """Of other models and texts, so the ends are as far apart as those."""
+    said, published = spoken("mtp", 3, 3.0), spoken("mtp", 3, None)
+    assert any("by published figures, 2.49 to 3.39" in note for note in published.warnings)
+    assert published.tokens_per_s.value == pytest.approx(said.tokens_per_s.value, rel=0.05)
+    ends = [each.tokens_per_s.high / each.tokens_per_s.low for each in (said, published)]
+    assert ends[1] == pytest.approx(ends[0] * 3.39 / 2.49)
+    times = [each.tpot_s.high / each.tpot_s.low for each in (said, published)]
+    assert times[1] > times[0]
+
+
+def test_no_published_draft_gives_more_than_a_step_checks() -> None:
+    for row in facts.table("accepted_lengths"):
+        lengths = [float(length) for length in row["lengths"].split()]
+        assert all(1 < length <= 1 + tokens for tokens, length in enumerate(lengths, 1)), row
+        kind = row["method"]
+        found = accepted(Speculation(kind, 1000), row["model"])
+        assert found is not None
+        assert found.low <= found.length <= found.high
 
 
 def test_guesses_from_the_text_cost_no_pass_of_their_own() -> None:

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.serving import Asked
+from .accepted import Accepted, accepted
 from .attention_cache import cache_of
-from .banded import TimePart
+from .banded import Figure, TimePart
 from .load import ForwardPass
 from .network import Network, Weights, kinds_of, network
 from .steady import added
@@ -16,29 +17,43 @@ class Drafts(NamedTuple):
 
     tokens: int
     """Drafted before a step, one after another; the step checks them and one token more."""
-    accepted: float
+    accepted: Accepted
     """Tokens of a step that hold, the one more among them."""
     net: Network | None
     """The draft's own layers and the model's head; None: guesses from the text, which cost nothing."""
 
+    @property
+    def note(self) -> str:
+        """Return how many of the drafted tokens hold, and who says it."""
+        holds, checked = self.accepted, self.tokens + 1
+        if not holds.rows:
+            return f"a step checks {checked} tokens of a sequence, of which {holds.length:g} hold, as asked"
+        return (
+            f"a step checks {checked} tokens of a sequence, of which {holds.length:.3g} hold by published "
+            f"figures, {holds.low:g} to {holds.high:g} by model and text (accepted_length in "
+            "--speculative-config says yours)"
+        )
+
 
 def drafts_of(asked: Asked, model: Model, net: Network) -> Drafts | None:
-    """Return the drafts of a question that says how many of them hold; None: none are made, or nobody knows.
+    """Return the drafts of a question, where it says how many of them hold or that was published; None: none
+    are made, or nobody knows.
 
     >>> from ..model.load import load
     >>> from ..run.speculation import Speculation
     >>> from .network import network
     >>> asked = Asked(speculation=Speculation("mtp", 3, 2.4))
     >>> found = drafts_of(asked, load("deepseek-r1"), network(load("deepseek-r1")))
-    >>> found.tokens, found.accepted, found.net.num_layers
+    >>> found.tokens, found.accepted.length, found.net.num_layers
     (3, 2.4, 1)
     """
     said = asked.speculation
-    if said is None or said.accepted_length is None:
+    holds = accepted(said, model.name) if said is not None else None
+    if said is None or holds is None:
         return None
     return Drafts(
         said.tokens,
-        said.accepted_length,
+        holds,
         draft_network(model, net) if said.loads_draft and model.draft else None,
     )
 
@@ -88,3 +103,12 @@ def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> F
     return main._replace(
         parts=(*main.parts, part), seconds=main.seconds + seconds, stage_s=main.stage_s + seconds
     )
+
+
+def with_ends(rate: Figure, drafts: Drafts | None) -> Figure:
+    """Return a rate whose ends are apart as those of how many drafted tokens hold, too."""
+    if drafts is None:
+        return rate
+    holds = drafts.accepted
+    low, high = holds.low / holds.length, holds.high / holds.length
+    return rate._replace(low=rate.low * low, high=rate.high * high)

@@ -171,7 +171,7 @@ def run_workload(
         )
     if setup.is_bound:
         warnings += notes(setup, evidence_of(setup), 0)
-    warnings += left_out(estimate.request, drafts_count=False)
+    warnings += left_out(estimate, drafts_count=False)
     return Dynamic(
         estimate,
         policy,

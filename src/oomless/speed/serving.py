@@ -10,9 +10,10 @@ from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Asked, Layout
+from .accepted import accepted
 from .band import Coverage, bound, figure, measured
 from .banded import Figure, TimePart
-from .drafts import Drafts, drafts_of, with_drafts
+from .drafts import Drafts, drafts_of, with_drafts, with_ends
 from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
@@ -71,7 +72,7 @@ class Setup(NamedTuple):
     @property
     def accepted(self) -> float:
         """Return the tokens that a step gives a sequence."""
-        return self.drafts.accepted if self.drafts else 1.0
+        return self.drafts.accepted.length if self.drafts else 1.0
 
     @property
     def checked(self) -> int:
@@ -134,20 +135,17 @@ def serving_speed(
     found = speed_of(
         setup, input_len, output_len, max(here, 1.0), room, estimate.replicas if here >= 1 else concurrency
     )
-    return found._replace(warnings=(*found.warnings, *left_out(estimate.request)))
+    return found._replace(
+        warnings=(*found.warnings, *left_out(estimate, host is None or setup.drafts is not None))
+    )
 
 
-def left_out(asked: Asked, drafts_count: bool = True) -> tuple[str, ...]:
-    """What the question asks for and no figure here counts; `drafts_count`: those of which it says how many
-    hold are counted.
-
-    >>> from ..run.speculation import Speculation
-    >>> left_out(Asked(speculation=Speculation("mtp")))[0].partition(":")[0], left_out(Asked())
-    ('speculative decoding is not in the figures', ())
-    """
+def left_out(estimate: Estimate, drafts_count: bool = True) -> tuple[str, ...]:
+    """What the question asks for and no figure here counts; `drafts_count`: drafts of which it is known how
+    many hold are counted."""
     found = []
-    said = asked.speculation
-    if said is not None and not (drafts_count and said.accepted_length):
+    asked, said = estimate.request, estimate.request.speculation
+    if said is not None and not (drafts_count and accepted(said, estimate.model.name)):
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many "
             "drafts are taken hangs on the text (accepted_length in --speculative-config says it)"
@@ -321,8 +319,8 @@ def figures(
     alone = concurrency <= 1
     return (
         figure(first_s, "prefill" if alone else "serving", known),
-        figure(between_s, "decode" if alone else "serving", known),
-        figure(rate, "decode" if alone else "throughput", known),
+        with_ends(figure(between_s, "decode" if alone else "serving", known).over(1), setup.drafts).over(1),
+        with_ends(figure(rate, "decode" if alone else "throughput", known), setup.drafts),
     )
 
 
@@ -342,9 +340,7 @@ def notes(setup: Setup, known: Coverage, waiting: float) -> tuple[str, ...]:
             "efficiencies are taken over from others"
         )
     if setup.drafts:
-        found.append(
-            f"a step checks {setup.checked} tokens of a sequence, of which {setup.accepted:g} hold, as asked"
-        )
+        found.append(setup.drafts.note)
     if waiting:
         found.append(f"{waiting:,.0f} of the requests wait for a place in the cache")
     return tuple(found)

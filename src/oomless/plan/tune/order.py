@@ -68,7 +68,7 @@ def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
         is_bound,
         steps(slo.excess(*row.times)),
         row.standing != "holds",
-        bool(left_out(row.estimate.request)),
+        bool(left_out(row.estimate)),
         row.asked.enforce_eager,
         -steps(row.rate),
         len(row.of_quality),

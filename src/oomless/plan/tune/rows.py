@@ -95,7 +95,7 @@ def tuned_setting(
         flag_words(question.start, row.asked, row.of_quality),
         rate,
         speed_arguments(row, word, gpu, load),
-        left_out(estimate.request),
+        left_out(estimate),
     )
 
 
@@ -117,7 +117,7 @@ def why_not(row: TunedRow, first: TunedRow) -> str:
         if once >= whole:
             waits = "tight: the estimate's spread does not settle that it fits"
         return waits if row.standing == "queues" else "it may not start"
-    if left_out(row.estimate.request) and not left_out(first.estimate.request):
+    if left_out(row.estimate) and not left_out(first.estimate):
         return "its speed is not counted in full"
     if first.rate and row.rate < first.rate:
         return f"{row.rate / first.rate:.2f} x the tokens a second"

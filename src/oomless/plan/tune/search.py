@@ -151,7 +151,7 @@ class TuneSearch:
             return False
         if best.standing == "may not start" or self.slo.excess(*best.times) > 1:
             return False
-        if is_off(graphs) and not best.asked.enforce_eager and not left_out(best.estimate.request):
+        if is_off(graphs) and not best.asked.enforce_eager and not left_out(best.estimate):
             return True
         ideal = self.ideal(most.estimate, graphs)
         return ideal is None or steps(ideal) < steps(best.rate)
