@@ -2,18 +2,20 @@
 release."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import oomless
-from oomless.engines.command_line import read_command
+from oomless.engines.command_line import command_words, read_command
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 from oomless.ledger import Ledger
 from oomless.model.draft_head import DraftHead, assumed_head, model_of_head, published_head, read_head
 from oomless.model.load import load
 from oomless.model.model import EMBEDDING
+from oomless.run.serving import serving_question
 from oomless.speed.serving import ServingSpeed
 
 HEAD = "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
@@ -265,3 +267,20 @@ def test_speed_counts_a_pass_of_the_head_for_each_token_that_it_drafts() -> None
     part = next(part for part in drafted.speed.decode_parts if part.what == "drafts")
     assert 0 < part.seconds < plain.speed.tpot_s.value / 2
     assert plain.speed.tpot_s.value / 2.4 < drafted.speed.tpot_s.value < plain.speed.tpot_s.value
+
+
+@pytest.mark.parametrize("said", [EAGLE3, json.dumps({"model": "qwen3-0.6b", "num_speculative_tokens": 5})])
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_what_drafts_comes_out_again_in_the_engines_own_words(engine: str, said: str) -> None:
+    asked_for = serving_question(engine=engine, speculation=said)
+    words = command_words(asked_for)
+    program = "vllm serve m" if engine == "vllm" else "python3 -m sglang.launch_server --model-path m"
+    found = read_command(f"{program} {shlex.join(words)}").flags["speculation"]
+    wanted = asked_for.speculation
+    assert wanted is not None
+    assert (found.head, found.drafter, found.draft, found.tokens) == (
+        wanted.head,
+        wanted.drafter,
+        wanted.draft,
+        wanted.tokens,
+    )

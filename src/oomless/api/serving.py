@@ -136,14 +136,12 @@ def loaded(model: str | Model, overrides: str | None, offline: bool, revision: s
 
 
 def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
-    """Return a model with the one that drafts for it, or with the head that does, where the question names
-    one."""
-    said = asked.speculation
-    if said is None or not (said.drafter or said.head):
+    """Return a model with what drafts beside it, where the question names one."""
+    if asked.speculation is None:
         return model
-    from .drafting import beside_head, beside_model
+    from ..estimate.serving.drafting import beside_draft as beside
 
-    return beside_head(model, asked, said, offline) if said.head else beside_model(model, asked, offline)
+    return beside(model, asked, offline)
 
 
 def infer(

@@ -23,6 +23,7 @@ from .config_words import without_config, written
 from .llamacpp.command_line import as_started
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
+from .sglang.command_line import drafting_words
 
 MOST_START_WORDS = 3
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
@@ -257,6 +258,9 @@ def command_words(asked: Asked, without: tuple[str, ...] = ()) -> list[str]:
     words: list[str] = []
     if line is not None and line.table == "llamacpp":
         words, wanted = as_started(wanted, asked)
+    if line is not None and line.table == "sglang" and (said := wanted.get("speculation")) is not None:
+        words = drafting_words(said)
+        wanted = {name: value for name, value in wanted.items() if not words or name != "speculation"}
     for field in sorted(wanted, key=_order):
         value = wanted[field]
         if field == "tp" and value == 1 and (field not in own or engines_of(table[field]) == ()):
@@ -275,7 +279,8 @@ def command_words(asked: Asked, without: tuple[str, ...] = ()) -> list[str]:
 def spoken(option: Option, value: Any, line: CommandLine) -> str | None:
     """Return the word behind an engine's flag that means a value."""
     if option.kind == "speculation":
-        method = line.drafts if value.own_draft else value.method
+        beside = value.head or ("draft_model" if value.drafter else value.method)
+        method = line.drafts if value.own_draft else beside
         if line.table != "vllm":
             return str(value.tokens) if not line.drafts else method
         value = value._replace(method=method, accepted_length=None)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from ...errors import UnsupportedError
+from ...run.speculation import Speculation
 
 
 def need_own_experts(unknown: list[str]) -> None:
@@ -40,3 +41,19 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")
+
+
+def drafting_words(said: Speculation) -> list[str]:
+    """Return the words that start a head or another model that drafts, one token after another; [] where the
+    model's own layers do.
+
+    >>> drafting_words(Speculation("eagle3", 3, draft="org/head"))[:4]
+    ['--speculative-algorithm', 'EAGLE3', '--speculative-draft-model-path', 'org/head']
+    """
+    if not (said.head or said.drafter):
+        return []
+    method = said.head.upper() if said.head else "STANDALONE"
+    sizes = {"num-steps": said.tokens, "eagle-topk": 1, "num-draft-tokens": said.tokens + 1}
+    words = ["--speculative-algorithm", method]
+    words += ["--speculative-draft-model-path", said.draft] if said.draft else []
+    return words + [word for name, size in sizes.items() for word in (f"--speculative-{name}", str(size))]

@@ -67,7 +67,9 @@ def uncertain_draft(model: "Model", placed: Sequence[Placed]) -> list[Line]:
     held = sum(group.total_bytes for group in placed if group.name.startswith("draft."))
     more = uncertain_bytes(model, held)
     what, formula = "draft, whose shape is assumed", f"up to half of {held:,} B more"
-    line = ranged("weights.draft", "draft", what, (0, 0, more), "assumed", formula, "api/drafting.py")
+    line = ranged(
+        "weights.draft", "draft", what, (0, 0, more), "assumed", formula, "estimate/serving/drafting.py"
+    )
     return [line] if more else []
 
 

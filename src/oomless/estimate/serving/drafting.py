@@ -2,16 +2,25 @@
 
 from typing import TYPE_CHECKING
 
-from ..engines import engine, engines
-from ..errors import OomlessError, UnsupportedError, UsageError
-from ..model.drafting import with_draft
-from ..model.load import catalogue_name, config_document, is_local, load
-from ..model.model import Model
-from ..run.serving import Asked
-from ..run.speculation import Speculation
+from ...engines import engine, engines
+from ...errors import OomlessError, UnsupportedError, UsageError
+from ...model.drafting import with_draft
+from ...model.load import catalogue_name, config_document, is_local, load
+from ...model.model import Model
+from ...run.serving import Asked
+from ...run.speculation import Speculation
 
 if TYPE_CHECKING:
-    from ..model.draft_head import DraftHead
+    from ...model.draft_head import DraftHead
+
+
+def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
+    """Return a model with the one that drafts for it, or with the head that does, where the question names
+    one."""
+    said = asked.speculation
+    if said is None or not (said.drafter or said.head):
+        return model
+    return beside_head(model, asked, said, offline) if said.head else beside_model(model, asked, offline)
 
 
 def beside_model(model: Model, asked: Asked, offline: bool) -> Model:
@@ -28,7 +37,7 @@ def beside_model(model: Model, asked: Asked, offline: bool) -> Model:
 def beside_head(model: Model, asked: Asked, said: Speculation, offline: bool) -> Model:
     """Return a model with a head beside it: of the table, by its own config, or assumed to be as others
     are."""
-    from ..model.draft_head import assumed_head, model_of_head  # few questions have one
+    from ...model.draft_head import assumed_head, model_of_head  # few questions have one
 
     kind, name = said.head or "", said.draft
     check_release(asked, kind)
@@ -37,7 +46,7 @@ def beside_head(model: Model, asked: Asked, said: Speculation, offline: bool) ->
         check_fit(known, model, name or "")
     head = model_of_head(known or assumed_head(model, kind), model, name or kind)
     if known is None:
-        from ..model.gguf_types import SizeSpread
+        from ...model.gguf_types import SizeSpread
 
         note = (
             f"the shape of the head {name or kind} is not known: a layer with the sizes of {model.name} is "
@@ -54,7 +63,7 @@ lightseekorg/kimi-k2.6-eagle3 with 3B values 1.27 to 1.48 times."""
 
 def known_head(name: str, kind: str, offline: bool) -> "DraftHead | None":
     """Return the shape of a head of the table, or of one whose config can be read."""
-    from ..model.draft_head import published_head, read_head
+    from ...model.draft_head import published_head, read_head
 
     found = published_head(name)
     if found is not None:
