@@ -10,7 +10,7 @@ from command import call
 from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
-from oomless.plan.answer import plan_serving
+from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.ranking import front, rank
 from oomless.plan.request import plan, wanted_from
@@ -298,3 +298,32 @@ def test_several_words_may_stand_behind_one_flag() -> None:
     assert apart.gpus == together.gpus == ("h100", "l40s:2")
     with pytest.raises(UsageError, match="--gpu is ','"):
         wanted_from({"gpu": ","})
+
+
+@pytest.mark.parametrize(
+    ("drafts", "engines"),
+    [
+        ("mtp", {"vllm", "sglang", "llamacpp"}),
+        ('{"method": "eagle3", "model": "org/an-eagle3"}', {"vllm", "sglang"}),
+    ],
+)
+def test_a_plan_drafts_with_engines_that_can(drafts: str, engines: set[str]) -> None:
+    """Each row is what infer and speed answer to its own question, the draft among it."""
+    plain, drafted = (
+        plan(
+            "glm-4.5-air", gpu="h200:8", context=4096, concurrency=4, offline=True, rows=30, speculation=said
+        )
+        for said in (None, drafts)
+    )
+    assert isinstance(plain, Plan)
+    assert isinstance(drafted, Plan)
+    found = {planned.row.asked.engine for planned in drafted.rows}
+    assert found
+    assert found <= engines
+    assert drafted.to_json()["request"]["speculation"]["method"] in drafts
+    assert (drafted.rows[0].row.rate or 0) > (plain.rows[0].row.rate or 0)
+    row = drafted.rows[0]
+    again = json.loads(call(*row.arguments, "--json").out)
+    assert again["request"]["speculation"] is not None
+    assert again["headroom_bytes"] == row.row.estimate.headroom_bytes
+    assert "specul" in row.launch.command or "spec-type" in row.launch.command

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..engines import engine
 from ..errors import OomlessError
+from ..estimate.serving.drafting import beside_draft
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..model.load import load
 from ..model.model import Model
@@ -67,6 +68,8 @@ def plan_serving(
     wanted.check(table)
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     need_decoder(found)
+    if wanted.speculation is not None:
+        found = beside_draft(found, Asked(speculation=wanted.speculation), offline)
     word = model if isinstance(model, str) else model.name
     search = Search(found, word, wanted, table)
     result = search.run()

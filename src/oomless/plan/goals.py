@@ -13,6 +13,7 @@ from ..run.card_names import find_card
 from ..run.cards import cards
 from ..run.option_values import value_of
 from ..run.options import by_keyword
+from ..run.speculation import Speculation
 from ..run.this_host import find_host
 from ..run.training import Method, TrainingAsked
 from ..units import parse_bytes
@@ -60,6 +61,8 @@ class Wanted(NamedTuple):
     host: str | None = None
     """The kind of machine around the cards (facts/hosts.csv), whose memory decides the speed of what lies
     there; None: the slowest that holds it."""
+    speculation: Speculation | None = None
+    """What drafts; None: nothing does."""
     instances: int = 1
     rows: int = 10
 

@@ -25,6 +25,7 @@ def plan_json(plan: "Plan") -> dict[str, Any]:
         "output_len": plan.output_len,
         **{name: getattr(wanted, name) for name in ("concurrency", "max_model_len", "host", "instances")},
         **{name: list(getattr(wanted, name)) for name in ("engines", "quantizations", "kv_cache_dtypes")},
+        "speculation": wanted.speculation and wanted.speculation._asdict(),
     }
     return whole(plan, "infer", asked, [row_json(planned) for planned in plan.rows])
 

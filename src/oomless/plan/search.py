@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ..engines import engine as record
 from ..errors import OomlessError, UnsupportedError, UsageError
+from ..estimate.serving.drafting import drafts_with
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..estimate.serving.notes import cut_off
 from ..model.attention import V4, V41, Linear, Sliding
@@ -119,6 +120,9 @@ class Search(CardSearch[PlanRow]):
         """The rows of one card."""
         sizes = sizes_of(card, self.wanted.limits.max_gpus, fixed)
         for engine in engines_of(card, self.wanted.engines, self.wanted.concurrency):
+            if self.wanted.speculation is not None and not drafts_with(engine, self.wanted.speculation):
+                self.without(NOT_RUN)
+                continue
             for form in forms_of(self.model, engine, card, self.wanted.quantizations):
                 yield from self.of_form(engine, form, sizes)
 
@@ -228,6 +232,7 @@ class Search(CardSearch[PlanRow]):
             context=self.context,
             concurrency=self.wanted.concurrency,
             instances=self.wanted.instances,
+            speculation=self.wanted.speculation,
         )
         return asked if kind == "auto" else asked.with_values({record(engine).cache_field: kind})
 

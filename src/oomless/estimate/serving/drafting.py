@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...engines import engine, engines
+from ...engines.command_line import own_flags
 from ...errors import OomlessError, UnsupportedError, UsageError
 from ...model.drafting import with_draft
 from ...model.load import catalogue_name, config_document, is_local, load
@@ -103,3 +104,15 @@ def check_release(asked: Asked, kind: str) -> None:
     raise UnsupportedError(
         f"{asked.engine} {asked.engine_version} loads no {kind} head", "take a later release", "speculation"
     )
+
+
+def drafts_with(name: str, said: Speculation) -> bool:
+    """Return whether an engine's newest release drafts so.
+
+    >>> [drafts_with(name, Speculation("eagle3")) for name in ("vllm", "sglang", "trtllm", "llamacpp")]
+    [True, True, False, False]
+    """
+    rules = engine(name)
+    if said.head:
+        return rules.draft_heads is not None and said.head in rules.draft_heads(None)
+    return rules.draft_models if said.drafter else "speculation" in own_flags(name)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ...engines.rank import Count, Placed
 from ...ledger import Key, Line, exact, ranged
-from ...model.drafting import uncertain_bytes
 from ...run.allocator import SMALL, rounded
 from ...units import MIB
 from ..allocator import place
@@ -64,6 +63,8 @@ def uncertain_draft(model: "Model", placed: Sequence[Placed]) -> list[Line]:
     """What a head may have beyond the shape that is assumed of it."""
     if model.drafter is None:
         return []
+    from ...model.drafting import uncertain_bytes  # few questions have a draft beside the model
+
     held = sum(group.total_bytes for group in placed if group.name.startswith("draft."))
     more = uncertain_bytes(model, held)
     what, formula = "draft, whose shape is assumed", f"up to half of {held:,} B more"

@@ -50,6 +50,8 @@ ASKED: tuple[Option, ...] = (
     Option("kv_cache_dtypes", "--kv-cache-dtype", "text", "serving",
            "Type of the cache, as often as wanted [the engine's own; fp8 where that does not fit].", (),
            several=True),
+    Option("speculation", "--speculative-config", "speculation", "serving",
+           "Draft with the model's own layers, a head or another model, as for infer [nothing drafts]."),
     Option("host_memory", "--host-memory --host-ram", "text", "search",
            "Memory of the host that llama.cpp may fill with layers' experts, or with layers: 256GiB [none]."),
     Option("host", "--host", "text", "serving",
