@@ -114,7 +114,16 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
-    return ServingQuestion(model, asked, hardware)
+    return ServingQuestion(drafting(model, asked), asked, hardware)
+
+
+def drafting(model: Model, asked: Asked) -> Model:
+    """Return a model with the head that a row says beside it."""
+    if asked.speculation is None or not asked.speculation.head:
+        return model
+    from ..estimate.serving.drafting import beside_draft  # few rows have one
+
+    return beside_draft(model, asked, offline=True)
 
 
 def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
@@ -328,15 +337,19 @@ def _block(flags: str) -> int | None:
 
 
 def _draft(flags: str) -> Speculation | None:
-    """Return the model's own draft, with as many tokens as the row says.
+    """Return the head, or the model's own draft, with as many tokens as the row says.
 
     >>> _draft("v1, mtp draft loaded, num_speculative_tokens 2").tokens, _draft("v1, mtp=2"), _draft("v1")
     (2, None, None)
+    >>> _draft("drafts by eagle3 yuhuili/eagle3-llama3.1-instruct-8b, num_speculative_tokens 3").head
+    'eagle3'
     """
-    if not re.search(r"\bmtp\b(?!=| head)", flags):
-        return None
     tokens = re.search(r"num_speculative_tokens (\d+)", flags)
-    return Speculation("mtp", int(tokens[1]) if tokens else 1)
+    num = int(tokens[1]) if tokens else 1
+    if head := re.search(r"drafts by (eagle3?) ([\w./-]+)", flags):
+        local = head[2].startswith(("/", "."))  # a folder of another machine
+        return Speculation(head[1], num, draft=None if local else head[2])
+    return Speculation("mtp", num) if re.search(r"\bmtp\b(?!=| head)", flags) else None
 
 
 def _number(text: str) -> int | None:

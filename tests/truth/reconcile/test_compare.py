@@ -51,6 +51,45 @@ def test_the_question_of_every_log_is_found(log: Written) -> None:
     assert layout.tp == log.facts["tp"]
 
 
+HEAD = "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
+SAID = f"SpeculativeConfig(method='eagle3', model='{HEAD}', num_spec_tokens=3)"
+
+
+def test_a_head_of_the_log_is_in_its_question() -> None:
+    """Its weights are predicted with the model's: 0.79 GiB, which the log does not have here."""
+    log = VLLM["vllm-0.11.0-v1"].text
+    plain, drafted = (
+        beside(text) for text in (log, log.replace("speculative_config=None", f"speculative_config={SAID}"))
+    )
+    before, after = (
+        next(row.predicted for row in each.rows if row.key == "weights") for each in (plain, drafted)
+    )
+    assert before is not None
+    assert after is not None
+    assert after - before == pytest.approx(2 * 424_721_664, rel=0.01)
+    assert drafted.command[-2] == "--speculative-config"
+    assert HEAD.lower() in drafted.command[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "head", "draft"),
+    [
+        (f"speculative_algorithm='EAGLE3', speculative_draft_model_path='{HEAD}'", "eagle3", HEAD.lower()),
+        ("speculative_algorithm='EAGLE3', speculative_draft_model_path='/models/head'", "eagle3", None),
+        ("speculative_algorithm='EAGLE', speculative_draft_model_path=None", None, None),
+    ],
+)
+def test_server_args_name_the_head(said: str, head: str | None, draft: str | None) -> None:
+    log = next(each for each in other_logs.logs() if each.name == "sglang-0.5.6-eagle")
+    text = log.text.replace("speculative_algorithm='EAGLE'", f"{said}, speculative_num_steps=3")
+    asked = question_of(runs_of(text)[-1], "h200")
+    assert asked.question is not None
+    found = asked.question.asked.speculation
+    assert found is not None
+    assert (found.head, found.draft, found.own_draft) == (head, draft, head is None)
+    assert (asked.question.model.drafter is not None) is (head is not None)
+
+
 def test_weights_are_as_predicted() -> None:
     found = beside(VLLM["vllm-0.11.0-v1"].text)
     weights = next(row for row in found.rows if row.key == "weights")

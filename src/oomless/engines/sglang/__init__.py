@@ -51,7 +51,7 @@ def as_asked(asked: Asked, flags: str) -> Asked:
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
         speculation=Speculation("EAGLE")
-        if any(word in flags for word in ("eagle", "nextn", "mtp"))
+        if any(word in flags for word in ("eagle", "nextn", "mtp")) and "drafts by" not in flags
         else asked.speculation,
     )
 
@@ -63,7 +63,13 @@ def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidT
         words.append("dp attention")
     if printed("moe_a2a_backend") == "deepep" or printed("enable_deepep_moe") == "True":
         words.append("deepep")
-    if printed("speculative_algorithm") in ("EAGLE", "NEXTN"):
+    drafts = Speculation(
+        printed("speculative_algorithm") or "", draft=printed("speculative_draft_model_path") or None
+    )
+    if drafts.head:
+        words.append(f"drafts by {drafts.head} {drafts.draft or '.'}")
+        words.append(f"num_speculative_tokens {printed('speculative_num_steps') or 1}")
+    elif drafts.own_draft:
         words.append("eagle")
     if size := printed("max_running_requests"):
         words.append(f"max-running-requests {size}")

@@ -11,7 +11,7 @@ from ...run.cards import Hardware, synthetic
 from ...run.hardware import parse_gpu
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
-from ..serving_rows import Incomplete, ServingQuestion, question
+from ..serving_rows import Incomplete, ServingQuestion, drafting, question
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_of, file_type
 from .log_row import configuration_row
@@ -58,7 +58,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
         text = error.message if isinstance(error, OomlessError) else str(error)
         return LogQuestion(None, row, _missing(text), (), text)
     if model and not named:
-        asked = asked._replace(model=loaded)
+        asked = asked._replace(model=drafting(loaded, asked.asked))
     if hardware is not None:
         ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
         asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))

@@ -9,6 +9,7 @@ from ...facts.options import ENGINE_NAMES
 from ...model.load import catalogue_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
+from ...run.speculation import Speculation
 from .log_facts import arguments, cache_type, facts_of
 from .log_llama import file_type, llama_cells
 from .log_model import model_name
@@ -177,10 +178,28 @@ def _flags(run: LoggedRun, found: Mapping[str, object], printed: Arguments) -> l
         words.append(f"lora, max-loras {printed.text('max_loras') or 1}")
         if rank := printed.text("max_lora_rank"):
             words.append(f"max-lora-rank {rank}")
-    if "mtp" in (printed.text("speculative_config") or "").lower():
-        words.append("mtp draft loaded")
+    words += _drafts(printed.text("speculative_config") or "")
     rules = _engine(run)
     return [*words, *(rules.rows.flags_of_log(found, printed.text, run.text) if rules else ())]
+
+
+def _drafts(text: str) -> list[str]:
+    """Return what drafts in the words that the table reader knows.
+
+    >>> _drafts("SpeculativeConfig(method='eagle3', model='org/head', num_spec_tokens=3)")
+    ['drafts by eagle3 org/head', 'num_speculative_tokens 3']
+    """
+    said = Speculation(_named(text, "method"), draft=_named(text, "model") or None)
+    if said.head:
+        tokens = re.search(r"num_spec(?:ulative)?_tokens['\"]?[=:] ?(\d+)", text)
+        words = [f"drafts by {said.head} {said.draft or '.'}"]
+        return words + ([f"num_speculative_tokens {tokens[1]}"] if tokens else [])
+    return ["mtp draft loaded"] if "mtp" in text.lower() else []
+
+
+def _named(text: str, key: str) -> str:
+    found = re.search(rf"{key}['\"]?[=:] ?['\"]([^'\"]*)", text)
+    return found[1] if found else ""
 
 
 def known_model(row: dict[str, str]) -> bool:
