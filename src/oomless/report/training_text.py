@@ -8,6 +8,7 @@ from typing import Any
 from ..api.screen import WORDS, widest_of
 from ..api.training_answer import TrainingAnswer
 from ..api.training_screen import communication_lines, peak_line, question_line, speed_lines, verdict_line
+from ..estimate.training.changes import Largest
 from ..estimate.training.rank_group import RankGroup
 from ..ledger import CATEGORIES
 from ..run.training import TrainingResolved
@@ -20,6 +21,17 @@ from .estimate_text import (
     print_table,
     rank_table,
 )
+
+
+def most_line(answer: TrainingAnswer, most: Largest) -> str:
+    """The largest micro-batch and the longest sequences that fit, or that one of them, or none, does."""
+    if most.micro_batch:
+        return f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}"
+    if most.seq_len:
+        return f"no micro-batch of this length fits, and sequences of {most.seq_len:,} do"
+    if answer.verdict == "tight":
+        return "no micro-batch and no length surely fits"
+    return "no micro-batch and no length fits: what lies there between steps is too much"
 
 
 def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, width: int | None) -> None:
@@ -43,19 +55,8 @@ def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, wi
     most = answer.largest
     for line in speed_lines(answer):
         console.print(line, soft_wrap=True)
-    if most is not None and not (most.micro_batch or most.seq_len):
-        console.print(
-            "no micro-batch and no length fits: what lies there between steps is too much", soft_wrap=True
-        )
-    elif most is not None and not most.micro_batch:
-        console.print(
-            f"no micro-batch of this length fits, and sequences of {most.seq_len:,} do", soft_wrap=True
-        )
-    elif most is not None:
-        console.print(
-            f"largest that fits: micro-batch {most.micro_batch:,}, or sequences of {most.seq_len:,}",
-            soft_wrap=True,
-        )
+    if most is not None:
+        console.print(most_line(answer, most), soft_wrap=True)
     if answer.ram_bytes:
         console.print(
             f"host memory: {format_bytes(answer.ram_bytes)} of {_in_host(answer.request)}, all ranks",

@@ -9,6 +9,7 @@ from .head_and_loss import CONTRASTIVE
 from .ineffective_flags import ineffective_flags
 from .job import Job
 from .rank_portions import packs_apart
+from .reserved import late_share
 
 
 def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
@@ -16,6 +17,11 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     never compared with a run."""
     model, request = job.model, job.request
     found = [*model.warnings, *on_cards(job.hardware, job.mesh), *ineffective_flags(request, asked)]
+    if late_share(job).high:
+        found.append(
+            f"what is gathered may come back late on {job.hardware.card.name}: MULTI_STREAM_MEMORY_REUSE=1 "
+            "frees it earlier"
+        )
     if request.loss == CONTRASTIVE:
         found.append(f"--micro-batch counts queries: {request.sequences:,} sequences run at once")
     if asked.precision is None and no_bf16(job.hardware.card):

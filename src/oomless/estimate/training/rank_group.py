@@ -10,6 +10,7 @@ from .reserved import (
     OUTSIDE,
     KeptBlocks,
     flattens,
+    given_back_late,
     held_beyond,
     kept_beyond,
     process_line,
@@ -92,7 +93,7 @@ def rank_group(
     kept = kept_beyond(job, passing + (above if flattens(job.request) else 0))
     held = held_beyond(job, allocated, passing, apart, above, kept)
     most = min(sums([*allocated, held])[2], job.capacity_bytes - sums(outside)[1])
-    lines = [*allocated, within_room(held, kept, room)]
+    lines = [*allocated, given_back_late(within_room(held, kept, room), job, allocated, room)]
     reserved, _, high = sums(lines)
     lines += [*outside, *beside]
     device = sum(line.bytes for line in lines)

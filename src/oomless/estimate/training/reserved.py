@@ -288,6 +288,25 @@ def kept_beyond(job: Job, transient: int) -> KeptBlocks:
     return KeptBlocks(*(round(transient * (share - 1) + more * GIB) for share, more in ends))
 
 
+def late_share(job: Job) -> facts.Constant:
+    """Return what of the weights that a pass gathers an allocator may hold that does not know what streams of
+    communication are done with."""
+    ascend = ["ascend"] * (job.hardware.card.vendor == "Huawei")
+    return facts.constant("training", "late_share", (0,), *words(job.request), *ascend)
+
+
+def given_back_late(line: Line, job: Job, lines: list[Line], room: Leftover) -> Line:
+    """Return what the allocator holds where the host runs ahead of the card: up to the weights that a pass
+    gathers (`late_share`), and no more than the card has before the next gather fails."""
+    row = late_share(job)
+    passed = round(row.high * job.model.num_parameters * job.recipe.gathered)
+    if not passed:
+        return line
+    once = sum(each.bytes for each in lines if each.key == "communication.gathered")
+    most = min(line.bytes + passed, max(0, room.left) + once)
+    return line._replace(high_bytes=max(line.high_bytes, most), source=f"{line.source}; {row.source}")
+
+
 def within_room(line: Line, kept: KeptBlocks, room: Leftover) -> Line:
     """Return what the allocator holds beyond the tensors on a card: idle segments go back before anything
     fails, and no more of them than must. So what is held is at most what all else leaves of the card, `room`,
