@@ -389,3 +389,34 @@ def test_what_inferact_left_in_16_bit_is_known() -> None:
     weights = sum(line.bytes for line in answer.ledger.lines if line.key.startswith("weights."))
     assert round(weights / GIB, 2) == 12.02
     assert not [line for line in answer.ledger.lines if line.key == "weights.unquantized"]
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "length", "gib"),
+    [
+        ("qwen2-vl-7b", "rtx-4090", "0.6.6", 8192, 1.16),
+        ("qwen2.5-vl-3b", "rtx-5090", "0.7.3", 32768, 4.06),
+        ("qwen2.5-vl-7b", "rtx-3090", "0.8.4 (V0)", 8192, 5.35),
+    ],
+)
+def test_the_first_engine_tries_one_sequence_with_images(
+    model: str, gpu: str, version: str, length: int, gib: float
+) -> None:
+    """Peaks of logs (code index ids 61933690157 and 13138011193), and what a pool of 2,400 tokens leaves
+    (gpustack#1800): up to 0.7.3 a text in place of images that a batch is too short for."""
+    answer = oomless.infer(model, gpu=gpu, engine_version=version, max_model_len=length)
+    tried = [
+        line for line in answer.ledger.lines if line.key in ("activations.profile_run", "logits.sampler")
+    ]
+    assert sum(line.low_bytes for line in tried) < gib * GIB < sum(line.high_bytes for line in tried)
+    assert sum(line.high_bytes - line.low_bytes for line in tried) < 2.5 * GIB
+    assert not any("not counted" in line.formula for line in tried)
+
+
+def test_the_first_engine_tries_images_where_the_batch_holds_them() -> None:
+    asked: dict[str, Any] = {"gpu": "h100", "engine_version": "0.7.3", "max_model_len": 65536}
+    lines = oomless.infer("qwen2.5-vl-7b", limit_mm_per_prompt="image=1", **asked).ledger.lines
+    [tried] = [line for line in lines if line.key == "activations.profile_run"]
+    assert tried.high_bytes > 1.15 * tried.bytes
+    lines = oomless.infer("llama-3.2-11b-vision-instruct", gpu="h100", engine_version="0.6.6").ledger.lines
+    assert any("images of the profile run of V0 are not counted" in line.formula for line in lines)

@@ -91,9 +91,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         fused = mega_moe_lines(model, asked, hardware, rules)
     charged = [
         *beside_weights(model, asked, stage, rules, tags),
-        *with_unknown_images(
-            profile_lines(model, asked, hardware, stage, rules, tags), model, asked, hardware, rules
-        ),
+        *tried_lines(model, asked, hardware, stage, rules, tags),
         _measured("runtime.non_torch", "non_torch", rules, tags),
         *fused,
     ]
@@ -291,17 +289,12 @@ def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) 
     return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
 
 
-def with_unknown_images(
-    lines: list[Line], model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules
+def tried_lines(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
-    """V0 profiled an image for each sequence, by rules that are not known here: its peak may be anything up
-    to the budget.
+    """What the profile run takes, with images too in the first engine."""
+    if not rules.v0:
+        return profile_lines(model, asked, hardware, stage, rules, tags)
+    from .v0_images import v0_profile_lines  # the first engine
 
-    Measured: 36.6 GiB for Llama-3.2-11B-Vision with 128 sequences on 0.6.6, 4.1 for Qwen2.5-VL-3B on 0.7.
-    """
-    if not rules.v0 or not any(tensor.part == "vision" for tensor in model.tensors):
-        return lines
-    *others, last = lines
-    formula = f"{last.formula}; images of the profile run of V0 are not counted"
-    high = max(budget_bytes(asked, hardware) - sum(line.high_bytes for line in others), last.high_bytes)
-    return [*others, last._replace(kind="assumed", high_bytes=high, formula=formula)]
+    return v0_profile_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))

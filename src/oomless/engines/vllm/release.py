@@ -32,6 +32,9 @@ class VllmRules(ReleaseRules):
     """Tokens of a chunk of a long prompt in the first engine; 0: it reads prompts whole."""
     v0_tokens_of_images: int = 0
     """The least batch of a model that sees images, in the first engine."""
+    v0_tries_one_with_images: bool = False
+    v0_may_read_images_as_text: bool = False
+    v0_lengthens_for_images: bool = False
     v0_cuts_cached_prefixes: bool = False
     v0_cuts_beside_images: bool = False
     v0_cuts_latents: bool = False

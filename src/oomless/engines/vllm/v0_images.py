@@ -1,0 +1,119 @@
+"""What vLLM's first engine tries in its profile run for a model that sees images."""
+
+from ... import facts
+from ...ledger import Line
+from ...model.model import Model, Vision
+from ...run.cards import Hardware
+from ...run.serving import Resolved
+from ..overhead_lines import up_to
+from ..rank import Stage
+from .profile import ProfileRun, profile_lines
+from .profile_images import MAX_FRAMES, VIDEO_FAMILIES, largest_image, tower_bytes, with_tower
+from .release import VllmRules
+
+
+def v0_profile_lines(
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    room: int,
+) -> list[Line]:
+    """The lines of a profile run with images. `room`: bytes that a rank may use.
+
+    Known of Qwen2-VL and 2.5-VL, from 0.6.6 on: a sequence holds its images and a video, which fills what
+    they leave and more: 49,152 tokens of 32,768. So one alone is tried in a batch too short for them. Up to
+    0.7.3 that is read as text, without its images; from 0.8 on it is as long as they are
+    (multimodal/profiling.py; worker/model_runner.py, profile_run).
+
+    Qwen2-VL-7B of 8,192 tokens left 1.16 GiB on 0.6.6, Qwen2.5-VL-3B of 32,768 left 4.06 on 0.7 (code index
+    ids 61933690157, 13138011193), Qwen2.5-VL-7B of 8,192 about 5.4 on 0.8.4 (gpustack#1800). With other
+    models and releases it may be anything up to the budget: 36.6 GiB for Llama-3.2-11B-Vision with 128
+    sequences on 0.6.6.
+    """
+    lines = profile_lines(model, asked, hardware, stage, rules, tags)
+    if not any(tensor.part == "vision" for tensor in model.tensors):
+        return lines
+    vision = largest_image(model, asked)
+    if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
+        *others, last = lines
+        formula = f"{last.formula}; images of the profile run of V0 are not counted"
+        high = max(room - sum(line.high_bytes for line in others), last.high_bytes)
+        return [*others, last._replace(kind="assumed", high_bytes=high, formula=formula)]
+    batch, limit = asked.max_num_batched_tokens or 0, asked.images_per_prompt
+    images = 1 if limit is None else limit
+    video = max(batch // vision.item_tokens - images, 0) + 1
+    if rules.v0_lengthens_for_images:
+        video = min(video, MAX_FRAMES // 2)
+    least = (images + video if limit is None else max(images, 1)) * vision.item_tokens
+    longest = (images + video) * vision.item_tokens
+    whole = asked._replace(max_num_seqs=min(asked.max_num_seqs or 1, max(batch // longest, 1)))
+
+    def text(tokens: int) -> list[Line]:
+        run = whole._replace(max_num_batched_tokens=tokens)
+        return _with_embeddings(
+            profile_lines(model, run, hardware, stage, rules, tags),
+            ProfileRun(model, run, hardware, stage, rules, tags),
+        )
+
+    def seen(tokens: int) -> list[Line]:
+        return _with_images(text(tokens), model, whole, vision, tokens, images, rules, stage)
+
+    if batch < least and not rules.v0_lengthens_for_images:
+        return _between(text(batch), text(batch), text(longest) if rules.v0_may_read_images_as_text else None)
+    if batch < longest and rules.v0_lengthens_for_images:
+        return _between(seen(longest), seen(max(batch, least)), None)
+    return _between(text(batch), text(batch), seen(batch))
+
+
+def _between(lines: list[Line], least: list[Line], most: list[Line] | None) -> list[Line]:
+    """Return the lines, the last from the sum of `least` to that of `most` where these lie further apart."""
+    *others, last = lines
+    low = sum(line.low_bytes for line in least) - sum(line.low_bytes for line in others)
+    high = sum(line.high_bytes for line in most or lines) - sum(line.high_bytes for line in others)
+    return [*others, up_to(last._replace(low_bytes=min(last.low_bytes, max(low, 0))), high)]
+
+
+def _with_embeddings(lines: list[Line], run: ProfileRun) -> list[Line]:
+    """Return the lines with what a prompt takes that is read as embeddings, not as tokens."""
+    copies = run.constant("v0_embedded_copies")
+    each = run.tokens * run.hidden * run.width
+    *others, last = lines
+    value, low, high = (int(each * copy) for copy in (copies.value, copies.low, copies.high))
+    source = f"{last.source}; {copies.source}"
+    last = last._replace(formula=f"{last.formula}; embeddings of the prompt {value:,} B", source=source)
+    return [*others, _more(last, value, low, high)]
+
+
+def _with_images(
+    lines: list[Line],
+    model: Model,
+    asked: Resolved,
+    vision: Vision,
+    tokens: int,
+    images: int,
+    rules: VllmRules,
+    stage: Stage,
+) -> list[Line]:
+    """Return the lines with `tokens` of images and video, and with the tower, which sees the images at once
+    and then the video."""
+    if not stage.first:
+        return lines
+    width = 4 if asked.dtype == "float32" else 2
+    each = (model.hidden_size * vision.item_tokens + vision.item_values) * width
+    kept = each * tokens // vision.item_tokens
+    alone = asked._replace(images_per_prompt=1)
+    at_once = min(max(images, 1) * each, kept)
+    tower = tower_bytes(model, alone, at_once, rules, width) + kept - at_once
+    *others, last = lines
+    last = last._replace(formula=f"{last.formula}; {kept:,} B of images and their tokens")
+    spread = facts.constant("vllm", "tower_spread", rules.release)
+    return with_tower([*others, _more(last, kept, kept, kept)], tower, spread)
+
+
+def _more(line: Line, value: int, low: int, high: int) -> Line:
+    return line._replace(
+        bytes=line.bytes + value, low_bytes=line.low_bytes + low, high_bytes=line.high_bytes + high
+    )
