@@ -60,3 +60,32 @@ def test_reserved_memory_may_take_what_buffers_leave_at_their_least() -> None:
     outside = ("runtime.context", "communication.buffers")
     least = sum(line.low_bytes for line in group.ledger.lines if line.key in outside)
     assert group.peaks.reserved_most == group.ledger.capacity_bytes - least > group.peaks.reserved_bytes
+
+
+def test_frozen_weights_in_a_flat_parameter_with_adapters_have_gradients() -> None:
+    """Two ranks of torch 2.13 on a CPU: a unit of 65,536 frozen and 2,048 trained values had gradients of
+    67,584. litgpt wraps blocks alone; PEFT's policy puts adapters into units of their own."""
+
+    def graded(framework: str, sharding: str, method: str = "lora") -> int:
+        asked = {"seq_len": 1304, "micro_batch": 1, "recompute": "full", "lora_targets": ("q_proj",)}
+        found = train(
+            "llama-2-7b", "a100-40gb:2", framework=framework, sharding=sharding, method=method, **asked
+        )
+        return found.groups[0].states.graded_values
+
+    adapters = 32 * 8 * (4096 + 4096)
+    layers = 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096)
+    assert graded("litgpt", "fsdp1") == layers + adapters
+    assert graded("peft", "fsdp1") == graded("litgpt", "fsdp2") == graded("litgpt", "ddp") == adapters
+
+
+def test_gradients_that_fsdp1_scatters_in_the_end_are_whole_in_the_embedding() -> None:
+    """Gemma 2B in full on four cards: 17.43 GB were allocated (litgpt, config_hub), 14.88 estimated."""
+    asked = {"precision": "bf16", "sharding": "fsdp1", "recompute": "full", "seq_len": 512, "loss": "plain"}
+
+    def whole(grad_accum: int) -> int:
+        found = train("gemma-2b", "a10g:4", framework="litgpt", grad_accum=grad_accum, **asked)
+        (phase,) = (each for each in found.groups[0].phases if each.moment == "in the embedding")
+        return sum(part.bytes for part in phase.parts if part.key == "gradients.trained")
+
+    assert whole(4) == 4 * whole(1) == 2 * (2_506_172_416 + 256_000 * 2048)

@@ -121,6 +121,9 @@ class Framework(NamedTuple):
     accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
     peft: bool
     """Adapters are PEFT's."""
+    adapters_in_unit: bool
+    """FSDP1 has adapters in the unit of their layer: one flat parameter, whose frozen values have gradients,
+    too (torch warns of it: _validate_frozen_params; two ranks on a CPU had them)."""
     ties: bool
     """A model whose embedding and head are one tensor keeps them so."""
     frozen_cache: bool
@@ -221,6 +224,7 @@ def of_facts(name: str) -> Framework:
         fuses_adapters=row["adapter_products"] == "fused",
         defers_scatter=row["accumulation"] == "deferred",
         peft=row["adapters"] == "peft",
+        adapters_in_unit=row["adapters"] == "in_unit",
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",
         packages=_words(row["packages"]),

@@ -9,7 +9,7 @@ from .activations import CheckpointSegment
 from .phases import EMBEDDING, HEAD, PhasePart, StepPhase
 from .pipeline import in_flight, kept_outputs
 from .rank_portions import Portion
-from .stage_step import StageStep, inputs_wait, parts, span, staying
+from .stage_step import StageStep, inputs_wait, may_defer_scatter, parts, span, staying
 
 
 def backward_in_loss(step: StageStep) -> StepPhase | None:
@@ -168,17 +168,20 @@ def unreleased(num_bytes: int) -> PhasePart:
 def backward_in_embedding(step: StageStep) -> StepPhase | None:
     """Return the end of the backward, when the embedding's gradient is made; None where nothing of it stays.
 
-    Where embedding and head are one tensor, the new gradient is added to the head's.
+    Where embedding and head are one tensor, the new gradient is added to the head's. Where FSDP1 scatters in
+    the last micro-batch alone, those of the others are whole.
     """
     embedding = step.of_layer(EMBEDDING)
     if not step.stage.first or not embedding.gradients or step.job.request.optimizer_in_backward:
         return None
-    again = embedding.largest if step.adds_up or ties(step.portions) else 0
+    flat = step.job.request.sharding == "fsdp1"  # autograd joins the root's gradients: among what is gathered
+    again = embedding.largest if (step.adds_up and not flat) or ties(step.portions) else 0
+    all_of_them = PhasePart("gradients.trained", "gradients", step.held.gradients, "all of them")
     return StepPhase(
         "backward",
         "in the embedding",
         parts(
-            PhasePart("gradients.trained", "gradients", step.held.gradients, "all of them"),
+            step.gradients() if may_defer_scatter(step.job) else all_of_them,
             step.gradients() if step.makes_partition_anew else None,
             step.buckets(at_boundary=True),
             PhasePart(

@@ -237,7 +237,7 @@ def _held(lines: tuple[Line, ...]) -> RankStates:
     def total(category: str) -> int:
         return sum(line.bytes for line in lines if line.category == category)
 
-    return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0, 0, 0)
+    return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0, 0, 0, 0)
 
 
 def _gradients(kept: tuple[StateTensors, ...], copies: bool) -> tuple[PhasePart, ...]:

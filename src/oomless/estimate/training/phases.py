@@ -9,7 +9,7 @@ from ...ledger import Category, Key, category_of
 from .job import Job
 from .rank_portions import Portion
 from .state_bytes import adapter_bytes, packed, packed_bytes, packed_stack
-from .states import degrees, local_values, sharding_ranks
+from .states import degrees, has_gradient, local_values, sharding_ranks
 
 
 class PhasePart(NamedTuple):
@@ -122,7 +122,7 @@ def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     over = degrees(request.sharding or "none", sharding_ranks(job.mesh, portion.group))
     values = portion.values * portion.per_layer
     gradients = largest = 0
-    if portion.trained:
+    if has_gradient(portion, request):
         held = 0 if job.gradients_on_host else local_values(portion, over.gradients, over.padded)
         gradients = held * (adapter_bytes(request) if portion.adapter else form.gradient) // num_layers
         stack = values if portion.stacked else portion.values
@@ -138,7 +138,7 @@ def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
         largest=largest,
         unit=0 if unpacks else unit,
         casts=values * form.compute if cast else 0,
-        unit_values=values if portion.trained else 0,
+        unit_values=values if has_gradient(portion, request) else 0,
         stacks=values * form.compute if unpacks else 0,
         experts=unit if at_once and not unpacks else 0,
         tensor=0 if at_once else unit // portion.per_layer,

@@ -131,7 +131,7 @@ class StageStep(NamedTuple):
         if engine is None:
             return None
         ranks = self.job.mesh.dp * self.job.mesh.cp
-        trained, mine = held.trained_values, held.values_here
+        trained, mine = held.graded_values, held.values_here
         size = engine.at_boundary(trained, mine, ranks) if at_boundary else engine.in_backward(trained)
         formula = f"buckets of {engine.reduce_bucket:,} values"
         return PhasePart("communication.reduced", "gradients that are reduced", size, formula)
@@ -155,8 +155,8 @@ class StageStep(NamedTuple):
             return PhasePart("gradients.trained", "gradients", late, formula)
         held, size = self.held.gradients, self.job.recipe.compute
         if may_defer_scatter(self.job):
-            whole = max(held, size * self.held.trained_values)
-            formula = f"{self.held.trained_values:,} values x {size} B, if whole until the last micro-batch"
+            whole = max(held, size * self.held.graded_values)
+            formula = f"{self.held.graded_values:,} values x {size} B, if whole until the last micro-batch"
             value = whole if request.sharding == "fsdp1" else held
             return PhasePart("gradients.trained", "gradients", value, formula, whole)
         return PhasePart("gradients.trained", "gradients", held, "memory of their own")

@@ -9,7 +9,7 @@ from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
 from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, optimizer, recipe
 from .rank_portions import Portion
-from .state_bytes import QLORA, adapter_form, moment_bytes, weight_bytes_of
+from .state_bytes import QLORA, adapter_form, moment_bytes, packed, weight_bytes_of
 
 
 class ShardDegrees(NamedTuple):
@@ -96,6 +96,8 @@ class RankStates(NamedTuple):
     """Values of the largest trained tensor."""
     trained_values: int
     """Trained values before they are shared out."""
+    graded_values: int
+    """Values with gradients before they are shared out."""
     one_moment: int
     """Bytes of one moment of each value here, in the type of its weight's moments."""
 
@@ -116,11 +118,21 @@ class StateSums(NamedTuple):
     """Trained values before they are shared out."""
     frozen_values: int = 0
     one_moment: int = 0
+    graded: int = 0
+    """Values with gradients before they are shared out."""
 
     def plus(self, other: "StateSums") -> "StateSums":
         """Return the sums of both; the largest tensor is the larger of the two."""
         added = StateSums(*(mine + its for mine, its in zip(self, other, strict=True)))
         return added._replace(largest=max(self.largest, other.largest))
+
+
+def has_gradient(portion: Portion, request: TrainingResolved) -> bool:
+    """Whether autograd makes a gradient of a portion: it is trained, or lies in one flat parameter with
+    adapters."""
+    in_unit = request.sharding == "fsdp1" and framework(request.framework).adapters_in_unit
+    beside = request.method != "full" and bool(portion.layers) and not packed(portion, request)
+    return portion.trained or (in_unit and beside)
 
 
 def sums_of(
@@ -132,7 +144,9 @@ def sums_of(
     held = local_values(portion, over.weights, over.padded)
     weights = weight_bytes_of(portion, held, request, form)
     if not portion.trained:
-        return StateSums(frozen=weights, frozen_values=portion.total)
+        graded = portion.total if has_gradient(portion, request) else 0
+        gradients = local_values(portion, over.gradients, over.padded) * form.gradient if graded else 0
+        return StateSums(weights, gradients=gradients, frozen_values=portion.total, graded=graded)
     mine = local_values(portion, over.optimizer, over.padded)
     wide_embedding = framework(request.framework).wide_embedding_moments
     held_as = form if not portion.adapter else adapter_form(request, form)
@@ -148,6 +162,7 @@ def sums_of(
         values_here=mine,
         largest=portion.values,
         trained=portion.total,
+        graded=portion.total,
         one_moment=mine * held_as.moment,
     )
 
@@ -190,6 +205,7 @@ def states(
         sums.values_here,
         sums.largest,
         sums.trained,
+        sums.graded,
         sums.one_moment,
     )
 
@@ -265,7 +281,7 @@ def state_lines(
         lines.append(line("weights.frozen", "frozen weights" + packed_as, sums.frozen, formula))
     formula = f"{shared(over.weights)} x {form.weight} B"
     lines.append(line("weights.trained", "trained weights", sums.weights, formula))
-    formula = f"{shared(over.gradients)} x {form.gradient} B"
+    formula = f"{shared(over.gradients, sums.graded)} x {form.gradient} B"
     lines.append(line("gradients.trained", "gradients", sums.gradients, formula))
     if sums.masters:
         formula = f"{shared(over.optimizer)} x {form.master} B"
