@@ -33,7 +33,7 @@ from tables.score import TABLES, Budget, check, check_errors, errors, records
 TABLE, FRESH = TABLES / "training.csv", TABLES / "training_fresh.csv"
 
 BUDGETS = {
-    "peak_allocated": Budget(median=0.01, p90=0.12, scored=1.0),
+    "peak_allocated": Budget(median=0.01, p90=0.09, scored=1.0),
     "peak_reserved": Budget(median=0.03, p90=0.15, scored=1.0),
 }
 """Rows of the best confidence."""
