@@ -60,8 +60,8 @@ def has_model_config(name: str) -> bool:
 
 
 def stored_config(name: str) -> dict[str, Any]:
-    """Return the config of a model as it is stored: where its keys are those of another and a few more, as of
-    its quantised checkpoint, it names that one under `like` and holds what differs."""
+    """Return the config of a model as it is stored: where its keys are those of another, and perhaps a few
+    more as of its quantised checkpoint, it names that one under `like` and holds what differs."""
     import json
 
     content, begin = _configs(), _place(name)
