@@ -126,6 +126,17 @@ def test_every_spelling_finds_its_model(row: dict[str, str]) -> None:
             assert catalogue_name(spelling.upper()) == row["name"]
 
 
+SPELLINGS = {spelling for row in CATALOGUE for spelling in row["aliases"].split(";")}
+
+
+@pytest.mark.parametrize("row", CATALOGUE, ids=ids)
+def test_a_hub_id_without_its_owner_needs_no_spelling(row: dict[str, str]) -> None:
+    own = row["aliases"].split(";")
+    bare = {each.rpartition("/")[2] for each in (row["hub_id"].lower(), *own) if "/" in each} - set(CONFIGS)
+    assert bare.isdisjoint(own)
+    assert {catalogue_name(each) for each in bare - SPELLINGS} <= {row["name"]}
+
+
 CHECKED = [row for row in CATALOGUE if row["checked"] == "yes" and row["parameters_hub"] and not row["note"]]
 
 

@@ -347,9 +347,12 @@ GGUF = "-gguf"
 
 @cache
 def _spellings() -> dict[str, str]:
+    """What each spelling means; a hub id without its owner means the same."""
     found: dict[str, str] = {}
     for row in facts.table("catalogue"):
         for spelling in (row["hub_id"].lower(), *row["aliases"].split(";")):
             if spelling:
                 found.setdefault(spelling, row["name"])
+    for spelling, name in tuple(found.items()):
+        found.setdefault(spelling.rpartition("/")[2], name)
     return found
