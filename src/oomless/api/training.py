@@ -51,6 +51,7 @@ def with_moments(
         share,
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,
+        stands.get("rollout_sync_batches", 1),
     )
     found = after(estimate, beside)
     groups = list(estimate.groups)
@@ -162,5 +163,9 @@ def of_file(
     if file.num_gpus and file.num_gpus != num_gpus:
         told = "command" if path == "--command" else "file"
         warnings = (f"the {told} is for {file.num_gpus} cards, --gpu gives {num_gpus}", *warnings)
+    asked = estimate.request
+    if estimate.verdict != "fits" and not asked.packed and asked.task != "pretrain":
+        note = f"every sample is counted with {asked.seq_len:,} tokens, the most that is admitted"
+        warnings = (*warnings, f"{note}: say --seq-len where they are shorter")
     origin = Origin(path, file.framework, file.read, file.defaults) if file.read else None
     return TrainingAnswer(estimate, *words, warnings, origin)

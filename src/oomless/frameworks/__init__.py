@@ -13,6 +13,7 @@ FOLDERS = {
     "transformers": "trainer",
     "peft": "trainer",
     "trl": "trainer",
+    "ms-swift": "ms_swift",
     "deepspeed": "deepspeed",
     "fsdp": "fsdp",
     "torchtitan": "torchtitan",

@@ -23,6 +23,8 @@ class Entries:
         self.read: list[str] = []
         self.defaults: list[str] = []
         self.notes: list[str] = []
+        self.beside: dict[str, Any] = {}
+        """What stands beside the policy, by flag of `train`."""
         self.asked: set[str] = set()
 
     def has(self, *names: str) -> bool:

@@ -28,6 +28,8 @@ class Program(NamedTuple):
     """A pattern of its words; a group `task` says what is trained for."""
     file: Literal["first", "flag", "never"] = "never"
     """Where it names its configuration file: as its first word, or behind FILE_FLAGS."""
+    deals: bool = False
+    """Where nothing launches it, its one process deals layers over all cards that it sees."""
 
 
 SCRIPT = r"(?:\S*/)?"
@@ -41,6 +43,8 @@ PROGRAMS = (
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)", "flag"),
     Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)", "flag"),
     Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward)(?:_\w+)?\.py", "flag"),
+    Program("ms-swift", rf"{SCRIPT}swift (?P<task>sft|pt|rlhf)", deals=True),
+    Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
 )
 FILE_FLAGS = ("config", "job.config_file", "job.config-file")
@@ -49,7 +53,6 @@ MODEL = "model_name_or_path"
 OF_TRAINER = (MODEL, "per_device_train_batch_size")
 """Flags by which a script is known that parses the Trainer's arguments."""
 ELSEWHERE = {
-    r"\bswift (?:sft|pt|rlhf)\b": "ms-swift",
     r"\btune run\b": "torchtune",
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
@@ -63,8 +66,9 @@ HINT = (
     "...`, or a script with the Trainer's arguments; @FILE reads it from a file; --from FILE reads a "
     "configuration, --megatron-args FILE a script of Megatron-LM"
 )
-RANKS = ("nproc_per_node", "nproc-per-node", "num_processes", "num_gpus")
-NODES = ("nnodes", "num_nodes", "num_machines")
+RANKS = ("nproc_per_node", "num_processes", "num_gpus", "NPROC_PER_NODE", "NGPU")
+NODES = ("nnodes", "num_nodes", "num_machines", "NNODES")
+EXPANDS = re.compile(r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF=\S*expandable_segments:True\S*", re.IGNORECASE)
 VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
 
 
@@ -181,9 +185,14 @@ def _question(
     values = flat(values, path) | said.values
     if framework(program.framework).reads is framework("trl").reads:
         values |= {PREFIX + name: value for name, value in _launched(before).items()}
-        values |= {"task": task} if task else {}
+    values |= {"task": task} if task else {}
+    if program.deals and (seen := _num_visible(before)) and _num_processes(before) is None:
+        values["cards_of_a_process"] = seen
     found = question_of(program.framework, values, path)
-    return found._replace(num_gpus=_num_cards(before) or found.num_gpus)
+    asked = found.training
+    if any(EXPANDS.fullmatch(word) for word in before):
+        asked = asked._replace(expandable_segments=True)
+    return found._replace(training=asked, num_gpus=_num_cards(before) or found.num_gpus)
 
 
 def _of_text(text: str, path: Path) -> dict[str, Any]:
@@ -208,10 +217,16 @@ def _num_cards(before: list[str]) -> int | None:
     >>> _num_cards(["torchrun", "--nnodes=2", "--nproc_per_node", "8"]), _num_cards(["python"])
     (16, None)
     """
+    return _num_processes(before) or _num_visible(before)
+
+
+def _num_processes(before: list[str]) -> int | None:
     said = _said(before).values
     each: int | None = next((said[name] for name in RANKS if isinstance(said.get(name), int)), None)
-    if each is None:
-        visible = (match[1] for word in before if (match := VISIBLE.fullmatch(word)))
-        return next((seen.count(",") + 1 for seen in visible), None)
     nodes: int = next((said[name] for name in NODES if isinstance(said.get(name), int)), 1)
-    return each * (1 if "num_processes" in said else nodes)
+    return each and each * (1 if "num_processes" in said else nodes)
+
+
+def _num_visible(before: list[str]) -> int | None:
+    visible = (match[1] for word in before if (match := VISIBLE.fullmatch(word)))
+    return next((seen.count(",") + 1 for seen in visible), None)

@@ -69,7 +69,14 @@ def question_of(name: str, values: dict[str, Any], path: Path) -> TrainingFile:
     model, training, num_gpus = reads(entries)
     training.check()
     return TrainingFile(
-        name, model, training, num_gpus, tuple(entries.read), tuple(entries.defaults), entries.warnings()
+        name,
+        model,
+        training,
+        num_gpus,
+        tuple(entries.read),
+        tuple(entries.defaults),
+        entries.warnings(),
+        beside=entries.beside,
     )
 
 

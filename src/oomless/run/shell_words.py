@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..limits import RUN_FILE, need_bytes
+from .shell_arithmetic import ARITHMETIC, calculated
 
 MOST_SHELLS = 4
 """Shells within shells: `docker run IMAGE bash -c "..."` is one."""
@@ -25,9 +26,16 @@ TURNS = re.compile(r"&?[<>]+[&|]?")
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
 """$X, ${X}, ${X:-3}, and Kubernetes' own $(X)."""
+COUNTED = re.compile(r"\$\(\(([^()\n]{1,200})\)\)|\$\(expr ([^()\n]{1,200})\)")
+"""$((16 / 8)), and $(expr 16 / 8), which is the same."""
 OF_PLACES = {"HOME": "~", "PWD": "."}
 """Variables that every shell has: places of that machine."""
 QUOTED_OR_OBJECT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(\{\s*")""", re.DOTALL)
+COMMENT = re.compile(
+    r"""((?<!\\)(?:'[^']*'|"(?:\\.|[^"\\])*"))|^[ \t]*\#[^\n]*\n?|(?<=[ \t])\#[^\n]*""",
+    re.DOTALL | re.MULTILINE,
+)
+"""What is quoted, which stays, or a comment."""
 SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
 OF_SHELL = re.compile(r"-\w*c")
 
@@ -133,8 +141,9 @@ def with_quoted_json(text: str) -> str:
 def _lines(text: str) -> list[list[str]]:
     """Return the words of each command; a line that begins with a flag goes on where the last one ended."""
     text = with_quoted_json(text)
-    text = re.sub(r"^[ \t]*#[^\n]*\n?", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    text = COMMENT.sub(lambda found: found[1] or "", text.replace("\r\n", "\n"))
     text = re.sub(r"\\[ \t]*\n", " ", text)
+    text = COUNTED.sub(lambda found: f"$(({(found[1] or found[2]).replace(' ', '')}))", text)
     text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
@@ -165,11 +174,18 @@ def _lines(text: str) -> list[list[str]]:
 
 
 def valued(word: str, values: dict[str, str]) -> str:
-    """Return a word with the variables whose values are known."""
+    """Return a word with the variables whose values are known, and whole numbers calculated.
+
+    >>> valued("--tp=$((N / 2))", {"N": "8"}), valued("$N", {})
+    ('--tp=4', '$N')
+    """
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[3] or match[4]
         found = values.get(name, OF_PLACES.get(name, match[2]))
         return match[0] if found is None or len(found) > MOST_VALUE else found
 
-    return VARIABLE.sub(value, word) if "$" in word else word
+    if "$" not in word:
+        return word
+    word = VARIABLE.sub(value, word)
+    return ARITHMETIC.sub(lambda found: calculated(found[1], values) or found[0], word)

@@ -306,7 +306,8 @@ def earlier_losses(framework: str) -> frozenset[str]:
     (['plain-2024-05', 'plain-2024-10'], ['plain-4.45', 'plain-4.49', 'plain-half-0'])
     """
     packages = {row["framework"]: row["packages"] for row in facts.table("frameworks")}
-    own = (framework, "") if packages.get(framework) else (framework,)
+    follows_others = packages.get(framework, "") not in ("", framework)
+    own = (framework, "") if follows_others else (framework,)
     return frozenset(
         row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
     )

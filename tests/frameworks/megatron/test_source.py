@@ -5,8 +5,9 @@ import pytest
 
 from oomless.errors import OomlessError
 from oomless.frameworks.megatron.args import read_arguments
-from oomless.frameworks.megatron.shell import MAX_SUBSTITUTIONS, calculated, read_shell, substituted
+from oomless.frameworks.megatron.shell import MAX_SUBSTITUTIONS, read_shell, substituted
 from oomless.frameworks.megatron.source import read_text
+from oomless.run.shell_arithmetic import calculated
 
 LINE = "--num-layers 12 --hidden-size 512 --num-attention-heads 8 --seq-length 1024 --micro-batch-size 4"
 LINE += " --global-batch-size 32 --padded-vocab-size 50304 --bf16"

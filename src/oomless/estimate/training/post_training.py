@@ -51,6 +51,8 @@ class Companions(NamedTuple):
     sleeps: bool = False
     engine_hardware: Hardware | None = None
     """Other cards for the engine; None: those of training."""
+    sync_batches: int = 1
+    """Parts in which the policy's weights are gathered for it."""
 
 
 def asked_update(asked: TrainingAsked) -> TrainingAsked:
@@ -113,7 +115,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         moments.append(moment("generate", [*between, *stays, *own]))
     if companions.engine is not None and is_gathered(request, True):
         running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
-        moments.append(moment("sync", [*between, *stays, whole_policy(estimate), *running]))
+        gathered = whole_policy(estimate, companions.sync_batches)
+        moments.append(moment("sync", [*between, *stays, gathered, *running]))
     return After(tuple(moments), apart)
 
 

@@ -4,6 +4,8 @@ Sources: trl/models/utils.py, unwrap_model_for_generation; trl/trainer/grpo_trai
 ms-swift rollout_mixin.py, split_batches.
 """
 
+from collections import Counter
+
 from ...frameworks import framework
 from ...ledger import Line, exact, ranged
 from ...run.training import TrainingResolved
@@ -35,8 +37,10 @@ def is_gathered(request: TrainingResolved, engine: bool) -> bool:
             return True
 
 
-def whole_policy(estimate: TrainingEstimate) -> Line:
-    """Return the weights of the policy as ZeRO-3 gathers all of them, beside the rank's own share.
+def whole_policy(estimate: TrainingEstimate, batches: int = 1) -> Line:
+    """Return the weights of the policy as ZeRO-3 gathers all of them, beside the rank's own share; in several
+    batches of layers (ms-swift's move_model_batches: rlhf_trainers/rollout_mixin.py, split_batches) the
+    largest of these, or what is no layer.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -44,17 +48,25 @@ def whole_policy(estimate: TrainingEstimate) -> Line:
     >>> asked = TrainingResolved(framework="trl", task="grpo", sharding="zero3", precision="deepspeed-bf16")
     >>> whole_policy(estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8"))).bytes
     13820731392
+    >>> whole_policy(estimate_training(load("deepseek-llm-7b"), asked, parse_gpu("h100:8")), 6).bytes
+    2023833600
     """
     request, mesh, job = estimate.request, estimate.mesh, estimate.job
-    found = max(
-        sum(
-            weight_bytes_of(each, each.total, request, job.recipe)
-            for each in portions(estimate.model, mesh, stage, request)
-        )
-        for stage in stages(len(estimate.model.layers), mesh)
-    )
+    num_layers = len(estimate.model.layers)
+    layers_each = -(-num_layers // batches)
+    found = 0
+    for stage in stages(num_layers, mesh):
+        sizes = Counter[int]()
+        for each in portions(estimate.model, mesh, stage, request):
+            whole = weight_bytes_of(each, each.total, request, job.recipe)
+            for layer in each.layers:
+                sizes[layer // layers_each] += whole // len(each.layers)
+            if not each.layers:
+                sizes[-1 if batches > 1 else 0] += whole
+        found = max(found, *sizes.values())
     what = "policy, whole weights on each rank"
-    return exact("communication.gathered", "policy", what, found, f"{found:,} B", SOURCE)
+    formula = f"{found:,} B" + (f", the largest of {batches} batches" if batches > 1 else "")
+    return exact("communication.gathered", "policy", what, found, formula, SOURCE)
 
 
 def generation(estimate: TrainingEstimate) -> list[Line]:

@@ -168,13 +168,15 @@ ASKED: tuple[Option, ...] = (
            "Its share of the training cards [0.3]."),
     Option("rollout_sleep", "--rollout-sleep", "switch", "beside",
            "It gives up weights and cache while the policy is trained.", False),
+    Option("rollout_sync_batches", "--rollout-sync-batches", "whole", "beside",
+           "Parts in which ZeRO-3's weights are gathered for it [1].", None, 1, MANY),
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
 )
 ANSWER: tuple[Option, ...] = (
     Option("command", "--command", "text", "ask",
            "The command that starts a run, as it was typed, in place of MODEL and flags: llamafactory-cli "
-           "train, axolotl train, trl sft, torchtitan, or a script with the Trainer's arguments, behind "
-           "torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it names are read here.",
+           "train, axolotl train, swift sft, trl sft, torchtitan, or a script with the Trainer's arguments, "
+           "behind torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it names are read here.",
            own_default=False, file="names"),
     Option("from_file", "--from", "text", "ask",
            "The file that starts a run: a torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; or "

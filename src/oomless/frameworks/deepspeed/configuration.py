@@ -113,9 +113,8 @@ def zero(entries: Entries, prefix: str = "") -> Zero:
             f"{entries.path}: bf16 and fp16 are both enabled, which DeepSpeed refuses", "enable one of them"
         )
     note_uncounted(entries, prefix)
-    sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[stage]
     precision = "deepspeed-bf16" if bf16 else "deepspeed-fp16" if fp16 else "fp32"
-    return Zero(sharding, tuple(dict.fromkeys(away)), precision, settings(entries, prefix))
+    return Zero(STAGES[stage], tuple(dict.fromkeys(away)), precision, settings(entries, prefix))
 
 
 SIZES = {
@@ -185,25 +184,33 @@ def beside(entries: Entries, name: str) -> Zero | None:
             return _zero_of(
                 entries, Entries(place, "deepspeed", flat(json_of(content_of(place), place), place))
             )
-    stage = re.search(r"z(?:ero)?[_-]?([0-3])", path.name)
-    if stage is None:
+    found = by_name(path.name)
+    if found is None:
         raise OomlessError(
             f"{entries.path}: {name} is {word}, which lies not beside it",
             "put the DeepSpeed file beside this one",
         )
+    offload = " with offload" if found.offload else ""
     entries.note(
-        f"{word} lies not beside the file: its name says ZeRO "
-        f"{stage[1]}{' with offload' if 'offload' in word else ''}"
+        f"{word} lies not beside the file: its name says ZeRO {STAGES.index(found.sharding)}{offload}"
     )
-    sharding: Sharding = ("ddp", "zero1", "zero2", "zero3")[int(stage[1])]
-    away = (
-        ("optimizer", "params")
-        if "offload" in word and stage[1] == "3"
-        else ("optimizer",)
-        if "offload" in word
-        else ()
-    )
-    return Zero(sharding, away, "deepspeed-bf16")
+    return found
+
+
+STAGES: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3")
+
+
+def by_name(name: str) -> Zero | None:
+    """Return what the usual names of DeepSpeed's files say; None: nothing.
+
+    >>> by_name("ds_z3_offload_config.json").offload, by_name("zero2").sharding, by_name("mine.json")
+    (('optimizer', 'params'), 'zero2', None)
+    """
+    stage = re.search(r"z(?:ero)?[_-]?([0-3])", name)
+    if stage is None:
+        return None
+    away = ("optimizer", "params") if stage[1] == "3" else ("optimizer",)
+    return Zero(STAGES[int(stage[1])], away if "offload" in name else (), "deepspeed-bf16")
 
 
 BY_THE_TRAINER = (

@@ -1,14 +1,13 @@
 """Megatron arguments out of a shell line or script: variables, arithmetic, arrays, quoted lists. Nothing is
 run."""
 
-import ast
 import io
 import re
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
 from ...errors import OomlessError
+from ...run.shell_arithmetic import ARITHMETIC, calculated
 from .argument_reader import Value, scalar
 
 ENVIRONMENT = ("CUDA_", "CUBLAS_", "NVTE_", "NCCL_", "PYTORCH_", "TORCH_")
@@ -92,62 +91,6 @@ ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)=(\S{1,200})\s*$")
 DEFAULTED = re.compile(r"\$\{([A-Za-z_]\w*):?[-=]([^${}]*)\}")
 """${TP:-4}: a variable, and what it is where nobody sets it."""
 VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
-ARITHMETIC = re.compile(r"\$\(\(([^()\n]*(?:\([^()\n]*\)[^()\n]*)*)\)\)")
-"""$((2 * 1408)): one level of parentheses inside."""
-MAX_EXPRESSION = 200
-MAX_RESULT = 10**15
-FORMS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Name, ast.Load, ast.USub, ast.UAdd)
-SIGNS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod)
-
-
-def calculated(expression: str, variables: dict[str, str]) -> str | None:
-    """Return the value of whole numbers under + - * / % and parentheses, as a shell has it: quotients lose
-    their rest towards zero. None: the expression is something else.
-
-    >>> calculated("2 * (1408 + 64) / 3", {}), calculated("TP * 2", {"TP": "4"}), calculated("2 ** 99", {})
-    ('981', '8', None)
-    """
-    if len(expression) > MAX_EXPRESSION:
-        return None
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    if not all(isinstance(node, (*FORMS, *SIGNS)) for node in ast.walk(tree)):
-        return None
-    try:
-        found = _value(tree.body, variables)
-    except (ZeroDivisionError, ValueError, RecursionError):
-        return None
-    return str(found) if abs(found) <= MAX_RESULT else None
-
-
-def _value(node: Any, variables: dict[str, str]) -> int:
-    match node:
-        case ast.Constant(value=int(number)) if not isinstance(number, bool):
-            return number
-        case ast.Name(id=name) if variables.get(name, "").isdecimal():
-            return int(variables[name][:18])
-        case ast.UnaryOp(op=sign, operand=operand):
-            value = _value(operand, variables)
-            return -value if isinstance(sign, ast.USub) else value
-        case ast.BinOp(left=left, op=sign, right=right):
-            return _applied(sign, _value(left, variables), _value(right, variables))
-    raise ValueError("no whole number")
-
-
-def _applied(sign: ast.operator, a: int, b: int) -> int:
-    if max(abs(a), abs(b)) > MAX_RESULT:
-        raise ValueError("too large")
-    match sign:
-        case ast.Add():
-            return a + b
-        case ast.Sub():
-            return a - b
-        case ast.Mult():
-            return a * b
-    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-    return quotient if isinstance(sign, ast.Div) else a - quotient * b
 
 
 class Lines(io.StringIO):

@@ -46,7 +46,25 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         offload=deep.offload if deep else offload,
         **(deep.settings if deep else {}),
     )
+    if task == "grpo":
+        colocated(entries, usual_share=0.3)
     return model, _adapters(entries, _load(entries, asked, start)), start.num_ranks
+
+
+def colocated(entries: Entries, usual_share: float) -> None:
+    """Note the engine that generates on the training cards, where entries say so (vllm_mode = colocate)."""
+    if not entries.switch("use_vllm", default=False):
+        return
+    if entries.text("vllm_mode", default="server") != "colocate":
+        entries.note("vllm_mode = server: the engine runs on cards of its own; count them by --rollout-gpu")
+        return
+    entries.beside["rollout_engine"] = "vllm"
+    entries.beside["rollout_gpu_memory_utilization"] = entries.number(
+        "vllm_gpu_memory_utilization", default=usual_share
+    )
+    sleeps = entries.has("sleep_level") and entries.whole("sleep_level", default=0) > 0
+    if sleeps or entries.switch("vllm_enable_sleep_mode", default=False):
+        entries.beside["rollout_sleep"] = True
 
 
 def _method(entries: Entries) -> Method:
@@ -101,6 +119,7 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
         recompute="full" if start.recompute else own,
         attention=ATTENTION.get(attention, "auto"),
         kernels="liger" if liger else None,
+        loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
         packed=entries.switch("packing", default=False),
     )
 

@@ -1,0 +1,164 @@
+"""Arguments of `swift sft`, `swift pt` and `swift rlhf` (swift/arguments, swift/trainers/arguments.py)."""
+
+from typing import Any
+
+from ...errors import UnsupportedError
+from ...run.training import Mesh, Method, Task, TrainingAsked
+from ..deepspeed.configuration import Zero, beside, by_name
+from ..entries import Entries
+from ..trainer.configuration import colocated
+
+TASKS: dict[str, Task] = {"sft": "sft", "pt": "pretrain"}
+OF_RLHF: dict[str, Task] = {
+    "dpo": "dpo",
+    "kto": "kto",
+    "grpo": "grpo",
+    "ppo": "ppo",
+    "rm": "reward",
+    "orpo": "sft",
+    "simpo": "sft",
+    "cpo": "sft",
+}
+"""What `--rlhf_type` trains; pairs without a reference model take what fine-tuning on pairs takes."""
+ATTENTION = {"flash_attn": "flash", "flash_attention_2": "flash", "flash_attention_3": "flash"}
+BATCH = 16
+"""Sequences of a step that gradient accumulation fills up to, where nobody says how many."""
+PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
+"""Names of its own DeepSpeed files (swift/config)."""
+METHODS = ("tuner_type", "train_type", "sft_type")
+"""Its name of today, of 3.x and of 2.x."""
+
+
+def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
+    """Return model, question and ranks, which no argument says."""
+    model = entries.text("model", "model_id_or_path")
+    task = _task(entries)
+    method = _method(entries)
+    deep = _deep(entries)
+    fsdp = entries.text("fsdp") if entries.has("fsdp") else None
+    asked = TrainingAsked(
+        framework=entries.framework,
+        task=task,
+        method=method,
+        mesh=Mesh(cp=entries.whole("sequence_parallel_size", default=1), pp=_dealt(entries)),
+        precision=_precision(entries, deep is not None and method == "full"),
+        sharding=deep.sharding if deep else "fsdp2" if fsdp is not None else None,
+        offload=deep.offload if deep else (),
+        **_hpz(entries, deep),
+    )
+    if task == "grpo":
+        colocated(entries, usual_share=0.9)
+        if entries.has("move_model_batches"):
+            entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
+    return model, _adapters(entries, _load(entries, asked)), None
+
+
+def _dealt(entries: Entries) -> int:
+    """Return over how many cards layers are dealt: over all that one process sees (device_map = auto)."""
+    cards = entries.whole("cards_of_a_process", default=1)
+    if cards > 1:
+        entries.note(
+            f"one process sees {cards} cards: layers are dealt over them (device_map), as --pp counts"
+        )
+    return cards
+
+
+def _task(entries: Entries) -> Task:
+    word = entries.text("task", default="sft") or "sft"
+    if word in TASKS:
+        return TASKS[word]
+    kind = entries.text("rlhf_type", default="dpo") or "dpo"
+    if kind not in OF_RLHF:
+        raise UnsupportedError(
+            f"{entries.path}: rlhf_type is {kind}, which is not modelled",
+            "dpo, kto, grpo, ppo, rm and orpo are",
+        )
+    return OF_RLHF[kind]
+
+
+def _method(entries: Entries) -> Method:
+    kind = entries.text(*METHODS, default="lora") or "lora"
+    if kind not in ("full", "lora"):
+        raise UnsupportedError(
+            f"{entries.path}: tuner_type is {kind}, which is not modelled", "full and lora are"
+        )
+    return "full" if kind == "full" else "qlora" if _bits(entries) else "lora"
+
+
+def _bits(entries: Entries) -> int:
+    """Return the bits that frozen matrices are packed in; 0: they are not."""
+    return entries.whole("quant_bits", default=0) if entries.has("quant_bits") else 0
+
+
+def _deep(entries: Entries) -> Zero | None:
+    word = entries.text("deepspeed") if entries.has("deepspeed") else None
+    return by_name(word) if word in PRESETS else beside(entries, "deepspeed")
+
+
+def _hpz(entries: Entries, deep: Zero | None) -> dict[str, Any]:
+    found = dict(deep.settings) if deep else {}
+    if entries.has("zero_hpz_partition_size"):
+        found["hpz_partition_size"] = entries.whole("zero_hpz_partition_size", default=1)
+    return found
+
+
+def _precision(entries: Entries, by_zero: bool) -> str | None:
+    """Return the recipe: that of the framework (None) for a model in bfloat16, which most configs name."""
+    kind = entries.text("torch_dtype", default="bfloat16")
+    if kind in ("bfloat16", "bf16", None):
+        return None
+    return "deepspeed-fp16" if by_zero else "amp-fp16" if kind == "float32" else "fp16"
+
+
+def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    """Return the question with optimizer, batch, length, recomputation and kernels."""
+    micro_batch = entries.whole("per_device_train_batch_size", default=1)
+    again = entries.switch("gradient_checkpointing", default=True)
+    liger = entries.switch("use_liger_kernel", default=False)
+    packed = entries.switch("packing", default=False)
+    return asked._replace(
+        optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
+        micro_batch=micro_batch,
+        grad_accum=entries.whole(
+            "gradient_accumulation_steps", default=max(-(-BATCH // max(micro_batch, 1)), 1)
+        ),
+        seq_len=_length(entries, asked.task, packed),
+        data_workers=entries.whole("dataloader_num_workers", default=0),
+        recompute="full" if again else "none",
+        attention=ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto"),
+        kernels="liger" if liger else None,
+        loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
+        packed=entries.switch("padding_free", default=False) or packed,
+    )
+
+
+def _length(entries: Entries, task: Task, packed: bool) -> int | None:
+    """Return the tokens of a sample, with those of an answer where one is generated; None: nobody says, and
+    the model's own length bounds it. A pack of pairs has room for both halves of each (template/base.py:
+    lengths of chosen and rejected are added)."""
+    if not entries.has("max_length"):
+        entries.note("max_length is not set: samples may be as long as the model admits; say --seq-len")
+        return None
+    length = entries.whole("max_length", default=0)
+    if packed and task in ("dpo", "kto", "reward"):
+        return -(-length // 2)
+    if task in ("grpo", "ppo"):
+        length += entries.whole("max_completion_length", default=512)
+        whole = entries.whole("vllm_max_model_len", default=0) if entries.has("vllm_max_model_len") else 0
+        length = min(length, whole or length)
+    return length
+
+
+def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    if asked.method == "full":
+        return asked
+    targets = entries.words("target_modules", "lora_target_modules")
+    everything = not targets or targets in (("all-linear",), ("ALL",))
+    double = entries.switch("bnb_4bit_use_double_quant", default=True)
+    plain = asked.method == "qlora" and not double
+    return asked._replace(
+        lora_rank=entries.whole("lora_rank", default=8),
+        lora_targets=("all-linear",) if everything else targets,
+        quantization="int8" if _bits(entries) == 8 else "nf4" if plain else None,
+        trained_ends=bool({"embed_tokens", "lm_head"} & {*entries.words("modules_to_save")}),
+    )
