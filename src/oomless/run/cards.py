@@ -43,6 +43,21 @@ class Card(Record):
         except ValueError:
             return 0.0
 
+    @property
+    def has_no_link(self) -> bool:
+        """Whether the cards of a node see one another over the bus alone: NVIDIA's without a link, and a size
+        of which no card has one.
+
+        >>> card("rtx-4090").has_no_link, card("h100-80gb-sxm5").has_no_link, card("mi300x").has_no_link
+        (True, False, False)
+        """
+        of_this_kind = self.vendor == "NVIDIA" or (not self.vendor and self.memory_bytes < LEAST_LINKED)
+        return of_this_kind and not self.link
+
+
+LEAST_LINKED = 30 * GIB
+"""The smallest card that switches join has 32 GB (V100)."""
+
 
 class Hardware(Record):
     """Cards of one kind: `num_gpus` in all, `per_node` in each node."""
@@ -163,10 +178,14 @@ def _gpu_part(vendor: str, marketed: float) -> tuple[int, str] | None:
 
 
 def synthetic(memory_bytes: int, name: str) -> Card:
-    """A card that is only a size: what engines derive from the architecture is taken from Hopper."""
-    return Card(
-        name, "", "9.0", memory_bytes, "given", 8, 132, "", "A", "a synthetic card: an H100 with this memory"
+    """A card that is only a size: what engines derive from the architecture is taken from Hopper, but for the
+    link of small ones, which have none."""
+    note = (
+        "a synthetic card: an H100 with this memory and without links"
+        if memory_bytes < LEAST_LINKED
+        else "a synthetic card: an H100 with this memory"
     )
+    return Card(name, "", "9.0", memory_bytes, "given", 8, 132, "", "A", note)
 
 
 def mixed(groups: list[Hardware], text: str) -> Hardware:

@@ -46,7 +46,7 @@ def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
         "tp": layout.tp > 1,
         "pp": layout.pp > 1,
         "multi_node": layout.num_ranks > hardware.per_node,
-        "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
+        "no_link": hardware.card.has_no_link,
         "amd": hardware.card.vendor == "AMD",
         "unified": hardware.card.shared_bytes > 0,
     }

@@ -250,7 +250,7 @@ def conditions(
         "before_hopper": 0 < hardware.card.capability < 9,
         "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
         "bridged": hardware.card.vendor == "NVIDIA" and "bridge" in hardware.card.link,
-        "no_link": hardware.card.vendor == "NVIDIA" and not hardware.card.link,
+        "no_link": hardware.card.has_no_link,
         "old_driver": hardware.card.vendor == "NVIDIA" and 0 < driver < SMALL_GRAPHS_DRIVER,
         "new_driver": hardware.card.vendor == "NVIDIA" and driver >= SMALL_GRAPHS_DRIVER,
         "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),

@@ -330,8 +330,10 @@ def process_line(key: Key, job: Job) -> Line:
     conditions = [card.vendor.lower(), request.framework] + (["hopper"] if card.capability >= 9.0 else [])
     if card.vendor == "NVIDIA" and card.link.startswith("NVLink") and "bridge" not in card.link:
         conditions.append("meshed")
-    elif card.vendor == "NVIDIA" and alike and (not card.link or "bridge" in card.link):
-        conditions.append("bridged" if card.link else "no_link")
+    elif alike and card.has_no_link:
+        conditions.append("no_link")
+    elif alike and card.vendor == "NVIDIA":
+        conditions.append("bridged")
     row = facts.constant("training", QUANTITIES[key], (0,), *conditions)
     value, low, high = (round(number * GIB) for number in (row.value, row.low, row.high))
     kind: Kind = "fitted" if row.num_runs else "assumed"
