@@ -1,8 +1,14 @@
-"""The wheel, packed again as small as deflate makes it: the builder itself takes zlib's middle level."""
+"""The wheel: pages without the long part of what their commands print, rules without the sources that only
+readers of the tables need, and all packed again as small as deflate makes it (the builder itself takes zlib's
+middle level)."""
 
+import csv
+import io
 import os
+import re
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from deflate import deflate_compress
@@ -10,6 +16,36 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HIGHEST = 12
 """libdeflate's last level: 2 % smaller than zlib's."""
+
+
+FOR_DEVELOPERS = ("accuracy.md", "architecture.md", "benchmarks.md", "compared.md")
+"""Pages that stay on the site."""
+PRINTED = re.compile(r"(?<=^```text\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
+REMARK = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+"""What tests read of a page."""
+SHOWN_LINES = 3
+"""Of what a command prints, the command first: whoever has the wheel can run it."""
+
+
+def cut(block: re.Match[str]) -> str:
+    """Return the first lines of a block."""
+    lines = block[0].splitlines()
+    return "\n".join([*lines[:SHOWN_LINES], "..."][: len(lines)]) + "\n"
+
+
+UNSOURCED = "engine_rules.csv"
+"""A table whose sources no command shows: they are for those who mend it."""
+
+
+def unsourced(path: Path) -> str:
+    """Return a table without what stands in its column of sources."""
+    made = io.StringIO()
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        writer = csv.DictWriter(made, list(table.fieldnames or ()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "source": ""} for row in table)
+    return made.getvalue()
 
 
 class Whole:
@@ -31,7 +67,22 @@ class SmallWheel(BuildHookInterface[Any]):
 
     PLUGIN_NAME = "custom"
 
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self.made = TemporaryDirectory()
+        if self.target_name != "wheel" or version == "editable":
+            return
+        contents = {f"oomless/facts/{UNSOURCED}": unsourced(Path(self.root, "src/oomless/facts", UNSOURCED))}
+        for page in sorted(Path(self.root, "docs", "en").glob("*.md")):
+            if page.name not in FOR_DEVELOPERS:
+                text = REMARK.sub("", page.read_text(encoding="utf-8"))
+                contents[f"oomless/docs/{page.name}"] = PRINTED.sub(cut, text)
+        for place, text in contents.items():
+            made = Path(self.made.name, place.replace("/", "-"))
+            made.write_text(text, encoding="utf-8")
+            build_data["force_include"][str(made)] = place
+
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self.made.cleanup()
         if self.target_name != "wheel" or not zipfile.is_zipfile(artifact_path):
             return
         packed = Path(f"{artifact_path}.packed")

@@ -1,6 +1,8 @@
 """What is released: the same bytes twice, small, without tests and tables, with completions of the shells."""
 
+import csv
 import hashlib
+import io
 import zipfile
 from pathlib import Path
 
@@ -41,6 +43,22 @@ def test_the_wheel_is_small_and_holds_no_test_data(tmp_path: Path, monkeypatch: 
     assert pages == {path.name for path in (ROOT / "docs/en").glob("*.md")} - FOR_DEVELOPERS
     for place in ("bash-completion/completions/oomless", "site-functions/_oomless", "oomless.fish"):
         assert [name for name in names if name.endswith(place)], place
+
+
+def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages keep the first lines of what commands print, rules all but their sources."""
+    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
+    page = wheel.read("oomless/docs/train.md").decode()
+    assert "$ oomless train deepseek-v2-lite" in page
+    assert "<!--" not in page
+    mine, its = (
+        list(csv.DictReader(io.StringIO(text)))
+        for text in (
+            (ROOT / "src/oomless/facts/engine_rules.csv").read_text(encoding="utf-8"),
+            wheel.read("oomless/facts/engine_rules.csv").decode(),
+        )
+    )
+    assert its == [{**row, "source": ""} for row in mine]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
