@@ -1,14 +1,15 @@
 """What a reader of a training estimate must know before trusting the number."""
 
 from ...model.attention import DSA, V4, V41, Linear
+from ...model.fused_modules import as_matrices
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
-from .checks import no_bf16
+from .checks import SPECIAL, no_bf16
 from .head_and_loss import CONTRASTIVE
 from .ineffective_flags import ineffective_flags
 from .job import Job
-from .rank_portions import packs_apart
+from .rank_portions import is_target, packs_apart
 from .reserved import late_share
 
 
@@ -28,6 +29,8 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
         found.append(f"{job.hardware.card.name} has no BF16: {request.precision} is taken")
     if asked.method != "full" and not asked.lora_targets:
         found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
+    if strangers := outside_layers(model, asked):
+        found.append(f"no layer of {model.name} has {', '.join(strangers)}: no adapter is counted there")
     if model.quantization and request.method != "qlora":
         found.append(f"published in {model.quantization}: training holds its weights in {job.recipe.name}")
     if kinds := unusual(model):
@@ -64,6 +67,23 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     if request.optimizer == "muon" or request.optimizer.startswith("galore"):
         found.append(f"{request.optimizer}: states by formula, never compared with a run")
     return tuple(found)
+
+
+def outside_layers(model: Model, asked: TrainingAsked) -> list[str]:
+    """Return the named targets of adapters that are no matrix of a layer: of another family, or an end.
+
+    >>> from ...model.load import load
+    >>> asked = TrainingAsked(method="lora", lora_targets=("q_proj", "c_attn", "lm_head", "up|down"))
+    >>> outside_layers(load("qwen2.5-7b"), asked), outside_layers(load("qwen-7b"), asked)
+    (['c_attn', 'lm_head'], ['lm_head'])
+    """
+    inside = [tensor.name for tensor in model.tensors if tensor.layers and len(tensor.shape) > 1]
+    named = [target for target in asked.lora_targets if target != "all-linear" and not SPECIAL & set(target)]
+    return [
+        target
+        for target in named
+        if not any(is_target(name, as_matrices(model.family, [target])) for name in inside)
+    ]
 
 
 def on_cards(hardware: Hardware, mesh: Mesh) -> list[str]:
