@@ -69,6 +69,7 @@ KEYS = {
     "optimizer_classes": "class",
     "optimizer_words": "framework word",
     "optimizers": "optimizer",
+    "other_frameworks": "word",
     "power": "machine",
     "precision_words": "pattern",
     "price_cards": "name mem_gb sku_has",

@@ -7,6 +7,7 @@ from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..facts.options import Option
 from ..units import GB, GIB, KB, KIB, MB, MIB
+from .other_names import trained_through
 from .speculation import Speculation, read_speculation
 
 SUFFIXES = {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB}
@@ -201,7 +202,7 @@ def fault_of(option: Option, value: Any) -> str:
                 return ""
             names = choices_of(option)
             wrong = next((word for word in words_in(value) if word not in names), None)
-            return "" if wrong is None else one_of(wrong, names)
+            return "" if wrong is None else trained_through(option, wrong) or one_of(wrong, names)
         case "switch" | "onoff" | "speculation" | "json":
             return ""
         case "share":
