@@ -7,7 +7,6 @@ from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..facts.options import Option
 from ..units import GB, GIB, KB, KIB, MB, MIB
-from .other_names import trained_through
 from .speculation import Speculation, read_speculation
 
 SUFFIXES = {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB}
@@ -202,7 +201,7 @@ def fault_of(option: Option, value: Any) -> str:
                 return ""
             names = choices_of(option)
             wrong = next((word for word in words_in(value) if word not in names), None)
-            return "" if wrong is None else trained_through(option, wrong) or one_of(wrong, names)
+            return "" if wrong is None else one_of(wrong, names, option.flag)
         case "switch" | "onoff" | "speculation" | "json":
             return ""
         case "share":
@@ -243,11 +242,13 @@ def words_in(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def one_of(word: str, names: tuple[str, ...]) -> str:
+def one_of(word: str, names: tuple[str, ...], flag: str) -> str:
     """Return which words are meant: all of a few, the nearest of many."""
     if len(names) <= FEW:
         return f"it is {' or '.join(names)}"
-    return did_you_mean(word, sorted(names))
+    from .other_names import trained_through  # imported late: only a failing command pays for it
+
+    return trained_through(flag, word) or did_you_mean(word, sorted(names))
 
 
 FEW = 10

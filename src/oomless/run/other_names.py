@@ -1,18 +1,15 @@
 """Programs that train through a framework of ours, where somebody names them for it."""
 
 from .. import facts
-from ..facts.options import Option
 
 
-def trained_through(option: Option, word: str) -> str:
+def trained_through(flag: str, word: str) -> str:
     """Return the hint that a program needs which is no framework itself; "" for any other word.
 
-    >>> from .options import by_flag
-    >>> flag = by_flag("train")["--framework"]
-    >>> trained_through(flag, "verl"), trained_through(flag, "trl")
+    >>> trained_through("--framework", "verl"), trained_through("--framework", "trl")
     ('take fsdp or megatron-bridge: verl runs on other trainers', '')
     """
-    if option.flag != "--framework":
+    if flag != "--framework":
         return ""
     meant = word.lower().replace("_", "-")
     rows = [row for row in facts.table("other_frameworks") if row["word"] == meant]
