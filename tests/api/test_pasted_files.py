@@ -283,7 +283,7 @@ def test_no_file_of_the_machine_that_answers_is_opened(tmp_path: Path) -> None:
     away = json.loads(reply("infer", [("command", "vllm serve /m/R1"), ("gpu", "h200:8")]).content)["error"]
     assert (away["message"], away["hint"]) == (
         "/m/R1: not on this machine",
-        "name MODEL beside it: its shape is taken",
+        "name MODEL beside it: its shape is taken; deepseek-r1 is one of that name",
     )
     named = reply(
         "infer", [("command", "llama-server -m /m/Qwen3-8B-Q8_0.gguf -c 8192"), ("gpu", "rtx-4090")]

@@ -1,6 +1,8 @@
 """What FSDP2 has whole where embedding and head are units of their own, and what its allocator reserves for
 streams apart."""
 
+from typing import Any
+
 from oomless.api.training import train
 from oomless.estimate.training.phases import PhasePart, StepPhase
 from oomless.estimate.training.reserved import streams_apart
@@ -16,7 +18,12 @@ NORM = 2 * 4096
 
 def gathered(framework: str, version: str | None, moment: str) -> int:
     """What is gathered at a moment of the backward."""
-    asked = {"seq_len": 8192, "sharding": "fsdp2", "precision": "mixed-bf16", "recompute": "full"}
+    asked: dict[str, Any] = {
+        "seq_len": 8192,
+        "sharding": "fsdp2",
+        "precision": "mixed-bf16",
+        "recompute": "full",
+    }
     found = train("llama-3-8b", "h100:8", framework=framework, framework_version=version, **asked)
     (phase,) = (each for each in found.groups[0].phases if (each.name, each.moment) == ("backward", moment))
     return sum(part.bytes for part in phase.parts if part.key == "communication.gathered")
@@ -32,7 +39,12 @@ def test_ends_come_and_go_in_torchtitan_since_july_2025() -> None:
 
 
 def test_one_tensor_that_is_both_ends_stays_in_the_root() -> None:
-    asked = {"seq_len": 2048, "sharding": "fsdp2", "precision": "mixed-bf16", "recompute": "full"}
+    asked: dict[str, Any] = {
+        "seq_len": 2048,
+        "sharding": "fsdp2",
+        "precision": "mixed-bf16",
+        "recompute": "full",
+    }
 
     def in_loss(found: TrainingEstimate) -> int:
         (phase,) = (
@@ -55,7 +67,13 @@ def test_shards_of_gradients_reuse_nothing_that_the_computation_left() -> None:
 
 def test_reserved_memory_may_take_what_buffers_leave_at_their_least() -> None:
     """Lengths that vary would take more than the card has."""
-    asked = {"method": "qlora", "task": "sft", "seq_len": 2048, "micro_batch": 3, "recompute": "full"}
+    asked: dict[str, Any] = {
+        "method": "qlora",
+        "task": "sft",
+        "seq_len": 2048,
+        "micro_batch": 3,
+        "recompute": "full",
+    }
     (group,) = train("llama-3.1-8b", "rtx-4090:2", framework="trl", sharding="ddp", **asked).groups
     outside = ("runtime.context", "communication.buffers")
     least = sum(line.low_bytes for line in group.ledger.lines if line.key in outside)
@@ -81,7 +99,13 @@ def test_frozen_weights_in_a_flat_parameter_with_adapters_have_gradients() -> No
 
 def test_gradients_that_fsdp1_scatters_in_the_end_are_whole_in_the_embedding() -> None:
     """Gemma 2B in full on four cards: 17.43 GB were allocated (litgpt, config_hub), 14.88 estimated."""
-    asked = {"precision": "bf16", "sharding": "fsdp1", "recompute": "full", "seq_len": 512, "loss": "plain"}
+    asked: dict[str, Any] = {
+        "precision": "bf16",
+        "sharding": "fsdp1",
+        "recompute": "full",
+        "seq_len": 512,
+        "loss": "plain",
+    }
 
     def whole(grad_accum: int) -> int:
         found = train("gemma-2b", "a10g:4", framework="litgpt", grad_accum=grad_accum, **asked)

@@ -177,6 +177,7 @@ def test_a_hundred_thousand_combinations_of_flags(name: str) -> None:
 FOUND = {
     "layers over a million cards": ("infer kimi-k2 --gpu h200:999999 -ts 1,30 --engine ik-llamacpp", 2),
     "a rent of next to nothing": ("cost --gpu l40s:4 --tokens-per-s 1000 --rent-usd-per-hour 1e-320", 2),
+    "a sequence of two tokens": ("infer deepseek-v3.2 --gpu 80GB --max-model-len 2 --offline", 3),
     "a name that no system takes": (f"reconcile {'a' * 400} --gpu h100", 1),
 }
 """What the slow run found: by its cause, the question and its exit code."""

@@ -102,7 +102,10 @@ def test_no_default_is_left_open(question: Question) -> None:
     shared = share_of_load(question.asked, found.replicas)
     for name, value in shared._asdict().items():
         if value not in (None, "auto", "fp8"):  # fp8 names a layout of rows that depends on the attention
-            assert getattr(request, name) == value
+            resolved = getattr(request, name)
+            if name == "engine_version":  # which of its engines a release falls back to stands behind it
+                resolved = resolved.removesuffix(" (V0)")
+            assert resolved == value
 
 
 @given(questions())

@@ -48,7 +48,11 @@ class Card(Record):
         """Whether the cards of a node see one another over the bus alone: NVIDIA's without a link, and a size
         of which no card has one.
 
-        >>> card("rtx-4090").has_no_link, card("h100-80gb-sxm5").has_no_link, card("instinct-mi300x").has_no_link
+        >>> (
+        ...     card("rtx-4090").has_no_link,
+        ...     card("h100-80gb-sxm5").has_no_link,
+        ...     card("instinct-mi300x").has_no_link,
+        ... )
         (True, False, False)
         """
         of_this_kind = self.vendor == "NVIDIA" or (not self.vendor and self.memory_bytes < LEAST_LINKED)

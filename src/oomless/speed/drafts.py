@@ -105,10 +105,21 @@ def with_drafts(main: ForwardPass, drafting: list[tuple[int, ForwardPass]]) -> F
     )
 
 
-def with_ends(rate: Figure, drafts: Drafts | None) -> Figure:
+def rate_with_drafts(rate: Figure, drafts: Drafts | None) -> Figure:
     """Return a rate whose ends are apart as those of how many drafted tokens hold, too."""
-    if drafts is None:
-        return rate
-    holds = drafts.accepted
-    low, high = holds.low / holds.length, holds.high / holds.length
+    low, high = ends(drafts)
     return rate._replace(low=rate.low * low, high=rate.high * high)
+
+
+def time_with_drafts(time: Figure, drafts: Drafts | None) -> Figure:
+    """Return the time of a token in the same way: the more hold, the shorter it is."""
+    low, high = ends(drafts)
+    return time._replace(low=time.low / high, high=time.high / low)
+
+
+def ends(drafts: Drafts | None) -> tuple[float, float]:
+    """Return the least and the most tokens of a step over those that are counted."""
+    if drafts is None:
+        return 1.0, 1.0
+    holds = drafts.accepted
+    return holds.low / holds.length, holds.high / holds.length

@@ -13,7 +13,7 @@ from ..run.serving import Asked, Layout
 from .accepted import accepted
 from .band import Coverage, bound, figure, measured
 from .banded import Figure, TimePart
-from .drafts import Drafts, drafts_of, with_drafts, with_ends
+from .drafts import Drafts, drafts_of, rate_with_drafts, time_with_drafts, with_drafts
 from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
@@ -319,8 +319,8 @@ def figures(
     alone = concurrency <= 1
     return (
         figure(first_s, "prefill" if alone else "serving", known),
-        with_ends(figure(between_s, "decode" if alone else "serving", known).over(1), setup.drafts).over(1),
-        with_ends(figure(rate, "decode" if alone else "throughput", known), setup.drafts),
+        time_with_drafts(figure(between_s, "decode" if alone else "serving", known), setup.drafts),
+        rate_with_drafts(figure(rate, "decode" if alone else "throughput", known), setup.drafts),
     )
 
 
