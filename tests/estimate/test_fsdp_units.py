@@ -4,9 +4,9 @@ streams apart."""
 from typing import Any
 
 from oomless.api.training import train
+from oomless.api.training_answer import TrainingAnswer
 from oomless.estimate.training.phases import PhasePart, StepPhase
 from oomless.estimate.training.reserved import streams_apart
-from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.run.training import TrainingResolved
 from oomless.units import MIB
 
@@ -46,7 +46,7 @@ def test_one_tensor_that_is_both_ends_stays_in_the_root() -> None:
         "recompute": "full",
     }
 
-    def in_loss(found: TrainingEstimate) -> int:
+    def in_loss(found: TrainingAnswer) -> int:
         (phase,) = (
             each for each in found.groups[0].phases if (each.name, each.moment) == ("forward", "in layer 27")
         )
@@ -85,7 +85,12 @@ def test_frozen_weights_in_a_flat_parameter_with_adapters_have_gradients() -> No
     67,584. litgpt wraps blocks alone; PEFT's policy puts adapters into units of their own."""
 
     def graded(framework: str, sharding: str, method: str = "lora") -> int:
-        asked = {"seq_len": 1304, "micro_batch": 1, "recompute": "full", "lora_targets": ("q_proj",)}
+        asked: dict[str, Any] = {
+            "seq_len": 1304,
+            "micro_batch": 1,
+            "recompute": "full",
+            "lora_targets": ("q_proj",),
+        }
         found = train(
             "llama-2-7b", "a100-40gb:2", framework=framework, sharding=sharding, method=method, **asked
         )
