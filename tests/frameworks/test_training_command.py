@@ -208,6 +208,10 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
         ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
         ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
         ("python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo", "--framework fsdp"),
+        (
+            "CUDA_VISIBLE_DEVICES=0,1 swift sft --model Qwen/Qwen2.5-7B --deepspeed zero2",
+            "NPROC_PER_NODE=2",
+        ),
         ("echo hello", "trains nothing that is known here"),
         ("llamafactory-cli train", "names no configuration file"),
         ("axolotl train gone.yml", "gone.yml"),

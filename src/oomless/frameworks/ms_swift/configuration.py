@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...errors import UnsupportedError
+from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside, by_name
 from ..entries import Entries
@@ -40,7 +40,10 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         framework=entries.framework,
         task=task,
         method=method,
-        mesh=Mesh(cp=entries.whole("sequence_parallel_size", default=1), pp=_dealt(entries)),
+        mesh=Mesh(
+            cp=entries.whole("sequence_parallel_size", default=1),
+            pp=_dealt(entries, deep is not None or fsdp is not None),
+        ),
         precision=_precision(entries, deep is not None and method == "full"),
         sharding=deep.sharding if deep else "fsdp2" if fsdp is not None else None,
         offload=deep.offload if deep else (),
@@ -53,9 +56,15 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     return model, _adapters(entries, _load(entries, asked)), None
 
 
-def _dealt(entries: Entries) -> int:
-    """Return over how many cards layers are dealt: over all that one process sees (device_map = auto)."""
+def _dealt(entries: Entries, sharded: bool) -> int:
+    """Return over how many cards layers are dealt: over all that one process sees (device_map = auto), which
+    what shards refuses (sft_args.py, _init_deepspeed and _init_fsdp)."""
     cards = entries.whole("cards_of_a_process", default=1)
+    if cards > 1 and sharded:
+        raise OomlessError(
+            f"{entries.path}: one process sees {cards} cards, where neither DeepSpeed nor FSDP starts",
+            f"put NPROC_PER_NODE={cards} before it",
+        )
     if cards > 1:
         entries.note(
             f"one process sees {cards} cards: layers are dealt over them (device_map), as --pp counts"
