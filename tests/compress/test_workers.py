@@ -24,7 +24,8 @@ from oomless.errors import OomlessError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are threads")
 SLOW = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind & ignores it
 from oomless.compress.checkpoint import crew
 crew.SMALL_BYTES = 0
 write = os.pwrite
