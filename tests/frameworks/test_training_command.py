@@ -162,6 +162,14 @@ def test_a_file_that_the_script_writes_is_read() -> None:
     assert (request["framework"], request["method"], request["micro_batch"]) == ("axolotl", "qlora", 4)
 
 
+def test_ms_swift_reads_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sft.yaml").write_text("model: Qwen/Qwen2.5-7B-Instruct\nmax_length: 4096\nlora_rank: 32\n")
+    for command in ("swift sft sft.yaml --lora_rank 64", "swift sft --config sft.yaml --lora_rank 64"):
+        request = asked(command)["request"]
+        assert (request["framework"], request["seq_len"], request["lora_rank"]) == ("ms-swift", 4096, 64)
+
+
 def test_accelerates_own_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(

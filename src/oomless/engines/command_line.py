@@ -4,20 +4,18 @@ The table of options (facts/options) knows each flag that touches memory, engine
 A flag that is in neither is not guessed at: it is named, since it might.
 """
 
-import os
 import re
 from typing import Any
 
-from ..errors import OomlessError, UnsupportedError, UsageError
+from ..errors import UnsupportedError, UsageError
 from ..facts.options import Option
 from ..facts.options.command_lines import COMMAND_LINES, CommandLine
-from ..files import read_whole_text, shown
-from ..limits import RUN_FILE
+from ..files import shown
 from ..run.choices import OTHER_WORDS
 from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
-from ..run.shell_words import ShellCommand, commands_in, without_files
+from ..run.shell_words import ShellCommand, commands_in, pasted_text, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
 from .llamacpp.command_line import as_started
@@ -67,7 +65,7 @@ def read_command(text: str) -> Command:
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'MXFP4'}
     """
-    text = of_modelfile(pasted_text(text))
+    text = of_modelfile(pasted_text(text, "give a script, a Compose file or Kubernetes objects"))
     starts, files = starts_in(text)
     if not starts:
         other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")
@@ -103,17 +101,6 @@ def chosen(
     before = tuple(word for each in same[: same.index(served) + 1] for word in each.before)
     cards = next((each.cards for each in same if each.cards is not None), None)
     return line, served._replace(before=before, cards=cards), len(starts) - len(same)
-
-
-def pasted_text(text: str) -> str:
-    """Return what is pasted: the text itself, or what the file behind an @ holds."""
-    if not text.startswith("@"):
-        return text
-    if not os.path.exists(text[1:]):
-        raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
-    return read_whole_text(
-        text[1:], RUN_FILE.num_bytes, "give a script, a Compose file or Kubernetes objects"
-    )
 
 
 def starts_in(text: str) -> tuple[list[tuple[CommandLine, ShellCommand]], dict[str, str]]:

@@ -4,14 +4,12 @@ it changes in it, or what its flags say; and how many cards its launcher takes."
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from ..errors import OomlessError, UsageError
-from ..files import read_whole_text, shown
-from ..limits import RUN_FILE
-from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, without_files
+from ..errors import UsageError
+from ..files import shown
+from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, without_files
 from ..run.text_files import flat, toml_of, yaml_of
-from . import framework
 from .trainer.accelerate import PREFIX
 from .training_file import TrainingFile, question_of, values_of
 
@@ -26,31 +24,30 @@ class Program(NamedTuple):
     framework: str
     begins: str
     """A pattern of its words; a group `task` says what is trained for."""
-    file: Literal["first", "flag", "never"] = "never"
-    """Where it names its configuration file: as its first word, or behind FILE_FLAGS."""
     deals: bool = False
     """Where nothing launches it, its one process deals layers over all cards that it sees."""
 
 
 SCRIPT = r"(?:\S*/)?"
 PROGRAMS = (
-    Program("llama-factory", rf"{SCRIPT}(?:llamafactory-cli|lmf) train", "first"),
-    Program("llama-factory", rf"{SCRIPT}src/train(?:_bash)?\.py", "first"),
-    Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train", "first"),
-    Program(
-        "torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py", "flag"
-    ),
-    Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)", "flag"),
-    Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)", "flag"),
-    Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward)(?:_\w+)?\.py", "flag"),
+    Program("llama-factory", rf"{SCRIPT}(?:llamafactory-cli|lmf) train"),
+    Program("llama-factory", rf"{SCRIPT}src/train(?:_bash)?\.py"),
+    Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train"),
+    Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
+    Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
+    Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
+    Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward)(?:_\w+)?\.py"),
     Program("ms-swift", rf"{SCRIPT}swift (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
 )
-FILE_FLAGS = ("config", "job.config_file", "job.config-file")
+OF_ACCELERATE = ("trl", "transformers")
+"""Frameworks whose readers know what accelerate is told."""
+FILE_FLAGS = ("config", "job.config_file")
+"""Flags that name a configuration file; a first word that ends like one does so too."""
 ENDINGS = (".yaml", ".yml", ".toml", ".json")
-MODEL = "model_name_or_path"
-OF_TRAINER = (MODEL, "per_device_train_batch_size")
+NO_FILE = ("--command names no configuration file", "paste it whole, with its file")
+OF_TRAINER = ("model_name_or_path", "per_device_train_batch_size")
 """Flags by which a script is known that parses the Trainer's arguments."""
 ELSEWHERE = {
     r"\btune run\b": "torchtune",
@@ -81,7 +78,7 @@ def read_training_command(text: str) -> TrainingFile:
     >>> found.framework, found.model, found.training.method, found.training.lora_rank, found.num_gpus
     ('trl', 'Qwen/Qwen3-8B', 'lora', 16, 4)
     """
-    text, files = without_files(_pasted(text))
+    text, files = without_files(pasted_text(text, "give a script that starts training"))
     for command in commands_in(text):
         if (found := _program(command)) is not None:
             program, task, before, words = found
@@ -96,14 +93,6 @@ def read_training_command(text: str) -> TrainingFile:
         hint = f"its words are not read: ask by flags, with --framework {other}"
         raise UsageError(f"--command: {start} starts another program", hint, "command")
     raise UsageError(f"--command: {start} trains nothing that is known here", HINT, "command")
-
-
-def _pasted(text: str) -> str:
-    if not text.startswith("@"):
-        return text
-    if not Path(text[1:]).exists():
-        raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
-    return read_whole_text(text[1:], RUN_FILE.num_bytes, "give a script that starts training")
 
 
 def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]] | None:
@@ -154,9 +143,10 @@ def _said(words: list[str]) -> Behind:
             values[name] = new if old is True else [*old, new] if isinstance(old, list) else [old, new]
         elif file is None and word.endswith(ENDINGS):
             file = word
-    for flag in FILE_FLAGS:
-        named = values.pop(flag, None)
-        file = named if isinstance(named, str) else file
+    for named in [values.pop(flag) for flag in FILE_FLAGS if flag in values]:
+        if not isinstance(named, str):
+            raise UsageError(*NO_FILE, "command")
+        file = named
     return Behind(values, file)
 
 
@@ -175,16 +165,17 @@ def _question(
     if program.framework == "torchtitan":
         set_before = (match for word in before if (match := ASSIGNED.fullmatch(word)))
         file = file or next((match[2] for match in set_before if match[1] == "CONFIG_FILE"), None)
-    if file is None and program.file != "never" and MODEL not in said.values:
-        raise UsageError("--command names no configuration file", "paste it whole, with its file", "command")
+    if file is None and not said.values:
+        raise UsageError(*NO_FILE, "command")
     values: dict[str, Any] = {}
     path = WHERE
-    if file is not None and program.file != "never":
+    if file is not None:
         path = Path(file)
         values = _of_text(files[file], path) if file in files else values_of(path)
     values = flat(values, path) | said.values
-    if framework(program.framework).reads is framework("trl").reads:
-        values |= {PREFIX + name: value for name, value in _launched(before).items()}
+    if program.framework in OF_ACCELERATE and "accelerate" in before:
+        launched = _said(before[before.index("accelerate") + 1 :]).values
+        values |= {PREFIX + name: value for name, value in launched.items()}
     values |= {"task": task} if task else {}
     if program.deals and (seen := _num_visible(before)) and _num_processes(before) is None:
         values["cards_of_a_process"] = seen
@@ -199,16 +190,6 @@ def _of_text(text: str, path: Path) -> dict[str, Any]:
     """Return the entries of a file that the pasted script itself writes."""
     reads = toml_of if path.suffix == ".toml" else yaml_of
     return reads(text.encode(), path)
-
-
-def _launched(before: list[str]) -> dict[str, Any]:
-    """Return the flags of accelerate, where it is what launches."""
-    return _behind(before, "accelerate") if "accelerate" in before else {}
-
-
-def _behind(before: list[str], launcher: str) -> dict[str, Any]:
-    values, file = _said(before[before.index(launcher) + 1 :])
-    return {**values, **({"config_file": file} if file else {})}
 
 
 def _num_cards(before: list[str]) -> int | None:

@@ -1,11 +1,13 @@
 """The commands in a text that was pasted: a line, or a script with variables, comments, pipes and shells that
 start others."""
 
+import os
 import re
 import shlex
 from typing import NamedTuple
 
-from ..errors import UsageError
+from ..errors import OomlessError, UsageError
+from ..files import read_whole_text, shown
 from ..limits import RUN_FILE, need_bytes
 from .shell_arithmetic import ARITHMETIC, calculated
 
@@ -52,6 +54,15 @@ class ShellCommand(NamedTuple):
     """Containers of the same kind that it starts on."""
     card: str = ""
     """The name of the card, where its container asks for one."""
+
+
+def pasted_text(text: str, hint: str) -> str:
+    """Return what is pasted: the text itself, or what the file behind an @ holds."""
+    if not text.startswith("@"):
+        return text
+    if not os.path.exists(text[1:]):
+        raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
+    return read_whole_text(text[1:], RUN_FILE.num_bytes, hint)
 
 
 def without_files(text: str) -> tuple[str, dict[str, str]]:
