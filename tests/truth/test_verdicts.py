@@ -22,6 +22,7 @@ FRESH_6 = TABLES / "verdicts_blind_6.csv"
 FRESH_7 = TABLES / "verdicts_blind_7.csv"
 FRESH_8 = TABLES / "verdicts_blind_8.csv"
 FRESH_9 = TABLES / "verdicts_blind_9.csv"
+FRESH_10 = TABLES / "verdicts_blind_10.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
@@ -40,6 +41,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_7.jsonl": FRESH_7,
     TABLES / "blind" / "verdicts_8.jsonl": FRESH_8,
     TABLES / "blind" / "verdicts_9.jsonl": FRESH_9,
+    TABLES / "blind" / "verdicts_10.jsonl": FRESH_10,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
@@ -135,6 +137,10 @@ FRESH_8_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight
 FRESH_9_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=12, none=0)
 
 
+# the first score was 17 of 20, one wrong "fits", two wrong "no", ten tight
+FRESH_10_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=2, tight=10, none=0)
+
+
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -209,6 +215,7 @@ ROUNDS = {
     FRESH_7: ("serve", FRESH_7_BUDGET),
     FRESH_8: ("serve", FRESH_8_BUDGET),
     FRESH_9: ("serve", FRESH_9_BUDGET),
+    FRESH_10: ("serve", FRESH_10_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
     TRAIN_4: ("train", TRAIN_4_BUDGET),
