@@ -44,6 +44,17 @@ def test_the_loss_of_4_48_copies_the_shifted_logits(micro_batch: int, measured: 
     )
 
 
+def test_shifted_logits_of_one_sequence_are_no_copy() -> None:
+    """torch's contiguous() gives back what lies in one piece: of [1, L, V] the first L - 1 rows do."""
+    torch = pytest.importorskip("torch")
+    one = torch.empty(1, 5, 7)
+    assert one[..., :-1, :].contiguous().data_ptr() == one.data_ptr()
+    then, now = (
+        lora("mistral-7b", 1, 1, framework_version=each).peaks for each in (RELEASES, "transformers 4.50")
+    )
+    assert (then.phase, then.allocated_bytes) == (now.phase, now.allocated_bytes)
+
+
 @pytest.mark.parametrize(("micro_batch", "measured"), [(4, 20669338112), (8, 37002646016)])
 def test_trl_put_norms_of_packed_models_into_f32(micro_batch: int, measured: int) -> None:
     """The residual stream follows: every kept input has 4 bytes a value. A model that PEFT took as it was has

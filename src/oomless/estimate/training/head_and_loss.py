@@ -65,7 +65,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends
-    shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute)
+    shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
     if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
