@@ -38,7 +38,7 @@ class Loss(NamedTuple):
     upcast: Literal["none", "loss", "model"]
     """Where logits become F32: nowhere, in the loss (the caller keeps the others), in the model."""
     shift_copy: bool
-    """Logits without the last position are a copy, unless there is one sequence: then they lie in one piece."""
+    """Logits without the last position are a copy, unless there is one sequence: it lies in one piece."""
     logits_alive: bool
     """The caller holds the logits until the backward is over."""
     chunks: int
@@ -191,18 +191,13 @@ def _logits(loss: Loss, shape: LossShape) -> AutogradGraph:
 
     Its forward runs inside of a loss that upcasts, whose names hold the upcast logits until it returns (a
     shifted copy then stands beside them), as the model's hold the others: 2 + 4 + 4 + 4 B a logit
-    (transformers 4.46 to 4.49, whose runs have 14 to the byte). Of one sequence, contiguous() finds the shifted
-    logits in one piece and copies nothing (torch: c10/core/Contiguity.h leaves out dimensions of size 1).
+    (transformers 4.46 to 4.49, whose runs have 14 to the byte). Of one sequence, contiguous() finds the
+    shifted logits in one piece and copies nothing (torch: c10/core/Contiguity.h, dimensions of size 1).
 
     >>> from .graph import walk
     >>> two = LossShape(20000, 5120, 152064)
-    >>> peaks = [
-    ...     walk(_logits(loss_kind("plain-4.49"), each)) for each in (two, two._replace(sequences=1))
-    ... ]
-    >>> [
-    ...     round(max(each.forward_peak, each.backward_peak) / (two.tokens * two.vocab), 1)
-    ...     for each in peaks
-    ... ]
+    >>> peaks = [walk(_logits(loss_kind("plain-4.49"), each)) for each in (two, two._replace(sequences=1))]
+    >>> [round(max(each.forward_peak, each.backward_peak) / (two.tokens * two.vocab), 1) for each in peaks]
     [14.1, 12.1]
     """
     copies = loss.shift_copy and shape.sequences > 1
