@@ -73,6 +73,14 @@ def test_an_engine_on_cards_of_its_own() -> None:
     assert all("vllm" not in each.ledger.by_owner() for each in found.after.moments)
 
 
+def test_on_ascend_cards_the_plugin_of_vllm_generates() -> None:
+    asked = {"framework": "ms-swift", "task": "grpo", "rollout_gpu_memory_utilization": 0.2}
+    named, plugin = (
+        train("qwen3-4b", "ascend-910b:2", rollout_engine=name, **asked) for name in ("vllm", "vllm-ascend")
+    )
+    assert named.ledger == plugin.ledger
+
+
 def test_ppo_has_four_models() -> None:
     found = ask(task="ppo", reward_model="deepseek-coder-1.3b", rollout_engine="vllm", rollout_sleep=True)
     update = next(each for each in found.after.moments if each.name == "update")

@@ -57,6 +57,17 @@ def default_engine(vendor: str, is_gguf: bool) -> str:
     return GGUF_ENGINE if is_gguf else dict(engine(DEFAULT_ENGINE).cards.instead).get(vendor, DEFAULT_ENGINE)
 
 
+def answering(name: str, vendor: str) -> str:
+    """Return the engine that answers to a name on a maker's cards: trainers say vllm where its plugin runs
+    (ms-swift examples/ascend: --use_vllm).
+
+    >>> answering("vllm", "Huawei"), answering("vllm", "NVIDIA"), answering("vllm", "Apple")
+    ('vllm-ascend', 'vllm', 'vllm')
+    """
+    other = dict(engine(name).cards.instead).get(vendor, name)
+    return other if other in DERIVED and DERIVED[other].of == name else name
+
+
 def check_card(name: str, vendor: str) -> None:
     """Refuse a card that the engine has no kernels for. A card that is only a size ("") is taken for one that
     it has.

@@ -8,6 +8,7 @@ weights lie in the type of computation, cut as the policy's are.
 
 from typing import NamedTuple
 
+from ...engines import answering
 from ...errors import UsageError
 from ...frameworks import framework
 from ...ledger import Ledger, Line, Owner, exact
@@ -249,21 +250,23 @@ def _engine(
             "it is more than 0 and at most 1",
         )
     request = estimate.request
-    asked = Asked(engine=companions.engine, max_model_len=request.seq_len, context=request.seq_len)
+    cards = companions.engine_hardware or estimate.hardware
+    engine = answering(companions.engine, cards.card.vendor)
+    asked = Asked(engine=engine, max_model_len=request.seq_len, context=request.seq_len)
     if companions.engine_hardware is not None:
-        return [], [], estimate_serving(estimate.model, asked, companions.engine_hardware).ledger
+        return [], [], estimate_serving(estimate.model, asked, cards).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)
-    found = estimate_serving(estimate.model, asked, estimate.hardware)
+    found = estimate_serving(estimate.model, asked, cards)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
     lines = [
-        line._replace(owner="engine", what=f"{companions.engine}: {line.what}")
+        line._replace(owner="engine", what=f"{engine}: {line.what}")
         for line in found.ledger.lines
         if line.category != "kv_cache"
     ]
     pool = exact(
         "kv_cache.pool",
         "engine",
-        f"{companions.engine}: cache",
+        f"{engine}: cache",
         max(0, spare) + found.kv_cache.needed_bytes,
         "what the engine takes",
         "estimate/serving/estimate.py",
