@@ -47,14 +47,14 @@ def expert_workspace(run: "ProfileRun") -> int:
     """Return the two buffers of the fused experts, T*k*max(2*ff, h) and T*k*max(ff, h) elements.
 
     Before 0.16 the second is T*k*ff; 0.7 had three, T*k*2*ff, T*k*ff and T*k*h. A backend with its own buffer
-    has none (mega_moe.py). Ranks of data parallelism gather all ranks' tokens beside them (layer.py).
+    has none (mega_moe.py). Ranks of data parallelism gather all ranks' tokens beside them (naive_dp_ep.py).
     """
     if run.asked.moe_backend == MEGA_MOE:
         return 0
     layout, rules, hidden = run.asked.layout, run.rules, run.model.hidden_size
     seen = run.tokens * (layout.dp if rules.gathers_tokens_of_ranks else 1)
     tokens, largest = min(seen, rules.experts_per_call or seen), 0
-    gathered = 0 if seen == run.tokens or rules.shares_expert_workspace else run.width * seen * hidden
+    gathered = 0 if seen == run.tokens else run.width * seen * hidden
     for ffn in run.model.kinds.ffns:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
