@@ -242,3 +242,14 @@ def test_sampling_is_tried_again_after_the_capture() -> None:
     rows = next(line for line in found.ledger.lines if line.key == "logits.sampler")
     peak = sum(line.bytes for line in found.ledger.lines if line.category in ("activations", "logits"))
     assert 0 < found.ranks[0].unused[1] < peak - rows.bytes
+
+
+@pytest.mark.parametrize(
+    ("gpu", "images", "scored"),
+    [("rx-7800-xt", None, True), ("rx-7800-xt", 0, False), ("rx-7900-xtx", None, False)],
+)
+def test_towers_of_some_radeon_cards_keep_their_scores(gpu: str, images: int | None, scored: bool) -> None:
+    """PyTorch's fused attention is off there: 65,536 patches of 16 heads (vllm#27706)."""
+    found = answer("qwen3-vl-2b", gpu, engine_version="0.11.1", max_model_len=2048, images_per_prompt=images)
+    peak = sum(line.low_bytes for line in found.ledger.lines if line.category in ("activations", "logits"))
+    assert (peak >= 16 * 65536**2 * 4) == scored

@@ -137,8 +137,9 @@ FRESH_8_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight
 FRESH_9_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=0, tight=12, none=0)
 
 
-# the first score was 17 of 20, one wrong "fits", two wrong "no", ten tight
-FRESH_10_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=2, tight=10, none=0)
+# the first score was 17 of 20, one wrong "fits", two wrong "no", ten tight; x-1027 was tight, and is right
+# since towers of some Radeon cards keep their scores
+FRESH_10_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=2, tight=9, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)

@@ -155,8 +155,8 @@ def profile_lines(
     from .profile_images import scores_bytes, tower_bytes, with_tower
 
     tower = tower_bytes(model, asked, kept.images, rules, run.width)
-    scores = scores_bytes(model, kept.images, run.width, rules)
-    return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower else lines
+    scores = scores_bytes(model, asked, kept.images, run.width, rules, hardware.card.compute_capability)
+    return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower or scores[1] else lines
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:

@@ -149,24 +149,28 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     vision = largest_image(model, asked)
     if not seen or vision is None:
         return 0
-    shapes = {tensor.name: tensor.shape for tensor in model.tensors if tensor.part == "vision"}
-    patch = next(
-        (
-            shape
-            for name, shape in shapes.items()
-            if name.startswith("vision.patch_embed") and name.endswith("weight")
-        ),
-        None,
-    )
+    patch = _patch(model)
     inner = max(
-        (shape[0] for name, shape in shapes.items() if ".fc1.weight" in name and "merger" not in name),
+        (
+            tensor.shape[0]
+            for tensor in model.tensors
+            if tensor.part == "vision" and ".fc1.weight" in tensor.name and "merger" not in tensor.name
+        ),
         default=0,
     )
-    if patch is None or not inner:
+    if not patch or not inner:
         return 0
     patches, hidden = _num_items(model, vision, seen, width) * vision.item_values // prod(patch[1:]), patch[0]
     block = max(4 * hidden + 8 * hidden // ranks, 3 * hidden + 2 * inner // ranks)
     return patches * width * block + seen
+
+
+def _patch(model: Model) -> tuple[int, ...]:
+    """Return the shape of the weight that makes a patch's hidden state of its values; () without a tower."""
+    for tensor in model.tensors:
+        if tensor.name.startswith("vision.patch_embed") and tensor.name.endswith("weight"):
+            return tensor.shape
+    return ()
 
 
 def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
@@ -180,7 +184,46 @@ MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
 """Heads of its tower, which no rank divides, and patches of a token."""
 
 
-def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> tuple[int, int]:
+SCORED_CARDS = ("gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1152", "gfx1153", "gfx1200")
+"""Cards on which PyTorch leaves AOTriton's kernels off (unslothai/unsloth#8323 lists where they are on)."""
+HEAD_VALUES, MOST_HEADS = 64, 16
+"""Values of a tower's head at least, and its heads at most: 12 of 768 values, 16 of 1,024 to 1,280."""
+
+
+def scores_bytes(
+    model: Model, asked: Resolved, seen: int, width: int, rules: VllmRules, capability: str
+) -> tuple[int, int]:
+    """Return (least, most) of what a tower's attention takes where PyTorch's fused kernels do not run: F32
+    scores of each head and their softmax.
+
+    On Radeon cards a tower has no other than PyTorch's (platforms/rocm.py, get_vit_attn_backend), which some
+    of them have only with TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL. One image at a time. The scores of
+    Qwen3-VL-2B alone are the 256 GiB that vllm#27706 asks for, those of Qwen3.5-0.8B the 192 of
+    gpustack#4963:
+
+    >>> from ...units import GIB
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> for name in ("qwen3-vl-2b", "qwen3.5-0.8b"):
+    ...     [
+    ...         each / GIB
+    ...         for each in scores_bytes(load(name), Resolved(), 1, 2, RELEASES.at("0.17.1"), "gfx1101")
+    ...     ]
+    [256.0, 512.0]
+    [192.0, 384.0]
+    """
+    if not seen:
+        return 0, 0
+    if rules.scores_of_moonvit and model.family == MOONVIT_FAMILY:
+        return _moonvit_scores(model, seen, width, rules)
+    vision, patch = largest_image(model, asked), _patch(model)
+    if vision is None or not patch or capability not in SCORED_CARDS:
+        return 0, 0
+    scores = min(patch[0] // HEAD_VALUES, MOST_HEADS) * (vision.item_values // prod(patch[1:])) ** 2 * 4
+    return scores, 2 * scores
+
+
+def _moonvit_scores(model: Model, seen: int, width: int, rules: VllmRules) -> tuple[int, int]:
     """Return (least, most) of what MoonViT's attention takes without flash_attn: a mask over all patches of a
     batch, and of each head F32 scores and their softmax, since PyTorch's fused kernels want four dimensions
     and get three (models/moonvit.py of 0.8.5, sdpa_attention).
@@ -192,13 +235,12 @@ def scores_bytes(model: Model, seen: int, width: int, rules: VllmRules) -> tuple
     >>> from .release import RELEASES
     >>> model = load("kimi-vl-a3b")
     >>> seen = 2 * 2 * (model.vision.item_tokens * model.hidden_size + model.vision.item_values)
-    >>> for release in ("0.9.2", "0.9.2 (no flash_attn)", "0.14.0"):
-    ...     [each / GIB for each in scores_bytes(model, seen, 2, RELEASES.at(release))]
+    >>> for release in ("0.9.2", "0.9.2 (no flash_attn)"):
+    ...     [each / GIB for each in _moonvit_scores(model, seen, 2, RELEASES.at(release))]
     [0.0, 8.0625]
     [8.0625, 8.0625]
-    [0.0, 0.0]
     """
-    if model.family != MOONVIT_FAMILY or not rules.scores_of_moonvit or model.vision is None:
+    if model.vision is None:
         return 0, 0
     patches = _num_items(model, model.vision, seen, width) * model.vision.item_tokens * MOONVIT_MERGED
     most = patches**2 * (1 + MOONVIT_HEADS * 2 * 4)
