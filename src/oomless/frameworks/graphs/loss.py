@@ -156,9 +156,9 @@ def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
         case "cut":
             return _cut(shape)
         case "compiled":
-            return _compiled(shape)
+            return _compiled(loss, shape)
         case "chunked-compiled":
-            return _compiled(shape, chunk_tokens(loss, shape))
+            return _compiled(loss, shape, chunk_tokens(loss, shape))
         case "vocab-parallel":
             return _vocab_parallel(shape, fused=False)
         case "vocab-parallel-fused":
@@ -296,24 +296,34 @@ def _cut(shape: LossShape) -> AutogradGraph:
     )
 
 
-def _compiled(shape: LossShape, chunk: int = 0) -> AutogradGraph:
-    """The compiler keeps logits as the head made them, and two statistics of each token; the gradient is made
-    once.
+def _compiled(loss: Loss, shape: LossShape, chunk: int = 0) -> AutogradGraph:
+    """One kernel keeps logits as it is given them, and two statistics of each token; the gradient is made
+    once. Where the model upcasts, both are F32, and 16-bit gradients are made of them.
 
     In chunks, each of which the head makes by itself, the gradient of one passes at a time.
+
+    >>> from .graph import walk
+    >>> shape = LossShape(12288, 4096, 151936, trained_head=False)
+    >>> found = walk(_compiled(loss_kind("sampled", "deepspeed"), shape))
+    >>> [round(peak / (12288 * 151936), 1) for peak in (found.forward_peak, found.backward_peak)]
+    [6.1, 10.1]
     """
+    wide = loss.upcast == "model" and shape.compute != F32
+    given = "wide" if wide else "logits"
+    named = ("wide",) if loss.logits_alive else ()
     op = Op(
         "loss",
-        ("logits", "target"),
+        (given, "target"),
         ("statistics", "loss"),
-        ("logits", "statistics", "target"),
+        (given, "statistics", "target"),
         0,
         chunk * shape.vocab * shape.compute + (_head_sums(shape) if chunk else 0),
         "loss",
         ready=("logits",) if chunk else (),
     )
-    sizes = _sizes(shape, statistics=shape.tokens * 2 * F32)
-    return AutogradGraph((_head(), op), sizes, "hidden", "loss", frozenset({"target"}))
+    upcast = (Op("upcast", ("logits",), ("wide",), named),) if wide else ()
+    sizes = _sizes(shape, statistics=shape.tokens * 2 * F32, wide=shape.tokens * shape.vocab * F32)
+    return AutogradGraph((_head(), *upcast, op), sizes, "hidden", "loss", frozenset({"target"}))
 
 
 def _vocab_parallel(shape: LossShape, fused: bool) -> AutogradGraph:
