@@ -250,3 +250,14 @@ def test_a_tower_may_be_whole_on_every_rank() -> None:
 
     tower = sum(each.num_bytes for each in load("qwen2.5-vl-72b").tensors if each.part == "vision")
     assert weights("data") - weights("weights") == pytest.approx(0.75 * tower, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("version", "quantization", "row"),
+    [("0.7.1", None, 1280), ("0.7.1", "awq", 12_288), ("0.7.2", "gptq", 12_288), ("0.7.3", "awq", 1280)],
+)
+def test_mla_came_for_fp8_first(version: str, quantization: str | None, row: int) -> None:
+    """vLLM's use_mla: "MLA is not supported with awq quantization. Disabling MLA." (0.7.1 and 0.7.2)."""
+    found = answer("deepseek-r1", "h200:8", tp=8, engine_version=version, quantization=quantization)
+    assert found.kv_cache.bytes_per_token == 61 * row
+    assert (line(found, "weights.attention").bytes < 1.2 * GIB) == (row > 1280)  # without absorbed products

@@ -230,6 +230,10 @@ def test_before_07_every_head_of_mla_was_stored() -> None:
     assert cache("deepseek-v2-lite", engine_version="0.6.6", layout=Layout(tp=2)).token_bytes == 442_368 // 2
 
 
+def test_070_stored_every_head_without_padding() -> None:
+    assert cache("deepseek-v3", engine_version="0.7.0", layout=Layout(tp=8)).token_bytes == 61 * 2 * 16 * 192 * 2
+
+
 @pytest.mark.parametrize("dcp", [2, 4, 8])
 def test_decode_context_parallelism_divides_a_sequence(dcp: int) -> None:
     alone = resolved(

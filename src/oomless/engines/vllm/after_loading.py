@@ -55,7 +55,7 @@ def absorbed(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> l
     process_weights_after_loading), so Kimi-K2-Thinking and Kimi-K3, whose experts alone are quantised, hold
     no copies.
     """
-    if not model.kinds.latents or not (rules.absorbs_copies or rules.absorbs_products):
+    if rules.heads_cached or not (model.kinds.latents and (rules.absorbs_copies or rules.absorbs_products)):
         return []
     found: dict[tuple[str, int, str], list[int]] = {}
     for tensor in model.tensors:

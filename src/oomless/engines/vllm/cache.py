@@ -60,12 +60,10 @@ def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
         case DSA():
             return row_bytes(attention.mla, asked, rules)
         case MLA():
-            if not rules.caches_latents:
-                heads = max(attention.num_heads // tp, 1)
-                return int(2 * heads * 256 * width)
             if rules.heads_cached:
                 heads = max(attention.num_heads // tp, 1)
-                return int(2 * heads * (attention.qk_nope_head_dim + attention.qk_rope_head_dim) * width)
+                dim = attention.qk_nope_head_dim + attention.qk_rope_head_dim
+                return int(2 * heads * max(dim, rules.least_mla_head) * width)
             if asked.kv_cache_dtype in PACKED_MLA_ROWS and rules.packs_sparse_rows:
                 return PACKED_MLA_ROWS[asked.kv_cache_dtype]
             row = int(attention.latent_dim * width)

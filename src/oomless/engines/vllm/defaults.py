@@ -128,7 +128,7 @@ def check_served(model: Model, releases: Releases[Any], version: str) -> None:
 def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, layout: Layout) -> str:
     """Return the release with its engine, where the question decides which runs: while the first was still
     there, what the second could not serve fell back to it unasked. MLA had no second engine on ROCm: whoever
-    asks for that one has switched MLA off.
+    asks for that one has switched MLA off. So does what is quantised by more than FP8, in the first releases.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -137,8 +137,14 @@ def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, lay
     ['0.8.5 (V0)', '0.8.5 (V1, MLA off)']
     >>> [engine_run(v3, parse_gpu(card), "0.9.2", asked, layout) for card in ("a100-80gb:8", "h200:8")]
     ['0.9.2 (V0)', '0.9.2']
+    >>> awq = asked._replace(quantization="awq")
+    >>> [engine_run(v3, parse_gpu("a800:8"), text, awq, layout) for text in ("0.7.2", "0.7.3")]
+    ['0.7.2 (MLA off)', '0.7.3']
     """
     rules = RELEASES.at(version)
+    form = asked.quantization or model.quantization or "fp8"
+    if rules.latents_of_fp8_alone and model.kinds.has(MLA) and not form.startswith(("fp8", "compressed")):
+        return f"{version} ({LATENTS_OFF})"
     if "V1" not in version:
         return f"{version} (V0)" if not rules.v0 and falls_back(hardware, rules, asked, layout) else version
     latents_off = hardware.card.vendor == "AMD" and rules.has_v1_on_cuda_alone and model.kinds.has(MLA)

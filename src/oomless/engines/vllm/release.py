@@ -61,6 +61,10 @@ class VllmRules(ReleaseRules):
     """Sparse MLA on Blackwell runs FlashInfer's kernel, whose rows are plain."""
     caches_v4_in_nvfp4: bool = False
     caches_latents: bool = False
+    latents_of_fp8_alone: bool = False
+    """MLA is off where a model is quantised in a form other than FP8."""
+    least_mla_head: int = 0
+    """Elements to which the keys and values of MLA's heads are padded where they are cached."""
     latent_alignment: int = 1
     """Bytes to which the row of a latent is rounded up."""
     caches_windows: bool = False
@@ -150,12 +154,13 @@ class VllmRules(ReleaseRules):
 
     @property
     def heads_cached(self) -> bool:
-        """Whether MLA is switched off: keys of all heads are cached, and values padded to them.
+        """Whether MLA is switched off, or not there yet: keys of all heads are cached, and values padded to
+        them.
 
-        >>> RELEASES.at("0.8.5 (V1, MLA off)").heads_cached, RELEASES.at("0.8.5").heads_cached
-        (True, False)
+        >>> [RELEASES.at(text).heads_cached for text in ("0.7.0", "0.8.5 (V1, MLA off)", "0.8.5")]
+        [True, True, False]
         """
-        return LATENTS_OFF in self.text
+        return LATENTS_OFF in self.text or not self.caches_latents
 
     @property
     def runner_chosen(self) -> bool | None:
