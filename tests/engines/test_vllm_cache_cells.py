@@ -231,7 +231,8 @@ def test_before_07_every_head_of_mla_was_stored() -> None:
 
 
 def test_070_stored_every_head_without_padding() -> None:
-    assert cache("deepseek-v3", engine_version="0.7.0", layout=Layout(tp=8)).token_bytes == 61 * 2 * 16 * 192 * 2
+    found = cache("deepseek-v3", engine_version="0.7.0", layout=Layout(tp=8))
+    assert found.token_bytes == 61 * 2 * 16 * 192 * 2
 
 
 @pytest.mark.parametrize("dcp", [2, 4, 8])
