@@ -114,6 +114,47 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "task": "grpo",
         "seq_len": 1024,
     },
+    "torchrun --standalone --nproc_per_node=8 -m verl.trainer.fsdp_sft_trainer data.max_length=2048 "
+    "data.micro_batch_size_per_gpu=2 model.partial_pretrain=Qwen/Qwen2.5-7B +model.lora_rank=32 "
+    "ulysses_sequence_parallel_size=2": {
+        "framework": "verl",
+        "task": "sft",
+        "method": "lora",
+        "lora_rank": 32,
+        "sharding": "fsdp2",
+        "seq_len": 2048,
+        "micro_batch": 2,
+        "mesh": {"cp": 2},
+    },
+    "deepspeed --module openrlhf.cli.train_sft --max_len 4096 --pretrain meta-llama/Meta-Llama-3-8B "
+    "--train_batch_size 256 --micro_train_batch_size 2 --zero_stage 3 --bf16 --flash_attn --packing_samples "
+    "--gradient_checkpointing --adam_offload": {
+        "framework": "openrlhf",
+        "method": "full",
+        "sharding": "zero3",
+        "offload": ["optimizer"],
+        "packed": True,
+        "recompute": "full",
+        "micro_batch": 2,
+        "grad_accum": 16,
+        "seq_len": 4096,
+    },
+    "deepspeed --module openrlhf.cli.train_dpo --model.model_name_or_path Qwen/Qwen2.5-7B --ds.lora.rank 16 "
+    "--ds.zero_stage 2 --data.max_len 2048 --train.micro_batch_size 1": {
+        "framework": "openrlhf",
+        "task": "dpo",
+        "method": "lora",
+        "lora_rank": 16,
+        "sharding": "zero2",
+        "recompute": "none",
+        "seq_len": 2048,
+    },
+    "torchrun --nproc_per_node=8 -m verl.trainer.sft_trainer model.path=Qwen/Qwen2.5-7B": {
+        "framework": "verl",
+        "packed": True,
+        "seq_len": 8192,
+        "micro_batch": 1,
+    },
 }
 
 
@@ -190,16 +231,73 @@ def test_an_engine_on_the_training_cards_is_read() -> None:
     command = (
         "NPROC_PER_NODE=4 swift rlhf --rlhf_type grpo --model Qwen/Qwen2.5-72B-Instruct --tuner_type lora "
         "--use_vllm true --vllm_mode colocate --vllm_gpu_memory_utilization 0.55 --vllm_max_model_len 2048 "
-        "--max_length 2048 --max_completion_length 1024 --deepspeed zero3_offload --sleep_level 1"
+        "--max_length 2048 --max_completion_length 1024 --deepspeed zero3_offload --sleep_level 1 "
+        "--vllm_tensor_parallel_size 4"
     )
     whole, parts = (asked(command + more, gpu="a100-80gb:4") for more in ("", " --move_model_batches 16"))
     assert whole["request"]["beside"] == {
         "rollout_engine": "vllm",
         "rollout_gpu_memory_utilization": 0.55,
         "rollout_sleep": True,
+        "rollout_tp": 4,
     }
     assert (whole["verdict"], parts["verdict"]) == ("does_not_fit", "fits")  # it ran on 4 cards of 80 GB
     assert parts["request"]["beside"]["rollout_sync_batches"] == 16
+
+
+VERL = (
+    "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo data.max_prompt_length=1024 "
+    "data.max_response_length=1024 actor_rollout_ref.model.path=Qwen/Qwen2.5-7B trainer.n_gpus_per_node=2 "
+    "actor_rollout_ref.rollout.gpu_memory_utilization=0.6 actor_rollout_ref.actor.use_kl_loss=True "
+)
+ACTOR = "actor_rollout_ref.actor."
+AWAY = f"{ACTOR}fsdp_config.param_offload=True {ACTOR}fsdp_config.optimizer_offload=True "
+AT_ONCE = f"{ACTOR}ppo_micro_batch_size_per_gpu=16 "
+
+
+def moments(command: str) -> dict[str, dict[str, Any]]:
+    found = asked(command, gpu="h100:2")
+    assert not any("may change memory" in note for note in found["warnings"])
+    return {each["name"]: each for each in found["after"]["moments"]}
+
+
+def policy(moment: dict[str, Any], category: str) -> int:
+    return sum(
+        line["bytes"]
+        for line in moment["lines"]
+        if line["category"] == category and line["owner"] == "policy"
+    )
+
+
+def test_verl_parks_between_updates_what_it_offloads() -> None:
+    """Its offload is not FSDP's: weights and moments come back for each update (fsdp_workers.py)."""
+    on_card, away = moments(VERL + AT_ONCE), moments(VERL + AT_ONCE + AWAY)
+    for category in ("weights", "optimizer"):
+        assert policy(away["update"], category) == policy(on_card["update"], category) > 0
+        assert policy(away["generate"], category) == 0 < policy(on_card["generate"], category)
+    assert policy(away["score"], "weights") == policy(on_card["score"], "weights")
+    assert policy(away["score"], "optimizer") == 0
+
+
+def test_verl_scores_more_at_a_time() -> None:
+    wide = " ".join(
+        f"actor_rollout_ref.{who}.log_prob_micro_batch_size_per_gpu={{}}" for who in ("rollout", "ref")
+    )
+    usual, more = (moments(VERL + AT_ONCE + wide.format(each, each)) for each in (16, 64))
+    assert policy(more["score"], "logits") == pytest.approx(4 * policy(usual["score"], "logits"))
+    assert more["update"] == usual["update"]
+
+
+def test_verl_packs_where_batches_are_dynamic() -> None:
+    request = asked(VERL + f"{ACTOR}use_dynamic_bsz=True {ACTOR}ulysses_sequence_parallel_size=2")["request"]
+    assert (request["micro_batch"], request["seq_len"], request["packed"]) == (1, 32768, True)
+    assert request["mesh"]["cp"] == 2
+
+
+def test_entropies_keep_the_logits() -> None:
+    usual, kept = (moments(VERL + AT_ONCE + more) for more in ("", f"{ACTOR}entropy_coeff=0.001"))
+    logits = 16 * 2048 * 152064
+    assert policy(kept["update"], "logits") - policy(usual["update"], "logits") >= 2 * logits
 
 
 def test_a_flag_that_nobody_knows_is_named() -> None:
@@ -215,7 +313,9 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
         ("xtuner train llama3_8b_full", "--framework xtuner"),
         ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
         ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
-        ("python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo", "--framework fsdp"),
+        ("python -m openrlhf.cli.train_ppo_ray --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
+        ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=megatron", "megatron-bridge"),
+        ("python -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer.yaml a.b=1", "megatron-bridge"),
         (
             "CUDA_VISIBLE_DEVICES=0,1 swift sft --model Qwen/Qwen2.5-7B --deepspeed zero2",
             "NPROC_PER_NODE=2",

@@ -22,6 +22,8 @@ from .training_answer import Origin, TrainingAnswer
 if TYPE_CHECKING:
     from ..frameworks.training_file import TrainingFile
 
+OTHERS = ("reward_model", "value_model")
+"""Models beside the policy, by keyword."""
 REFERENCES = {"same": True, "none": False}
 
 
@@ -52,6 +54,8 @@ def with_moments(
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,
         stands.get("rollout_sync_batches", 1),
+        stands.get("rollout_tp", 0),
+        stands.get("score_tokens", 0),
     )
     found = after(estimate, beside)
     groups = list(estimate.groups)
@@ -144,6 +148,8 @@ def file_read(
 
         with faults_of(str(from_file)):
             file = read_training_file(Path(str(from_file)))
+    others = {name: catalogue_name(of) or of for name in OTHERS if (of := file.beside.get(name))}
+    file = file._replace(beside={**file.beside, **others})
     if model is None and file.model is None:
         raise UsageError("MODEL is missing", f"{from_file or '--command'} names no model: give one beside it")
     if model is not None or file.model is None:

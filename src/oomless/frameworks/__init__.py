@@ -16,6 +16,8 @@ FOLDERS = {
     "ms-swift": "ms_swift",
     "deepspeed": "deepspeed",
     "fsdp": "fsdp",
+    "verl": "verl",
+    "openrlhf": "openrlhf",
     "torchtitan": "torchtitan",
     "megatron-lm": "megatron",
     "megatron-bridge": "megatron",

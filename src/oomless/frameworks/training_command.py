@@ -40,6 +40,8 @@ PROGRAMS = (
     Program("ms-swift", rf"{SCRIPT}swift (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
+    Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm)"),
+    Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
 )
 OF_ACCELERATE = ("trl", "transformers")
 """Frameworks whose readers know what accelerate is told."""
@@ -53,8 +55,7 @@ ELSEWHERE = {
     r"\btune run\b": "torchtune",
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
-    r"\bverl\.trainer\b": "fsdp",
-    r"\bopenrlhf\.cli\b": "deepspeed",
+    r"\bopenrlhf\.cli\b": "openrlhf",
 }
 """What starts other programs -> the framework to ask about."""
 MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
@@ -65,6 +66,8 @@ HINT = (
 )
 RANKS = ("nproc_per_node", "num_processes", "num_gpus", "NPROC_PER_NODE", "NGPU")
 NODES = ("nnodes", "num_nodes", "num_machines", "NNODES")
+PAIR = re.compile(r"\+{0,2}([A-Za-z_][\w.]*)")
+"""The name of a pair; Hydra's pluses add what its files lack."""
 EXPANDS = re.compile(r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF=\S*expandable_segments:True\S*", re.IGNORECASE)
 VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
 
@@ -136,8 +139,8 @@ def _said(words: list[str]) -> Behind:
             name = key[2:].replace("-", "_")
             values[name] = _scalar(value) if has_value else True
             name = "" if has_value else name
-        elif has_value and re.fullmatch(r"[A-Za-z_][\w.]*", key):
-            values[key], name = _scalar(value), ""
+        elif has_value and (pair := PAIR.fullmatch(key)):
+            values[pair[1]], name = _scalar(value), ""
         elif name:
             old, new = values[name], _scalar(word)
             values[name] = new if old is True else [*old, new] if isinstance(old, list) else [old, new]

@@ -6,8 +6,8 @@ from .. import facts
 def trained_through(flag: str, word: str) -> str:
     """Return the hint that a program needs which is no framework itself; "" for any other word.
 
-    >>> trained_through("--framework", "verl"), trained_through("--framework", "trl")
-    ('take fsdp or megatron-bridge: verl runs on other trainers', '')
+    >>> trained_through("--framework", "nemo-rl"), trained_through("--framework", "trl")
+    ('take fsdp or megatron-bridge: nemo-rl runs on other trainers', '')
     """
     if flag != "--framework":
         return ""

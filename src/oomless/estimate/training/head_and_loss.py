@@ -16,6 +16,8 @@ COMPARING = ("dpo", "kto")
 whatever its cross-entropy."""
 SAMPLING = ("grpo", "ppo")
 """Tasks whose loss is made of the log-probabilities of sampled tokens."""
+SAMPLED = "sampled"
+"""Their loss, where a framework has one of its own, by its name."""
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
 F32 = 4
@@ -123,9 +125,10 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     A trainer that compares log-probabilities asks for logits, whatever its loss of labels.
     """
     kind = loss_kind(request.loss or "plain", request.framework)
-    of_labels = kind.kind in OF_LABELS or request.loss == CHUNKED
+    said = (request.loss or "").startswith(SAMPLED)
+    of_labels = (kind.kind in OF_LABELS and not said) or request.loss == CHUNKED
     if request.task in COMPARING and of_labels:
         kind = loss_kind("log-probs", request.framework)
-    if request.task in SAMPLING and of_labels and has_loss("sampled", request.framework):
-        kind = loss_kind("sampled", request.framework)
+    if request.task in SAMPLING and of_labels and has_loss(SAMPLED, request.framework):
+        kind = loss_kind(SAMPLED, request.framework)
     return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind

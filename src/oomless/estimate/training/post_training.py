@@ -6,6 +6,7 @@ forward) and updates. Each moment is a ledger of its own: what stays, and what o
 weights lie in the type of computation, cut as the policy's are.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from ...engines import answering
@@ -18,7 +19,7 @@ from ...run.serving import Asked
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
 from .estimate import estimate_training
-from .head_and_loss import COMPARING
+from .head_and_loss import COMPARING, SAMPLING
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
@@ -34,6 +35,8 @@ WITH_REFERENCE = ("dpo", "kto", "ppo")
 (TRL to 0.18, ms-swift)."""
 ENGINE_SHARE = 0.3
 """TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
+PARKED = {"optimizer": "optimizer", "params": "weights"}
+"""What may lie in host memory between updates -> its lines."""
 KEPT_ASLEEP = ("runtime", "communication")
 """What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
 graphs and buffers."""
@@ -54,6 +57,10 @@ class Companions(NamedTuple):
     """Other cards for the engine; None: those of training."""
     sync_batches: int = 1
     """Parts in which the policy's weights are gathered for it."""
+    engine_ranks: int = 0
+    """Training cards that share one copy of its weights; 0: as it would choose."""
+    score_tokens: int = 0
+    """Tokens that are scored at a time; 0: those of a micro-batch."""
 
 
 def asked_update(asked: TrainingAsked) -> TrainingAsked:
@@ -65,7 +72,19 @@ def asked_update(asked: TrainingAsked) -> TrainingAsked:
     ... )
     (4, 2)
     """
+    asked = asked._replace(offload=tuple(each for each in asked.offload if each not in parked(asked)))
     return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
+
+
+def parked(asked: TrainingAsked) -> tuple[str, ...]:
+    """Return what lies in host memory between updates alone.
+
+    >>> asked = TrainingAsked(framework="verl", task="grpo", offload=("optimizer", "params", "activations"))
+    >>> parked(asked), parked(asked._replace(task="sft"))
+    (('optimizer', 'params'), ())
+    """
+    parks = framework(asked.framework).parks and asked.task in SAMPLING
+    return tuple(each for each in PARKED if parks and each in asked.offload)
 
 
 def after(estimate: TrainingEstimate, companions: Companions) -> After:
@@ -95,7 +114,10 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps else awake
-    between = [*_steady(group), *(line for line in group.ledger.lines if line.key in OUTSIDE)]
+    away = [PARKED[each] for each in parked(estimate.asked)]
+    outside = [line for line in group.ledger.lines if line.key in OUTSIDE]
+    between = [*_steady(group, away), *outside]
+    scoring = [*_steady(group, [each for each in away if each != "weights"]), *outside]
     compares = request.task in COMPARING and companions.reference is not False
     update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
@@ -108,8 +130,9 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if compares:
         beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *beyond, *resident]))
-    elif any(line.owner in ("reference", "reward") for line in stays) or request.task == "grpo":
-        moments.append(moment("score", [*between, *stays, *_forward(group), *resident]))
+    elif any(line.owner in ("reference", "reward") for line in stays) or request.task in SAMPLING:
+        logits = _forward(group, companions.score_tokens / (request.micro_batch * request.seq_len))
+        moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     elif companions.engine is None and (own := generation(estimate)):
@@ -165,13 +188,14 @@ def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[li
     return stays, [line for line in lines if line.category == "gradients"]
 
 
-def _steady(group: RankGroup) -> list[Line]:
-    """What the policy holds while it is not trained."""
-    return [line for line in group.states.lines if line.category != "gradients"]
+def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
+    """What the policy holds while it is not trained, but for the categories that are `away`."""
+    return [line for line in group.states.lines if line.category not in ("gradients", *away)]
 
 
-def _forward(group: RankGroup) -> list[Line]:
-    """A forward without a graph: the largest moment of the loss, and nothing that layers keep."""
+def _forward(group: RankGroup, scale: float) -> list[Line]:
+    """A forward without a graph: the largest moment of the loss, and nothing that layers keep; `scale`: its
+    tokens in those of an update's micro-batch, 0 where they are as many."""
     found = []
     for phase in group.phases:
         if phase.name == "forward" and phase.moment == "in the loss":
@@ -181,7 +205,7 @@ def _forward(group: RankGroup) -> list[Line]:
             part.key,
             "policy",
             f"scoring: {part.what}",
-            part.bytes,
+            int(part.bytes * scale) if scale and part.category == "logits" else part.bytes,
             part.formula,
             "estimate/training/post_training.py",
         )
@@ -252,10 +276,12 @@ def _engine(
     request = estimate.request
     cards = companions.engine_hardware or estimate.hardware
     engine = answering(companions.engine, cards.card.vendor)
-    asked = Asked(engine=engine, max_model_len=request.seq_len, context=request.seq_len)
+    length = min(request.seq_len, estimate.model.max_positions)
+    asked = Asked(engine=engine, max_model_len=length, context=length)
     if companions.engine_hardware is not None:
         return [], [], estimate_serving(estimate.model, asked, cards).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)
+    cards = cards._replace(num_gpus=min(companions.engine_ranks or cards.num_gpus, cards.num_gpus))
     found = estimate_serving(estimate.model, asked, cards)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
     lines = [

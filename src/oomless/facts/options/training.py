@@ -170,14 +170,18 @@ ASKED: tuple[Option, ...] = (
            "It gives up weights and cache while the policy is trained.", False),
     Option("rollout_sync_batches", "--rollout-sync-batches", "whole", "beside",
            "Parts in which ZeRO-3's weights are gathered for it [1].", None, 1, MANY),
+    Option("rollout_tp", "--rollout-tp", "whole", "beside",
+           "Training cards that share one copy of its weights [as it would choose].", None, 1, MANY),
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
+    Option("score_tokens", "--score-tokens", "whole", "beside",
+           "grpo, ppo: tokens that are scored at a time [those of a micro-batch].", None, 1),
 )
 ANSWER: tuple[Option, ...] = (
     Option("command", "--command", "text", "ask",
            "The command that starts a run, as it was typed, in place of MODEL and flags: llamafactory-cli "
-           "train, axolotl train, swift sft, trl sft, torchtitan, or a script with the Trainer's arguments, "
-           "behind torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it names are read here.",
-           own_default=False, file="names"),
+           "train, axolotl train, swift sft, trl sft, verl, OpenRLHF, torchtitan, or a script with the "
+           "Trainer's arguments, behind torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it "
+           "names are read here.", own_default=False, file="names"),
     Option("from_file", "--from", "text", "ask",
            "The file that starts a run: a torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; or "
            "a saved answer. MODEL may be left out if it names one; flags beside it win.", own_default=False,

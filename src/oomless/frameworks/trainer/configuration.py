@@ -62,6 +62,7 @@ def colocated(entries: Entries, usual_share: float) -> None:
     entries.beside["rollout_gpu_memory_utilization"] = entries.number(
         "vllm_gpu_memory_utilization", default=usual_share
     )
+    entries.beside["rollout_tp"] = entries.whole("vllm_tensor_parallel_size", default=1)
     sleeps = entries.has("sleep_level") and entries.whole("sleep_level", default=0) > 0
     if sleeps or entries.switch("vllm_enable_sleep_mode", default=False):
         entries.beside["rollout_sleep"] = True
