@@ -33,8 +33,18 @@ def cut(block: re.Match[str]) -> str:
     return "\n".join([*lines[:SHOWN_LINES], "..."][: len(lines)]) + "\n"
 
 
-UNSOURCED = "engine_rules.csv"
-"""A table whose sources no command shows: they are for those who mend it."""
+UNSOURCED = (
+    "engine_rules",
+    "engine_flags",
+    "frameworks",
+    "fused_modules",
+    "gguf_vocabularies",
+    "habits",
+    "launch_keys",
+    "measured_frameworks",
+    "training_keys",
+)
+"""Tables whose sources no command shows: they are for those who mend them."""
 
 
 def unsourced(path: Path) -> str:
@@ -71,7 +81,8 @@ class SmallWheel(BuildHookInterface[Any]):
         self.made = TemporaryDirectory()
         if self.target_name != "wheel" or version == "editable":
             return
-        contents = {f"oomless/facts/{UNSOURCED}": unsourced(Path(self.root, "src/oomless/facts", UNSOURCED))}
+        facts = Path(self.root, "src/oomless/facts")
+        contents = {f"oomless/facts/{name}.csv": unsourced(facts / f"{name}.csv") for name in UNSOURCED}
         for page in sorted(Path(self.root, "docs", "en").glob("*.md")):
             if page.name not in FOR_DEVELOPERS:
                 text = REMARK.sub("", page.read_text(encoding="utf-8"))
