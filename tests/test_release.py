@@ -48,6 +48,7 @@ def test_the_wheel_is_small_and_holds_no_test_data(tmp_path: Path, monkeypatch: 
 def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages keep the first lines of what commands print, rules all but their sources."""
     wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
+    assert len(wheel.namelist()) == len({*wheel.namelist()})
     page = wheel.read("oomless/docs/train.md").decode()
     assert "$ oomless train deepseek-v2-lite" in page
     assert "<!--" not in page
