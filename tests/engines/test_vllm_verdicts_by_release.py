@@ -437,3 +437,24 @@ def test_later_releases_gather_them_too() -> None:
         max_model_len=202752,
     )
     assert 26.21 < line_bytes(answer, "activations.profile_run") / GIB < 1.2 * 26.21
+
+
+@pytest.mark.parametrize("drafts", [False, True])
+def test_a_draft_is_made_with_tables_of_its_own(drafts: bool) -> None:
+    """vllm#53887: Qwen3.8-27B in INT4 on an RTX 3090 runs without MTP, and dies of the second of two tables
+    of 2.37 GiB with it, though the draft then shares the target's."""
+    mtp = {"speculative_config": "mtp"} if drafts else {}
+    answer = oomless.infer(
+        "qwen3.8-27b",
+        quantization="w4a16",
+        gpu="22GiB",
+        engine_version="0.27.1",
+        max_model_len=4096,
+        max_num_seqs=1,
+        enforce_eager=True,
+        gpu_memory_utilization=0.97,
+        limit_mm_per_prompt="image=0",
+        **mtp,
+    )
+    assert (answer.verdict == "does_not_fit") == drafts
+    assert any("while weights are loaded, 4.74 GiB more" in note for note in answer.warnings) == drafts

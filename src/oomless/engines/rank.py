@@ -121,3 +121,5 @@ class Budget(Record):
     unused: tuple[int, int, int] = (0, 0, 0)
     """What the asked load never takes of what is charged, least, middle and most: the pool does not get it,
     and what lies beside the pool may."""
+    passing: tuple[Line, ...] = ()
+    """Lines that lie beside the weights while these are loaded, and are gone before the pool is cut."""

@@ -25,7 +25,7 @@ from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 from .runners import runs_second
-from .weights import uncharged_draft
+from .weights import released_ends, uncharged_draft
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -122,7 +122,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             "vllm/v1/worker/gpu/sample/penalties.py",
         )
         (charged if rules.charges_sampler_state else beside).append(line)
-    return Budget(tuple(charged), tuple(beside), unused_peak(model, asked, hardware, stage, rules, tags))
+    unused = unused_peak(model, asked, hardware, stage, rules, tags)
+    return Budget(tuple(charged), tuple(beside), unused, tuple(released_ends(model, asked, stage, rules)))
 
 
 def unused_peak(

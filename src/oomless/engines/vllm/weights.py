@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from ...kept import Kept
 from ...ledger import Line, exact
 from ...model.attention import GQA, V4, V41
-from ...model.model import WHOLE, Model, Tensor
+from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Tensor
+from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..parameters import Member, allocations, fused_name, fused_qkv_a, of_weights
@@ -167,3 +168,29 @@ def uncharged_draft(model: Model, asked: Resolved, stage: Stage, rules: VllmRule
             "vllm/spec_decode/spec_decode_worker.py: blocks are counted by the target's worker",
         )
     ]
+
+
+def released_ends(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Line]:
+    """The embedding and the head that MTP layers are made with, in no format of a checkpoint, until they are
+    let go for the target's: a card holds them beside all weights, once.
+
+    Qwen3.8-27B in INT4 on an RTX 3090 died of the second of two tables of 2.37 GiB (vllm#53887).
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> from ...run.speculation import Speculation
+    >>> asked = Resolved(speculation=Speculation("mtp", 1), dtype="bfloat16", layout=Layout())
+    >>> lines = released_ends(load("qwen3.8-27b"), asked, Stage(0, 1, 0, 64), RELEASES.at("0.27.1"))
+    >>> [line.bytes >> 20 for line in lines]
+    [4850]
+    """
+    if not (asked.speculative and stage.last and model.draft and rules.shares_ends_with_draft):
+        return []
+    shared = [EMBEDDING] * (asked.layout.pp == 1) + [HEAD]
+    ends = [each for each in model.tensors if each.part == "main" and each.name in shared]
+    if model.drafter is not None or not ends:
+        return []
+    size = sum(DTYPES[asked.dtype].num_bytes(shard(each, asked, rules, True)[0]) for each in ends)
+    what = "embedding and head that the draft is made with"
+    formula = " + ".join(f"{each.name} {each.shape[0]:,} x {each.shape[1]:,}" for each in ends)
+    return [exact("weights.draft", "draft", what, size, formula, "vllm#53887, vllm#54201")]

@@ -119,7 +119,11 @@ def cut_off(model: Model, request: Resolved) -> bool:
 
 def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
     """Return why a checkpoint of 16 bit would be too much for the card while it is loaded, and what loads
-    less."""
+    less; what else is too much only then."""
+    if rank.passing and rank.loading_room.least < 0:
+        held = format_bytes(sum(line.bytes for line in rank.passing))
+        what = ", ".join(line.what for line in rank.passing)
+        return (f"while weights are loaded, {held} more lie beside them and may pass the card: {what}",)
     if rank.loads:
         return ()
     loaded = format_bytes(sums(rank.load)[0])

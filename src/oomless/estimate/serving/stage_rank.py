@@ -21,6 +21,10 @@ Adjust = Callable[[Model, Asked, Hardware, Budget], Budget]
 """Gives what is charged beside weights and cache as a machine's own logs have it."""
 
 
+LOADED = ("weights.", "fragmentation.weights", "fragmentation.loading")
+"""Keys of lines that are there once weights are loaded."""
+
+
 class Room(Record):
     """Bytes that are left, by the middle of the estimate and at both ends of it."""
 
@@ -72,10 +76,13 @@ class StageRank(Record):
     """Why so much is loaded, and what loads less."""
     unused: tuple[int, int, int] = (0, 0, 0)
     """What the load never takes of what is charged: Budget.unused."""
+    passing: tuple[Line, ...] = ()
+    """What lies beside the weights while they are loaded, and is gone before the pool is cut."""
 
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
-        cache; the card's, once the pool is taken whole and what comes beside it is there.
+        cache; the card's, once the pool is taken whole and what comes beside it is there; of three, where
+        something passes while weights are loaded.
 
         What is charged and the load never takes is room on the card, though the pool does not get it. What
         comes beside the budget raises what a rank may use, and so does not decide whether the pool holds the
@@ -86,6 +93,8 @@ class StageRank(Record):
         left = self.card_bytes - self.budget_bytes
         on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside).plus(self.unused)
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
+        if self.passing:
+            rooms.append(self.loading_room)
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(self.lines)
         capacity = min(total + room, self.card_bytes)
@@ -93,6 +102,13 @@ class StageRank(Record):
         idle = capacity - most - low, high - (capacity - least)
         overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
         return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
+
+    @property
+    def loading_room(self) -> Room:
+        """Return what the card has left of weights, process and what passes."""
+        there = [line for line in self.lines if line.key in PROCESS or line.key.startswith(LOADED)]
+        found = (*there, *self.passing)
+        return Room.of(self.card_bytes - sum(line.bytes for line in found), found)
 
     @property
     def loads(self) -> bool:
@@ -117,7 +133,8 @@ class StageRank(Record):
     def _holds_least(self, request: Resolved, rules: Engine, pool_bytes: int, beside_bytes: int) -> bool:
         load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
         least = rules.needed_bytes(self.cache, load)
-        return pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
+        loads = not self.passing or self.loading_room.middle >= 0
+        return loads and pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
 
     def at_once(self, request: Resolved, rules: Engine) -> int:
         """Return how many sequences of the asked length run together on this rank, of those that it is
@@ -185,6 +202,7 @@ def stage_rank(
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),
         f"{loading.why}; {loading.instead}" if loading else "",
         budget.unused,
+        budget.passing,
     )
 
 
