@@ -261,3 +261,28 @@ def test_mla_came_for_fp8_first(version: str, quantization: str | None, row: int
     found = answer("deepseek-r1", "h200:8", tp=8, engine_version=version, quantization=quantization)
     assert found.kv_cache.bytes_per_token == 61 * row
     assert (line(found, "weights.attention").bytes < 1.2 * GIB) == (row > 1280)  # without absorbed products
+
+
+@pytest.mark.parametrize(("version", "gib"), [("0.4.6", 56.98), ("0.5.8", 110.98), ("0.5.10", 56.98)])
+def test_sglang_held_the_experts_that_aiter_reorders(version: str, gib: float) -> None:
+    """Qwen3-30B-A3B on one MI300X: "mem usage=110.98 GB" of sglang#18255, and 56.98 after it."""
+    found = answer("qwen3-30b-a3b-2507", "mi300x", engine="sglang", engine_version=version)
+    weights = sum(each.bytes for each in found.ledger.lines if each.category == "weights")
+    assert weights / GIB == pytest.approx(gib, rel=0.002)
+
+
+def test_sglang_held_what_marlin_reorders() -> None:
+    """Qwen3-235B in GPTQ on two A100 (sglang#8362) and Qwen3-VL-235B in AWQ on four 4090 of 48 GB (#11471)
+    ran out of memory; other families are held once."""
+
+    def attention_and_experts(model: str, version: str, **asked: Any) -> float:
+        found = answer(model, "a100-80gb:4", 4, engine="sglang", engine_version=version, **asked)
+        keys = ("weights.attention", "weights.routed_experts")
+        return sum(each.bytes for each in found.ledger.lines if each.key in keys) / GIB
+
+    for model in ("qwen3-235b-a22b", "qwen3-vl-235b-a22b"):
+        once, twice = (attention_and_experts(model, each, quantization="awq") for each in ("0.5.10", "0.5.5"))
+        assert twice == pytest.approx(2 * once, rel=0.01)
+    assert attention_and_experts("glm-4.5-air", "0.5.5", quantization="awq") == pytest.approx(
+        attention_and_experts("glm-4.5-air", "0.5.10", quantization="awq")
+    )

@@ -28,8 +28,9 @@ from .cache import (
 from .defaults import stages
 from .drafts import draft_line, released_line
 from .graphs import graph_line
+from .rank_tensors import shard, stage_layers
 from .release import RELEASES, attention_ranks, expert_ranks
-from .weights import placed_weights, shard, stage_layers
+from .weights import placed_weights
 
 PLAIN_ROW_BYTES = 576
 MAX_PREFILL_TOKENS = 16384

@@ -9,8 +9,9 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..rank import Stage
 from .cache import cache_layout, draft_rows, pool_tokens, row_bytes
+from .rank_tensors import shard
 from .release import RELEASES
-from .weights import absorbed, placed_part, shard
+from .weights import absorbed, placed_part
 
 
 def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, tokens: int) -> Line:

@@ -66,6 +66,9 @@ class SglangRules(ReleaseRules):
     """A draft lets go of its own embedding and head only when the pool is cut."""
     keeps_loaded_mxfp4_scales: bool = False
     """Of V4's experts, where Marlin multiplies them."""
+    holds_loaded_experts: bool = False
+    holds_loaded_weights: bool = False
+    """Of Qwen3's models with experts, where a kernel puts them into another order."""
 
     # how the pool is divided
     shares_pool_with_states: bool = False

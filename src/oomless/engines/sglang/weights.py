@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 
 from ...kept import Kept
 from ...model.attention import MLA, V4, V41
-from ...model.model import EMBEDDING, Model, Part, Tensor
+from ...model.model import Model, Part, Tensor
 from ...model.storage import DTYPES, F32, FP4_E8M0
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ..layers_dealt import layers_on
 from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, of_weights, unexplained
 from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
-from ..shards import VOCABULARY_PAD, divide, experts_per_rank
-from .release import RELEASES, SglangRules, attention_ranks, expert_ranks, shared_clones
+from .rank_tensors import shard, stage_layers
+from .release import RELEASES, SglangRules, shared_clones
 
 if TYPE_CHECKING:
     from ..requantised import Loading
@@ -115,58 +114,6 @@ def parameter_of(tensor: Tensor, model: Model, rules: SglangRules) -> str:
     return name if "self_attn.q_proj" in name and isinstance(core, MLA) else fused_name(name)
 
 
-def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
-    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
-    if not here."""
-    if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
-        return None  # a draft shares embedding and head with its target
-    if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
-        return None
-    return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
-
-
-def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tuple[tuple[int, ...], int]:
-    """(shape on one rank, tensors a layer) of a weight.
-
-    Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
-    layers and head over all ranks; the embedding is whole under data-parallel attention, shared experts under
-    DeepEP.
-
-    >>> from ...model.load import load
-    >>> from ...run.serving import Layout
-    >>> asked = Resolved(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
-    >>> r1 = load("deepseek-r1")
-    >>> {
-    ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
-    ...     for t in r1.tensors
-    ...     if t.name.endswith(("o_proj.weight", "lm_head.weight"))
-    ... }
-    {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
-    """
-    layout = asked.layout
-    repeat, ranks = tensor.repeat, layout.tp
-    if tensor.role == "expert":
-        divided = expert_ranks(asked)
-        redundant = asked.num_redundant_experts if tensor.part == "main" else 0
-        repeat, ranks = experts_per_rank(repeat + clones, divided, redundant), layout.tp // divided
-    elif "shared_expert" in tensor.name and asked.moe_a2a_backend == "deepep":
-        ranks = 1
-    elif "attn." in tensor.name and tensor.part != "vision":
-        ranks = attention_ranks(layout)
-    elif tensor.name == EMBEDDING and layout.enable_dp_attention:
-        ranks = 1
-    return cut(tensor, ranks), repeat
-
-
-def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
-    """A shape divided over ranks as its tensor may be; sinks stay whole."""
-    return (
-        tensor.shape
-        if "attn_sink" in tensor.name
-        else divide(tensor, ranks, f"a division over {ranks} ranks", VOCABULARY_PAD)
-    )
-
-
 def extra_tensors(
     model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: SglangRules
 ) -> list[Placed]:
@@ -192,6 +139,10 @@ def extra_tensors(
     extra += absorbed(model, asked, hardware, stage, loaded_parts(rules))
     if kinds.has(V4, V41) and rules.keeps_loaded_mxfp4_scales and runs_fp4_by_marlin(hardware):
         extra += loaded_scales(model, asked, stage, loaded_parts(rules))
+    if rules.holds_loaded_experts or rules.holds_loaded_weights:
+        from .superseded import superseded  # a year's releases, and two families
+
+        extra += superseded(model, asked, hardware, stage, rules)
     extra += unexplained(model, "rank")
     return extra
 

@@ -1,0 +1,61 @@
+"""Which layers of a stage of SGLang have a tensor, and what a rank has of it (models/deepseek_v2.py,
+layers/vocab_parallel_embedding.py of 0.4.4 to 0.5.23)."""
+
+from ...model.model import EMBEDDING, Model, Tensor
+from ...run.serving import Resolved
+from ..layers_dealt import layers_on
+from ..rank import Stage
+from ..shards import VOCABULARY_PAD, divide, experts_per_rank
+from .release import attention_ranks, expert_ranks
+
+
+def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
+    """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
+    if not here."""
+    if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
+        return None  # a draft shares embedding and head with its target
+    if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
+        return None
+    return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
+
+
+def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tuple[tuple[int, ...], int]:
+    """(shape on one rank, tensors a layer) of a weight.
+
+    Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
+    layers and head over all ranks; the embedding is whole under data-parallel attention, shared experts under
+    DeepEP.
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout(tp=8, dp=8, enable_dp_attention=True))
+    >>> r1 = load("deepseek-r1")
+    >>> {
+    ...     t.name.split(".")[-2]: shard(t, r1, asked)[0]
+    ...     for t in r1.tensors
+    ...     if t.name.endswith(("o_proj.weight", "lm_head.weight"))
+    ... }
+    {'lm_head': (16160, 7168), 'o_proj': (7168, 16384)}
+    """
+    layout = asked.layout
+    repeat, ranks = tensor.repeat, layout.tp
+    if tensor.role == "expert":
+        divided = expert_ranks(asked)
+        redundant = asked.num_redundant_experts if tensor.part == "main" else 0
+        repeat, ranks = experts_per_rank(repeat + clones, divided, redundant), layout.tp // divided
+    elif "shared_expert" in tensor.name and asked.moe_a2a_backend == "deepep":
+        ranks = 1
+    elif "attn." in tensor.name and tensor.part != "vision":
+        ranks = attention_ranks(layout)
+    elif tensor.name == EMBEDDING and layout.enable_dp_attention:
+        ranks = 1
+    return cut(tensor, ranks), repeat
+
+
+def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:
+    """A shape divided over ranks as its tensor may be; sinks stay whole."""
+    return (
+        tensor.shape
+        if "attn_sink" in tensor.name
+        else divide(tensor, ranks, f"a division over {ranks} ranks", VOCABULARY_PAD)
+    )
