@@ -52,6 +52,7 @@ CASES = (
     ("deepseek-r1 --gpu mi300x:8", RUNS),
     ("deepseek-r1 --gpu ascend-910b:16 --engine vllm-ascend", DOES_NOT_RUN),
     ("deepseek-v2-lite --gpu ascend-910b:8 --engine vllm-ascend", RUNS),
+    ("deepseek-v2-lite --gpu 910b4:8 --engine vllm-ascend", RUNS),
     ("qwen3-8b --gpu v100-32gb", DOES_NOT_RUN),
     ("qwen3-8b --gpu v100-32gb --engine-version 0.17.0", RUNS),
     ("qwen3-8b --gpu t4 --engine sglang", RUNS),

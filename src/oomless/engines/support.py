@@ -305,7 +305,10 @@ def card_word(card: Card) -> str:
     """Return the word of a card's architecture; "" for a card that is only a size.
 
     >>> from ..run.cards import card
-    >>> [card_word(card(name)) for name in ("h200-141gb-sxm", "instinct-mi300x", "ascend-910b", "m4-max")]
+    >>> [
+    ...     card_word(card(name))
+    ...     for name in ("h200-141gb-sxm", "instinct-mi300x", "ascend-910b-32gb", "m4-max")
+    ... ]
     ['sm90', 'gfx942', 'ascend_910b', 'apple']
     """
     if not card.vendor:
@@ -320,7 +323,7 @@ def card_word(card: Card) -> str:
         case "generic" | "Raspberry Pi":
             return "cpu"
         case "Huawei":
-            return card.name.lower().replace(" ", "_")
+            return "_".join(card.name.lower().split()[:2])  # without its size
         case "Intel":
             return card.name.lower().replace(" ", "")
         case _:
