@@ -159,3 +159,17 @@ def test_linear_attention_of_any_kind_takes_a_buffer(name: str) -> None:
     model = load(name)
     assert buffer.low_bytes > 512 * model.hidden_size * 4
     assert buffer.kind == "assumed"
+
+
+def test_a_draft_of_some_families_has_cells_for_every_layer() -> None:
+    """#28626 of September 2026: 93 layers of GLM-4.6 had cells in the context that drafts, and one is run."""
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "q4_k_m", "context": 32768}
+    asked |= {"max_num_seqs": 1, "spec_draft_n_max": 2}
+    before, after = (
+        sum(
+            each.total_bytes
+            for each in oomless.infer("glm-4.6", "b300:2", engine_version=build, **asked).ledgers
+        )
+        for build in ("2026-08", "2026-10")
+    )
+    assert before - after == 92 * 4096 * 32768  # 8 heads of 128, keys and values in F16

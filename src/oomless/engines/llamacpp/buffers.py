@@ -12,7 +12,7 @@ from ...run.serving import Resolved
 from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
 from .batch import F32, Batch, Left
-from .cache import has_windows, row_bytes, states_of_slot, window_cells
+from .cache import drafting_layers, has_windows, row_bytes, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes
@@ -369,17 +369,20 @@ def draft_lines(
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
     other, and a buffer of its own; in 16 bit whatever the target's type (--spec-draft-type-k), so that
     nothing is cast. Qwen3.8-27B: 640 MiB for 131,072 tokens more (two cards, sudoingX/qwen38-mtp#14)."""
-    if not asked.draft_tokens or not stage.last:
+    drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
+    if not drafting:
         return ()
     plain = asked._replace(cache_type_k="f16", cache_type_v="f16")
-    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in model.draft)
+    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in drafting)
+    if not stage.last:
+        buffer = 0
     if not model.kinds.has(V4) and plain != asked:
         batch, layers = batch_of(model, plain, hardware, stage), tuple(model.layers[stage.start : stage.stop])
         uncast = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, frozenset(), ())
         buffer = min(buffer, uncast + layer_inputs_bytes(model, batch)) if layers else buffer
     share = facts.constant("llamacpp", "draft_buffer_share", (0,))
     whole = cache + int(buffer * share.value)
-    formula = f"cache {format_bytes(cache)} + a buffer as large as the target's"
+    formula = f"cache of {len(drafting)} layers, {format_bytes(cache)}, + a buffer as large as the target's"
     source = "common/speculative.cpp: a context over the same weights"
     return (
         ranged(

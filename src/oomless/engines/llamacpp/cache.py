@@ -9,7 +9,7 @@ from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
-from ...model.model import Model
+from ...model.model import Layer, Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .defaults import CELLS, flash, num_cells, stages
@@ -203,6 +203,26 @@ def has_windows(model: Model, asked: Resolved) -> bool:
 def caches_unused(model: Model, asked: Resolved) -> bool:
     """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
     return rules_of(asked).caches_unused_drafts and model.family in KEEPS_MTP
+
+
+DRAFT_ON_ALL = frozenset(["deepseek_v2", "deepseek_v3", "glm4_moe", "glm4_moe_lite"])
+"""Families whose layers were not told from the one that drafts (arch deepseek2, glm4moe)."""
+
+
+def drafting_layers(model: Model, asked: Resolved, stage: Stage) -> tuple[Layer, ...]:
+    """Layers of a card that have cells in the context which drafts: the MTP layers, and of some families all
+    others too, whose cells nobody reads.
+
+    >>> from ...model.load import load
+    >>> air, both = load("glm-4.5-air"), ("2026-08", "2026-10")
+    >>> asked = [Resolved(engine="llamacpp", engine_version=version) for version in both]
+    >>> [len(drafting_layers(air, each, Stage(0, 1, 0, 46))) for each in asked]
+    [47, 1]
+    """
+    own = tuple(model.draft) if stage.last else ()
+    if model.family in DRAFT_ON_ALL and rules_of(asked).drafts_with_all_cells:
+        return (*model.layers[stage.start : stage.stop], *own)
+    return own
 
 
 def window_cells(window: int, asked: Resolved) -> int:

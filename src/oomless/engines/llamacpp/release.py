@@ -44,6 +44,8 @@ class LlamaRules(ReleaseRules):
     caches_latent_once: bool = False
     has_indexer: bool = False
     caches_unused_drafts: bool = False
+    drafts_with_all_cells: bool = False
+    """The context that drafts has cells for layers which it does not run."""
 
     # the graph of a micro-batch
     fuses_indexer: bool = False
