@@ -286,3 +286,14 @@ def test_sglang_held_what_marlin_reorders() -> None:
     assert attention_and_experts("glm-4.5-air", "0.5.5", quantization="awq") == pytest.approx(
         attention_and_experts("glm-4.5-air", "0.5.10", quantization="awq")
     )
+
+
+def test_awq_added_up_eight_parts_of_a_product() -> None:
+    """Mixtral-8x7B in AWQ ran out on two A10 under 0.2.7 (vllm#2382): 7 GiB of parts; 0.3 has none."""
+
+    def activations(version: str, quantization: str) -> int:
+        asked: dict[str, Any] = {"engine_version": version, "quantization": quantization}
+        return line(answer("mixtral-8x7b", "a10:2", 2, **asked), "activations.profile_run").bytes
+
+    assert activations("0.2.7", "awq") - activations("0.3.3", "awq") == 7 * GIB
+    assert activations("0.2.7", "gptq") == activations("0.3.3", "gptq")

@@ -17,7 +17,13 @@ from ...run.serving import Resolved
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .profile_attention import expanded_context_bytes, linear_bytes, v0_attention_bytes
-from .profile_feed_forward import expert_workspace, largest_layer, quantises_inputs, widest_inner
+from .profile_feed_forward import (
+    expert_workspace,
+    largest_layer,
+    quantises_inputs,
+    summed_parts,
+    widest_inner,
+)
 from .release import VllmRules
 from .runners import may_run_second
 
@@ -181,7 +187,7 @@ def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
 def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     """Return the peak of the forward pass beside what stays: of the widest feed-forward, or of attention."""
     model, rules, copies = run.model, run.rules, run.copies
-    extra = run.cublas + int(run.constant("forward_extra").value)
+    extra = run.cublas + int(run.constant("forward_extra").value) + summed_parts(run)
     inner, gates = widest_inner(model, run.asked.layout)
     row_bytes = run.width * (gates * inner + copies * run.hidden)
     if quantises_inputs(model, run.asked):

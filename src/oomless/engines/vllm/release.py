@@ -113,6 +113,8 @@ class VllmRules(ReleaseRules):
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
     gathers_tokens_of_ranks: bool = False
+    awq_parts: int = 0
+    """Parts of a product that AWQ's kernel makes before it adds them up."""
     experts_per_call: int = 0
     """Tokens that one call of the fused experts takes at most; 0: the whole batch."""
     merges_expert_outputs: bool = False
@@ -229,7 +231,7 @@ RELEASES = Releases(
         "0.25.0",
         "0.33.0",
     ),
-    first="0.5",
+    first="0.2",
 )
 
 
