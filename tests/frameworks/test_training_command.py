@@ -294,6 +294,42 @@ def test_verl_packs_where_batches_are_dynamic() -> None:
     assert request["mesh"]["cp"] == 2
 
 
+def test_earlier_names_count_what_all_ranks_take() -> None:
+    """actor.ppo_micro_batch_size is divided by the ranks (fsdp_workers.py: normalize config)."""
+    assert asked(VERL + f"{ACTOR}ppo_micro_batch_size=64")["request"]["micro_batch"] == 32
+
+
+OPENRLHF = (
+    "ARGS=(\n   --actor.num_gpus_per_node 8  # cards\n   --train.colocate_all\n   --ds.zero_stage 3\n"
+    "   --vllm.gpu_memory_utilization 0.5\n   --vllm.enable_sleep\n   --ds.enable_sleep\n"
+    "   --vllm.tensor_parallel_size 2\n   --data.max_len $((1024 * (1 + 1)))\n)\n"
+    "python3 -m openrlhf.cli.train_ppo_ray --actor.model_name_or_path meta-llama/Meta-Llama-3-8B ${ARGS[@]} "
+)
+
+
+def test_models_that_share_cards_stand_beside_the_actor() -> None:
+    request = asked(OPENRLHF + "--critic.model_name_or_path meta-llama/Meta-Llama-3-8B")["request"]
+    assert (request["task"], request["sharding"], request["seq_len"]) == ("ppo", "zero3", 2048)
+    assert request["beside"] == {
+        "score_tokens": 2048,
+        "reference_model": "same",
+        "value_model": "llama-3-8b",
+        "rollout_engine": "vllm",
+        "rollout_gpu_memory_utilization": 0.5,
+        "rollout_tp": 2,
+        "rollout_sleep": True,
+        "park": ["optimizer"],
+    }
+    alone = asked(OPENRLHF.replace("--train.colocate_all", "") + "--algo.advantage.estimator reinforce")
+    assert alone["request"]["task"] == "grpo"
+    assert any("cards of their own" in note for note in alone["warnings"])
+    assert "rollout_engine" not in alone["request"]["beside"]
+
+
+def test_a_function_of_rewards_trains_nothing() -> None:
+    assert "trains nothing" in refused("python examples/python/reward_func.py --port 5000")
+
+
 def test_entropies_keep_the_logits() -> None:
     usual, kept = (moments(VERL + AT_ONCE + more) for more in ("", f"{ACTOR}entropy_coeff=0.001"))
     logits = 16 * 2048 * 152064
@@ -313,7 +349,7 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
         ("xtuner train llama3_8b_full", "--framework xtuner"),
         ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
         ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
-        ("python -m openrlhf.cli.train_ppo_ray --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
+        ("python -m openrlhf.cli.train_kd --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
         ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=megatron", "megatron-bridge"),
         ("python -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer.yaml a.b=1", "megatron-bridge"),
         (

@@ -55,6 +55,7 @@ def with_moments(
         parse_gpu(other) if other else None,
         stands.get("rollout_sync_batches", 1),
         stands.get("rollout_tp", 0),
+        stands.get("park", ()),
         stands.get("score_tokens", 0),
     )
     found = after(estimate, beside)

@@ -155,9 +155,6 @@ class Framework(NamedTuple):
     grpo_reference: bool
     """GRPO compares with a frozen reference where nothing is said."""
     gathers: Gathers
-    parks: bool
-    """Reinforcement learning: what is offloaded lies in host memory between updates, and on the card during
-    them."""
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -243,7 +240,6 @@ def of_facts(name: str) -> Framework:
         value_is_head=row["value_model"] == "head",
         grpo_reference="reference" in _words(row["rollouts"]),
         gathers=next((word for word in ("merged", "gathered") if word in row["rollouts"]), "no"),
-        parks="parks" in _words(row["rollouts"]),
         rows=measured_rows(name),
     )
 

@@ -36,11 +36,11 @@ PROGRAMS = (
     Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
-    Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward)(?:_\w+)?\.py"),
+    Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward(?!_func))(?:_\w+)?\.py"),
     Program("ms-swift", rf"{SCRIPT}swift (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
-    Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm)"),
+    Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray)"),
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
 )
 OF_ACCELERATE = ("trl", "transformers")
@@ -186,7 +186,7 @@ def _question(
     asked = found.training
     if any(EXPANDS.fullmatch(word) for word in before):
         asked = asked._replace(expandable_segments=True)
-    return found._replace(training=asked, num_gpus=_num_cards(before) or found.num_gpus)
+    return found._replace(training=asked, num_gpus=found.num_gpus or _num_cards(before))
 
 
 def _of_text(text: str, path: Path) -> dict[str, Any]:

@@ -4,8 +4,10 @@ import ast
 import re
 from typing import Any
 
-ARITHMETIC = re.compile(r"\$\(\(([^()\n]*(?:\([^()\n]*\)[^()\n]*)*)\)\)")
-"""$((2 * 1408)): one level of parentheses inside."""
+INSIDE = r"[^()\n]{0,200}+(?:\([^()\n]{0,200}+\)[^()\n]{0,200}+){0,9}"
+"""An expression with one level of parentheses."""
+ARITHMETIC = re.compile(rf"\$\(\(({INSIDE})\)\)")
+"""$((2 * 1408))."""
 MAX_EXPRESSION = 200
 MAX_RESULT = 10**15
 FORMS = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Constant, ast.Name, ast.Load, ast.USub, ast.UAdd)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import OomlessError, UsageError
 from ..files import read_whole_text, shown
 from ..limits import RUN_FILE, need_bytes
-from .shell_arithmetic import ARITHMETIC, calculated
+from .shell_arithmetic import ARITHMETIC, INSIDE, calculated
 
 MOST_SHELLS = 4
 """Shells within shells: `docker run IMAGE bash -c "..."` is one."""
@@ -26,9 +26,18 @@ ENDS = re.compile(r"[;&|\n]+")
 TURNS = re.compile(r"&?[<>]+[&|]?")
 """What sends a stream elsewhere; the word behind it is a file's."""
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
-"""$X, ${X}, ${X:-3}, and Kubernetes' own $(X)."""
-COUNTED = re.compile(r"\$\(\(([^()\n]{1,200})\)\)|\$\(expr ([^()\n]{1,200})\)")
+VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*|\d)(?::?-([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*))")
+"""$X, ${X}, ${X:-3}, ${1:-3}, and Kubernetes' own $(X)."""
+MOST_LIST = 20_000
+"""Characters of an array."""
+ARRAY = re.compile(
+    rf"^([ \t]*[A-Za-z_]\w*\+?=)\(((?:[^()'$]|'[^']*'|\$\(\({INSIDE}\)\)|\$)*+)\)", re.MULTILINE
+)
+"""NAME=(--flag value ...), over as many lines as it takes."""
+LISTED = re.compile(r"\$\{?([A-Za-z_]\w*)(\[[@*]\])?\}?")
+"""A word that stands for several: ${NAME[@]}, and $NAME where it holds flags."""
+APPENDED = re.compile(r"([A-Za-z_]\w*)\+=(.*)", re.DOTALL)
+COUNTED = re.compile(rf"\$\(\(({INSIDE})\)\)|\$\(expr ([^()\n]{{1,200}})\)")
 """$((16 / 8)), and $(expr 16 / 8), which is the same."""
 OF_PLACES = {"HOME": "~", "PWD": "."}
 """Variables that every shell has: places of that machine."""
@@ -99,13 +108,31 @@ def _commands(
 ) -> list[ShellCommand]:
     found: list[ShellCommand] = []
     for line in _lines(text):
-        words = [valued(word, values) for word in line]
+        words = [each for word in line for each in _several(word, values)]
         values |= {match[1]: match[2] for word in words if (match := ASSIGNED.fullmatch(word))}
+        for match in filter(None, map(APPENDED.fullmatch, words)):
+            values[match[1]] = f"{values.get(match[1], '')} {match[2]}"[:MOST_LIST]
         found += unfolded(words, values, before, depth)
         if len(found) > MOST_COMMANDS:
             raise UsageError(f"--command: more than {MOST_COMMANDS:,} commands", "paste one", "command")
         before = (*before, *(word for word in words if ASSIGNED.fullmatch(word)))
     return found
+
+
+def _several(word: str, values: dict[str, str]) -> list[str]:
+    """Return the words that a word stands for, with the values of variables.
+
+    >>> _several("${ARGS[@]}", {"ARGS": "--tp $N 'a b'", "N": "8"}), _several("$N", {"N": "8 9"})
+    (['--tp', '8', 'a b'], ['8 9'])
+    """
+    match = LISTED.fullmatch(word)
+    held = values.get(match[1]) if match else None
+    if match is None or held is None or not (match[2] or held.startswith("-")):
+        return [valued(word, values)]
+    try:
+        return [valued(each, values) for each in shlex.split(held)]
+    except ValueError:
+        return [word]
 
 
 def unfolded(
@@ -154,6 +181,7 @@ def _lines(text: str) -> list[list[str]]:
     text = with_quoted_json(text)
     text = COMMENT.sub(lambda found: found[1] or "", text.replace("\r\n", "\n"))
     text = re.sub(r"\\[ \t]*\n", " ", text)
+    text = ARRAY.sub(lambda found: found[1] + shlex.quote(" ".join(found[2].split("\n")).strip()), text)
     text = COUNTED.sub(lambda found: f"$(({(found[1] or found[2]).replace(' ', '')}))", text)
     text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
     lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>\n")

@@ -59,6 +59,8 @@ class Companions(NamedTuple):
     """Parts in which the policy's weights are gathered for it."""
     engine_ranks: int = 0
     """Training cards that share one copy of its weights; 0: as it would choose."""
+    parked: tuple[str, ...] = ()
+    """What of the policy lies in host memory between updates: of PARKED."""
     score_tokens: int = 0
     """Tokens that are scored at a time; 0: those of a micro-batch."""
 
@@ -72,19 +74,7 @@ def asked_update(asked: TrainingAsked) -> TrainingAsked:
     ... )
     (4, 2)
     """
-    asked = asked._replace(offload=tuple(each for each in asked.offload if each not in parked(asked)))
     return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
-
-
-def parked(asked: TrainingAsked) -> tuple[str, ...]:
-    """Return what lies in host memory between updates alone.
-
-    >>> asked = TrainingAsked(framework="verl", task="grpo", offload=("optimizer", "params", "activations"))
-    >>> parked(asked), parked(asked._replace(task="sft"))
-    (('optimizer', 'params'), ())
-    """
-    parks = framework(asked.framework).parks and asked.task in SAMPLING
-    return tuple(each for each in PARKED if parks and each in asked.offload)
 
 
 def after(estimate: TrainingEstimate, companions: Companions) -> After:
@@ -114,7 +104,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps else awake
-    away = [PARKED[each] for each in parked(estimate.asked)]
+    away = [PARKED[each] for each in companions.parked]
     outside = [line for line in group.ledger.lines if line.key in OUTSIDE]
     between = [*_steady(group, away), *outside]
     scoring = [*_steady(group, [each for each in away if each != "weights"]), *outside]

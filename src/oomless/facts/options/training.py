@@ -173,6 +173,9 @@ ASKED: tuple[Option, ...] = (
     Option("rollout_tp", "--rollout-tp", "whole", "beside",
            "Training cards that share one copy of its weights [as it would choose].", None, 1, MANY),
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
+    Option("park", "--park", "words", "beside",
+           "grpo, ppo: to host memory between updates alone, with commas between.", (),
+           choices=("optimizer", "params")),
     Option("score_tokens", "--score-tokens", "whole", "beside",
            "grpo, ppo: tokens that are scored at a time [those of a micro-batch].", None, 1),
 )

@@ -55,7 +55,8 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     length += entries.whole("data.max_response_length", default=512)
     parts = _common(entries, MODEL, ACTOR + "fsdp_config.", ACTOR)
     cut = parts["mesh"].cp
-    micro_batch, seq_len = _batch(entries, ACTOR, length, cut)
+    ranks = cut, max(cards // max(cut, 1), 1)
+    micro_batch, seq_len = _batch(entries, ACTOR, length, ranks)
     size = entries.whole(ACTOR + "fsdp_config.fsdp_size", default=-1)
     shards = 0 < size < cards
     parts["mesh"] = parts["mesh"]._replace(shard_size=size if shards else 0)
@@ -64,10 +65,7 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
         framework=entries.framework,
         task=task,
         sharding="hsdp" if shards else sharding,
-        offload=(
-            *_away(entries, ACTOR + "fsdp_config.", OFFLOADED),
-            *_away(entries, MODEL, {"activations": "enable_activation_offload"}),
-        ),
+        offload=_away(entries, MODEL, {"activations": "enable_activation_offload"}),
         micro_batch=micro_batch,
         seq_len=seq_len,
         packed=seq_len != length,
@@ -78,7 +76,7 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     compares = any(entries.switch(name, default=False) for name in COMPARES)
     if compares:
         entries.note("the reference lies in host memory, and comes layer by layer")
-    scored = [_batch(entries, where, length, cut) for where in (ROLLOUT, REF)[: 1 + compares]]
+    scored = [_batch(entries, where, length, ranks) for where in (ROLLOUT, REF)[: 1 + compares]]
     _beside(entries, asked, max(sequences * tokens for sequences, tokens in scored))
     if task == "ppo":
         entries.beside["reference_model"] = "none"
@@ -89,6 +87,8 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
 
 def _beside(entries: Entries, asked: TrainingAsked, scored: int) -> None:
     """Note the engine, and what is scored at a time."""
+    if parked := _away(entries, ACTOR + "fsdp_config.", OFFLOADED):
+        entries.beside["park"] = parked
     beside, engine = entries.beside, entries.text(ROLLOUT + "name", default="vllm")
     if scored != asked.micro_batch * (asked.seq_len or 0):
         beside["score_tokens"] = scored
@@ -101,17 +101,21 @@ def _beside(entries: Entries, asked: TrainingAsked, scored: int) -> None:
         beside["rollout_sleep"] = True
 
 
-def _batch(entries: Entries, where: str, length: int, cut: int) -> tuple[int, int]:
+def _batch(entries: Entries, where: str, length: int, ranks: tuple[int, int]) -> tuple[int, int]:
     """Return sequences that run at once, and their length: with dynamic batches one pack of as many tokens as
-    each of the `cut` ranks of a sequence may take. What is scored follows the actor where nothing is said."""
+    each rank of a sequence may take. What is scored follows the actor where nothing is said. `ranks`: those
+    of a sequence, and those that share what earlier names count for all of them."""
     usual, most = entries.values.get(ACTOR + "use_dynamic_bsz"), entries.values.get(ACTOR + MOST_TOKENS)
     dynamic = "use_dynamic_bsz" if where == ACTOR else "log_prob_use_dynamic_bsz"
+    at_once = where + (AT_ONCE if where == ACTOR else SCORED)
     if not entries.switch(where + dynamic, default=usual is True):
-        return entries.whole(where + (AT_ONCE if where == ACTOR else SCORED), default=1), length
+        if entries.has(of_all := at_once.removesuffix("_per_gpu")):
+            return max(entries.whole(of_all, default=1) // ranks[1], 1), length
+        return entries.whole(at_once, default=1), length
     tokens = entries.whole(
         where + (MOST_TOKENS if where == ACTOR else MOST_SCORED), default=most if type(most) is int else 16384
     )
-    return 1, max(tokens * cut, length)
+    return 1, max(tokens * ranks[0], length)
 
 
 def _loss(entries: Entries) -> str | None:
@@ -149,5 +153,5 @@ def _common(entries: Entries, model: str, engine: str, ulysses: str) -> dict[str
         "precision": None if kind in WIDE else "bf16",
         "recompute": "full" if again else "none",
         "lora_rank": rank or 8,
-        "lora_targets": () if not rank or targets == ("all-linear",) else targets,
+        "lora_targets": (targets or ("all-linear",)) if rank else (),
     }
