@@ -458,3 +458,13 @@ def test_a_draft_is_made_with_tables_of_its_own(drafts: bool) -> None:
     )
     assert (answer.verdict == "does_not_fit") == drafts
     assert any("while weights are loaded, 4.74 GiB more" in note for note in answer.warnings) == drafts
+
+
+@pytest.mark.parametrize(("version", "verdict"), [("0.17.1", "does_not_fit"), ("0.19.0", "fits")])
+def test_a_gated_delta_rule_once_tried_its_kernels_at_the_first_prompt(version: str, verdict: str) -> None:
+    """vllm#36599: Qwen3.5-9B loads on an RTX 5090 and dies of the first prompt; from 0.18 on the profile run
+    has tried them."""
+    answer = oomless.infer(
+        "qwen3.5-9b", gpu="rtx-5090", engine_version=version, enforce_eager=True, max_model_len=8192
+    )
+    assert answer.verdict == verdict

@@ -175,7 +175,7 @@ def beside_pool(
     if stage.kinds(model).has(Linear) and not rules.v0:
         from .scan import scan_line  # few models have such layers
 
-        found.append(scan_line(model, asked, stage, rules, tags, charged))
+        found.append(scan_line(model, asked, hardware, stage, rules, tags, charged))
     if stage.kinds(model).has(DSA):
         from .sparse import sum_lines
 

@@ -6,9 +6,11 @@ from ...ledger import Line, ranged
 from ...model.attention import Linear
 from ...model.model import Model
 from ...model.storage import DTYPES, F32
+from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import GIB
+from ...units import GIB, MIB
 from ..rank import Stage
+from .profile import HOPPER_SMS
 from .profile_attention import linear_bytes
 from .release import VllmRules
 
@@ -39,7 +41,13 @@ def scan_bytes(linear: Linear, tokens: int, ranks: int, width: int) -> int:
 
 
 def scan_line(
-    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...], charged: list[Line]
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    charged: list[Line],
 ) -> Line:
     """Return the line of what the first long prompt takes beside the pool: what a layer and its scan hold at
     once over the peak that the profile run had reserved, and what trying their kernels leaves; at most the
@@ -52,8 +60,13 @@ def scan_line(
     layers = [each for each in stage.kinds(model).attentions if isinstance(each, Linear)]
     scan = max(scan_bytes(each, tokens, asked.layout.tp, width) for each in layers)
     layer = max(linear_bytes(each, asked, model.hidden_size, width) for each in layers)
-    growth = facts.constant("vllm", "scan_growth", rules.release, *tags)
-    least, value, most = (int(each * GIB) for each in (growth.low, growth.value, growth.high))
+    growth, trial = (
+        facts.constant("vllm", each, rules.release, *tags) for each in ("scan_growth", "scan_trial")
+    )
+    sms = hardware.card.num_sms or HOPPER_SMS
+    least, value, most = (
+        int(getattr(growth, end) * GIB + getattr(trial, end) * sms * MIB) for end in ("low", "value", "high")
+    )
     return ranged(
         "temporaries.running",
         "engine",
