@@ -1,9 +1,10 @@
-"""The wheel: pages without the long part of what their commands print, rules without the sources that only
-readers of the tables need, and all packed again as small as deflate makes it (the builder itself takes zlib's
-middle level)."""
+"""The wheel: pages in one file, without the long part of what their commands print, rules without the sources
+that only readers of the tables need, and all packed again as small as deflate makes it (the builder itself
+takes zlib's middle level)."""
 
 import csv
 import io
+import json
 import os
 import re
 import zipfile
@@ -83,10 +84,12 @@ class SmallWheel(BuildHookInterface[Any]):
             return
         facts = Path(self.root, "src/oomless/facts")
         contents = {f"oomless/facts/{name}.csv": unsourced(facts / f"{name}.csv") for name in UNSOURCED}
-        for page in sorted(Path(self.root, "docs", "en").glob("*.md")):
-            if page.name not in FOR_DEVELOPERS:
-                text = REMARK.sub("", page.read_text(encoding="utf-8"))
-                contents[f"oomless/docs/{page.name}"] = PRINTED.sub(cut, text)
+        pages = {
+            page.stem: PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8")))
+            for page in sorted(Path(self.root, "docs", "en").glob("*.md"))
+            if page.name not in FOR_DEVELOPERS
+        }
+        contents["oomless/docs/pages.json"] = json.dumps(pages, ensure_ascii=False)
         for place, text in contents.items():
             made = Path(self.made.name, place.replace("/", "-"))
             made.write_text(text, encoding="utf-8")

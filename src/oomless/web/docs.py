@@ -1,6 +1,7 @@
 """The documentation as resources for agents: the English pages that the site is made of, as Markdown. A wheel
-brings those that a user needs; in a checkout all lie beside src."""
+brings those that a user needs, in one file; in a checkout all lie beside src."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,14 +14,16 @@ if TYPE_CHECKING:
 MARKDOWN = "text/markdown"
 SCHEME = "oomless://docs/"
 PACKAGE = Path(__file__).parents[1]
-PLACES = (PACKAGE / "docs", PACKAGE.parents[1] / "docs" / "en")
+PACKED = PACKAGE / "docs" / "pages.json"
+"""What a wheel brings (hatch_build.py): texts by the names of pages."""
+WRITTEN = PACKAGE.parents[1] / "docs" / "en"
 
 
 class DocsPage(NamedTuple):
     """A page of the documentation."""
 
     name: str
-    path: Path
+    text: str
 
     @property
     def uri(self) -> str:
@@ -29,8 +32,7 @@ class DocsPage(NamedTuple):
     @property
     def title(self) -> str:
         """Return its first heading."""
-        with self.path.open(encoding="utf-8") as file:
-            return file.readline().lstrip("# ").rstrip()
+        return self.text.partition("\n")[0].lstrip("# ").rstrip()
 
 
 @cache
@@ -40,8 +42,12 @@ def docs_pages() -> dict[str, DocsPage]:
     >>> docs_pages()["oomless://docs/memory"].title
     'What lies on a card'
     """
-    found = (DocsPage(path.stem, path) for place in PLACES for path in sorted(place.glob("*.md")))
-    return {page.uri: page for page in found}
+    if PACKED.exists():
+        texts = json.loads(PACKED.read_text(encoding="utf-8"))
+    else:
+        texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(WRITTEN.glob("*.md"))}
+    pages = (DocsPage(name, text) for name, text in texts.items())
+    return {page.uri: page for page in pages}
 
 
 def docs_text(uri: str) -> str:
@@ -53,7 +59,7 @@ def docs_text(uri: str) -> str:
     page = docs_pages().get(uri)
     if page is None:
         raise UsageError(f"no page {uri[:80]!r}", did_you_mean(uri[:80], list(docs_pages())))
-    return page.path.read_text(encoding="utf-8")
+    return page.text
 
 
 async def listed(context: Any, params: "types.PaginatedRequestParams | None") -> "types.ListResourcesResult":
