@@ -55,6 +55,26 @@ def test_shifted_logits_of_one_sequence_are_no_copy() -> None:
     assert (then.phase, then.allocated_bytes) == (now.phase, now.allocated_bytes)
 
 
+def test_trl_gives_up_whole_logits_release_by_release() -> None:
+    """Bytes of a logit at the fullest moment of DPO: in the frozen forward, or, of 0.15 to 0.28, in the
+    backward; from 1.15 on there are tiles. SFT has had chunks since 1.7."""
+
+    def most(version: str, **asked: Any) -> int:
+        asked = {**LORA, "framework_version": version, "method": "lora", **asked}
+        found = train("llama-3.1-8b", "h100", **asked)
+        lines = (found.after.peak.ledger if found.after else found.estimate.groups[0].ledger).lines
+        return sum(line.bytes for line in lines if line.key.startswith("logits"))
+
+    dpo = [
+        most(f"trl {each}, transformers 5.0", task="dpo", seq_len=1024, micro_batch=1)
+        for each in ("0.11", "0.14", "0.28", "1.14", "1.15")
+    ]
+    logits = 2 * 1024 * 128256
+    assert [round(each / logits) for each in dpo] == [20, 16, 12, 18, 0]
+    sft = [most(f"trl {each}, transformers 5.0", micro_batch=2) for each in ("1.6", "1.7", "1.13", "1.15")]
+    assert [round(each / 2**30, 1) for each in sft] == [11.9, 2.7, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(("micro_batch", "measured"), [(4, 20669338112), (8, 37002646016)])
 def test_trl_put_norms_of_packed_models_into_f32(micro_batch: int, measured: int) -> None:
     """The residual stream follows: every kept input has 4 bytes a value. A model that PEFT took as it was has

@@ -13,6 +13,8 @@ class Habits(NamedTuple):
 
     loss: str | None = None
     """Their plain loss (facts/losses.csv)."""
+    log_probs: str | None = None
+    """Their loss of the log-probabilities of whole logits (facts/losses.csv)."""
     optimizer: str | None = None
     """Their optimizer where none is named."""
     experts_apart: bool = False
@@ -72,6 +74,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
             found.setdefault(row["habit"], row["value"])
     return Habits(
         loss=found.get("loss"),
+        log_probs=found.get("log_probs"),
         optimizer=found.get("optimizer"),
         experts_apart=found.get("experts") == "apart",
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",

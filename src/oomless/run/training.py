@@ -302,8 +302,8 @@ def optimizer(name: str) -> Optimizer:
 def earlier_losses(framework: str) -> frozenset[str]:
     """Losses of earlier releases of a framework, by the day or release until which they held.
 
-    >>> sorted(earlier_losses("torchtitan")), sorted(earlier_losses("trl"))
-    (['plain-2024-05', 'plain-2024-10'], ['plain-4.45', 'plain-4.49', 'plain-half-0'])
+    >>> sorted(earlier_losses("torchtitan")), sorted(earlier_losses("trl"))[:3]
+    (['plain-2024-05', 'plain-2024-10'], ['chunked-1.12', 'chunked-1.14', 'plain-4.45'])
     """
     packages = {row["framework"]: row["packages"] for row in facts.table("frameworks")}
     follows_others = packages.get(framework, "") not in ("", framework)

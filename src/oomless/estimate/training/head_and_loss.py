@@ -18,7 +18,7 @@ SAMPLING = ("grpo", "ppo")
 """Tasks whose loss is made of the log-probabilities of sampled tokens."""
 SAMPLED = "sampled"
 """Their loss, where a framework has one of its own, by its name."""
-OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place")
+OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place", "checkpointed")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
 F32 = 4
 CONTRASTIVE = "contrastive"
@@ -122,13 +122,18 @@ def compared_vectors(job: Job, work: MicroBatchWork, norm: Walk) -> Ends:
 def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     """Return how the loss is made; `on_shares`: from a rank's share of the vocabulary.
 
-    A trainer that compares log-probabilities asks for logits, whatever its loss of labels.
+    A trainer that compares log-probabilities asks for logits, whatever its loss of labels, unless that gives
+    them token by token.
     """
     kind = loss_kind(request.loss or "plain", request.framework)
     said = (request.loss or "").startswith(SAMPLED)
-    of_labels = (kind.kind in OF_LABELS and not said) or request.loss == CHUNKED
+    chunks = request.loss == CHUNKED and kind.kind != "tiled"
+    of_labels = (kind.kind in OF_LABELS and not said) or chunks
+    earlier = framework(request.framework).habits(request.framework_version).log_probs
     if request.task in COMPARING and of_labels:
-        kind = loss_kind("log-probs", request.framework)
+        kind = loss_kind(earlier or "log-probs", request.framework)
+    if request.task in SAMPLING and kind.kind == "checkpointed" and earlier:
+        kind = loss_kind(earlier, request.framework)
     if request.task in SAMPLING and of_labels and has_loss(SAMPLED, request.framework):
         kind = loss_kind(SAMPLED, request.framework)
     return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind

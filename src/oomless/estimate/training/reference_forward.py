@@ -2,7 +2,7 @@
 backward.
 
 TRL (get_batch_loss_metrics, compute_loss) and ColossalChat (coati/trainer) run the policy forward first, then
-the reference.
+the reference; ms-swift on Megatron the other way round (swift/megatron/trainers/dpo_trainer.py).
 """
 
 from ...frameworks import framework
@@ -12,7 +12,7 @@ from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
 from ...run.training import Mesh, TrainingResolved
 from .activations import segments
-from .head_and_loss import COMPARING, Ends, ends
+from .head_and_loss import COMPARING, Ends, ends, kind_of_loss, vocab_parallel
 from .micro_batch_work import work_of
 from .phases import PhasePart
 from .rank_group import RankGroup
@@ -21,9 +21,6 @@ from .reserved import with_spread
 from .training_estimate import TrainingEstimate
 
 F32 = 4
-NAMED = 3
-"""F32 logits that live at once: those with a name, the copy that log_softmax makes of the shifted ones, and
-what it returns."""
 SOURCE = "estimate/training/reference_forward.py"
 
 
@@ -40,7 +37,8 @@ def compared(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     >>> [line.bytes for line in compared(found, found.groups[0]) if line.key == "activations.cache"]
     [8053063680]
     """
-    return with_spread([*policy_lines(estimate, group), *frozen_lines(estimate, group)], estimate.job)
+    waiting = [] if vocab_parallel(estimate.request) else policy_lines(estimate, group)
+    return with_spread([*waiting, *frozen_lines(estimate, group)], estimate.job)
 
 
 def policy_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
@@ -55,7 +53,7 @@ def policy_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     if not loss:
         return [of(part) for part in group.phases[0].parts]
     wide = logits_bytes(estimate)
-    held = _ends(estimate).saved + _unsaved(estimate, wide)
+    held = _ends(estimate).saved + wide * kind_of_loss(estimate.request, False).named_bytes // F32
     formula = f"{wide:,} B of logits, and what autograd keeps"
     logits = exact("logits.held", "policy", "policy, logits and log-probabilities", held, formula, SOURCE)
     kept = [of(part) for part in loss if part.category != "logits"]
@@ -90,7 +88,8 @@ def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     layers = max(segment.forward_peak - segment.saved for segment in segments(plain, work, last))
     wide = logits_bytes(estimate) if loss_parts(group) else 0
     head = wide + wide * work.compute // F32 if work.compute != F32 else wide
-    loss = NAMED * wide if wide or not loss_parts(group) else ends(plain, work).forward_peak
+    whole = wide * kind_of_loss(request, False).frozen_bytes // F32
+    loss = whole if wide or not loss_parts(group) else ends(plain, work).forward_peak
     cache = cache_bytes(model, request, mesh) if framework(request.framework).frozen_cache else 0
     passing = max(cache + max(layers, head), loss)
     owner: Owner = "reference" if request.method == "full" else "policy"  # without adapters the policy serves
@@ -111,7 +110,7 @@ def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
 
 def logits_bytes(estimate: TrainingEstimate) -> int:
     """F32 logits of one forward on one rank, if the trainer has them."""
-    return F32 * _ends(estimate).logits if _by_logits(estimate.request) else 0
+    return F32 * _ends(estimate).logits if kind_of_loss(estimate.request, False).frozen_bytes else 0
 
 
 def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[Line]:
@@ -149,15 +148,6 @@ def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[
 
 def _ends(estimate: TrainingEstimate) -> Ends:
     return ends(estimate.job, work_of(estimate.job))
-
-
-def _by_logits(request: TrainingResolved) -> bool:
-    return loss_kind(request.loss or "plain", request.framework).kind != "fused-linear"
-
-
-def _unsaved(estimate: TrainingEstimate, wide: int) -> int:
-    """Logits that have a name until the step's function returns, and that autograd does not keep."""
-    return 0 if loss_kind("log-probs", estimate.request.framework).logits_alive else wide
 
 
 def cache_bytes(model: Model, request: TrainingResolved, mesh: Mesh) -> int:

@@ -25,6 +25,9 @@ Kind = Literal[
     "vocab-parallel-fused",
     "in-place",
     "loss-parallel",
+    "selected",
+    "checkpointed",
+    "tiled",
 ]
 F32 = 4
 TARGET = 8
@@ -45,9 +48,15 @@ class Loss(NamedTuple):
     chunk_tokens: int
     """Tokens of a chunk where that is fixed, else 0; both 0: Liger's rule."""
     chunk_bytes: int
-    """fused-linear: bytes of a chunk's logit, all copies that live at once."""
+    """Of kinds that work in chunks, bytes of a chunk's logit, all copies that live at once; tiled: bytes of
+    a token in a tile."""
     product_bytes: int
-    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place.
+    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place;
+    checkpointed: of the head's copy that a chunk reads."""
+    frozen_bytes: int
+    """Log-probabilities of whole sequences: bytes of a logit of a forward without a graph, at its fullest."""
+    named_bytes: int
+    """Bytes of a logit that keep a name until the step's function returns, and that autograd does not keep.
     """
     source: str
 
@@ -84,9 +93,7 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, tokens, chunk, product = (
-        int(row[key] or 0) for key in ("chunks", "chunk_tokens", "chunk_bytes", "product_bytes")
-    )
+    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-1])
     return Loss(
         kind,
         upcast,
@@ -96,6 +103,8 @@ def loss_kind(name: str, framework: str = "") -> Loss:
         tokens,
         chunk,
         product,
+        frozen,
+        named,
         row["source"],
     )
 
@@ -167,6 +176,12 @@ def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
             return _in_place(loss, shape)
         case "loss-parallel":
             return _loss_parallel(shape)
+        case "selected":
+            return _selected(loss, shape)
+        case "checkpointed":
+            return _checkpointed(loss, shape)
+        case "tiled":
+            return _tiled(loss, shape)
         case _:
             assert_never(loss.kind)
 
@@ -377,3 +392,57 @@ def _loss_parallel(shape: LossShape) -> AutogradGraph:
     return AutogradGraph(
         ops, _sizes(shape, wide=wide, log_softmax=wide), "hidden", "loss", frozenset({"target"})
     )
+
+
+def _selected(loss: Loss, shape: LossShape) -> AutogradGraph:
+    """Each label's logit less the logsumexp of its row, sequence by sequence, whose exponentials pass; the
+    F32 logits are kept. The gradients of both readers are added up: 12 B a logit, and 6 to 10 in the forward
+    (TRL's function on a CPU).
+
+    >>> from .graph import walk
+    >>> found = walk(_selected(loss_kind("selected-copy", "trl"), LossShape(1024, 64, 32000)))
+    >>> [round(each / (1024 * 32000), 1) for each in (found.forward_peak, found.backward_peak)]
+    [10.0, 12.0]
+    """
+    wide = shape.tokens * shape.vocab * F32
+    name = "shifted" if loss.shift_copy else "wide"
+    held = wide if loss.shift_copy else 0
+    ops = [_head(), Op("upcast", ("logits",), ("wide",))]
+    if loss.shift_copy:
+        ops.append(Op("shift", ("wide",), ("shifted",)))
+    passing = held + wide // shape.sequences
+    ops.append(Op("select", (name, "target"), ("loss",), (name, "target"), passing, wide, "loss"))
+    sizes = _sizes(shape, wide=wide, shifted=wide)
+    return AutogradGraph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
+
+
+def _checkpointed(loss: Loss, shape: LossShape) -> AutogradGraph:
+    """A chunk's logits live in its own forward and, made again, in its own backward, where the head's share
+    of the gradient is made beside the sum so far. Hidden states are copied without what labels leave out."""
+    elements = shape.vocab * shape.hidden
+    chunk = chunk_tokens(loss, shape) * shape.vocab * loss.chunk_bytes
+    again = chunk + elements * (loss.product_bytes + (shape.weight if shape.trained_head else 0))
+    op = Op(
+        "chunks", ("hidden", "target"), ("labelled", "loss"), ("labelled", "target"), chunk, again, "loss"
+    )
+    sizes = _sizes(shape, labelled=shape.tokens * shape.hidden * shape.compute)
+    return AutogradGraph((op,), sizes, "hidden", "loss", frozenset({"target", "labelled"}))
+
+
+def _tiled(loss: Loss, shape: LossShape) -> AutogradGraph:
+    """Tiles of logits are folded into statistics of their tokens, and made again in the backward, which adds
+    gradients up in F32: 0.4 GiB where whole logits of 8,192 tokens of Llama 3.1 have 12.
+
+    >>> from .graph import walk
+    >>> shape = LossShape(8192, 4096, 128256, trained_head=False)
+    >>> round(walk(_tiled(loss_kind("chunked", "trl"), shape)).forward_peak / 2**30, 2)
+    0.38
+    """
+    tile = chunk_tokens(loss, shape) * min(loss.chunk_bytes, shape.vocab * shape.compute)
+    head = shape.vocab * shape.hidden * (F32 + shape.weight % F32) if shape.trained_head else 0
+    again = tile + shape.tokens * shape.hidden * F32 + head
+    made, kept = ("labelled", "statistics", "loss"), ("labelled", "statistics", "target")
+    op = Op("tiles", ("hidden", "target"), made, kept, tile, again, "loss")
+    labelled = shape.tokens * shape.hidden * shape.compute
+    sizes = _sizes(shape, labelled=labelled, statistics=shape.tokens * 2 * F32)
+    return AutogradGraph((op,), sizes, "hidden", "loss", frozenset({"target", "labelled", "statistics"}))
