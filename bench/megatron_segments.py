@@ -186,6 +186,7 @@ def runs() -> list[tuple[str, Megatron, tuple[int, ...]]]:
         "recompute_modules": ("norm", "mla_up_proj", "moe_act"),
     }
     cut, both = Mesh(dp=2, tp=4, pp=4, sequence_parallel=True), Mesh(dp=128, pp=16, ep=64)
+    ends, fp8 = both._replace(schedule="dualpipe"), {"precision": "fp8-bf16-moments", "activation_bits": 8}
     return [
         ("llama-3-8b", of_model("llama-3-8b", Mesh(dp=8)), (0,)),
         ("llama-3-70b", of_model("llama-3-70b", cut), (0, 3)),
@@ -195,7 +196,13 @@ def runs() -> list[tuple[str, Megatron, tuple[int, ...]]]:
         ("deepseek-v2-lite", of_model("deepseek-v2-lite", Mesh(dp=8, ep=8)), (0,)),
         ("qwen3-235b-a22b", of_model("qwen3-235b-a22b", cut._replace(dp=8, pp=8, ep=8)), (0, 7)),
         ("deepseek-v3", of_model("deepseek-v3", both, **lite), (0, 1)),
-        ("the same, dualpipe", of_model("deepseek-v3", both._replace(schedule="dualpipe"), **lite), (1,)),
+        ("the same, dualpipe", of_model("deepseek-v3", ends, **lite), (1,)),
+        ("llama-3-70b, two at once", of_model("llama-3-70b", cut, micro_batch=2), (0,)),
+        ("llama-3.1-405b", of_model("llama-3.1-405b", cut._replace(tp=8, pp=16)), (0, 15)),
+        ("qwen3-235b-a22b, 16", of_model("qwen3-235b-a22b", Mesh(dp=8, pp=16, ep=8)), (0, 15)),
+        ("glm-4.5", of_model("glm-4.5", cut._replace(dp=8, tp=2, pp=8, ep=8)), (0,)),
+        ("deepseek-v3 in FP8", of_model("deepseek-v3", both, **fp8, **lite), (0, 1, 15)),
+        ("the same, dualpipe", of_model("deepseek-v3", ends, **fp8, **lite), (0, 1, 7, 15)),
     ]
 
 

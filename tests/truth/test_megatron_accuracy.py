@@ -7,7 +7,9 @@ backward, and its runs keep whole attention weights.
 """
 
 import pytest
+from bench.megatron_named import measured
 
+from oomless import facts
 from oomless.truth.tables import read_table
 from oomless.truth.validate import Scored, score
 from oomless.units import MIB
@@ -81,3 +83,15 @@ def test_a_damaged_record_is_a_status_and_no_crash(field: str, value: object) ->
         "unsupported",
         "incomplete",
     )
+
+
+def test_runs_lie_in_what_their_names_leave_open() -> None:
+    share, beside = (
+        facts.constant("megatron", name, (0,), "named") for name in ("activation_share", "unexplained")
+    )
+    runs = measured()
+    below = sum(run.measured < share.low * run.passing for run in runs)
+    above = sum(run.measured > share.high * run.passing + beside.high for run in runs)
+    assert share.num_runs == beside.num_runs == len(runs)
+    assert below <= 0.05 * len(runs)
+    assert above <= 0.02 * len(runs)

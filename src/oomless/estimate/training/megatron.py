@@ -110,7 +110,7 @@ def of_stage(
     """Return one pipeline stage: what stays, and what each phase adds to it. A plan asks the same of each
     card of a generation. `tower`: values of a vision tower, frozen and whole on each rank."""
     kept = states(run, mine)
-    lines = standing(run, mine, kept, device)
+    lines = standing(run, mine, kept, device, named)
     if tower:
         size = tower * run.num_bytes
         formula = f"{tower:,} values x {run.num_bytes} B"
@@ -182,7 +182,7 @@ def _line(part: PhasePart, share: facts.Constant, rows: tuple[int, float, float]
 
 
 def standing(
-    run: Megatron, mine: tuple[Chunk, ...], kept: tuple[StateTensors, ...], device: Device
+    run: Megatron, mine: tuple[Chunk, ...], kept: tuple[StateTensors, ...], device: Device, named: bool
 ) -> tuple[Line, ...]:
     """What a stage holds between steps, line by line."""
     lines = [
@@ -201,7 +201,8 @@ def standing(
     plain = sum(sizes)
     unsplit = 0 if device.expandable else _placed(tuple(sizes)).allocated_bytes - plain
     row = facts.constant("megatron", "unexplained_share", (0,))
-    room = facts.constant("megatron", "unexplained", (0,), *(["sharded"] if run.fsdp else []))
+    words = ["sharded"] if run.fsdp else ["named"] if named else []
+    room = facts.constant("megatron", "unexplained", (0,), *words)
     lines.append(
         ranged(
             "fragmentation.remainders",

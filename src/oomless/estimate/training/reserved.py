@@ -76,6 +76,8 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
     found.append(request.method)
     if request.expandable_segments:
         found.append("expandable")
+    if request.mesh.pp > 1:
+        found.append("piped")
     if request.recompute == "full":
         found.append("recompute")
     if request.kernels == "compiled":
