@@ -52,7 +52,10 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     share = asked.mem_fraction_static
     if share is None:
         share = default_share(model, found, hardware, rules, chunk)
-    if rules.cuts_any_share_of_vision_models and reads_images(model, rules):
+    shows = reads_images(model, rules)
+    if shows and rules.cuts_no_prompt_of_vision_models:
+        chunk = max(chunk, length)
+    if shows and rules.cuts_any_share_of_vision_models:
         share *= facts.constant(
             "sglang", "multimodal_share", rules.release
         ).value  # model_runner.py: whoever chose the share

@@ -46,7 +46,10 @@ class SglangRules(ReleaseRules):
     """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
-    serves_gemma3_as_text: bool = False
+    reads_images_if_asked: bool = False
+    """Models that are served for their texts as a rule need --enable-multimodal."""
+    cuts_no_prompt_of_vision_models: bool = False
+    """Their prompts are read at once, however long."""
     sparse_mla_share: float = 0.0
     """mem_fraction_static of sparse MLA; 0: as of other models."""
     takes_plain_fp8_rows: bool = False

@@ -120,7 +120,7 @@ def reads_images(model: Model, rules: SglangRules) -> bool:
     >>> [reads_images(load("gemma-3-27b"), RELEASES.at(text)) for text in ("0.4.5", "0.4.6")]
     [True, False]
     """
-    texts = TEXT_ALONE if rules.serves_gemma3_as_text else TEXT_ALONE[:1]
+    texts = TEXT_ALONE if rules.reads_images_if_asked else ()
     return model.family not in texts and any(t.part == "vision" for t in model.tensors)
 
 
