@@ -192,3 +192,11 @@ def test_the_text_names_the_peak() -> None:
     ).out
     assert shown.count("<- the peak") == 1
     assert "generate: " in shown
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_each_engine_takes_its_share_in_its_own_words(engine: str) -> None:
+    found = rollout(framework="verl", rollout_engine=engine, rollout_gpu_memory_utilization=0.5, rollout_tp=2)
+    generate = next(each for each in found.after.moments if each.name == "generate")
+    owned = sum(line.bytes for line in generate.ledger.lines if line.owner == "engine")
+    assert 0.4 < owned / generate.ledger.capacity_bytes < 0.7

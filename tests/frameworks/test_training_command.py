@@ -279,6 +279,29 @@ def test_verl_parks_between_updates_what_it_offloads() -> None:
     assert policy(away["score"], "optimizer") == 0
 
 
+def test_verl_by_megatron() -> None:
+    """Its buffers of gradients stay between updates unless they are parked, too."""
+    sizes = {"tensor": 2, "pipeline": 2, "expert": 4}
+    command = (
+        "python3 -m verl.trainer.main_ppo --config-path=config --config-name='ppo_megatron_trainer.yaml' "
+        "algorithm.adv_estimator=grpo actor_rollout_ref.model.path=Qwen/Qwen3-30B-A3B "
+        f"trainer.n_gpus_per_node=8 trainer.nnodes=2 {ACTOR}ppo_micro_batch_size_per_gpu=1 "
+        + " ".join(f"{ACTOR}megatron.{name}_model_parallel_size={size}" for name, size in sizes.items())
+        + f" +{ACTOR}megatron.override_transformer_config.recompute_granularity=full"
+        f" {ACTOR}megatron.param_offload=True {ACTOR}megatron.optimizer_offload=True "
+    )
+    found = asked(command, gpu="h100:16")
+    request = found["request"]
+    assert (request["framework"], request["recompute"]) == ("megatron-bridge", "full")
+    assert [request["mesh"][name] for name in ("tp", "pp", "ep", "sequence_parallel")] == [2, 2, 4, True]
+    kept, parked = (
+        {each["name"]: each for each in asked(command + more, gpu="h100:16")["after"]["moments"]}
+        for more in ("", f"{ACTOR}megatron.grad_offload=True")
+    )
+    assert policy(kept["generate"], "gradients") == policy(kept["update"], "gradients") > 0
+    assert policy(parked["generate"], "gradients") == policy(kept["generate"], "weights") == 0
+
+
 def test_verl_scores_more_at_a_time() -> None:
     wide = " ".join(
         f"actor_rollout_ref.{who}.log_prob_micro_batch_size_per_gpu={{}}" for who in ("rollout", "ref")
@@ -318,7 +341,7 @@ def test_models_that_share_cards_stand_beside_the_actor() -> None:
         "rollout_gpu_memory_utilization": 0.5,
         "rollout_tp": 2,
         "rollout_sleep": True,
-        "park": ["optimizer"],
+        "park": ["optimizer", "gradients"],
     }
     alone = asked(OPENRLHF.replace("--train.colocate_all", "") + "--algo.advantage.estimator reinforce")
     assert alone["request"]["task"] == "grpo"
@@ -350,8 +373,7 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
         ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
         ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
         ("python -m openrlhf.cli.train_kd --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
-        ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=megatron", "megatron-bridge"),
-        ("python -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer.yaml a.b=1", "megatron-bridge"),
+        ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=veomni", "fsdp and fsdp2"),
         (
             "CUDA_VISIBLE_DEVICES=0,1 swift sft --model Qwen/Qwen2.5-7B --deepspeed zero2",
             "NPROC_PER_NODE=2",

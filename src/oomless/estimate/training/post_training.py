@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from ...engines import answering
+from ...engines import engine as record_of
 from ...errors import UsageError
 from ...frameworks import framework
 from ...ledger import Ledger, Line, Owner, exact
@@ -25,6 +26,7 @@ from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
 from .reserved import OUTSIDE, room_beside, within_room
 from .rollout import generation, is_gathered, whole_policy
+from .stage_step import held_always
 from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
@@ -35,7 +37,7 @@ WITH_REFERENCE = ("dpo", "kto", "ppo")
 (TRL to 0.18, ms-swift)."""
 ENGINE_SHARE = 0.3
 """TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
-PARKED = {"optimizer": "optimizer", "params": "weights"}
+PARKED = {"optimizer": "optimizer", "params": "weights", "gradients": "gradients"}
 """What may lie in host memory between updates -> its lines."""
 KEPT_ASLEEP = ("runtime", "communication")
 """What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
@@ -105,6 +107,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps else awake
     away = [PARKED[each] for each in companions.parked]
+    away += [] if held_always(estimate.job) else ["gradients"]
     outside = [line for line in group.ledger.lines if line.key in OUTSIDE]
     between = [*_steady(group, away), *outside]
     scoring = [*_steady(group, [each for each in away if each != "weights"]), *outside]
@@ -180,7 +183,7 @@ def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[li
 
 def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
     """What the policy holds while it is not trained, but for the categories that are `away`."""
-    return [line for line in group.states.lines if line.category not in ("gradients", *away)]
+    return [line for line in group.states.lines if line.category not in away]
 
 
 def _forward(group: RankGroup, scale: float) -> list[Line]:
@@ -271,6 +274,7 @@ def _engine(
     if companions.engine_hardware is not None:
         return [], [], estimate_serving(estimate.model, asked, cards).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)
+    asked = record_of(engine).rows.as_asked(asked, "")._replace(layout=None)
     cards = cards._replace(num_gpus=min(companions.engine_ranks or cards.num_gpus, cards.num_gpus))
     found = estimate_serving(estimate.model, asked, cards)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes

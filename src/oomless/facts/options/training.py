@@ -175,7 +175,7 @@ ASKED: tuple[Option, ...] = (
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
     Option("park", "--park", "words", "beside",
            "grpo, ppo: to host memory between updates alone, with commas between.", (),
-           choices=("optimizer", "params")),
+           choices=("optimizer", "params", "gradients")),
     Option("score_tokens", "--score-tokens", "whole", "beside",
            "grpo, ppo: tokens that are scored at a time [those of a micro-batch].", None, 1),
 )

@@ -103,5 +103,5 @@ def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if entries.switch("vllm.enable_sleep", "vllm_enable_sleep", default=False):
         beside["rollout_sleep"] = True
     if entries.switch("ds.enable_sleep", "deepspeed_enable_sleep", default=False):
-        beside["park"] = ("optimizer",)
+        beside["park"] = ("optimizer", "gradients")
     return asked

@@ -14,7 +14,7 @@ COMPARES = (ACTOR + "use_kl_loss", "algorithm.use_kl_in_reward")
 """Switches that bring a frozen reference in."""
 AT_ONCE, MOST_TOKENS = "ppo_micro_batch_size_per_gpu", "ppo_max_token_len_per_gpu"
 SCORED, MOST_SCORED = "log_prob_micro_batch_size_per_gpu", "log_prob_max_token_len_per_gpu"
-OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload"}
+OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradients": "grad_offload"}
 WIDE = ("fp32", "float32", "none")
 
 
@@ -53,33 +53,33 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     task: Task = "ppo" if entries.text("algorithm.adv_estimator", default="gae") == "gae" else "grpo"
     length = entries.whole("data.max_prompt_length", default=512)
     length += entries.whole("data.max_response_length", default=512)
-    parts = _common(entries, MODEL, ACTOR + "fsdp_config.", ACTOR)
-    cut = parts["mesh"].cp
-    ranks = cut, max(cards // max(cut, 1), 1)
+    by_megatron = entries.text(ACTOR + "strategy", default="fsdp") == "megatron"
+    by_megatron = by_megatron or "megatron" in (entries.text("config_name") or "")
+    parts = _megatron(entries) if by_megatron else _fsdp(entries, cards)
+    mesh = parts["mesh"]
+    ranks = mesh.cp, max(cards // max(mesh.cp * mesh.tp * mesh.pp, 1), 1)
     micro_batch, seq_len = _batch(entries, ACTOR, length, ranks)
-    size = entries.whole(ACTOR + "fsdp_config.fsdp_size", default=-1)
-    shards = 0 < size < cards
-    parts["mesh"] = parts["mesh"]._replace(shard_size=size if shards else 0)
-    sharding = _sharding(entries, ACTOR + "strategy", "fsdp")
     asked = TrainingAsked(
-        framework=entries.framework,
         task=task,
-        sharding="hsdp" if shards else sharding,
         offload=_away(entries, MODEL, {"activations": "enable_activation_offload"}),
         micro_batch=micro_batch,
         seq_len=seq_len,
         packed=seq_len != length,
-        loss=_loss(entries),
         **parts,
     )
     model = entries.text(MODEL + "path")
     compares = any(entries.switch(name, default=False) for name in COMPARES)
-    if compares:
+    where = ACTOR + ("megatron." if by_megatron else "fsdp_config.")
+    parked = _away(entries, where, OFFLOADED)
+    on_host = not by_megatron or entries.switch(REF + "megatron.param_offload", default="params" in parked)
+    if compares and not by_megatron:
         entries.note("the reference lies in host memory, and comes layer by layer")
+    if task == "ppo" or by_megatron:
+        entries.beside["reference_model"] = "same" if compares and not on_host else "none"
+    entries.beside |= {"park": parked} if parked else {}
     scored = [_batch(entries, where, length, ranks) for where in (ROLLOUT, REF)[: 1 + compares]]
     _beside(entries, asked, max(sequences * tokens for sequences, tokens in scored))
     if task == "ppo":
-        entries.beside["reference_model"] = "none"
         critic = entries.text("critic.model.path")
         entries.beside |= {} if critic in (None, model) else {"value_model": critic}
     return model, asked
@@ -87,8 +87,6 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
 
 def _beside(entries: Entries, asked: TrainingAsked, scored: int) -> None:
     """Note the engine, and what is scored at a time."""
-    if parked := _away(entries, ACTOR + "fsdp_config.", OFFLOADED):
-        entries.beside["park"] = parked
     beside, engine = entries.beside, entries.text(ROLLOUT + "name", default="vllm")
     if scored != asked.micro_batch * (asked.seq_len or 0):
         beside["score_tokens"] = scored
@@ -132,13 +130,50 @@ def _away(entries: Entries, where: str, names: dict[str, str]) -> tuple[str, ...
 
 def _sharding(entries: Entries, name: str, usual: str) -> Sharding:
     word = entries.text(name, default=usual) or usual
-    word = "megatron" if "megatron" in str(entries.values.get("config_name")) else word
     if word not in SHARDINGS:
         raise UnsupportedError(
-            f"{entries.path}: strategy is {word}, whose words are not read",
-            "ask by flags, with --framework megatron-bridge",
+            f"{entries.path}: strategy is {word}, which is not modelled", "fsdp and fsdp2 are"
         )
     return SHARDINGS[word]
+
+
+def _fsdp(entries: Entries, cards: int) -> dict[str, Any]:
+    """Return what an actor under FSDP is."""
+    parts = _common(entries, MODEL, ACTOR + "fsdp_config.", ACTOR)
+    sharding = _sharding(entries, ACTOR + "strategy", "fsdp")
+    size = entries.whole(ACTOR + "fsdp_config.fsdp_size", default=-1)
+    if 0 < size < cards:
+        sharding, parts["mesh"] = "hsdp", parts["mesh"]._replace(shard_size=size)
+    return {**parts, "framework": entries.framework, "sharding": sharding, "loss": _loss(entries)}
+
+
+def _megatron(entries: Entries) -> dict[str, Any]:
+    """Return what an actor under Megatron-Core is (engine/megatron.yaml)."""
+    where = ACTOR + "megatron."
+    within = where + "override_transformer_config.recompute_"
+
+    def ranks(name: str, usual: int = 1) -> int:
+        return entries.whole(f"{where}{name}_parallel_size", default=usual)
+
+    stages = ranks("virtual_pipeline_model")
+    granularity = entries.text(within + "granularity", default="none") or "none"
+    modules = entries.words(within + "modules") if granularity == "selective" else ()
+    return {
+        "framework": "megatron-bridge",
+        "sharding": "distopt",
+        "mesh": Mesh(
+            tp=ranks("tensor_model"),
+            pp=ranks("pipeline_model"),
+            cp=ranks("context"),
+            ep=ranks("expert_model"),
+            etp=ranks("expert_tensor", 0),
+            sequence_parallel=ranks("tensor_model") > 1,
+            virtual_stages=stages,
+            schedule="interleaved" if stages > 1 else "1f1b",
+        ),
+        "recompute": granularity,
+        "recompute_modules": modules,
+    }
 
 
 def _common(entries: Entries, model: str, engine: str, ulysses: str) -> dict[str, Any]:
