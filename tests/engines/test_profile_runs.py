@@ -253,3 +253,18 @@ def test_towers_of_some_radeon_cards_keep_their_scores(gpu: str, images: int | N
     found = answer("qwen3-vl-2b", gpu, engine_version="0.11.1", max_model_len=2048, images_per_prompt=images)
     peak = sum(line.low_bytes for line in found.ledger.lines if line.category in ("activations", "logits"))
     assert (peak >= 16 * 65536**2 * 4) == scored
+
+
+def test_v0_profiles_an_image_of_llama_3_2_with_each_sequence() -> None:
+    """36.63 GiB for 128 sequences on one H100 (0.6.6, vllm#12126); two A10 ran out with 256 (vllm#10034), and
+    serve 16."""
+
+    def found(model: str, gpu: str, tp: int, seqs: int) -> Estimate:
+        asked: dict[str, Any] = {"engine_version": "0.6.6", "max_num_seqs": seqs, "enforce_eager": True}
+        return answer(model, gpu, tp, max_model_len=8192, **asked)
+
+    peak = lines(found("llama-3.2-11b-vision", "h100", 1, 128), "activations.profile_run")[0]
+    assert peak.low_bytes < 36.63 * GIB < peak.high_bytes
+    model = "llama-3.2-11b-vision-instruct"
+    verdicts = [found(model, "a10:2", 2, seqs).verdict for seqs in (16, 256)]
+    assert verdicts == ["fits", "does_not_fit"]

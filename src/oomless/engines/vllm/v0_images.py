@@ -30,12 +30,13 @@ def v0_profile_lines(
 
     Qwen2-VL-7B of 8,192 tokens left 1.16 GiB on 0.6.6, Qwen2.5-VL-3B of 32,768 left 4.06 on 0.7 (code index
     ids 61933690157, 13138011193), Qwen2.5-VL-7B of 8,192 about 5.4 on 0.8.4 (gpustack#1800). With other
-    models and releases it may be anything up to the budget: 36.6 GiB for Llama-3.2-11B-Vision with 128
-    sequences on 0.6.6.
+    models and releases it may be anything up to the budget.
     """
     lines = profile_lines(model, asked, hardware, stage, rules, tags)
     if not any(tensor.part == "vision" for tensor in model.tensors):
         return lines
+    if model.family == TILED_FAMILY:
+        return with_tiles(lines, model, asked, rules)
     vision = largest_image(model, asked)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
         *others, last = lines
@@ -66,6 +67,41 @@ def v0_profile_lines(
     if batch < longest and rules.v0_lengthens_for_images:
         return _between(seen(longest), seen(max(batch, least)), None)
     return _between(text(batch), text(batch), seen(batch))
+
+
+TILED_FAMILY = "mllama"
+TILES, PADDED = 4, 8
+"""Tiles of its largest image, and patches to a multiple of which each is padded."""
+
+
+def tiled_bytes(model: Model, ranks: int, width: int) -> int:
+    """Return what one image takes in the tower of Llama-3.2: pixels in F32, a mask over all its patches, the
+    states of five layers and their copy, and beside them a block's feed-forward, or all that is joined
+    (models/mllama.py of 0.6.2 to 0.8.5, MllamaVisionModel).
+
+    A profile run has one with each of --max-num-seqs sequences (worker/enc_dec_model_runner.py); a log of 128
+    says 36.63 GiB (0.6.6, vllm#12126).
+
+    >>> from ...units import GIB
+    >>> from ...model.load import load
+    >>> round(128 * tiled_bytes(load("llama-3.2-11b-vision"), 1, 2) / GIB, 1)
+    30.4
+    """
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors if tensor.part == "vision"}
+    rows, dim = shapes["vision.gated_positional_embedding.embedding"]
+    patch, inner = shapes["vision.patch_embedding.weight"], shapes["vision.blocks.fc1.weight"][0]
+    patches = TILES * -(-rows // PADDED) * PADDED
+    joined = shapes["vision.projector.weight"][1] // dim  # the output and the states of some layers
+    states = max(2 * joined + 2 * inner // dim // ranks, 3 * joined)
+    pixels = TILES * (rows - 1) * patch[1] * patch[2] * patch[3]
+    return width * patches * (dim * states + patches) + pixels * 4
+
+
+def with_tiles(lines: list[Line], model: Model, asked: Resolved, rules: VllmRules) -> list[Line]:
+    """Return the lines with an image for each sequence of the profile run, on every rank."""
+    images = 0 if asked.images_per_prompt == 0 else (asked.max_num_seqs or 0)
+    each = tiled_bytes(model, asked.layout.tp, 4 if asked.dtype == "float32" else 2)
+    return with_tower(lines, images * each, facts.constant("vllm", "tiles_spread", rules.release))
 
 
 def _between(lines: list[Line], least: list[Line], most: list[Line] | None) -> list[Line]:
