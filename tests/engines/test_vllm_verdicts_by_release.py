@@ -468,3 +468,18 @@ def test_a_gated_delta_rule_once_tried_its_kernels_at_the_first_prompt(version: 
         "qwen3.5-9b", gpu="rtx-5090", engine_version=version, enforce_eager=True, max_model_len=8192
     )
     assert answer.verdict == verdict
+
+
+def test_rows_that_ascend_tries_once_leave_room_beside_its_pool() -> None:
+    """vllm-ascend#2959 serves Qwen2.5-VL-72B on four cards of 64 GB with 2,048 sequences and all of the card:
+    what the logits of so many rows took in the profile run is free for a load of one."""
+    asked: dict[str, Any] = {"tp": 4, "max_model_len": 20000, "gpu_memory_utilization": 1.0}
+    answer = oomless.infer(
+        "qwen2.5-vl-72b",
+        gpu="ascend-910b:4",
+        engine="vllm-ascend",
+        engine_version="0.10.1",
+        max_num_seqs=2048,
+        **asked,
+    )
+    assert answer.verdict != "does_not_fit"

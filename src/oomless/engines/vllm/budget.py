@@ -132,17 +132,18 @@ def unused_peak(
     """Return what the profile run's peak has over that of the largest batch which the asked load can make.
 
     The run reads max_num_batched_tokens whatever is asked; what is captured after it, and lies beside the
-    pool, may take what no request of the load will. Rows that are sampled are tried again after the capture.
+    pool, may take what no request of the load will. Rows that are sampled are tried again after the capture,
+    but on Ascend (vllm_ascend/worker/worker.py, compile_or_warm_up_model).
 
     open-r1 serves DeepSeek-R1 with --max-num-batched-tokens 262144 and prompts of at most 32,768: its graphs
     lie where 15 of the 18 GiB of the peak were.
     """
     on_a_rank = -(-(asked.concurrency or 1) // asked.layout.dp)
-    tokens, most = (asked.context or 1) * on_a_rank, asked.max_num_batched_tokens or 0
-    tokens = max(tokens, asked.max_num_seqs or 0)
-    if tokens >= most:
+    rows = asked.max_num_seqs if "ascend" not in tags else min(on_a_rank, asked.max_num_seqs)
+    tokens = min(max((asked.context or 1) * on_a_rank, rows), asked.max_num_batched_tokens or 0)
+    few = asked._replace(max_num_batched_tokens=tokens, max_num_seqs=rows)
+    if few == asked:
         return 0, 0, 0
-    few = asked._replace(max_num_batched_tokens=tokens)
     profiled, taken = (profile_lines(model, each, hardware, stage, rules, tags) for each in (asked, few))
     low, middle, high = (
         max(mine - needed, 0) for mine, needed in zip(ends_of(profiled), ends_of(taken), strict=True)
