@@ -75,7 +75,13 @@ def test_an_engine_on_cards_of_its_own() -> None:
 
 def test_a_policy_of_openrlhf_has_wide_logits_and_their_gradient() -> None:
     """10 B a logit at the end of the loss's backward, 6 B where log-probabilities alone are asked."""
-    asked = {"task": "grpo", "zero": 3, "seq_len": 8192, "recompute": "full", "precision": "deepspeed-bf16"}
+    asked: dict[str, Any] = {
+        "task": "grpo",
+        "zero": 3,
+        "seq_len": 8192,
+        "recompute": "full",
+        "precision": "deepspeed-bf16",
+    }
     found: Any = train(QWEN, "h200:8", framework="deepspeed", **asked)
     logits = 8192 * found.model.vocab_size
     update, score = (
@@ -85,7 +91,7 @@ def test_a_policy_of_openrlhf_has_wide_logits_and_their_gradient() -> None:
 
 
 def test_on_ascend_cards_the_plugin_of_vllm_generates() -> None:
-    asked = {"framework": "ms-swift", "task": "grpo", "rollout_gpu_memory_utilization": 0.2}
+    asked: dict[str, Any] = {"framework": "ms-swift", "task": "grpo", "rollout_gpu_memory_utilization": 0.2}
     named, plugin = (
         train("qwen3-4b", "ascend-910b:2", rollout_engine=name, **asked) for name in ("vllm", "vllm-ascend")
     )
