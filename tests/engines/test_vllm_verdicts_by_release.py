@@ -63,8 +63,29 @@ def test_graphs_hold_less_under_newer_drivers(model: str, gpu: str, version: str
         return next(line for line in lines if line.key == "runtime.cuda_graphs")
 
     said, unsaid = graphs(version), graphs(version.partition(" ")[0])
-    assert unsaid.low_bytes <= said.low_bytes < gib * GIB < said.high_bytes <= unsaid.high_bytes
-    assert 1.5 * (said.high_bytes - said.low_bytes) < unsaid.high_bytes - unsaid.low_bytes
+    assert unsaid.low_bytes <= said.low_bytes < gib * GIB < min(said.high_bytes, unsaid.high_bytes)
+    assert 1.3 * (said.high_bytes - said.low_bytes) < unsaid.high_bytes - unsaid.low_bytes
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "gib"),
+    [
+        ("llama-2-7b", "h100", "0.9.1 (driver 550)", 0.61),
+        ("qwen2.5-7b-instruct", "rtx-4090", "0.9.2 (driver 550)", 0.51),
+        ("llama-2-70b", "h100:8", "0.9.1 (driver 550)", 1.35),
+        ("llama-3-70b", "l40s:2", "0.16.0 (driver 580)", 1.22),
+        ("qwen2.5-72b-instruct", "l40s:4", "0.19.0", 2.62),
+        ("llama-3.3-70b", "h100:4", "0.19.0", 1.66),
+        ("deepseek-v2-lite", "h100", "0.19.0", 1.57),
+    ],
+)
+def test_graphs_are_counted_by_pieces(model: str, gpu: str, version: str, gib: float) -> None:
+    """vllm#19579, code index ids 39769618681, 10876549642 and 53041548781, and one cluster's logs:
+    pieces, whole steps, reductions by NCCL and attention's splits."""
+    tp = int(gpu.partition(":")[2] or 1)
+    lines = oomless.infer(model, gpu=gpu, tp=tp, engine_version=version, max_model_len=4096).ledger.lines
+    graphs = next(line for line in lines if line.key == "runtime.cuda_graphs")
+    assert graphs.bytes == pytest.approx(gib * GIB, rel=0.18)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +366,7 @@ def test_graphs_of_states_take_gigabytes_on_consumer_blackwell() -> None:
     graphs = line_bytes(here, key)
     assert 5 * GIB < graphs < 10 * GIB
     assert abs(here.kv_cache.pool_bytes / GIB - 45) < 4
-    assert 4 * line_bytes(oomless.infer(gpu="h100", engine_version="0.27.0", **asked), key) < graphs
+    assert 3 * line_bytes(oomless.infer(gpu="h100", engine_version="0.27.0", **asked), key) < graphs
     assert 4 * line_bytes(oomless.infer(gpu="rtx-pro-6000", engine_version="0.24.0", **asked), key) < graphs
 
 

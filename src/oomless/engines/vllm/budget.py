@@ -250,6 +250,7 @@ def conditions(
         "float32": asked.dtype == "float32",
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
+        "hopper": hardware.card.vendor == "NVIDIA" and 9 <= hardware.card.capability < 10,
         "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
         "bridged": hardware.card.vendor == "NVIDIA" and "bridge" in hardware.card.link,
         "no_link": hardware.card.has_no_link,

@@ -1,7 +1,11 @@
 """CUDA graphs of vLLM: how many are captured, and what they hold."""
 
+from collections.abc import Iterable
+from typing import NamedTuple, assert_never
+
 from ... import facts
 from ...ledger import Line
+from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
@@ -23,28 +27,41 @@ def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
     return LARGEST_GRAPH * 2 if doubles else LARGEST_GRAPH
 
 
-def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) -> int:
+class Graphs(NamedTuple):
+    """How many steps are captured in pieces and how many whole, and the tokens of the largest whole one."""
+
+    in_pieces: int
+    whole: int
+    whole_tokens: int = 0
+
+    @property
+    def number(self) -> int:
+        """Return the sizes of both modes together."""
+        return self.in_pieces + self.whole
+
+
+def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) -> Graphs:
     """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.11.1: every
     8).
 
-    Piecewise graphs cover all of them, full graphs (0.11 on) those of steps of decoding: up to max_num_seqs,
-    each with the tokens of its draft. V0 captures whole steps up to 256 sequences for each of its virtual
-    engines, one a pipeline stage (worker/model_runner.py capture_model).
+    Pieces cover all of them, whole graphs (0.11 on) those of steps of decoding: up to max_num_seqs, each with
+    the tokens of its draft. V0 captures whole steps up to 256 sequences for each of its virtual engines, one
+    a pipeline stage (worker/model_runner.py capture_model).
 
     >>> from .release import RELEASES
     >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
-    102
+    Graphs(in_pieces=51, whole=51, whole_tokens=512)
     >>> graph_sizes(Resolved(max_num_seqs=2, max_num_batched_tokens=8192), RELEASES.at("0.9.2"))
-    67
+    Graphs(in_pieces=67, whole=0, whole_tokens=0)
     >>> from ...run.speculation import Speculation
     >>> drafted = Resolved(max_num_seqs=256, max_num_batched_tokens=8192, speculation=Speculation("mtp", 4))
-    >>> graph_sizes(drafted, RELEASES.at("0.27.1"))
+    >>> graph_sizes(drafted, RELEASES.at("0.27.1")).number
     102
     """
     step, sequences, drafted = rules.graph_step, asked.max_num_seqs, 1 + asked.draft_tokens
     said = captures(asked.compilation_config)
     if rules.v0:
-        return _num_sizes(min(sequences, 256), step) * asked.layout.pp
+        return Graphs(0, _num_sizes(min(sequences, 256), step) * asked.layout.pp)
     usual = 2 * sequences * (drafted if rules.captures_drafted_steps else 1)
     largest = most if rules.captures_all_sizes else min(most, usual)
     largest = min(said.largest or largest, asked.max_num_batched_tokens)
@@ -54,9 +71,11 @@ def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) ->
             return _num_sizes(most, step)
         return sum(size <= min(most, asked.max_num_batched_tokens) for size in said.sizes)
 
-    top = largest if said.sizes is None else asked.max_num_batched_tokens
-    whole = count(min(top, sequences * drafted)) if rules.captures_whole_steps and said.are_whole else 0
-    return (count(top) if said.are_pieces else 0) + whole
+    top = largest if said.sizes is None else min(asked.max_num_batched_tokens, max(said.sizes, default=0))
+    if said.mode == "FULL":
+        return Graphs(0, count(top), top)
+    decoded = min(top, sequences * drafted) if rules.captures_whole_steps and said.are_whole else 0
+    return Graphs(count(top) if said.are_pieces else 0, count(decoded), decoded)
 
 
 def _num_sizes(largest: int, step: int) -> int:
@@ -71,11 +90,14 @@ def _num_sizes(largest: int, step: int) -> int:
 def graph_lines(
     model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...], most: int
 ) -> list[Line]:
-    """Memory of captured graphs, the largest of `most` tokens: a fit over runs with 2 x 51 graphs, scaled by
-    their number; few leave at least what the first do."""
+    """Memory of captured graphs, the largest of `most` tokens: what the driver keeps of each, and what the
+    largest has in its pool. Few leave at least what the first do.
+
+    A step in pieces is a graph for each layer and one more; a driver before 550 keeps three times as much.
+    """
     if asked.enforce_eager:
         return []
-    number = graph_sizes(asked, rules, most)
+    graphs = graph_sizes(asked, rules, most)
 
     def of(quantity: str) -> float:
         return facts.constant("vllm", quantity, rules.release, *tags).value
@@ -84,12 +106,14 @@ def graph_lines(
     if rules.v0:
         estimate = of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
     else:
-        estimate = of("graphs_base") + of("graphs_per_layer") * num_layers
-        estimate += of("graphs_moe") if model.kinds.has_experts else 0
-        estimate += of("graphs_mla") if {"mla", "v4"} & set(tags) else 0
-        estimate += of("graphs_tp") if "tp" in tags else 0
-        estimate *= number / of("graphs_fitted")
-    few = max(1 - number / of("graphs_fitted"), 0)
+        pieces, layers = graphs.in_pieces * (num_layers + 1), graphs.whole * num_layers
+        estimate = of("graphs_piece") * pieces + of("graphs_layer") * layers
+        estimate += of("graphs_experts") * pieces if model.kinds.has_experts else 0
+        estimate += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
+        if reduces_by_nccl(asked, tags):
+            estimate += of("graphs_reduce") * graphs.number * num_layers
+        estimate /= 1024
+    few = max(1 - graphs.number / of("graphs_fitted"), 0)
     large = tags if few < 0.5 else tuple(tag for tag in tags if tag != "sm12")  # 0.13 GiB for few small ones
     spread = facts.constant("vllm", "graphs_spread", rules.release, *large)
     if "other_vendor" in tags and not {"amd", "ascend"} & set(tags):
@@ -102,15 +126,20 @@ def graph_lines(
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     twice = ", each with and without adapters" if asked.enable_lora else ""
-    formula = f"{num_layers} layers, {number} graphs{twice}"
-    scores = 0
+    formula = f"{num_layers} layers, {graphs.number} graphs{twice}"
+    pool = 0
     if is_sparse(model) and not ("amd" in tags and rules.reserves_scores_on_rocm):
         from .sparse import captured_bytes
 
-        scores = captured_bytes(model, asked, min(asked.max_num_seqs, most))
-    formula += f", {scores:,} B of the indexer's scores" if scores else ""
-    line = fitted_line(
-        "runtime.cuda_graphs", max(int(estimate * GIB), 0) + scores, spread, formula, spread.source
+        pool = captured_bytes(model, asked, min(asked.max_num_seqs, most))
+        formula += f", {pool:,} B of the indexer's scores" if pool else ""
+    if "hopper" in tags and asked.dtype != "float32":
+        split = split_bytes(stage.kinds(model).attentions, graphs.whole_tokens, asked.layout.tp, rules)
+        formula += f", {split:,} B of attention's splits" if split else ""
+        pool += split
+    line = fitted_line("runtime.cuda_graphs", max(int(estimate * GIB), 0), spread, formula, spread.source)
+    line = line._replace(
+        bytes=line.bytes + pool, low_bytes=line.low_bytes + pool, high_bytes=line.high_bytes + pool
     )
     if rules.v0:
         return [line]
@@ -118,6 +147,53 @@ def graph_lines(
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
+
+
+def reduces_by_nccl(asked: Resolved, tags: tuple[str, ...]) -> bool:
+    """Return whether ranks reduce by NCCL within graphs: vLLM's own kernel joins the cards of one node, and
+    more than two of them only over a mesh of NVLink (device_communicators/custom_all_reduce.py).
+
+    >>> from ...run.serving import Layout
+    >>> reduces_by_nccl(Resolved(layout=Layout(tp=4)), ("tp", "no_link"))
+    True
+    """
+    alone = asked.layout.tp > 2 and bool({"no_link", "bridged"} & set(tags))
+    return alone or (asked.layout.tp > 1 and "multi_node" in tags)
+
+
+MOST_SPLITS = 32
+"""Parts of a sequence for which FlashAttention 3 has room in a captured step
+(config/attention.py, flash_attn_max_num_splits_for_cuda_graph)."""
+WIDEST_HEAD = 256
+"""Elements of the widest head that FlashAttention takes."""
+
+
+def split_bytes(attentions: Iterable[Attention], tokens: int, tp: int, rules: VllmRules) -> int:
+    """Return the bytes of what FlashAttention 3 sums each token's parts in, in the largest captured step.
+
+    Llama-3.3-70B took 1.79 GiB at TP2 and 1.66 at TP4, an eighth of a GiB less (0.19); MLA's values are as
+    wide as its latents.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> split_bytes(load("llama-3.3-70b").kinds.attentions, 512, 2, RELEASES.at("0.19.0")) / 2**30
+    0.25
+    """
+    widths = [0]
+    for attention in attentions:
+        match attention:
+            case MLA() if rules.splits_latents:
+                widths.append(attention.num_heads * attention.kv_lora_rank)
+            case GQA() | Sliding():
+                core = attention.core
+                if core.head_dim > WIDEST_HEAD:
+                    return 0  # Triton's kernel for all layers
+                widths.append(core.num_heads * (core.value_dim or core.head_dim))
+            case MLA() | Linear() | DSA() | V4() | V41():
+                continue
+            case _:
+                assert_never(attention)
+    return MOST_SPLITS * tokens * max(widths) // tp * 4
 
 
 def estimates_graphs(model: Model, asked: Resolved, rules: VllmRules, tags: tuple[str, ...]) -> bool:

@@ -92,6 +92,8 @@ class VllmRules(ReleaseRules):
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
     captures_drafted_steps: bool = False
+    splits_latents: bool = False
+    """MLA on Hopper runs FlashAttention 3."""
     doubles_graphs_on_blackwell: bool = False
     graph_step: int = 16
     """Tokens between two captured sizes above 256."""
