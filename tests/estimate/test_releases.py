@@ -189,3 +189,14 @@ def test_the_reference_of_trl_0_7_2_switched_zero_off_for_the_policy(
         optimizer = found.ledger.by_category()["optimizer"]
         assert (optimizer < 12 * 6_738_415_616 // 4) == is_cut
         assert any("runs without ZeRO" in note for note in found.warnings) != is_cut
+
+
+def test_a_release_of_another_package_is_named() -> None:
+    """Unsloth pins its transformers, so that its own release says what ran."""
+    asked: dict[str, Any] = {"framework": "unsloth", "method": "qlora"}
+    found = train("qwen3-8b", "rtx-4090", framework_version="transformers 4.57", **asked)
+    assert "--framework-version changes nothing: unsloth goes by releases of unsloth" in found.warnings
+    assert not any(
+        "changes" in note
+        for note in train("qwen3-8b", "rtx-4090", framework_version="2025.9", **asked).warnings
+    )

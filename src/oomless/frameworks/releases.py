@@ -125,6 +125,15 @@ def named(text: str, package: str, alone: bool) -> Release | None:
     return read_release(found[1]) if found else None
 
 
+def names_release(framework: str, packages: tuple[str, ...], said: str) -> bool:
+    """Return whether a text names a release of one of the packages that a framework goes by.
+
+    >>> [names_release("unsloth", ("unsloth",), said) for said in ("2025.9", "transformers 4.57")]
+    [True, False]
+    """
+    return any(named(said, package, framework == package) for package in packages)
+
+
 def on_day(framework: str, packages: tuple[str, ...], said: str, day: str) -> str | None:
     """Return the releases of a run: those that it names, and of other packages the newest ones of its day;
     of a day before all that are known, the first. A bare number is the framework's own release.

@@ -2,6 +2,7 @@
 
 from ...frameworks import framework
 from ...frameworks.deepspeed.zero_engine import SETTINGS
+from ...frameworks.releases import names_release
 from ...run.options import by_keyword
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 
@@ -86,6 +87,8 @@ def of_ranks(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, st
         found.append(("--etp", "--ep is 1"))
     if used.framework_version and not of.packages:
         found.append(("--framework-version", f"no earlier release of {used.framework} is known here"))
+    elif used.framework_version and not names_release(of.name, of.packages, used.framework_version):
+        found.append(("--framework-version", f"{of.name} goes by releases of {', '.join(of.packages)}"))
     if mesh.pp == 1 and given.schedule != Mesh().schedule:
         found.append(("--schedule", "--pp is 1"))
     return found
