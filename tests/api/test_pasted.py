@@ -350,6 +350,11 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert any("which drafts" in note for note in small["warnings"])
     seeing = "llama-server -m Qwen3-VL-8B-Instruct-Q8_0.gguf -c 8192 -ngl 99"
     with_tower = pasted(f"{seeing} --mmproj mmproj-F16.gguf", gpu="rtx-4090")
-    assert any("1.07 GiB of each card" in note for note in with_tower["warnings"])
+    assert any("1.31 GiB of each card" in note for note in with_tower["warnings"])
+    of_itself = [
+        pasted(f"llama-server -hf unsloth/Qwen3.6-27B-GGUF -c 8192 {more}", gpu="rtx-4090")["warnings"]
+        for more in ("", "--no-mmproj")
+    ]
+    assert [any("which -hf takes along" in note for note in notes) for notes in of_itself] == [True, False]
     unknown = pasted(f"{serve} --model-draft /m/my-own.gguf", gpu="rtx-3090")
     assert any("nothing is known of this draft" in note for note in unknown["warnings"])
