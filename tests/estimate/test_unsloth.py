@@ -75,6 +75,34 @@ def test_losses_follow_the_releases() -> None:
     assert loss("2024.12", "v100-32gb") > 6 * logits
 
 
+def test_chunks_of_the_loss_follow_the_releases() -> None:
+    """unsloth_zoo, get_chunk_size: F32 logits of a chunk are within 1 GiB, then within half of what the card
+    leaves, where fewer than two chunks are one, since 2026.7.1 within 4 GiB as well; a compiled chunk keeps
+    the 16-bit half of them. None of the longest sequences above is refused."""
+    flags: dict[str, Any] = {**ASKED, "seq_len": 131072}
+
+    def loss(release: str) -> float:
+        found = train("llama-3.1-8b", "h100", framework_version=f"unsloth {release}", **flags)
+        phases = [phase for phase in found.groups[0].phases if phase.moment == "in the loss"]
+        return max(part.bytes for phase in phases for part in phase.parts if part.key == "logits.loss") / GIB
+
+    streams = 3 * 131072 * 4096 * 2 / GIB
+    assert loss("2025.8.8") - streams == pytest.approx(2 / 2, rel=0.1)
+    assert loss("2026.8") - streams == pytest.approx(4 / 2, rel=0.1)
+    assert loss("2026.2") - streams == pytest.approx(131072 * 128256 * 2 / GIB, rel=0.1)
+    for model, lengths in LONGEST.items():
+        for gigabytes, length in lengths.items():
+            asked: dict[str, Any] = {**ASKED, "seq_len": length, "framework_version": "unsloth 2026.8"}
+            assert train(model, f"{gigabytes}GiB", **asked).verdict != "does_not_fit"
+
+
+@pytest.mark.parametrize("release", ["2024.10", "2025.7.4", "2025.8.8", "2026.2"])
+def test_losses_of_releases_hold_on_several_cards(release: str) -> None:
+    """Each rank is resolved anew, with the release's own loss named."""
+    flags: dict[str, Any] = {**ASKED, "framework_version": f"unsloth {release}"}
+    assert train("llama-3.1-8b", "a100-80gb:2", **flags).verdict == "fits"
+
+
 def test_preferences_have_logits_whatever_the_loss_of_labels() -> None:
     flags = {**ASKED, "seq_len": 1024}
     labels, pairs = (train("llama-3-8b", "t4", task=task, **flags) for task in ("sft", "dpo"))

@@ -300,14 +300,18 @@ def optimizer(name: str) -> Optimizer:
 
 
 def earlier_losses(framework: str) -> frozenset[str]:
-    """Losses of earlier releases of a framework, by the day or release until which they held.
+    """Losses of earlier releases of a framework, by the day or release until which they held, or as
+    facts/habits.csv names them.
 
-    >>> sorted(earlier_losses("torchtitan")), sorted(earlier_losses("trl"))[:3]
-    (['plain-2024-05', 'plain-2024-10'], ['chunked-1.12', 'chunked-1.14', 'plain-4.45'])
+    >>> sorted(earlier_losses("unsloth"))
+    ['chunked-1', 'chunked-half', 'cut', 'in-place']
     """
+    named = {row["value"] for row in facts.table("habits") if row["habit"] == "loss"}
     packages = {row["framework"]: row["packages"] for row in facts.table("frameworks")}
     follows_others = packages.get(framework, "") not in ("", framework)
     own = (framework, "") if follows_others else (framework,)
     return frozenset(
-        row["loss"] for row in facts.table("losses") if row["framework"] in own and row["loss"][-1].isdigit()
+        row["loss"]
+        for row in facts.table("losses")
+        if row["framework"] in own and (row["loss"] in named or row["loss"][-1].isdigit())
     )

@@ -10,6 +10,9 @@ from ...frameworks.graphs.layers import norms_of
 from ...frameworks.graphs.loss import Loss, LossShape, has_loss, loss_graph, loss_kind
 from ...run.training import TrainingResolved
 from .job import Job
+from .rank_portions import portions, stages
+from .recomputation import waits_on_host
+from .state_bytes import weight_bytes_of
 
 COMPARING = ("dpo", "kto")
 """Tasks whose loss is made of the log-probabilities of whole sequences: the trainer gathers them from logits,
@@ -67,7 +70,10 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends
-    shape = LossShape(work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch)
+    room = room_beside_weights(job, work) if kind.room_share else 0
+    shape = LossShape(
+        work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch, room
+    )
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
     if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
@@ -82,6 +88,21 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
         work.tokens * vocab,
         kind.source,
     )
+
+
+def room_beside_weights(job: Job, work: MicroBatchWork) -> int:
+    """Return what a card leaves when the first loss runs: no moments are there yet, but inputs of layers that
+    do not wait on the host are."""
+    model, request = job.model, job.request
+    num_layers = len(model.layers)
+    last = stages(num_layers, job.mesh)[-1]
+    held = sum(
+        weight_bytes_of(each, each.total, request, job.recipe)
+        for each in portions(model, job.mesh, last, request)
+    )
+    if not waits_on_host(request):
+        held += num_layers * work.stream_tokens * model.hidden_size * work.residual
+    return max(1, job.capacity_bytes - held)
 
 
 def compared_vectors(job: Job, work: MicroBatchWork, norm: Walk) -> Ends:
@@ -126,9 +147,9 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     them token by token.
     """
     kind = loss_kind(request.loss or "plain", request.framework)
-    said = (request.loss or "").startswith(SAMPLED)
-    chunks = request.loss == CHUNKED and kind.kind != "tiled"
-    of_labels = (kind.kind in OF_LABELS and not said) or chunks
+    name = request.loss or ""
+    chunks = name.startswith(CHUNKED) and kind.kind != "tiled"
+    of_labels = (kind.kind in OF_LABELS and not name.startswith(SAMPLED)) or chunks
     earlier = framework(request.framework).habits(request.framework_version).log_probs
     if request.task in COMPARING and of_labels:
         kind = loss_kind(earlier or "log-probs", request.framework)

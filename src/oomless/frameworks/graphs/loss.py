@@ -58,6 +58,10 @@ class Loss(NamedTuple):
     named_bytes: int
     """Bytes of a logit that keep a name until the step's function returns, and that autograd does not keep.
     """
+    chunk_gib: float
+    """GiB that the F32 logits of a chunk take at most; 0: no such bound."""
+    room_share: float
+    """Part of what the card leaves that they take at most; 0: no such bound."""
     source: str
 
 
@@ -76,6 +80,8 @@ class LossShape(NamedTuple):
     """Bytes of an element of the head's gradient."""
     sequences: int = 2
     """Sequences of a micro-batch: rows of the logits."""
+    room: int = 0
+    """Bytes that the card leaves beside the weights."""
 
 
 def loss_kind(name: str, framework: str = "") -> Loss:
@@ -93,7 +99,7 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-1])
+    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-3])
     return Loss(
         kind,
         upcast,
@@ -105,6 +111,8 @@ def loss_kind(name: str, framework: str = "") -> Loss:
         product,
         frozen,
         named,
+        float(row["chunk_gib"] or 0),
+        float(row["room_share"] or 0),
         row["source"],
     )
 
@@ -122,12 +130,22 @@ def chunk_tokens(loss: Loss, shape: LossShape) -> int:
     """Tokens of the largest chunk.
 
     Liger: next_power_of_2(ceil(tokens / ceil(vocabulary / hidden))), fused_linear_cross_entropy.py.
+    Unsloth: those whose F32 logits are within a share of the card, and within some GiB (unsloth_zoo,
+    get_chunk_size). Their number is rounded to fours, so that a longer sequence may have smaller ones than
+    these, the largest of any length up to it.
 
     >>> chunk_tokens(loss_kind("fused"), LossShape(4096, 7168, 129280))
     256
+    >>> long = LossShape(100_000, 4096, 128256, room=6 << 30)
+    >>> [chunk_tokens(loss_kind(name, "unsloth"), long) for name in ("chunked", "chunked-half", "chunked-1")]
+    [6278, 12557, 4185]
     """
     if loss.chunk_tokens:
         return min(loss.chunk_tokens, shape.tokens)
+    if loss.chunk_gib or loss.room_share:
+        bounds = (loss.chunk_gib * 2**30, loss.room_share * shape.room)
+        least = min((bound for bound in bounds if bound), default=0)
+        return min(max(1, int(least) // (F32 * shape.vocab)), shape.tokens) if least else shape.tokens
     if loss.chunks:
         return ceil(shape.tokens / loss.chunks)
     rows = ceil(shape.tokens / ceil(shape.vocab / shape.hidden))
