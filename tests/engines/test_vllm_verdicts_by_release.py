@@ -464,7 +464,7 @@ def test_later_releases_gather_them_too() -> None:
 def test_a_draft_is_made_with_tables_of_its_own(drafts: bool) -> None:
     """vllm#53887: Qwen3.8-27B in INT4 on an RTX 3090 runs without MTP, and dies of the second of two tables
     of 2.37 GiB with it, though the draft then shares the target's."""
-    mtp = {"speculative_config": "mtp"} if drafts else {}
+    mtp: dict[str, Any] = {"speculative_config": "mtp"} if drafts else {}
     answer = oomless.infer(
         "qwen3.8-27b",
         quantization="w4a16",
@@ -504,3 +504,22 @@ def test_rows_that_ascend_tries_once_leave_room_beside_its_pool() -> None:
         **asked,
     )
     assert answer.verdict != "does_not_fit"
+
+
+def test_the_first_releases_charged_what_they_saw_of_the_card() -> None:
+    """worker/worker.py: what torch gave out up to 0.2.4, all that is taken up to 0.3.0. Mistral-7B in AWQ ran
+    in 0.7 of an RTX 2080 Ti under 0.2.1 (vllm#188), which has no graphs."""
+
+    def of(version: str) -> oomless.ServingAnswer:
+        asked: dict[str, Any] = {"gpu_memory_utilization": 0.7, "max_model_len": 4096, "dtype": "half"}
+        return oomless.infer("mistral-7b", "rtx-2080-ti", quantization="awq", engine_version=version, **asked)
+
+    def pool(version: str) -> float:
+        return of(version).kv_cache.pool_bytes / GIB
+
+    assert of("0.2.1").verdict == "fits"
+    # 0.51 of context, 0.10 beside torch
+    assert pool("0.2.4") - pool("0.2.5") == pytest.approx(0.61, abs=0.01)
+    assert pool("0.3.1") - pool("0.3.0") == pytest.approx(0.51, abs=0.01)
+    assert line_bytes(of("0.2.6"), "runtime.cuda_graphs")
+    assert not line_bytes(of("0.2.5"), "runtime.cuda_graphs")

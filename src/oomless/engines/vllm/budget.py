@@ -81,7 +81,7 @@ SWAP_GIB = 4
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Everything but weights and cache. CUDA graphs are charged where they are estimated, the context in
-    0.6.4, in the second engine of 0.8, and on Ascend up to 0.17."""
+    0.2.5 to 0.3.0 and 0.6.4, in the second engine of 0.8, and on Ascend up to 0.17."""
     rules = RELEASES.at(asked.engine_version)
     tags = conditions(model, asked, hardware, stage, rules)
     fused: list[Line] = []
@@ -92,10 +92,11 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     charged = [
         *beside_weights(model, asked, stage, rules, tags),
         *tried_lines(model, asked, hardware, stage, rules, tags),
-        _measured("runtime.non_torch", "non_torch", rules, tags),
         *fused,
     ]
     beside: list[Line] = []
+    others = _measured("runtime.non_torch", "non_torch", rules, tags)
+    (beside if rules.charges_torch_alone else charged).append(others)
     context = _measured("runtime.context", "context", rules, tags)
     in_budget = rules.charges_context_on_ascend if "ascend" in tags else rules.charges_context
     (charged if (rules.v0_charges_context if rules.v0 else in_budget) else beside).append(context)

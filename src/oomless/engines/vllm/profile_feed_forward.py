@@ -44,9 +44,9 @@ def quantises_inputs(model: Model, asked: Resolved) -> bool:
 
 
 def summed_parts(run: "ProfileRun") -> int:
-    """Return the parts that the first kernel for AWQ makes of a product before it adds them up, of the widest
-    projection; experts were whole on their rank, each with all tokens (csrc/quantization/awq/gemm_kernels.cu
-    and models/mixtral.py of 0.2.7; 0.3 multiplies a batch in 16 bit).
+    """Return the parts that the first kernel for AWQ makes of the widest product before it adds them up, less
+    the activations that come after it; experts were whole on their rank, each with all tokens
+    (csrc/quantization/awq/gemm_kernels.cu and models/mixtral.py of 0.2.7; 0.3 multiplies a batch in 16 bit).
 
     Mixtral-8x7B with 32,768 tokens: 8 x 32,768 x 14,336 x 2 B = 7 GiB (vllm#2382).
     """
@@ -55,7 +55,9 @@ def summed_parts(run: "ProfileRun") -> int:
         return 0
     inner, gates = widest_inner(run.model, run.asked.layout)
     experts = [ffn.expert_width for ffn in run.model.kinds.ffns if isinstance(ffn, MoE)]
-    return run.rules.awq_parts * run.tokens * run.width * max((gates - 1) * inner, *experts, 0)
+    parts = run.rules.awq_parts
+    widest = max(parts * (gates - 1) * inner - inner, *(parts * width for width in experts), 0)
+    return run.tokens * run.width * widest
 
 
 def expert_workspace(run: "ProfileRun") -> int:

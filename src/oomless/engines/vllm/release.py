@@ -84,8 +84,10 @@ class VllmRules(ReleaseRules):
     # what is set aside beside weights and cache
     charges_context: bool = False
     """The second engine charges whatever the card has less of; the first starts counting later."""
+    charges_torch_alone: bool = False
     v0_charges_context: bool = False
     charges_context_on_ascend: bool = False
+    captures_graphs: bool = False
     charges_graphs: bool = False
     charges_graphs_on_rocm: bool = False
     second_runner_charges_graphs: bool = False
