@@ -173,3 +173,18 @@ def test_a_draft_of_some_families_has_cells_for_every_layer() -> None:
         for build in ("2026-08", "2026-10")
     )
     assert before - after == 92 * 4096 * 32768  # 8 heads of 128, keys and values in F16
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "mib"), [("ollama", "2025-06", (796, 1024)), ("llamacpp", "2025-06", ())]
+)
+def test_ollama_holds_the_tower_of_a_model_of_images(engine: str, version: str, mib: tuple[int, ...]) -> None:
+    """Logs of gemma3:12b under Ollama (ollama#12000): projector.weights 795.9 MiB, projector.graph 1.0 GiB."""
+    answer = oomless.infer(
+        "gemma-3-12b", "rtx-4090", engine=engine, engine_version=version, quantization="q4_k_m", context=8192
+    )
+    keys = ("weights.vision", "activations.running")
+    found = [line for line in answer.ledgers[0].lines if line.key in keys]
+    assert len(found) == len(mib)
+    for line, size in zip(found, mib, strict=True):
+        assert line.low_bytes / MIB * 0.95 < size < line.high_bytes / MIB * 1.05

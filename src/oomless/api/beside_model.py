@@ -2,9 +2,9 @@
 is kept back for it. Where a file's name does not say what it is, that is said instead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any
 
+from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
 from ..model.gguf_names import type_in_name
 from ..model.load import catalogue_name, load
@@ -14,12 +14,6 @@ from .serving import infer
 Files = Callable[[str], tuple[str, str]]
 """Reads a GGUF file's name: (model, type)."""
 
-SHARES = {"F32": 2.0, "F16": 1.0, "BF16": 1.0, "Q8_0": 17 / 32}
-"""Bytes of a tower's file, as shares of 16 bit; others are as large as that at most."""
-PATCHES, PIXELS = (1472 // 16) ** 2, 3 * 16 * 16
-"""Of the first picture, and values of a patch: what Qwen3-VL's towers are tried with."""
-ONE_SIZE = {"gemma3": (896 // 14) ** 2}
-"""Patches of a family whose pictures are all as large."""
 OF_REPOSITORY = "mmproj, which -hf takes along,"
 
 
@@ -73,27 +67,11 @@ def kept_back(
 
 
 def tower(served: str | None, file: str) -> tuple[int, str]:
-    """Return (bytes, model) of the tower of a model with the buffer that a first, empty picture reserves
-    (tools/mtmd/clip.cpp): vectors, positions and patches are F32, the latter as the file where that is F16.
-
-    Logs have 644.26 + 223.30 MiB for Qwen3.5-4B and 887.99 + 248.10 for Qwen3.6-27B, in BF16 both.
-
-    >>> [tower(name, "mmproj-BF16.gguf")[0] >> 20 for name in ("qwen3.5-4b", "qwen3.6-27b")]
-    [867, 1126]
-    """
+    """Return (bytes, model) of the tower of a model and of the buffer of its first picture."""
     if served is None:
         return 0, ""
-    parts = [tensor for tensor in load(served).tensors if tensor.part == "vision"]
-    kind = (type_in_name(file) or "F16").upper()
-    stays = ("pos", "patch") if kind != "F16" else ("pos",)
-    total = widest = 0
-    for each in parts:
-        whole = len(each.shape) == 1 or any(word in each.name for word in stays)
-        total += int(prod(each.shape) * each.repeat * (4 if whole else 2 * SHARES.get(kind, 1.0)))
-        if len(each.shape) == 2 and ".blocks." in each.name and "qkv" not in each.name:
-            widest = max(widest, max(each.shape) + 2 * min(each.shape))
-    patches = ONE_SIZE.get(load(served).family, PATCHES)
-    return total + (patches * (widest + PIXELS) * 4 if widest else 0), served
+    model = load(served)
+    return tower_bytes(model, (type_in_name(file) or "F16").upper()) + first_picture(model), served
 
 
 def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from .graphs import buffer_bytes
 from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
+from .tower import tower_lines
 
 XIELU = "apertus"
 """The family whose activation cards had no kernel for."""
@@ -345,7 +346,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         "fitted" if spread.num_runs and not copied and not left else "assumed"
     )  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
-    drafts = draft_lines(model, asked, hardware, stage, value)
+    drafts = draft_lines(model, asked, hardware, stage, value) + tower_lines(model, asked, stage)
     if hardware.card.vendor in HOSTS:
         return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))

@@ -30,6 +30,8 @@ class LlamaRules(ReleaseRules):
     deals_whole_layers: bool = False
     """No part of a layer can be left to the host."""
     serves_v4: bool = False
+    runs_llama_server: bool = False
+    """Of Ollama: its own engine is left."""
     flashes_unasked: bool = False
     """Flash attention is on where nobody says otherwise."""
     flashes_sinks_unasked: bool = False
