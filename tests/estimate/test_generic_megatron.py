@@ -6,6 +6,8 @@ import pytest
 
 from oomless.api.training import train
 from oomless.estimate.training.rank_portions import portions, stages
+from oomless.frameworks.graphs.blocks import MicroBatchWork
+from oomless.frameworks.graphs.layers import layer_graph, norms_of
 from oomless.model.load import load
 from oomless.run.training import Mesh, TrainingResolved
 
@@ -47,3 +49,27 @@ def test_a_vision_tower_is_whole_on_each_tensor_parallel_rank(tp: int) -> None:
     assert sum(each.total for each in towers) == sum(
         each.num_parameters for each in model.tensors if each.part == "vision"
     )
+
+
+def sizes(name: str, **more: Any) -> dict[str, int]:
+    """Return the tensors that the second layer of a model makes of 4,096 tokens."""
+    model = load(name)
+    work = MicroBatchWork(1, 4096, 2, 2, False, kernels="liger", exchanged=True, **more)
+    return dict(layer_graph(model.layers[1], model.hidden_size, norms_of(model, 1), work).sizes)
+
+
+def test_whole_experts_are_given_a_share_of_the_tokens_of_tensor_parallel_ranks() -> None:
+    """--etp 1: 4,096 / 4 tokens x 8 experts x 2,048 x 2 B are sent; each was four times as much."""
+    cut, whole = (sizes("qwen3-30b-a3b", tp=4, sequence_parallel=True, expert_tp=each) for each in (0, 1))
+    assert whole["rows"] == 4096 // 4 * 8 * 2048 * 2 == cut["rows"] // 4
+    assert whole["gate_up"] == cut["gate_up"] == 4096 // 4 * 8 * 768 * 2 * 2
+    assert sizes("qwen3-30b-a3b", tp=4, sequence_parallel=True, expert_tp=4) == cut
+
+
+def test_norms_of_gemma_4_are_written_out() -> None:
+    """Before, between and behind dense feed-forward, router and experts: six a layer, each with two F32
+    copies of what it reads, whatever kernels the others have."""
+    made = sizes("gemma-4-26b-a4b", tp=4, sequence_parallel=True, expert_tp=1)
+    copies = [size for name, size in made.items() if name.startswith("f32.")]
+    assert copies == [4096 // 4 * 2816 * 4] * 12
+    assert not [name for name in sizes("gemma-4-31b") if name.startswith("f32.")]

@@ -86,6 +86,7 @@ def work_of(job: Job) -> MicroBatchWork:
         autocast=form.autocast,
         tp=mesh.tp,
         sequence_parallel=mesh.sequence_parallel and mesh.tp > 1,
+        expert_tp=mesh.etp or 1 if mesh.ep > 1 else mesh.tp,
         trained=request.method == "full",
         lora_rank=request.lora_rank if request.method != "full" else 0,
         lora_targets=request.lora_targets,

@@ -27,6 +27,8 @@ class MicroBatchWork(NamedTuple):
     autocast: bool
     tp: int = 1
     sequence_parallel: bool = False
+    expert_tp: int = 0
+    """Ranks that cut each routed expert; 0: those that cut all else."""
     trained: bool = True
     """Full training; adapters leave the weights frozen, and an input of a frozen matrix is not kept."""
     lora_rank: int = 0
@@ -66,6 +68,12 @@ class MicroBatchWork(NamedTuple):
     def stream_tokens(self) -> int:
         """Tokens of the residual stream that this rank holds: sequence parallelism cuts it."""
         return -(-self.tokens // self.tp) if self.sequence_parallel else self.tokens
+
+    @property
+    def routed_tokens(self) -> int:
+        """Tokens that this rank sends to experts: its share of those that ranks of the same tokens have,
+        once for each rank that cuts an expert (token_dispatcher.py of Megatron-Core)."""
+        return -(-self.tokens * (self.expert_tp or self.tp) // self.tp)
 
     def targets(self, name: str) -> bool:
         """Whether a matrix of this name has an adapter."""
@@ -158,6 +166,27 @@ def rms_norm(
         (scaled,) if trained else (),
         backward_temp=size * elements if trained else 0,
     )
+
+
+def written_norm(b: Builder, x: str, width: int, out: str) -> str:
+    """A norm of Gemma-4's feed-forward: x.float() x (mean of x.float()^2 + eps)^-0.5 x weight, written out
+    under transformers and Megatron-Bridge alike (models/gemma/modeling_gemma4.py, _gemma4_rms_norm).
+
+    Both F32 copies are kept, and what a trained weight multiplies: 12 B an element. Compiled it is as others.
+    """
+    work = b.work
+    if work.kernels == "compiled":
+        rms_norm(b, x, width, out)
+        return out
+    elements, trained = work.stream_tokens * width, work.trained or work.trained_norms
+    wide, squared, rstd, scaled = (b.fresh(stem) for stem in ("f32", "f32", "rstd", "scaled"))
+    b.op("to_f32", (x,), {wide: 4 * elements, squared: 4 * elements})
+    made = {rstd: 4 * work.stream_tokens}
+    b.op("variance", (squared,), made, (squared, rstd), backward_temp=8 * elements)
+    b.op("scale", (wide, rstd), {scaled: 4 * elements}, (wide, rstd), backward_temp=4 * elements)
+    made = {out: work.residual * elements}
+    b.op("times_weight", (scaled,), made, (scaled,) if trained else (), forward_temp=4 * elements)
+    return out
 
 
 def layer_norm(b: Builder, x: str, width: int, out: str) -> None:

@@ -1,24 +1,25 @@
 """Routed experts as transformers runs them (grouped_mm), with the shared ones beside them."""
 
 from ...model.feedforward import MoE
-from .blocks import Builder, cut, gated, linear
+from .blocks import Builder, cut, gated, linear, written_norm
 from .graph import AutogradGraph
 
 
-def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
+def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str, apart: str = "") -> None:
     """Router in F32, rows of each token's k experts gathered, gate and up in one product, activation,
     product, down, weighted, put back in order, summed.
 
     Kept: F32 copy for the router, gathered rows, gate and up, activation, product, output before weighting.
     Shared experts run beside them. `imbalance` multiplies the rows of a rank. Rows that are exchanged are put
     in the order of the experts where they arrive, and back before they return (torchtitan 0.2,
-    distributed/expert_parallel.py).
+    distributed/expert_parallel.py). `apart`: a stream that router and experts read, each by a norm of its
+    own; what they and the dense feed-forward make has one too.
     """
     work, element = b.work, b.work.compute
-    rows = round(work.tokens * kind.num_active_experts * work.imbalance)
-    _route(b, kind, x, hidden, rows)
+    rows = round(work.routed_tokens * kind.num_active_experts * work.imbalance)
+    _route(b, kind, written_norm(b, apart, hidden, "router.normed") if apart else x, hidden, rows)
     inner = kind.latent_width or hidden
-    source = x
+    source = written_norm(b, apart, hidden, "experts.normed") if apart else x
     if kind.latent_width:
         linear(b, "latent_in", x, hidden, inner, "latent")
         source = "latent"
@@ -35,24 +36,29 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str) -> None:
         _feed(b, kind, inner, rows, "rows")
     b.op("weight", (last, "mix"), {"weighted": size}, (last, "mix"))
     b.op("reorder", ("weighted",), {"ordered": size})
-    b.op("sum", ("ordered",), {"routed": work.tokens * inner * element})
+    b.op("sum", ("ordered",), {"routed": work.routed_tokens * inner * element})
     last = "routed"
     if kind.latent_width:
         linear(b, "latent_out", "routed", inner, hidden, "routed.wide")
         last = "routed.wide"
+    if apart:
+        last = written_norm(b, last, hidden, "routed.normed")
     for beside, name in ((kind.shared_width, "shared"), (kind.dense_width, "dense")):
         if beside:
             b.module = "shared_experts" if name == "shared" else b.module
-            gated(b, x, hidden, cut(beside, work.tp), f"{name}.out", is_gated=kind.gated)
+            made = f"{name}.out"
+            gated(b, x, hidden, cut(beside, work.tp), made, is_gated=kind.gated)
             b.module = "moe"
-            b.op("add", (last, f"{name}.out"), {f"{name}.sum": work.tokens * hidden * element})
+            if apart:
+                made = written_norm(b, made, hidden, f"{name}.normed")
+            b.op("add", (last, made), {f"{name}.sum": work.tokens * hidden * element})
             last = f"{name}.sum"
     b.op("as_stream", (last,), {out: work.tokens * hidden * element}, in_place=True)
 
 
 def _route(b: Builder, kind: MoE, x: str, hidden: int, rows: int) -> None:
     """Logits and scores of all experts in F32, and the experts that each token goes to."""
-    tokens = b.work.tokens
+    tokens = b.work.routed_tokens
     b.op("to_f32", (x,), {"router.in": 4 * tokens * hidden})
     b.op(
         "router",
@@ -76,7 +82,7 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
     """The experts' products, as one each for all of them: grouped ones, which op-level recomputation makes
     again."""
     work, element = b.work, b.work.compute
-    width = cut(kind.expert_width, work.tp)
+    width = cut(kind.expert_width, work.expert_tp or work.tp)
     both = rows * width * element * (2 if kind.gated else 1)
     stacks = adapted_stacks(b, inner, width, kind.gated)
     read = work.trained or bool(stacks)

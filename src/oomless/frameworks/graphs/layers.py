@@ -17,6 +17,7 @@ from .blocks import (
     layer_norm,
     linear,
     rms_norm,
+    written_norm,
 )
 from .experts import routed
 from .graph import AutogradGraph
@@ -33,6 +34,8 @@ class LayerNorms(NamedTuple):
     """Behind attention and feed-forward instead of before (OLMo-2)."""
     of_sums: bool = False
     """Of the sum of each block and its input (BERT)."""
+    apart: bool = False
+    """Experts beside a dense feed-forward have their own, and so has their router (Gemma-4)."""
 
 
 def norms_of(model: Model, layer: int) -> LayerNorms:
@@ -40,7 +43,7 @@ def norms_of(model: Model, layer: int) -> LayerNorms:
 
     >>> from ...model.load import load
     >>> norms_of(load("deepseek-v3"), 5)
-    LayerNorms(number=2, biased=False, after=False, of_sums=False)
+    LayerNorms(number=2, biased=False, after=False, of_sums=False, apart=False)
     """
     names = [
         tensor.name
@@ -57,6 +60,7 @@ def norms_of(model: Model, layer: int) -> LayerNorms:
         encodes or len(names) > len(weights),
         model.family in ("olmo2", "olmo3", "exaone4"),
         encodes and len(names) > len(weights),
+        len(weights) == 7,
     )
 
 
@@ -84,9 +88,9 @@ def layer_graph(
         b.op("mix_in", ("x",), {"x.in": b.sizes["x"] // streams}, ("x",))
         inner = "x.in"
 
-    def norm(source: str, out: str) -> str:
+    def norm(source: str, out: str, written: bool = False) -> str:
         b.module = "norm"
-        (layer_norm if norms.biased else rms_norm)(b, source, hidden, out)
+        (layer_norm if norms.biased else written_norm if written else rms_norm)(b, source, hidden, out)
         b.module = ""
         return out
 
@@ -114,9 +118,9 @@ def layer_graph(
     if streams > 1:
         b.op("mix_in", ("y",), {"y.in": b.sizes["y"] // streams}, ("y",))
         second = "y.in"
-    read = norm(second, "normed2") if before else second
-    feed_forward(b, layer.ffn, gather(b, read, hidden), hidden, "fed")
-    fed = norm("fed", "fed.normed") if norms.after or norms.number == 4 else "fed"
+    read = norm(second, "normed2", norms.apart) if before else second
+    feed_forward(b, layer.ffn, gather(b, read, hidden), hidden, "fed", second if norms.apart else "")
+    fed = norm("fed", "fed.normed", norms.apart) if norms.after or norms.number == 4 else "fed"
     residual(b, fed, "y", "out", streams)
     return b.graph("x", "out")
 
@@ -328,15 +332,16 @@ SCAN_CHUNK = 64
 """Tokens of a chunk in the kernels of flash-linear-attention (fla/ops/gated_delta_rule, chunk_size)."""
 
 
-def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str) -> None:
-    """The block behind the attention; its module is "mlp" or "moe"."""
+def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str, apart: str = "") -> None:
+    """The block behind the attention; its module is "mlp" or "moe". `apart`: what experts read by norms of
+    their own."""
     match kind:
         case Dense():
             b.module = "mlp"
             gated(b, x, hidden, cut(kind.intermediate_size, b.work.tp), out, is_gated=kind.gated)
         case MoE():
             b.module = "moe"
-            routed(b, kind, x, hidden, out)
+            routed(b, kind, x, hidden, out, apart)
         case _:
             assert_never(kind)
     b.module = ""
