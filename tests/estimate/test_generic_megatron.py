@@ -51,10 +51,11 @@ def test_a_vision_tower_is_whole_on_each_tensor_parallel_rank(tp: int) -> None:
     )
 
 
-def sizes(name: str, **more: Any) -> dict[str, int]:
+def sizes(name: str, kernels: str = "liger", **more: Any) -> dict[str, int]:
     """Return the tensors that the second layer of a model makes of 4,096 tokens."""
     model = load(name)
-    work = MicroBatchWork(1, 4096, 2, 2, False, kernels="liger", exchanged=True, **more)
+    more |= {"kernels": kernels, "exchanged": True}
+    work = MicroBatchWork(1, 4096, 2, 2, False, **more)
     return dict(layer_graph(model.layers[1], model.hidden_size, norms_of(model, 1), work).sizes)
 
 
@@ -67,9 +68,12 @@ def test_whole_experts_are_given_a_share_of_the_tokens_of_tensor_parallel_ranks(
 
 
 def test_norms_of_gemma_4_are_written_out() -> None:
-    """Before, between and behind dense feed-forward, router and experts: six a layer, each with two F32
-    copies of what it reads, whatever kernels the others have."""
-    made = sizes("gemma-4-26b-a4b", tp=4, sequence_parallel=True, expert_tp=1)
-    copies = [size for name, size in made.items() if name.startswith("f32.")]
-    assert copies == [4096 // 4 * 2816 * 4] * 12
-    assert not [name for name in sizes("gemma-4-31b") if name.startswith("f32.")]
+    """Before, between and behind dense feed-forward, router and experts: six a layer with two F32 copies of
+    what they read under Megatron-Bridge; of eight of transformers one each."""
+    whole, liger, eager = 4096 // 4 * 2816 * 4, "liger", "eager"
+    for kernels, copies in ((liger, 12), (eager, 8)):
+        made = sizes("gemma-4-26b-a4b", kernels, tp=4, sequence_parallel=True, expert_tp=1)
+        assert [name.startswith("f32.") and size == whole for name, size in made.items()].count(
+            True
+        ) == copies
+    assert not [name for name in sizes("gemma-4-31b", liger) if name.startswith("f32.")]

@@ -71,8 +71,8 @@ class MicroBatchWork(NamedTuple):
 
     @property
     def routed_tokens(self) -> int:
-        """Tokens that this rank sends to experts: its share of those that ranks of the same tokens have,
-        once for each rank that cuts an expert (token_dispatcher.py of Megatron-Core)."""
+        """Tokens that this rank sends to experts, once for each rank that cuts one (Megatron-Core's
+        dispatcher)."""
         return -(-self.tokens * (self.expert_tp or self.tp) // self.tp)
 
     def targets(self, name: str) -> bool:
@@ -169,17 +169,15 @@ def rms_norm(
 
 
 def written_norm(b: Builder, x: str, width: int, out: str) -> str:
-    """A norm of Gemma-4's feed-forward: x.float() x (mean of x.float()^2 + eps)^-0.5 x weight, written out
-    under transformers and Megatron-Bridge alike (models/gemma/modeling_gemma4.py, _gemma4_rms_norm).
-
-    Both F32 copies are kept, and what a trained weight multiplies: 12 B an element. Compiled it is as others.
-    """
+    """Gemma-4's x.float() x (mean of x.float()^2 + eps)^-0.5 x weight: the F32 copy is kept, and what a
+    trained weight multiplies. Megatron-Bridge casts twice (_gemma4_rms_norm), transformers once."""
     work = b.work
     if work.kernels == "compiled":
         rms_norm(b, x, width, out)
         return out
     elements, trained = work.stream_tokens * width, work.trained or work.trained_norms
-    wide, squared, rstd, scaled = (b.fresh(stem) for stem in ("f32", "f32", "rstd", "scaled"))
+    wide, rstd, scaled = (b.fresh(stem) for stem in ("f32", "rstd", "scaled"))
+    squared = wide if work.kernels == "eager" else b.fresh("f32")
     b.op("to_f32", (x,), {wide: 4 * elements, squared: 4 * elements})
     made = {rstd: 4 * work.stream_tokens}
     b.op("variance", (squared,), made, (squared, rstd), backward_temp=8 * elements)

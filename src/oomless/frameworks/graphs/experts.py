@@ -12,8 +12,8 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str, apart: str = ""
     Kept: F32 copy for the router, gathered rows, gate and up, activation, product, output before weighting.
     Shared experts run beside them. `imbalance` multiplies the rows of a rank. Rows that are exchanged are put
     in the order of the experts where they arrive, and back before they return (torchtitan 0.2,
-    distributed/expert_parallel.py). `apart`: a stream that router and experts read, each by a norm of its
-    own; what they and the dense feed-forward make has one too.
+    distributed/expert_parallel.py). `apart`: what router and experts read, each by a norm of its own;
+    what is made has one too.
     """
     work, element = b.work, b.work.compute
     rows = round(work.routed_tokens * kind.num_active_experts * work.imbalance)
