@@ -179,7 +179,7 @@ def test_a_draft_of_some_families_has_cells_for_every_layer() -> None:
     ("engine", "version", "mib"), [("ollama", "2025-06", (796, 1024)), ("llamacpp", "2025-06", ())]
 )
 def test_ollama_holds_the_tower_of_a_model_of_images(engine: str, version: str, mib: tuple[int, ...]) -> None:
-    """Logs of gemma3:12b under Ollama (ollama#12000): projector.weights 795.9 MiB, projector.graph 1.0 GiB."""
+    """A log of gemma3:12b (ollama#12000): projector.weights 795.9 MiB, projector.graph 1.0 GiB."""
     answer = oomless.infer(
         "gemma-3-12b", "rtx-4090", engine=engine, engine_version=version, quantization="q4_k_m", context=8192
     )

@@ -1,9 +1,10 @@
 """What an engine loads beside the model that it serves, a draft or a tower for images: so much of each card
 is kept back for it. Where a file's name does not say what it is, that is said instead."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..engines.llamacpp.command_line import OF_REPOSITORY
 from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
 from ..model.gguf_names import type_in_name
@@ -13,26 +14,6 @@ from .serving import infer
 
 Files = Callable[[str], tuple[str, str]]
 """Reads a GGUF file's name: (model, type)."""
-
-OF_REPOSITORY = "mmproj, which -hf takes along,"
-
-
-def of_repository(place: str, ignored: Sequence[str], served: str | None) -> dict[str, str]:
-    """Return the tower that llama-server takes of a repository by itself, where the model has one (llama.cpp
-    docs/multimodal.md; --no-mmproj).
-
-    >>> of_repository("unsloth/Qwen3.6-27B-GGUF:Q4_K_M", (), "qwen3.6-27b")
-    {'tower': 'mmproj, which -hf takes along,'}
-    >>> of_repository("Qwen3.6-27B-Q4_K_M.gguf", (), "qwen3.6-27b")
-    {}
-    """
-    named = place.count("/") == 1 and not place.startswith((".", "/", "~")) and not place.endswith(".gguf")
-    if not named or "--no-mmproj" in ignored:
-        return {}
-    try:
-        return {"tower": OF_REPOSITORY} if tower(served, "")[0] else {}
-    except OomlessError:
-        return {}
 
 
 def kept_back(
@@ -49,6 +30,8 @@ def kept_back(
             needed, name = tower(served, file) if what == "tower" else draft(given, file, files)
         except OomlessError:
             needed, name = 0, ""
+        if not needed and file == OF_REPOSITORY:
+            continue
         if not needed:
             notes.append(f"{file}: nothing is known of this {what}, which takes memory beside the model")
         elif what == "tower":

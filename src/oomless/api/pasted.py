@@ -49,11 +49,12 @@ def from_command(
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)
         said = (*said, *of_cards)
-    if command.beside or command.engine == "llamacpp":
-        from .beside_model import kept_back, of_repository  # few commands name such files
+    if command.beside:
+        from .beside_model import kept_back  # few commands name such files
 
-        files = {**of_repository(command.model or "", command.ignored, served), **command.beside}
-        given, of_files = kept_back(given, served, files, lambda file: (from_path(file)[0], type_of(file)[0]))
+        given, of_files = kept_back(
+            given, served, command.beside, lambda file: (from_path(file)[0], type_of(file)[0])
+        )
         said = (*said, *of_files)
     return served, given, (*notes, *said)
 

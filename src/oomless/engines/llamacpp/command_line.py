@@ -9,6 +9,23 @@ from .defaults import served_as
 from .ollama_command import USUAL
 
 DEFAULT_UBATCH = 512
+OF_REPOSITORY = "mmproj, which -hf takes along,"
+"""The tower of a repository, where it has one (llama.cpp docs/multimodal.md)."""
+
+
+def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str, str]:
+    """Return what llama-server takes of a repository beside the model, unless it is told not to.
+
+    >>> taken_along("llamacpp", "unsloth/Qwen3.6-27B-GGUF", [])
+    {'tower': 'mmproj, which -hf takes along,'}
+    >>> taken_along("llamacpp", "Qwen3.6-27B-Q4_K_M.gguf", [])
+    {}
+    """
+    name = model or ""
+    repository = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(".gguf")
+    if engine == "llamacpp" and repository and "--no-mmproj" not in ignored:
+        return {"tower": OF_REPOSITORY}
+    return {}
 
 
 def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
