@@ -2,6 +2,7 @@
 for."""
 
 from collections.abc import Sequence
+from copy import copy
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,26 @@ class Entries:
         self.beside: dict[str, Any] = {}
         """What stands beside the policy, by flag of `train`."""
         self.asked: set[str] = set()
+        self.prefix = ""
+        """How the names begin that are asked for."""
+
+    def within(self, prefix: str) -> "Entries":
+        """Return the same entries, asked for by what stands behind a prefix.
+
+        >>> entries = Entries(Path("x"), "verl", {"actor.strategy": "fsdp2"})
+        >>> entries.within("actor.").text("strategy"), entries.read
+        ('fsdp2', ['actor.strategy = fsdp2'])
+        """
+        found = copy(self)
+        found.prefix = self.prefix + prefix
+        return found
 
     def has(self, *names: str) -> bool:
         """Whether one of the names has a value of its own."""
-        return any(self.values.get(name) not in UNSET for name in names)
+        return any(self.values.get(self.prefix + name) not in UNSET for name in names)
 
     def _find(self, names: Sequence[str], default: Any) -> tuple[str, Any, bool]:
+        names = [self.prefix + name for name in names]
         self.asked.update(names)
         for name in names:
             if isinstance(value := self.values.get(name), list) or value not in UNSET:

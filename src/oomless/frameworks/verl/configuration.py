@@ -8,14 +8,10 @@ from ...run.training import Mesh, Sharding, Task, TrainingAsked
 from ..entries import Entries
 
 SHARDINGS: dict[str, Sharding] = {"fsdp": "fsdp1", "fsdp2": "fsdp2"}
-ACTOR, ROLLOUT, MODEL = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout.", "actor_rollout_ref.model."
-REF = "actor_rollout_ref.ref."
-COMPARES = (ACTOR + "use_kl_loss", "algorithm.use_kl_in_reward")
-"""Switches that bring a frozen reference in."""
-AT_ONCE, MOST_TOKENS = "ppo_micro_batch_size_per_gpu", "ppo_max_token_len_per_gpu"
-SCORED, MOST_SCORED = "log_prob_micro_batch_size_per_gpu", "log_prob_max_token_len_per_gpu"
 OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradients": "grad_offload"}
 WIDE = ("fp32", "float32", "none")
+MOST_TOKENS = 16384
+"""Tokens of a dynamic batch on each rank of a sequence."""
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
@@ -23,113 +19,109 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     program = entries.text("task")
     if program != "main_ppo":
         return *_fine_tuning(entries, packs=program == "sft_trainer"), None
-    cards = entries.whole("trainer.nnodes", default=1) * entries.whole("trainer.n_gpus_per_node", default=8)
+    trainer = entries.within("trainer.")
+    cards = trainer.whole("nnodes", default=1) * trainer.whole("n_gpus_per_node", default=8)
     return *_reinforcement(entries, cards), cards
 
 
 def _fine_tuning(entries: Entries, packs: bool) -> tuple[str | None, TrainingAsked]:
     """Return model and question of fsdp_sft_trainer, or of sft_trainer, which packs what it reads."""
-    engine = "engine." if packs else "model.fsdp_config."
+    model, data = entries.within("model."), entries.within("data.")
+    engine = entries.within("engine.") if packs else model.within("fsdp_config.")
     asked = TrainingAsked(
         framework=entries.framework,
         task="sft",
-        sharding=_sharding(
-            entries, "engine.strategy" if packs else "model.strategy", "fsdp" if packs else "fsdp2"
-        ),
-        offload=_away(entries, engine, {"params": "offload_policy" if packs else "offload_params"}),
-        micro_batch=entries.whole("data.micro_batch_size_per_gpu", "data.micro_batch_size", default=4),
-        seq_len=entries.whole("data.max_length", default=1024),
-        **_common(entries, "model.", engine, engine if packs else ""),
+        sharding=_sharding(engine, "fsdp") if packs else _sharding(model, "fsdp2"),
+        offload=_away(engine, {"params": "offload_policy" if packs else "offload_params"}),
+        micro_batch=data.whole("micro_batch_size_per_gpu", "micro_batch_size", default=4),
+        seq_len=data.whole("max_length", default=1024),
+        **_common(model, engine, engine if packs else entries),
     )
-    if packs and entries.switch("data.use_dynamic_bsz", default=True):
-        tokens = entries.whole("data.max_token_len_per_gpu", default=8192) * asked.mesh.cp
+    if packs and data.switch("use_dynamic_bsz", default=True):
+        tokens = data.whole("max_token_len_per_gpu", default=8192) * asked.mesh.cp
         asked = asked._replace(micro_batch=1, seq_len=max(tokens, asked.seq_len or 0), packed=True)
-    return entries.text("model.path" if packs else "model.partial_pretrain"), asked
+    return model.text("path") if packs else model.text("partial_pretrain"), asked
 
 
 def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAsked]:
-    """Return model and question of main_ppo: the update of the actor, and beside it the engine, a critic and
-    what is scored at a time."""
-    task: Task = "ppo" if entries.text("algorithm.adv_estimator", default="gae") == "gae" else "grpo"
-    length = entries.whole("data.max_prompt_length", default=512)
-    length += entries.whole("data.max_response_length", default=512)
-    by_megatron = entries.text(ACTOR + "strategy", default="fsdp") == "megatron"
+    """Return model and question of main_ppo: the update of the actor, and beside it a reference, an engine, a
+    critic and what is scored at a time."""
+    data, algorithm, whole = (entries.within(each) for each in ("data.", "algorithm.", "actor_rollout_ref."))
+    actor, model, reference = (whole.within(each) for each in ("actor.", "model.", "ref."))
+    task: Task = "ppo" if algorithm.text("adv_estimator", default="gae") == "gae" else "grpo"
+    length = data.whole("max_prompt_length", default=512) + data.whole("max_response_length", default=512)
+    by_megatron = actor.text("strategy", default="fsdp") == "megatron"
     by_megatron = by_megatron or "megatron" in (entries.text("config_name") or "")
-    parts = _megatron(entries) if by_megatron else _fsdp(entries, cards)
-    mesh = parts["mesh"]
-    ranks = mesh.cp, max(cards // max(mesh.cp * mesh.tp * mesh.pp, 1), 1)
-    micro_batch, seq_len = _batch(entries, ACTOR, length, ranks)
+    engine = actor.within("megatron.") if by_megatron else actor.within("fsdp_config.")
+    parts = _megatron(engine) if by_megatron else _fsdp(model, actor, cards)
+    mesh, dynamic = parts["mesh"], actor.switch("use_dynamic_bsz", default=False)
+    ranks = max(cards // max(mesh.cp * mesh.tp * mesh.pp, 1), 1)
+    micro_batch, seq_len, tokens = _at_once(actor, "ppo_micro_batch_size", ranks), length, MOST_TOKENS
+    if dynamic:
+        tokens = actor.whole("ppo_max_token_len_per_gpu", default=MOST_TOKENS)
+        micro_batch, seq_len = 1, max(tokens * mesh.cp, length)
     asked = TrainingAsked(
         task=task,
-        offload=_away(entries, MODEL, {"activations": "enable_activation_offload"}),
+        offload=_away(model, {"activations": "enable_activation_offload"}),
         micro_batch=micro_batch,
         seq_len=seq_len,
         packed=seq_len != length,
         **parts,
     )
-    model = entries.text(MODEL + "path")
-    compares = any(entries.switch(name, default=False) for name in COMPARES)
-    where = ACTOR + ("megatron." if by_megatron else "fsdp_config.")
-    parked = _away(entries, where, OFFLOADED)
-    on_host = not by_megatron or entries.switch(REF + "megatron.param_offload", default="params" in parked)
+    compares = actor.switch("use_kl_loss", default=False) or algorithm.switch(
+        "use_kl_in_reward", default=False
+    )
+    scored = []
+    for scores in (whole.within("rollout."), reference)[: 1 + compares]:
+        if scores.switch("log_prob_use_dynamic_bsz", default=dynamic):
+            most = scores.whole("log_prob_max_token_len_per_gpu", default=tokens) * mesh.cp
+            scored.append(max(most, length))
+        else:
+            scored.append(_at_once(scores, "log_prob_micro_batch_size", ranks) * length)
+    beside = entries.beside
+    beside |= {"score_tokens": max(scored)} if max(scored) != micro_batch * seq_len else {}
+    if parked := _away(engine, OFFLOADED):
+        beside["park"] = parked
     if compares and not by_megatron:
         entries.note("the reference lies in host memory, and comes layer by layer")
     if task == "ppo" or by_megatron:
-        entries.beside["reference_model"] = "same" if compares and not on_host else "none"
-    entries.beside |= {"park": parked} if parked else {}
-    scored = [_batch(entries, where, length, ranks) for where in (ROLLOUT, REF)[: 1 + compares]]
-    _beside(entries, asked, max(sequences * tokens for sequences, tokens in scored))
-    if task == "ppo":
-        critic = entries.text("critic.model.path")
-        entries.beside |= {} if critic in (None, model) else {"value_model": critic}
-    return model, asked
+        own = by_megatron and not reference.within("megatron.").switch(
+            "param_offload", default="params" in parked
+        )
+        beside["reference_model"] = "same" if compares and own else "none"
+    _engine(whole.within("rollout."))
+    policy = model.text("path")
+    critic = entries.within("critic.model.").text("path") if task == "ppo" else None
+    beside |= {} if critic in (None, policy) else {"value_model": critic}
+    return policy, asked
 
 
-def _beside(entries: Entries, asked: TrainingAsked, scored: int) -> None:
-    """Note the engine, and what is scored at a time."""
-    beside, engine = entries.beside, entries.text(ROLLOUT + "name", default="vllm")
-    if scored != asked.micro_batch * (asked.seq_len or 0):
-        beside["score_tokens"] = scored
-    if engine == "hf":
+def _engine(rollout: Entries) -> None:
+    """Note the engine that generates on the training cards; transformers generates by itself."""
+    name, beside = rollout.text("name", default="vllm"), rollout.beside
+    if name == "hf":
         return
-    beside["rollout_engine"] = engine
-    beside["rollout_gpu_memory_utilization"] = entries.number(ROLLOUT + "gpu_memory_utilization", default=0.5)
-    beside["rollout_tp"] = entries.whole(ROLLOUT + "tensor_model_parallel_size", default=2)
-    if entries.switch(ROLLOUT + "free_cache_engine", default=True):
+    beside["rollout_engine"] = name
+    beside["rollout_gpu_memory_utilization"] = rollout.number("gpu_memory_utilization", default=0.5)
+    beside["rollout_tp"] = rollout.whole("tensor_model_parallel_size", default=2)
+    if rollout.switch("free_cache_engine", default=True):
         beside["rollout_sleep"] = True
 
 
-def _batch(entries: Entries, where: str, length: int, ranks: tuple[int, int]) -> tuple[int, int]:
-    """Return sequences that run at once, and their length: with dynamic batches one pack of as many tokens as
-    each rank of a sequence may take. What is scored follows the actor where nothing is said. `ranks`: those
-    of a sequence, and those that share what earlier names count for all of them."""
-    usual, most = entries.values.get(ACTOR + "use_dynamic_bsz"), entries.values.get(ACTOR + MOST_TOKENS)
-    dynamic = "use_dynamic_bsz" if where == ACTOR else "log_prob_use_dynamic_bsz"
-    at_once = where + (AT_ONCE if where == ACTOR else SCORED)
-    if not entries.switch(where + dynamic, default=usual is True):
-        if entries.has(of_all := at_once.removesuffix("_per_gpu")):
-            return max(entries.whole(of_all, default=1) // ranks[1], 1), length
-        return entries.whole(at_once, default=1), length
-    tokens = entries.whole(
-        where + (MOST_TOKENS if where == ACTOR else MOST_SCORED), default=most if type(most) is int else 16384
-    )
-    return 1, max(tokens * ranks[0], length)
+def _at_once(entries: Entries, name: str, ranks: int) -> int:
+    """Return the sequences that a rank runs at once; by their earlier name those of all ranks are counted."""
+    if entries.has(name):
+        return max(entries.whole(name, default=1) // ranks, 1)
+    return entries.whole(name + "_per_gpu", default=1)
 
 
-def _loss(entries: Entries) -> str | None:
-    """Return the loss: that of sampled tokens (None), in chunks, or with entropies, which keep the logits."""
-    if entries.switch(MODEL + "use_fused_kernels", default=False):
-        return "fused"
-    return "sampled-0.3" if entries.number(ACTOR + "entropy_coeff", default=0) else None
-
-
-def _away(entries: Entries, where: str, names: dict[str, str]) -> tuple[str, ...]:
+def _away(entries: Entries, names: dict[str, str]) -> tuple[str, ...]:
     """Return what is offloaded, by the switch that says so."""
-    return tuple(what for what, name in names.items() if entries.switch(where + name, default=False))
+    return tuple(what for what, name in names.items() if entries.switch(name, default=False))
 
 
-def _sharding(entries: Entries, name: str, usual: str) -> Sharding:
-    word = entries.text(name, default=usual) or usual
+def _sharding(entries: Entries, usual: str) -> Sharding:
+    word = entries.text("strategy", default=usual) or usual
     if word not in SHARDINGS:
         raise UnsupportedError(
             f"{entries.path}: strategy is {word}, which is not modelled", "fsdp and fsdp2 are"
@@ -137,56 +129,54 @@ def _sharding(entries: Entries, name: str, usual: str) -> Sharding:
     return SHARDINGS[word]
 
 
-def _fsdp(entries: Entries, cards: int) -> dict[str, Any]:
-    """Return what an actor under FSDP is."""
-    parts = _common(entries, MODEL, ACTOR + "fsdp_config.", ACTOR)
-    sharding = _sharding(entries, ACTOR + "strategy", "fsdp")
-    size = entries.whole(ACTOR + "fsdp_config.fsdp_size", default=-1)
+def _fsdp(model: Entries, actor: Entries, cards: int) -> dict[str, Any]:
+    """Return what an actor under FSDP is. Its loss is that of sampled tokens, in chunks where kernels are
+    fused; entropies keep the logits."""
+    engine = actor.within("fsdp_config.")
+    parts = _common(model, engine, actor)
+    sharding, size = _sharding(actor, "fsdp"), engine.whole("fsdp_size", default=-1)
     if 0 < size < cards:
         sharding, parts["mesh"] = "hsdp", parts["mesh"]._replace(shard_size=size)
-    return {**parts, "framework": entries.framework, "sharding": sharding, "loss": _loss(entries)}
+    loss = "sampled-0.3" if actor.number("entropy_coeff", default=0) else None
+    if model.switch("use_fused_kernels", default=False):
+        loss = "fused"
+    return {**parts, "framework": actor.framework, "sharding": sharding, "loss": loss}
 
 
-def _megatron(entries: Entries) -> dict[str, Any]:
+def _megatron(engine: Entries) -> dict[str, Any]:
     """Return what an actor under Megatron-Core is (engine/megatron.yaml)."""
-    where = ACTOR + "megatron."
-    within = where + "override_transformer_config.recompute_"
-
-    def ranks(name: str, usual: int = 1) -> int:
-        return entries.whole(f"{where}{name}_parallel_size", default=usual)
-
-    stages = ranks("virtual_pipeline_model")
-    granularity = entries.text(within + "granularity", default="none") or "none"
-    modules = entries.words(within + "modules") if granularity == "selective" else ()
+    again = engine.within("override_transformer_config.recompute_")
+    stages = engine.whole("virtual_pipeline_model_parallel_size", default=1)
+    tp = engine.whole("tensor_model_parallel_size", default=1)
+    granularity = again.text("granularity", default="none") or "none"
     return {
         "framework": "megatron-bridge",
         "sharding": "distopt",
         "mesh": Mesh(
-            tp=ranks("tensor_model"),
-            pp=ranks("pipeline_model"),
-            cp=ranks("context"),
-            ep=ranks("expert_model"),
-            etp=ranks("expert_tensor", 0),
-            sequence_parallel=ranks("tensor_model") > 1,
+            tp=tp,
+            pp=engine.whole("pipeline_model_parallel_size", default=1),
+            cp=engine.whole("context_parallel_size", default=1),
+            ep=engine.whole("expert_model_parallel_size", default=1),
+            etp=engine.whole("expert_tensor_parallel_size", default=0),
+            sequence_parallel=tp > 1,
             virtual_stages=stages,
             schedule="interleaved" if stages > 1 else "1f1b",
         ),
         "recompute": granularity,
-        "recompute_modules": modules,
+        "recompute_modules": again.words("modules") if granularity == "selective" else (),
     }
 
 
-def _common(entries: Entries, model: str, engine: str, ulysses: str) -> dict[str, Any]:
+def _common(model: Entries, engine: Entries, ulysses: Entries) -> dict[str, Any]:
     """Return what both programs say of a model and its sharding."""
-    rank = entries.whole(model + "lora_rank", default=0)
-    again = entries.switch(model + "enable_gradient_checkpointing", default=True)
-    kind = (entries.text(engine + "model_dtype", default="fp32") or "fp32").lower()
-    targets = entries.words(model + "target_modules")
+    rank = model.whole("lora_rank", default=0)
+    kind = (engine.text("model_dtype", default="fp32") or "fp32").lower()
+    targets = model.words("target_modules")
     return {
         "method": "lora" if rank else "full",
-        "mesh": Mesh(cp=entries.whole(ulysses + "ulysses_sequence_parallel_size", default=1)),
+        "mesh": Mesh(cp=ulysses.whole("ulysses_sequence_parallel_size", default=1)),
         "precision": None if kind in WIDE else "bf16",
-        "recompute": "full" if again else "none",
+        "recompute": "full" if model.switch("enable_gradient_checkpointing", default=True) else "none",
         "lora_rank": rank or 8,
         "lora_targets": (targets or ("all-linear",)) if rank else (),
     }
