@@ -71,6 +71,7 @@ def test_trl_gives_up_whole_logits_release_by_release() -> None:
     ]
     logits = 2 * 1024 * 128256
     assert [round(each / logits) for each in dpo] == [20, 22, 16, 12, 18, 0]
+    assert most("trl 1.7, transformers 5.0", micro_batch=2, loss="plain") > 4 * 2 * 4096 * 128256
     sft = [most(f"trl {each}, transformers 5.0", micro_batch=2) for each in ("1.6", "1.7", "1.13", "1.15")]
     assert [round(each / 2**30, 1) for each in sft] == [11.9, 2.7, 0.0, 0.0]
 

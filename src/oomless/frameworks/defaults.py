@@ -52,7 +52,7 @@ def resolved(
         *families, kernel = earlier.attention.split()
         if "any" in families or family in families:
             chosen["attention"] = kernel
-    if asked.loss in (None, "plain") and earlier.loss:
+    if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
     if of.expands_segments:
         chosen["expandable_segments"] = True
