@@ -8,6 +8,7 @@ from .state_bytes import adapter_bytes
 def optimizer_in_step(step: StageStep) -> StepPhase:
     """Return the moment of the optimizer's step."""
     temporaries, formula = step_temporaries(step)
+    most, _ = step_temporaries(step, groups=2 if step.job.request.method == "full" else 1)
     rule = step.job.optimizer
     gradients = 0 if step.job.request.optimizer_in_backward else step.held.gradients
     engine = step.job.engine
@@ -18,14 +19,17 @@ def optimizer_in_step(step: StageStep) -> StepPhase:
         "in the step",
         parts(
             PhasePart("gradients.trained", "gradients", gradients, "all of them"),
-            PhasePart("temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temporaries, formula),
+            PhasePart(
+                "temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temporaries, formula, most
+            ),
             step.inputs(),
         ),
     )
 
 
-def step_temporaries(step: StageStep) -> tuple[int, str]:
-    """Return what a step makes and frees, and how it is counted.
+def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
+    """Return what a step makes and frees, and how it is counted. `groups` of parameters: trainers make two,
+    which leaves the most open.
 
     foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
     square roots); loop: two of the largest tensor (the square root and the quotient); fused: none. Offloaded
@@ -48,7 +52,7 @@ def step_temporaries(step: StageStep) -> tuple[int, str]:
         # (fp16/fused_optimizer.py; full training in Qwen's README)
         early = 8 if engine.stage else 4
         made = {"foreach": 4, "foreach-2.0": early, "loop": twice}.get(rule.step, 0)
-        most = engine.step_bytes(values, form.gradient, made)
+        most = engine.step_bytes(values, form.gradient, made, groups)
         copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"
         return most, f"{values:,} values at once, at most {most:,} B: {copies}"
     if form.step == "cast" and request.sharding in ("zero1", "zero2"):

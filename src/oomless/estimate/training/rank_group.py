@@ -13,6 +13,7 @@ from .reserved import (
     given_back_late,
     held_beyond,
     kept_beyond,
+    pinned_by_engine,
     process_line,
     room_beside,
     streams_apart,
@@ -90,8 +91,10 @@ def rank_group(
     alone = job.mesh.num_ranks == 1
     outside = [process_line(key, job) for key in OUTSIDE if key != "communication.buffers" or not alone]
     room = room_beside(job.capacity_bytes, (*allocated, *outside, *beside))
-    kept = kept_beyond(job, passing + (above if flattens(job.request) else 0))
-    held = held_beyond(job, allocated, passing, apart, above, kept)
+    stepped = above if flattens(job.request) else 0
+    pinned = pinned_by_engine(job, states, phases)
+    kept = kept_beyond(job, passing + stepped, pinned)
+    held = held_beyond(job, allocated, passing, apart, above, kept, pinned)
     most = min(sums([*allocated, held])[2], job.capacity_bytes - sums(outside)[1])
     lines = [*allocated, given_back_late(within_room(held, kept, room), job, allocated, room)]
     reserved, _, high = sums(lines)

@@ -12,6 +12,7 @@ from ...units import GIB
 from .job import Job
 from .phases import StepPhase, reaching
 from .recomputation import waits_on_host
+from .states import RankStates
 
 
 def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
@@ -230,6 +231,9 @@ class KeptBlocks(NamedTuple):
     low: int = 0
 
 
+NONE_KEPT = KeptBlocks(0, 0)
+
+
 class Leftover(NamedTuple):
     """What all else leaves of the card: by its values, and by its upper ends."""
 
@@ -244,7 +248,13 @@ def room_beside(capacity: int, others: Iterable[Line]) -> Leftover:
 
 
 def held_beyond(
-    job: Job, lines: list[Line], transient: int, apart: int, above: int, kept: KeptBlocks
+    job: Job,
+    lines: list[Line],
+    transient: int,
+    apart: int,
+    above: int,
+    kept: KeptBlocks,
+    pinned: KeptBlocks,
 ) -> Line:
     """What the allocator holds: a share of what comes and goes during a step; states lie still and leave no
     gaps. An allocator that meets the card's limit gives idle segments back before it fails: `within_room`.
@@ -253,12 +263,14 @@ def held_beyond(
     vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
     peak where it is the worst, takes blocks of the same sizes every time, and finds them in what the backward
     left. A fitted share was measured against estimates, so that its spread holds theirs too: both together
-    are as wide as the share's. Slack is what may be held beyond the share, however little comes and goes.
+    are as wide as the share's. What the engine pins is there in any case. Slack is what may be held beyond
+    the share, however little comes and goes.
     """
     conditions = words(job.request)
     row = facts.constant("training", "reserved_share", (0,), *conditions)
     slack = facts.constant("training", "reserved_slack", (0,), *conditions)
-    value, low = (max(0, apart + round(transient * (share - 1)) - above) for share in (row.value, row.low))
+    ends = (row.value, pinned.value), (row.low, pinned.low)
+    value, low = (max(least, apart + round(transient * (share - 1)) - above) for share, least in ends)
     high = max(0, apart + round(transient * (row.high - 1)))
     kind: Kind = "fitted" if row.num_runs else "assumed"
     if row.num_runs:
@@ -279,15 +291,30 @@ def held_beyond(
     )
 
 
-def kept_beyond(job: Job, transient: int) -> KeptBlocks:
+def kept_beyond(job: Job, transient: int, pinned: KeptBlocks = NONE_KEPT) -> KeptBlocks:
     """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
-    engine's step makes in single tensors (`flattens`), and what stays of however little. Idle segments of
-    other streams go back too (CUDACachingAllocator.cpp, release_cached_blocks)."""
+    engine's step makes in single tensors (`flattens`), and what stays of however little; or, if it is more,
+    what the engine's order of allocations pins. Idle segments of other streams go back too
+    (CUDACachingAllocator.cpp, release_cached_blocks)."""
     conditions = words(job.request)
     stays = facts.constant("training", "kept_share", (0,), *conditions)
     slack = facts.constant("training", "kept_slack", (0,), *conditions)
     ends = (stays.value, slack.value), (stays.high, slack.high), (stays.low, slack.low)
-    return KeptBlocks(*(round(transient * (share - 1) + more * GIB) for share, more in ends))
+    shares = [round(transient * (share - 1) + more * GIB) for share, more in ends]
+    return KeptBlocks(*map(max, shares, pinned))
+
+
+def pinned_by_engine(job: Job, states: RankStates, phases: tuple[StepPhase, ...]) -> KeptBlocks:
+    """Return what DeepSpeed's engine pins beside the fullest moment: in the step; elsewhere tensors of layers
+    lie in it. Segments that expand give pages back."""
+    engine, request = job.engine, job.request
+    if engine is None or not flattens(request) or request.expandable_segments:
+        return NONE_KEPT
+    largest = -(-states.largest_trained // (job.mesh.dp or 1))
+    pinned = engine.pinned(states.values_here, engine.updated_at_once(states.values_here, largest))
+    in_step = max(phase.total_bytes for phase in phases if phase.name == "optimizer")
+    below = max(phase.total_bytes for phase in phases) - in_step
+    return KeptBlocks(*(max(0, each - below) for each in pinned))
 
 
 def late_share(job: Job) -> facts.Constant:
