@@ -35,6 +35,8 @@ class Habits(NamedTuple):
     """ZeRO-3 gives up no module's weights in a backward through checkpoints that are not reentrant."""
     offload_step: str | None = None
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
+    copies_sub_groups: bool = False
+    """DeepSpeed makes F32 masters of a 16-bit copy of each sub-group."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -85,6 +87,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         attention=found.get("attention"),
         weights_stay=found.get("gathered") == "stays",
         offload_step=found.get("offload_step"),
+        copies_sub_groups=found.get("masters") == "copied",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",

@@ -305,6 +305,8 @@ def test_what_the_engine_pins_is_in_the_step_alone() -> None:
         return next(line.low_bytes for line in found.ledger.lines if line.key == "fragmentation.reserved")
 
     assert kept(seq_len=512) > 600 << 20
+    assert kept(seq_len=512, framework_version="deepspeed 0.18.2") > kept(seq_len=512) + (600 << 20)
+    assert kept(seq_len=512, framework_version="deepspeed 0.18.3") == kept(seq_len=512)
     assert kept(seq_len=512, expandable_segments=True) == 0
 
 

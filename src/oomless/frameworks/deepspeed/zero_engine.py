@@ -35,6 +35,8 @@ class ZeroEngine(NamedTuple):
     """ZeRO++: ranks that share a second copy of the weights (zero_hpz_partition_size); 0: there is none."""
     offload_steps_on_card: bool = False
     """Releases in which an offloaded step of stage 1 and 2 casts its partition on the card."""
+    copies_sub_groups: bool = False
+    """Releases in which stage 3 makes F32 masters of a 16-bit copy of each sub-group."""
     host_keeps_half: bool = True
     """Releases in which stage 1 and 2 keep a 16-bit copy of the offloaded partition on the host."""
 
@@ -112,7 +114,7 @@ class ZeroEngine(NamedTuple):
         of segments in which something stays that is smaller than what was there first. `mine`: values of the
         partition, `at_once`: of a sub-group.
 
-        Stage 3 makes bucket and gradients where the zeros were that made the moments (4 B a value); to 0.18.1
+        Stage 3 makes bucket and gradients where the zeros were that made the moments (4 B a value); to 0.18.2
         the bucket where the 16-bit copy of a sub-group was (2 B): stage3.py, _create_fp32_partitions,
         initialize_optimizer_states, _setup_for_real_optimizer. Stages 1 and 2 make the gradients of a later
         step (2 B) where F32 ones were (4 B). Steps of 0.16.9 and 0.19.8 recorded on one of 2 to 8 ranks,
@@ -127,7 +129,9 @@ class ZeroEngine(NamedTuple):
         if self.stage == 3:
             rest = 4 * at_once - HALF * mine
             late = max(0, rest - self.permanent)
-            return late, max(0, HALF * at_once - self.permanent) + max(0, rest), late
+            early = max(0, HALF * at_once - self.permanent) + max(0, rest)
+            known = early if self.copies_sub_groups else late
+            return known, early, known
         return 0, HALF * mine if self.stage else 0, 0
 
     def gathered_at_most(self) -> int:
@@ -183,6 +187,7 @@ def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
     engine = engine._replace(
         offload_steps_on_card=habits.offload_step == "card",
         host_keeps_half=not habits.offload_step,
+        copies_sub_groups=habits.copies_sub_groups,
     )
     if stage == 3 and of.zero_by_hidden_size:
         if request.reduce_bucket_size is None:
