@@ -11,7 +11,8 @@ import re
 from ..errors import UnsupportedError
 from ..frameworks.graphs.blocks import Builder, MicroBatchWork, gated, rms_norm
 from ..frameworks.graphs.graph import AutogradGraph, walk
-from ..frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
+from ..frameworks.graphs.loss import loss_graph
+from ..frameworks.graphs.loss_kinds import LossShape, chunk_tokens, loss_kind
 from ..units import KIB, MIB
 from .serving_rows import Incomplete
 from .training_words import framework_of

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from oomless import facts
 from oomless.errors import UsageError
 from oomless.frameworks.graphs.graph import walk
-from oomless.frameworks.graphs.loss import LossShape, chunk_tokens, loss_graph, loss_kind
+from oomless.frameworks.graphs.loss import loss_graph
+from oomless.frameworks.graphs.loss_kinds import LossShape, chunk_tokens, loss_kind
 
 ROWS = [(row["loss"], row["framework"]) for row in facts.table("losses")]
 

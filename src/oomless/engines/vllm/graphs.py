@@ -1,7 +1,7 @@
 """CUDA graphs of vLLM: how many are captured, and what they hold."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from ... import facts
 from ...ledger import Line
@@ -27,22 +27,9 @@ def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
     return LARGEST_GRAPH * 2 if doubles else LARGEST_GRAPH
 
 
-class Graphs(NamedTuple):
-    """How many steps are captured in pieces and how many whole, and the tokens of the largest whole one."""
-
-    in_pieces: int
-    whole: int
-    whole_tokens: int = 0
-
-    @property
-    def number(self) -> int:
-        """Return the sizes of both modes together."""
-        return self.in_pieces + self.whole
-
-
-def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) -> Graphs:
-    """How many graphs are captured: sizes 1, 2, 4, then every 8 to 256, every 16 to 512 (before 0.11.1: every
-    8).
+def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) -> tuple[int, int, int]:
+    """Return (steps captured in pieces, steps captured whole, tokens of the largest whole one): sizes 1, 2,
+    4, then every 8 to 256, every 16 to 512 (before 0.11.1: every 8).
 
     Pieces cover all of them, whole graphs (0.11 on) those of steps of decoding: up to max_num_seqs, each with
     the tokens of its draft. V0 captures whole steps up to 256 sequences for each of its virtual engines, one
@@ -50,18 +37,18 @@ def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) ->
 
     >>> from .release import RELEASES
     >>> graph_sizes(Resolved(max_num_seqs=1024, max_num_batched_tokens=8192), RELEASES.at("0.19.0"))
-    Graphs(in_pieces=51, whole=51, whole_tokens=512)
+    (51, 51, 512)
     >>> graph_sizes(Resolved(max_num_seqs=2, max_num_batched_tokens=8192), RELEASES.at("0.9.2"))
-    Graphs(in_pieces=67, whole=0, whole_tokens=0)
+    (67, 0, 0)
     >>> from ...run.speculation import Speculation
     >>> drafted = Resolved(max_num_seqs=256, max_num_batched_tokens=8192, speculation=Speculation("mtp", 4))
-    >>> graph_sizes(drafted, RELEASES.at("0.27.1")).number
-    102
+    >>> graph_sizes(drafted, RELEASES.at("0.27.1"))[:2]
+    (51, 51)
     """
     step, sequences, drafted = rules.graph_step, asked.max_num_seqs, 1 + asked.draft_tokens
     said = captures(asked.compilation_config)
     if rules.v0:
-        return Graphs(0, _num_sizes(min(sequences, 256), step) * asked.layout.pp)
+        return 0, _num_sizes(min(sequences, 256), step) * asked.layout.pp, 0
     usual = 2 * sequences * (drafted if rules.captures_drafted_steps else 1)
     largest = most if rules.captures_all_sizes else min(most, usual)
     largest = min(said.largest or largest, asked.max_num_batched_tokens)
@@ -73,9 +60,9 @@ def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) ->
 
     top = largest if said.sizes is None else min(asked.max_num_batched_tokens, max(said.sizes, default=0))
     if said.mode == "FULL":
-        return Graphs(0, count(top), top)
+        return 0, count(top), top
     decoded = min(top, sequences * drafted) if rules.captures_whole_steps and said.are_whole else 0
-    return Graphs(count(top) if said.are_pieces else 0, count(decoded), decoded)
+    return count(top) if said.are_pieces else 0, count(decoded), decoded
 
 
 def _num_sizes(largest: int, step: int) -> int:
@@ -91,29 +78,13 @@ def graph_lines(
     model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...], most: int
 ) -> list[Line]:
     """Memory of captured graphs, the largest of `most` tokens: what the driver keeps of each, and what the
-    largest has in its pool. Few leave at least what the first do.
-
-    A step in pieces is a graph for each layer and one more; a driver before 550 keeps three times as much.
-    """
+    largest has in its pool. Few leave at least what the first do."""
     if asked.enforce_eager:
         return []
-    graphs = graph_sizes(asked, rules, most)
-
-    def of(quantity: str) -> float:
-        return facts.constant("vllm", quantity, rules.release, *tags).value
-
-    num_layers = stage.stop - stage.start
-    if rules.v0:
-        estimate = of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
-    else:
-        pieces, layers = graphs.in_pieces * (num_layers + 1), graphs.whole * num_layers
-        estimate = of("graphs_piece") * pieces + of("graphs_layer") * layers
-        estimate += of("graphs_experts") * pieces if model.kinds.has_experts else 0
-        estimate += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
-        if reduces_by_nccl(asked, tags):
-            estimate += of("graphs_reduce") * graphs.number * num_layers
-        estimate /= 1024
-    few = max(1 - graphs.number / of("graphs_fitted"), 0)
+    in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most)
+    number, num_layers = in_pieces + whole, stage.stop - stage.start
+    estimate = driver_gib(model, asked, num_layers, (in_pieces, whole), rules, tags)
+    few = max(1 - number / facts.constant("vllm", "graphs_fitted", rules.release, *tags).value, 0)
     large = tags if few < 0.5 else tuple(tag for tag in tags if tag != "sm12")  # 0.13 GiB for few small ones
     spread = facts.constant("vllm", "graphs_spread", rules.release, *large)
     if "other_vendor" in tags and not {"amd", "ascend"} & set(tags):
@@ -126,7 +97,7 @@ def graph_lines(
         estimate *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     twice = ", each with and without adapters" if asked.enable_lora else ""
-    formula = f"{num_layers} layers, {graphs.number} graphs{twice}"
+    formula = f"{num_layers} layers, {number} graphs{twice}"
     pool = 0
     if is_sparse(model) and not ("amd" in tags and rules.reserves_scores_on_rocm):
         from .sparse import captured_bytes
@@ -134,7 +105,7 @@ def graph_lines(
         pool = captured_bytes(model, asked, min(asked.max_num_seqs, most))
         formula += f", {pool:,} B of the indexer's scores" if pool else ""
     if "hopper" in tags and asked.dtype != "float32":
-        split = split_bytes(stage.kinds(model).attentions, graphs.whole_tokens, asked.layout.tp, rules)
+        split = split_bytes(stage.kinds(model).attentions, whole_tokens, asked.layout.tp, rules)
         formula += f", {split:,} B of attention's splits" if split else ""
         pool += split
     line = fitted_line("runtime.cuda_graphs", max(int(estimate * GIB), 0), spread, formula, spread.source)
@@ -147,6 +118,42 @@ def graph_lines(
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
+
+
+def driver_gib(
+    model: Model,
+    asked: Resolved,
+    num_layers: int,
+    steps: tuple[int, int],
+    rules: VllmRules,
+    tags: tuple[str, ...],
+) -> float:
+    """Return GiB that the driver keeps of steps captured in pieces and whole. One in pieces is a graph for
+    each layer and one more; a driver before 550 keeps three times as much.
+
+    Qwen3-8B, 51 steps of each kind: (51 x 37 x 0.26 + 51 x 36 x 0.13) MiB.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout())
+    >>> round(driver_gib(load("qwen3-8b"), asked, 36, (51, 51), RELEASES.at("0.19.0"), ()), 2)
+    0.71
+    """
+
+    def of(quantity: str) -> float:
+        return facts.constant("vllm", quantity, rules.release, *tags).value
+
+    in_pieces, whole = steps
+    if rules.v0:
+        return of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
+    pieces, layers = in_pieces * (num_layers + 1), whole * num_layers
+    found = of("graphs_piece") * pieces + of("graphs_layer") * layers
+    found += of("graphs_experts") * pieces if model.kinds.has_experts else 0
+    found += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
+    if reduces_by_nccl(asked, tags):
+        found += of("graphs_reduce") * (in_pieces + whole) * num_layers
+    return found / 1024
 
 
 def reduces_by_nccl(asked: Resolved, tags: tuple[str, ...]) -> bool:

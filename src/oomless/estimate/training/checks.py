@@ -3,7 +3,7 @@
 from ...errors import UnsupportedError, UsageError
 from ...files import shown
 from ...frameworks import framework
-from ...frameworks.graphs.loss import has_loss
+from ...frameworks.graphs.loss_kinds import has_loss
 from ...model.fused_modules import as_matrices
 from ...model.model import EMBEDDING, HEAD, Model, headless
 from ...model.name_expressions import PatternError

@@ -7,7 +7,8 @@ from ...frameworks.graphs.adapters import adapter
 from ...frameworks.graphs.blocks import Builder, MicroBatchWork, layer_norm, rms_norm
 from ...frameworks.graphs.graph import Walk, walk
 from ...frameworks.graphs.layers import norms_of
-from ...frameworks.graphs.loss import Loss, LossShape, has_loss, loss_graph, loss_kind
+from ...frameworks.graphs.loss import loss_graph
+from ...frameworks.graphs.loss_kinds import Loss, LossShape, has_loss, loss_kind
 from ...run.training import TrainingResolved
 from .job import Job
 from .rank_portions import portions, stages

@@ -6,7 +6,7 @@ the reference; ms-swift on Megatron the other way round (swift/megatron/trainers
 """
 
 from ...frameworks import framework
-from ...frameworks.graphs.loss import loss_kind
+from ...frameworks.graphs.loss_kinds import loss_kind
 from ...ledger import Line, Owner, exact
 from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model

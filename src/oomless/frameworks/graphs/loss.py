@@ -7,149 +7,13 @@ facts/losses.csv; the graph follows from it, and frameworks/graphs/graph.py repl
 the head belong to the phases, except those that a fused loss makes in its forward.
 """
 
-from math import ceil
-from typing import Literal, NamedTuple, assert_never
+from typing import assert_never
 
-from ... import facts
-from ...errors import UsageError, did_you_mean
 from .graph import AutogradGraph, Op
+from .loss_kinds import F32, Loss, LossShape, chunk_tokens
 
-Kind = Literal[
-    "logits",
-    "chunked-logits",
-    "fused-linear",
-    "cut",
-    "compiled",
-    "chunked-compiled",
-    "vocab-parallel",
-    "vocab-parallel-fused",
-    "in-place",
-    "loss-parallel",
-    "selected",
-    "checkpointed",
-    "tiled",
-]
-F32 = 4
 TARGET = 8
 """Bytes of a label."""
-
-
-class Loss(NamedTuple):
-    """How a framework computes the loss: a row of facts/losses.csv."""
-
-    kind: Kind
-    upcast: Literal["none", "loss", "model"]
-    """Where logits become F32: nowhere, in the loss (the caller keeps the others), in the model."""
-    shift_copy: bool
-    """Logits without the last position are a copy, unless there is one sequence: it lies in one piece."""
-    logits_alive: bool
-    """The caller holds the logits until the backward is over."""
-    chunks: int
-    chunk_tokens: int
-    """Tokens of a chunk where that is fixed, else 0; both 0: Liger's rule."""
-    chunk_bytes: int
-    """Of kinds that work in chunks, bytes of a chunk's logit, all copies that live at once; tiled: bytes of
-    a token in a tile."""
-    product_bytes: int
-    """fused-linear: bytes of an element of the head's gradient while a chunk's share is added: 0 if in place;
-    checkpointed: of the head's copy that a chunk reads."""
-    frozen_bytes: int
-    """Log-probabilities of whole sequences: bytes of a logit of a forward without a graph, at its fullest."""
-    named_bytes: int
-    """Bytes of a logit that keep a name until the step's function returns, and that autograd does not keep.
-    """
-    chunk_gib: float
-    """GiB that the F32 logits of a chunk take at most; 0: no such bound."""
-    room_share: float
-    """Part of what the card leaves that they take at most; 0: no such bound."""
-    source: str
-
-
-class LossShape(NamedTuple):
-    """Sizes on one rank."""
-
-    tokens: int
-    hidden: int
-    vocab: int
-    """This rank's share of the vocabulary."""
-    compute: int = 2
-    """Bytes of a logit as the head makes it."""
-    trained_head: bool = True
-    """Whether the head's weight gets a gradient."""
-    weight: int = 2
-    """Bytes of an element of the head's gradient."""
-    sequences: int = 2
-    """Sequences of a micro-batch: rows of the logits."""
-    room: int = 0
-    """Bytes that the card leaves beside the weights."""
-
-
-def loss_kind(name: str, framework: str = "") -> Loss:
-    """The row of facts/losses.csv: that of the framework if there is one, else the general one.
-
-    >>> loss_kind("plain").upcast, loss_kind("chunked", "litgpt").chunk_tokens
-    ('loss', 128)
-    """
-    rows = [
-        row for row in facts.table("losses") if row["loss"] == name and row["framework"] in ("", framework)
-    ]
-    if not rows:
-        known = sorted({row["loss"] for row in facts.table("losses")})
-        raise UsageError(f"unknown loss {name!r}", did_you_mean(name, known, "oomless train --help"))
-    row = max(rows, key=lambda each: bool(each["framework"]))
-    kind: Kind = row["kind"]  # type: ignore[assignment]
-    upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-3])
-    return Loss(
-        kind,
-        upcast,
-        row["shift_copy"] == "yes",
-        row["logits_alive"] == "yes",
-        chunks,
-        tokens,
-        chunk,
-        product,
-        frozen,
-        named,
-        float(row["chunk_gib"] or 0),
-        float(row["room_share"] or 0),
-        row["source"],
-    )
-
-
-def has_loss(name: str, framework: str) -> bool:
-    """Whether facts/losses.csv has a loss for a framework, of its own or for all.
-
-    >>> has_loss("sampled", "fsdp"), has_loss("sampled", "trl")
-    (True, False)
-    """
-    return any(row["loss"] == name and row["framework"] in ("", framework) for row in facts.table("losses"))
-
-
-def chunk_tokens(loss: Loss, shape: LossShape) -> int:
-    """Tokens of the largest chunk.
-
-    Liger: next_power_of_2(ceil(tokens / ceil(vocabulary / hidden))), fused_linear_cross_entropy.py.
-    Unsloth: those whose F32 logits are within a share of the card, and within some GiB (unsloth_zoo,
-    get_chunk_size). Their number is rounded to fours, so that a longer sequence may have smaller ones than
-    these, the largest of any length up to it.
-
-    >>> chunk_tokens(loss_kind("fused"), LossShape(4096, 7168, 129280))
-    256
-    >>> long = LossShape(100_000, 4096, 128256, room=6 << 30)
-    >>> [chunk_tokens(loss_kind(name, "unsloth"), long) for name in ("chunked", "chunked-half", "chunked-1")]
-    [6278, 12557, 4185]
-    """
-    if loss.chunk_tokens:
-        return min(loss.chunk_tokens, shape.tokens)
-    if loss.chunk_gib or loss.room_share:
-        bounds = (loss.chunk_gib * 2**30, loss.room_share * shape.room)
-        least = min((bound for bound in bounds if bound), default=0)
-        return min(max(1, int(least) // (F32 * shape.vocab)), shape.tokens) if least else shape.tokens
-    if loss.chunks:
-        return ceil(shape.tokens / loss.chunks)
-    rows = ceil(shape.tokens / ceil(shape.vocab / shape.hidden))
-    return min(1 << (rows - 1).bit_length(), shape.tokens)
 
 
 def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
@@ -160,6 +24,7 @@ def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
     the peak.
 
     >>> from .graph import walk
+    >>> from .loss_kinds import loss_kind
     >>> shape = LossShape(4096, 7168, 129280)
     >>> logits = 4096 * 129280
     >>> plain = walk(loss_graph(loss_kind("plain"), shape))
@@ -228,6 +93,7 @@ def _logits(loss: Loss, shape: LossShape) -> AutogradGraph:
     shifted logits in one piece and copies nothing (torch: c10/core/Contiguity.h, dimensions of size 1).
 
     >>> from .graph import walk
+    >>> from .loss_kinds import loss_kind
     >>> two = LossShape(20000, 5120, 152064)
     >>> peaks = [walk(_logits(loss_kind("plain-4.49"), each)) for each in (two, two._replace(sequences=1))]
     >>> [round(max(each.forward_peak, each.backward_peak) / (two.tokens * two.vocab), 1) for each in peaks]
@@ -336,6 +202,7 @@ def _compiled(loss: Loss, shape: LossShape, chunk: int = 0) -> AutogradGraph:
     In chunks, each of which the head makes by itself, the gradient of one passes at a time.
 
     >>> from .graph import walk
+    >>> from .loss_kinds import loss_kind
     >>> shape = LossShape(12288, 4096, 151936, trained_head=False)
     >>> found = walk(_compiled(loss_kind("sampled", "deepspeed"), shape))
     >>> [round(peak / (12288 * 151936), 1) for peak in (found.forward_peak, found.backward_peak)]
@@ -418,6 +285,7 @@ def _selected(loss: Loss, shape: LossShape) -> AutogradGraph:
     (TRL's function on a CPU).
 
     >>> from .graph import walk
+    >>> from .loss_kinds import loss_kind
     >>> found = walk(_selected(loss_kind("selected-copy", "trl"), LossShape(1024, 64, 32000)))
     >>> [round(each / (1024 * 32000), 1) for each in (found.forward_peak, found.backward_peak)]
     [10.0, 12.0]
@@ -452,6 +320,7 @@ def _tiled(loss: Loss, shape: LossShape) -> AutogradGraph:
     gradients up in F32: 0.4 GiB where whole logits of 8,192 tokens of Llama 3.1 have 12.
 
     >>> from .graph import walk
+    >>> from .loss_kinds import loss_kind
     >>> shape = LossShape(8192, 4096, 128256, trained_head=False)
     >>> round(walk(_tiled(loss_kind("chunked", "trl"), shape)).forward_peak / 2**30, 2)
     0.38
