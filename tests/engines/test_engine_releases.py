@@ -211,6 +211,23 @@ def test_a_variable_before_the_program_chooses_the_engine(variable: str, version
     assert ("variables say so" in call(*words).out) is (variable != "A=1")
 
 
+@pytest.mark.parametrize(
+    ("started", "release"),
+    [
+        ("docker run vllm/vllm-openai:v0.10.2 --model m", "0.10.2 (FlashInfer)"),
+        (
+            "docker run -e VLLM_USE_FLASHINFER_SAMPLER=0 vllm/vllm-openai:v0.10.2 --model m",
+            "0.10.2 (no FlashInfer)",
+        ),
+        ("docker run vllm/vllm-openai:v0.8.5 --model m", "0.8.5"),
+    ],
+)
+def test_the_image_of_vllm_has_flashinfer(started: str, release: str) -> None:
+    """0.8 falls back to a sort where FlashInfer is too new, later ones take it (topk_topp_sampler.py)."""
+    words = ("infer", "llama-3.1-8b", "--command", started, "--gpu", "a100-80gb", "--json")
+    assert json.loads(call(*words).out)["request"]["engine_version"] == release
+
+
 def test_rules_are_not_changed() -> None:
     with pytest.raises(AttributeError):
         VLLM.at("0.19.0").graph_step = 4

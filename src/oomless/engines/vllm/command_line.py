@@ -1,10 +1,11 @@
 """vLLM's words that are parts of others, in ours."""
 
 import json
+import re
 from typing import Any
 
 from ...errors import UsageError
-from .release import FIRST_RUNNER, LATENTS_OFF, SECOND_RUNNER
+from .release import FIRST_RUNNER, FLASHINFER, LATENTS_OFF, SECOND_RUNNER, SORTS
 
 REMARKS = {
     "VLLM_USE_V1=0": "V0",
@@ -12,17 +13,25 @@ REMARKS = {
     "VLLM_USE_V2_MODEL_RUNNER=0": FIRST_RUNNER,
     "VLLM_USE_V2_MODEL_RUNNER=1": SECOND_RUNNER,
     "VLLM_MLA_DISABLE=1": LATENTS_OFF,
+    "VLLM_USE_FLASHINFER_SAMPLER=0": SORTS,
+    "VLLM_USE_FLASHINFER_SAMPLER=1": FLASHINFER,
 }
 """Variables that no flag says (vllm/envs.py) -> the remark behind a release."""
+IMAGE = re.compile(r"(?:\S*/)?vllm/vllm-openai:v?0\.(?:9|10)\.\d\S*")
+"""The project's own image where it has FlashInfer and a release from PyPI need not (docker/Dockerfile); the
+sampler takes it where it is there (v1/sample/ops/topk_topp_sampler.py; 0.8 falls back to a sort)."""
 
 
 def remark(before: list[str]) -> str:
-    """Return what variables before the program say of how a release runs.
+    """Return what variables and an image before the program say of how a release runs.
 
-    >>> remark(["VLLM_USE_V1=0", "CUDA_VISIBLE_DEVICES=0"]), remark([])
-    ('V0', '')
+    >>> remark(["VLLM_USE_V1=0", "CUDA_VISIBLE_DEVICES=0"]), remark(["vllm/vllm-openai:v0.10.2"]), remark([])
+    ('V0', 'FlashInfer', '')
     """
-    return ", ".join(REMARKS[word] for word in before if word in REMARKS)
+    said = [REMARKS[word] for word in before if word in REMARKS]
+    if not {SORTS, FLASHINFER} & {*said} and any(IMAGE.fullmatch(word) for word in before):
+        said.append(FLASHINFER)
+    return ", ".join(said)
 
 
 def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
