@@ -121,7 +121,7 @@ def test_sampled_tokens_have_their_log_probabilities_in_the_type_of_the_logits()
 
 def test_modules_of_transformers_have_the_spread_of_their_graphs() -> None:
     flags: dict[str, Any] = {"method": "lora", "seq_len": 2048, "recompute": "full"}
-    for framework, spread in (("llama-factory", 0.1), ("peft", 0.1), ("litgpt", 0.55)):
+    for framework, spread in (("llama-factory", 0.1), ("peft", 0.1), ("litgpt", 0.32)):
         kept = line(train("qwen2-7b", "a100-80gb", framework=framework, **flags), "activations.kept")
         assert kept is not None
         assert (kept.high_bytes - kept.low_bytes) / kept.bytes == pytest.approx(spread, abs=0.001)

@@ -56,7 +56,7 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     >>> from ..model.load import load
     >>> from .goals import Wanted
     >>> search = Search(
-    ...     load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=256)
+    ...     load("deepseek-r1"), "deepseek-r1", Wanted(gpus=("h200:8",), context=8192, concurrency=64)
     ... )
     >>> found = disaggregate(search, search.run().rows)
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0

@@ -109,7 +109,7 @@ def longest_context(
 
     >>> found = longest_context("deepseek-r1", Wanted(gpus=("h200:8",), concurrency=64, engines=("vllm",)))
     >>> found is not None and found.input_len + found.output_len
-    34816
+    8192
     """
     if not wanted.gpus:
         raise UsageError("--longest-context needs --gpu", "say which cards: --gpu h200:8")

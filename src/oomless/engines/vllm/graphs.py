@@ -9,7 +9,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import GIB
+from ...units import GIB, MIB
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .captures import captures
@@ -83,18 +83,18 @@ def graph_lines(
         return []
     in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most)
     number, num_layers = in_pieces + whole, stage.stop - stage.start
-    estimate = driver_gib(model, asked, num_layers, (in_pieces, whole), rules, tags)
+    kept = driver_bytes(model, asked, num_layers, (in_pieces, whole), rules, tags)
     few = max(1 - number / facts.constant("vllm", "graphs_fitted", rules.release, *tags).value, 0)
     large = tags if few < 0.5 else tuple(tag for tag in tags if tag != "sm12")  # 0.13 GiB for few small ones
     spread = facts.constant("vllm", "graphs_spread", rules.release, *large)
     if "other_vendor" in tags and not {"amd", "ascend"} & set(tags):
         spread = spread._replace(num_runs=0, source="assumed: as on NVIDIA's cards, of whose runs the fit is")
-    estimate, spread = (
-        estimate * spread.value,
+    kept, spread = (
+        kept * spread.value,
         spread._replace(low=spread.low / spread.value, high=spread.high / spread.value),
     )
     if asked.enable_lora and rules.captures_with_and_without_adapters:
-        estimate *= 2
+        kept *= 2
         spread = spread._replace(low=spread.low / 2, num_runs=0)
     twice = ", each with and without adapters" if asked.enable_lora else ""
     formula = f"{num_layers} layers, {number} graphs{twice}"
@@ -108,7 +108,7 @@ def graph_lines(
         split = split_bytes(stage.kinds(model).attentions, whole_tokens, asked.layout.tp, rules)
         formula += f", {split:,} B of attention's splits" if split else ""
         pool += split
-    line = fitted_line("runtime.cuda_graphs", max(int(estimate * GIB), 0), spread, formula, spread.source)
+    line = fitted_line("runtime.cuda_graphs", max(int(kept), 0), spread, formula, spread.source)
     line = line._replace(
         bytes=line.bytes + pool, low_bytes=line.low_bytes + pool, high_bytes=line.high_bytes + pool
     )
@@ -120,7 +120,7 @@ def graph_lines(
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
 
 
-def driver_gib(
+def driver_bytes(
     model: Model,
     asked: Resolved,
     num_layers: int,
@@ -128,7 +128,7 @@ def driver_gib(
     rules: VllmRules,
     tags: tuple[str, ...],
 ) -> float:
-    """Return GiB that the driver keeps of steps captured in pieces and whole. One in pieces is a graph for
+    """Return bytes that the driver keeps of steps captured in pieces and whole. One in pieces is a graph for
     each layer and one more; a driver before 550 keeps three times as much.
 
     Qwen3-8B, 51 steps of each kind: (51 x 37 x 0.26 + 51 x 36 x 0.13) MiB.
@@ -137,7 +137,7 @@ def driver_gib(
     >>> from .release import RELEASES
     >>> from ...run.serving import Layout
     >>> asked = Resolved(layout=Layout())
-    >>> round(driver_gib(load("qwen3-8b"), asked, 36, (51, 51), RELEASES.at("0.19.0"), ()), 2)
+    >>> round(driver_bytes(load("qwen3-8b"), asked, 36, (51, 51), RELEASES.at("0.19.0"), ()) / GIB, 2)
     0.71
     """
 
@@ -146,14 +146,14 @@ def driver_gib(
 
     in_pieces, whole = steps
     if rules.v0:
-        return of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp
+        return of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp * GIB
     pieces, layers = in_pieces * (num_layers + 1), whole * num_layers
     found = of("graphs_piece") * pieces + of("graphs_layer") * layers
     found += of("graphs_experts") * pieces if model.kinds.has_experts else 0
     found += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
     if reduces_by_nccl(asked, tags):
         found += of("graphs_reduce") * (in_pieces + whole) * num_layers
-    return found / 1024
+    return found * MIB
 
 
 def reduces_by_nccl(asked: Resolved, tags: tuple[str, ...]) -> bool:

@@ -174,7 +174,7 @@ ASKED: tuple[Option, ...] = (
            "Training cards that share one copy of its weights [as it would choose].", None, 1, MANY),
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
     Option("park", "--park", "words", "beside",
-           "grpo, ppo: to host memory between updates alone, with commas between.", (),
+           "grpo, ppo: to host memory between updates alone: optimizer,params,gradients.", (),
            choices=("optimizer", "params", "gradients")),
     Option("score_tokens", "--score-tokens", "whole", "beside",
            "grpo, ppo: tokens that are scored at a time [those of a micro-batch].", None, 1),

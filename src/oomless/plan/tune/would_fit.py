@@ -37,7 +37,7 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     >>> asked = Asked(max_model_len=32768)
     >>> found = changes_that_fit(estimate_serving(load("deepseek-r1"), asked, parse_gpu("h20:8")))
     >>> found[0].flags
-    '--gpu-memory-utilization 0.95 --max-num-seqs 128'
+    '--gpu-memory-utilization 0.95 --max-num-seqs 32'
     """
     if estimate.verdict == "fits":
         return ()
