@@ -93,11 +93,13 @@ PAPER: dict[str, Any] = {
 
 @pytest.mark.parametrize("expandable", [False, True])
 def test_deepseek_v3_as_in_its_paper_lies_within_ten_gib_of_a_count_by_hand(expandable: bool) -> None:
-    """By hand 65 to 74 GiB (arXiv 2412.19437, 3.2 to 3.4); 67.8 to 106 was answered once."""
+    """By hand 65 to 74 GiB (arXiv 2412.19437, 3.2 to 3.4) but for the MTP layer, which no flag says: with it
+    the end ranks hold 78 GiB by our own graphs, and are tight."""
     found = train("deepseek-v3", "h800:8x256", expandable_segments=expandable, **PAPER)
     assert 65 * GIB < held_bytes(found.ledger) < 74 * GIB
     assert found.ledger.low_bytes > 55 * GIB
     assert found.verdict == "fits"
+    assert any("--mtp-num-layers" in note for note in found.warnings)
 
 
 def test_a_vision_tower_is_whole_and_frozen_on_the_first_stage() -> None:

@@ -1,5 +1,6 @@
 """What a reader of a training estimate must know before trusting the number."""
 
+from ...frameworks import framework
 from ...model.attention import DSA, V4, V41, Linear
 from ...model.fused_modules import as_matrices
 from ...model.model import Model
@@ -39,7 +40,11 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
         )
     found += on_packed_experts(model, request)
     if any(tensor.part == "mtp" for tensor in model.tensors):
-        found.append("MTP layers are left out: transformers does not load them")
+        found.append(
+            "MTP layers are left out: --megatron-args counts --mtp-num-layers"
+            if framework(request.framework).megatron_core
+            else "MTP layers are left out: transformers does not load them"
+        )
     if any(tensor.part == "vision" for tensor in model.tensors):
         found.append(
             "a batch of text: the activations of the vision tower are not counted, and tokens of images "
