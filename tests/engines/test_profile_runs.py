@@ -268,3 +268,25 @@ def test_v0_profiles_an_image_of_llama_3_2_with_each_sequence() -> None:
     model = "llama-3.2-11b-vision-instruct"
     verdicts = [found(model, "a10:2", 2, seqs).verdict for seqs in (16, 256)]
     assert verdicts == ["fits", "does_not_fit"]
+
+
+def test_b12x_keeps_a_set_of_buffers_a_layer_from_0_25_on() -> None:
+    """Qwen3.6-35B in NVFP4 on an RTX PRO 6000: 52.89 GiB of cache with b12x, 64.36 with Marlin; on two RTX
+    5070 Ti it ran out while it was profiled (vllm#49476)."""
+    asked: dict[str, Any] = {
+        "quantization": "nvfp4",
+        "kv_cache_dtype": "fp8",
+        "max_num_batched_tokens": 8192,
+        "max_num_seqs": 8,
+        "gpu_memory_utilization": 0.92,
+    }
+    pools = {
+        (version, backend): answer(
+            "qwen3.6-35b-a3b", "rtx-pro-6000-blackwell", moe_backend=backend, engine_version=version, **asked
+        ).kv_cache.pool_bytes
+        for version in ("0.24.0", "0.25.1")
+        for backend in ("flashinfer_b12x", "marlin")
+    }
+    assert pools["0.24.0", "flashinfer_b12x"] == pools["0.24.0", "marlin"]
+    less = pools["0.25.1", "marlin"] - pools["0.25.1", "flashinfer_b12x"]
+    assert less == pytest.approx(11.47 * GIB, rel=0.05)

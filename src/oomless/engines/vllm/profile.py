@@ -18,6 +18,7 @@ from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .profile_attention import expanded_context_bytes, linear_bytes, v0_attention_bytes
 from .profile_feed_forward import (
+    b12x_lines,
     expert_workspace,
     largest_layer,
     quantises_inputs,
@@ -156,6 +157,7 @@ def profile_lines(
         lines = sampler_lines(run, kept, logits, beside, least, linear)
     else:
         lines = [forward_line(run, kept, forward, linear)]
+    lines = [*b12x_lines(run), *lines]
     if model.vision is None or not run.sees_images:
         return lines
     from .profile_images import scores_bytes, tower_bytes, with_tower

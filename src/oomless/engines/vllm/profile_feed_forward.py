@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ...ledger import Line, exact
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -13,7 +14,11 @@ from .weights import placed_weights
 if TYPE_CHECKING:
     from .profile import ProfileRun
 
-MEGA_MOE = "deep_gemm_mega_moe"
+MEGA_MOE, B12X = "deep_gemm_mega_moe", "flashinfer_b12x"
+B12X_STATIC_ROWS = 640
+"""Choices of a batch up to which b12x has room for all of them with any expert."""
+B12X_TILES = (16, 15), (32, 48), (64, 96)
+"""Rows of a tile where an expert has fewer choices than the second number; else 128."""
 
 
 def largest_layer(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
@@ -64,9 +69,10 @@ def expert_workspace(run: "ProfileRun") -> int:
     """Return the two buffers of the fused experts, T*k*max(2*ff, h) and T*k*max(ff, h) elements.
 
     Before 0.16 the second is T*k*ff; 0.7 had three, T*k*2*ff, T*k*ff and T*k*h. A backend with its own buffer
-    has none (mega_moe.py). Ranks of data parallelism gather all ranks' tokens beside them (naive_dp_ep.py).
+    has none (mega_moe.py, b12x_lines). Ranks of data parallelism gather all ranks' tokens beside them
+    (naive_dp_ep.py).
     """
-    if run.asked.moe_backend == MEGA_MOE:
+    if run.asked.moe_backend == MEGA_MOE or b12x_lines(run):
         return 0
     layout, rules, hidden = run.asked.layout, run.rules, run.model.hidden_size
     seen = run.tokens * (layout.dp if rules.gathers_tokens_of_ranks else 1)
@@ -79,3 +85,35 @@ def expert_workspace(run: "ProfileRun") -> int:
             second = max(2 * inner, hidden) if rules.merges_expert_outputs else 2 * inner + hidden
             largest = max(largest, run.width * tokens * ffn.num_active_experts * (first + second) + gathered)
     return largest
+
+
+def b12x_bytes(experts: int, active: int, hidden: int, tokens: int, narrow: bool) -> int:
+    """Bytes that FlashInfer's b12x keeps for one layer: rows of 4-bit inputs with their scales, weights and
+    places, 640 for each expert and all choices in tiles; the output in BF16.
+
+    Qwen3.6-35B with 8,192 tokens; 40 layers left 11.5 GiB less of cache than Marlin (vllm#49476):
+
+    >>> round(b12x_bytes(256, 8, 2048, 8192, narrow=False) * 40 / 2**30, 2)
+    12.57
+    """
+    rows = tokens * active
+    tile = next((size for size, most in B12X_TILES if narrow and rows < most * experts), 128)
+    tiled = (-(-rows // tile) + min(experts, rows) - 1) * tile if rows > B12X_STATIC_ROWS else 0
+    kept = experts * min(rows, B12X_STATIC_ROWS) + tiled
+    return kept * (hidden // 2 + hidden // 16 + 8) + tokens * hidden * 2
+
+
+def b12x_lines(run: "ProfileRun") -> list[Line]:
+    """What each layer's wrapper of b12x keeps from its first batch on
+    (fused_moe/experts/flashinfer_b12x_moe.py; flashinfer/fused_moe/cute_dsl/b12x_moe.py of 0.6.13)."""
+    if run.asked.moe_backend != B12X or not run.rules.wraps_b12x:
+        return []
+    hidden, narrow, tokens = run.model.hidden_size, run.rules.narrows_b12x_tiles, run.tokens
+    size = sum(
+        len(kind.layers) * b12x_bytes(ffn.num_experts, ffn.num_active_experts, hidden, tokens, narrow)
+        for kind in run.stage.kinds(run.model).kinds
+        if isinstance(ffn := kind.ffn, MoE)
+    )
+    formula = f"{tokens} tokens, a set of buffers a layer"
+    source = "flashinfer/fused_moe/cute_dsl/b12x_moe.py"
+    return [exact("activations.profile_run", "engine", "workspaces of b12x", size, formula, source)]

@@ -133,6 +133,8 @@ class VllmRules(ReleaseRules):
     runs_v4_uncompiled: bool = False
     scores_index_beside_queries: bool = False
     keeps_streams_undrafted: bool = False
+    wraps_b12x: bool = False
+    narrows_b12x_tiles: bool = False
     has_mega_moe: bool = False
     has_later_mega_moe: bool = False
 
