@@ -39,7 +39,7 @@ WITHOUT_EFFECT = "images_per_prompt indexer_kv_dtype"
 """A note says where it changes nothing."""
 STEP = """
     recompute recompute_every recompute_modules recompute_num_layers sequence_parallel virtual_stages
-    lora_rank lora_targets partition_activations optimizer_in_backward activation_bits
+    lora_rank lora_targets partition_activations optimizer_in_backward activation_bits mtp_layers
     trained_ends count_ends shard_size adapter_dtype expert_imbalance packed_experts data_workers
     use_reentrant reduce_bucket_size overlap_comm gradient_bucket_view expandable_segments
 """

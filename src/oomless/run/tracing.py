@@ -95,6 +95,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "use_reentrant": (None, False),
     "quantization": (None, "nf4", "nf4-dq"),
     "packed_experts": (False,),
+    "mtp_layers": (0,),
     "data_workers": (0,),
 }
 """Values of the flags of `train` that a trace runs."""

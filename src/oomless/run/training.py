@@ -87,6 +87,7 @@ class TrainingAsked(NamedTuple):
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     adapter_dtype: str | None = None
+    mtp_layers: int = 0
     trained_ends: bool = False
     packed_experts: bool = False
     data_workers: int = 0

@@ -47,6 +47,11 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
         run = described(job.model, job.request, job.mesh)
         if run is not None:
             return by_megatron(run, job, asked)
+    if job.request.mtp_layers:
+        raise UnsupportedError(
+            f"--mtp-layers {job.request.mtp_layers} is not counted here",
+            "Megatron-LM's own layers have it: --framework megatron-lm, full pre-training",
+        )
     if job.request.offload_layers is not None:
         raise UnsupportedError(
             f"--offload-layers {job.request.offload_layers} is not counted here",

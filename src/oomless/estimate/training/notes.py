@@ -39,9 +39,9 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
             f"activations of {', '.join(kinds)} follow the published code and were never compared with a run"
         )
     found += on_packed_experts(model, request)
-    if any(tensor.part == "mtp" for tensor in model.tensors):
+    if any(tensor.part == "mtp" for tensor in model.tensors) and not request.mtp_layers:
         found.append(
-            "MTP layers are left out: --megatron-args counts --mtp-num-layers"
+            "MTP layers are left out: --mtp-layers counts them"
             if framework(request.framework).megatron_core
             else "MTP layers are left out: transformers does not load them"
         )

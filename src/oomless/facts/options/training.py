@@ -40,6 +40,8 @@ ASKED: tuple[Option, ...] = (
     Option("quantization", "--quantization", "text", "training",
            "qlora: nf4-dq has its scales quantised again; compressed-int4 is compressed-tensors [nf4-dq].",
            choices=("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8", "compressed-int4")),
+    Option("mtp_layers", "--mtp-layers --mtp-num-layers", "whole", "training",
+           "Multi-token prediction layers that Megatron-LM trains behind the last layer [0].", 0, 0, 16),
     Option("trained_ends", "--train-ends", "switch", "training",
            "With adapters: embedding and head are trained in full.", False),
     Option("packed_experts", "--packed-experts", "switch", "training",

@@ -58,7 +58,9 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         given["expert-tensor-parallel-size"] = mesh.etp or 1
     if mesh.sequence_parallel:
         switches.append("sequence-parallel")
-    given |= _dealt(len(model.layers), mesh)
+    if asked.mtp_layers:
+        given["mtp-num-layers"] = asked.mtp_layers
+    given |= _dealt(len(model.layers), mesh, asked.mtp_layers)
     if not model.tied:
         switches.append("untie-embeddings-and-output-weights")
     switches += _attention(model, given)
@@ -152,7 +154,7 @@ OWN_PRECISIONS = (
 """Recipes of states that Megatron's arguments can say."""
 
 
-def _dealt(layers: int, mesh: Mesh) -> dict[str, Value]:
+def _dealt(layers: int, mesh: Mesh, mtp: int = 0) -> dict[str, Value]:
     """Return the arguments that deal layers to the stages of a pipeline, in one or several chunks a stage.
 
     Where the chunks do not divide the layers, embedding and loss count as a layer each if that makes it even
@@ -178,7 +180,7 @@ def _dealt(layers: int, mesh: Mesh) -> dict[str, Value]:
     first = min(each, layers - (chunks - 2) * each)
     if rest and chunks > pp and first > 0:
         last = max(0, layers - (chunks - 1) * each)
-        end = f"t*{last}L" if last else "L"
+        end = (f"t*{last}" if last else "") + "m" * mtp + "L"
         return {"pipeline-model-parallel-layout": f"Et*{first}|(t*{each}|)*{chunks - 2}{end}"}
     if rest and (left := last_stage(layers, chunks)) is not None:
         found["decoder-last-pipeline-num-layers"] = left

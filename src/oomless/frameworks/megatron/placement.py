@@ -19,14 +19,20 @@ class Chunk(NamedTuple):
     embedding: bool
     loss: bool
     mtp: int = 0
+    words: bool = True
+    """Prediction layers without the embedding beside them have one of their own."""
 
 
 def chunks(run: Megatron) -> tuple[tuple[Chunk, ...], ...]:
     """For each pipeline rank its chunks, in the order in which a micro-batch passes them; where micro-batches
-    enter at both ends, its own and that of the rank as far from the other end."""
+    enter at both ends, its own and that of the rank as far from the other end. Both ends of the network are
+    then on one rank, and prediction layers share its embedding (arXiv 2412.19437, 3.2.1)."""
     if run.dualpipe:
         found = chunks(run._replace(dualpipe=False))
-        return tuple((*mine, *far) for mine, far in zip(found, reversed(found), strict=True))
+        return tuple(
+            tuple(chunk._replace(words=False) for chunk in (*mine, *far))
+            for mine, far in zip(found, reversed(found), strict=True)
+        )
     if run.layout:
         return _laid_out(run)
     if run.family == "hybrid" and "|" in run.kinds:

@@ -73,7 +73,7 @@ def _of_chunk(run: Megatron, chunk: Chunk) -> Iterator[tuple[Tensor, int]]:
     for index in range(chunk.mtp):
         for tensor in mtp(run, index):
             yield tensor, tensor.repeat // run.ep if tensor.role == "expert" else tensor.repeat
-    if chunk.mtp and not chunk.embedding:
+    if chunk.mtp and chunk.words and not chunk.embedding:
         yield next(embedding(run)), 1
     if chunk.loss:
         yield from ((tensor, 1) for tensor in head(run, shared=run.tied and chunk.embedding))

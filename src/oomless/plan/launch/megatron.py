@@ -96,6 +96,7 @@ def _network(model: Model, asked: TrainingAsked) -> list[str]:
     tied = [] if model.tied else ["--untie-embeddings-and-output-weights"]
     return [
         f"--num-layers {len(model.layers)}",
+        *([f"--mtp-num-layers {asked.mtp_layers}"] if asked.mtp_layers else ()),
         f"--hidden-size {model.hidden_size}",
         f"--num-attention-heads {attention.num_heads}",
         *_attention(attention),
