@@ -23,6 +23,7 @@ FRESH_7 = TABLES / "verdicts_blind_7.csv"
 FRESH_8 = TABLES / "verdicts_blind_8.csv"
 FRESH_9 = TABLES / "verdicts_blind_9.csv"
 FRESH_10 = TABLES / "verdicts_blind_10.csv"
+FRESH_11 = TABLES / "verdicts_blind_11.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
@@ -42,6 +43,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_8.jsonl": FRESH_8,
     TABLES / "blind" / "verdicts_9.jsonl": FRESH_9,
     TABLES / "blind" / "verdicts_10.jsonl": FRESH_10,
+    TABLES / "blind" / "verdicts_11.jsonl": FRESH_11,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
@@ -143,6 +145,10 @@ FRESH_9_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=12
 FRESH_10_BUDGET = Confusion(right=0.86, wrong_fits=1, wrong_does_not_fit=2, tight=8, none=0)
 
 
+# as first predicted: 13 of 22
+FRESH_11_BUDGET = Confusion(right=0.59, wrong_fits=8, wrong_does_not_fit=1, tight=7, none=1)
+
+
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -220,6 +226,7 @@ ROUNDS = {
     FRESH_8: ("serve", FRESH_8_BUDGET),
     FRESH_9: ("serve", FRESH_9_BUDGET),
     FRESH_10: ("serve", FRESH_10_BUDGET),
+    FRESH_11: ("serve", FRESH_11_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
     TRAIN_4: ("train", TRAIN_4_BUDGET),
