@@ -32,6 +32,7 @@ TRAIN_6 = TABLES / "verdicts_blind_train_6.csv"
 TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
 TRAIN_8 = TABLES / "verdicts_blind_train_8.csv"
 TRAIN_9 = TABLES / "verdicts_blind_train_9.csv"
+TRAIN_10 = TABLES / "verdicts_blind_train_10.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -52,6 +53,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_7.jsonl": TRAIN_7,
     TABLES / "blind" / "verdicts_train_8.jsonl": TRAIN_8,
     TABLES / "blind" / "verdicts_train_9.jsonl": TRAIN_9,
+    TABLES / "blind" / "verdicts_train_10.jsonl": TRAIN_10,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -189,6 +191,10 @@ TRAIN_9_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=1, tight
 """As first predicted 19 of 24 firm, 3 wrong "fits", 2 wrong "no", 7 tight, 1 without an answer."""
 
 
+TRAIN_10_BUDGET = Confusion(right=0.79, wrong_fits=5, wrong_does_not_fit=1, tight=4, none=0)
+"""As first predicted 23 of 29 firm, 5 wrong "fits", 1 wrong "no", 4 tight."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -234,6 +240,7 @@ ROUNDS = {
     TRAIN_6: ("train", TRAIN_6_BUDGET),
     TRAIN_8: ("train", TRAIN_8_BUDGET),
     TRAIN_9: ("train", TRAIN_9_BUDGET),
+    TRAIN_10: ("train", TRAIN_10_BUDGET),
 }
 
 
