@@ -10,7 +10,7 @@ from math import log
 from typing import Literal, NamedTuple, cast
 
 from .. import facts
-from .gguf_types import LARGE_ENDS, TYPES, SizeSpread
+from .gguf_types import LARGE_ENDS, TYPES, SizeSpread, default_type
 from .model import Model, Tensor
 from .storage import Shape
 
@@ -112,6 +112,16 @@ def is_dynamic(word: str) -> bool:
     return word.upper().replace("-", "_").startswith(PREFIX)
 
 
+def plain_mix(word: str) -> str:
+    """The plain mix that a dynamic one is compared with.
+
+    >>> plain_mix("UD-Q2_K_XL"), plain_mix("UD-IQ2_M")
+    ('Q2_K', 'IQ2_M')
+    """
+    name = _plain_word(word)
+    return PLAIN_MIX.get(name, name)
+
+
 def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
     """The size of a dynamic file as a share of its plain mix.
 
@@ -121,15 +131,16 @@ def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
     >>> size = dynamic_size("kimi-k2-instruct", "UD-Q4_K_XL", "plain")  # by the files of other models
     >>> size.plain, round(size.low, 2), round(size.high, 2)
     ('Q4_K_M', 0.88, 1.09)
+    >>> dynamic_size("deepseek-v4-flash-0731", "UD-IQ2_M", "4 bit").plain  # its layers are IQ2_S
+    'IQ2_M'
     """
-    name = _plain_word(word)
-    plain = PLAIN_MIX.get(name, name)
+    name, plain = _plain_word(word), plain_mix(word)
     own = next((row for row in _rows() if (row.model, row.word) == (model_name, name)), None)
     if own is not None:
         doubt = ROUNDED_GB / own.published_gb + UNEVEN
         because = f"as published, {own.published_gb:.4g} GB"
         return Size(own.plain, own.share, own.share * (1 - doubt), own.share * (1 + doubt), because)
-    if experts == "4 bit" and LADDER.index(_largest(plain)) >= LADDER.index("Q4_K"):
+    if experts == "4 bit" and _bits(plain) >= _bits("Q4_K"):
         plain = PUBLISHED_EXPERTS
     from statistics import median  # loads fractions and decimals; few files come here
 
@@ -159,13 +170,8 @@ def _nearest(name: str, plain: str, experts: Experts) -> tuple[list[float], int]
     return [row.share for row in near], len({row.model for row in near})
 
 
-def _largest(mix: str) -> str:
-    """The type of a mix's name: Q4_K of Q4_K_M."""
-    return next((name for name in reversed(LADDER) if mix.startswith(name)), "Q8_0")
-
-
 def _bits(mix: str) -> float:
-    kind = TYPES[mix if mix in TYPES else _largest(mix)]
+    kind = TYPES[default_type(mix)]
     return kind.block_bytes * 8 / kind.block
 
 

@@ -17,6 +17,7 @@ from .gguf_dynamic import (
     experts_of,
     full_word,
     is_dynamic,
+    plain_mix,
     resized,
     spread_of,
 )
@@ -266,12 +267,11 @@ def _size(model: Model, word: str) -> Size | None:
     word = full_word(word)
     if not is_dynamic(word) or published(model.name, word):
         return None
-    size = dynamic_size(model.name, word, experts_of(model.tensors))
     try:
-        file_type(size.plain)
+        file_type(plain_mix(word))
     except UsageError as error:
         raise UsageError(f"{word!r} is no GGUF file type", error.hint) from None
-    return size
+    return dynamic_size(model.name, word, experts_of(model.tensors))
 
 
 def _resized(chosen: list[tuple[StoredTensor, str]], share: float) -> list[tuple[StoredTensor, str]]:
