@@ -60,3 +60,36 @@ def test_a_prompt_that_begins_had_a_mask_of_all_its_tokens() -> None:
     flags |= {"hf_overrides": '{"max_position_embeddings": 131072}', "max_model_len": 131072}
     old, new = (on_ascend("qwen3-8b", version, **flags) for version in ("0.11.0", "0.12.0"))
     assert (old.verdict, new.verdict) == ("does_not_fit", "fits")
+
+
+def charged_to_talk(version: str, gpu: str, **asked: Any) -> tuple[int, int]:
+    """Return the most that groups of ranks take within the budget, and beside it."""
+    lines = on_ascend("qwen3-30b-a3b-2507", version, gpu=gpu, quantization=None, **asked).ledgers[0].lines
+    keys = "runtime.non_torch", "communication.buffers"
+    within, beside = (sum(line.high_bytes for line in lines if line.key == key) for key in keys)
+    return within, beside
+
+
+def test_experts_on_ascend_talk_by_themselves_with_expert_parallelism_alone() -> None:
+    """vllm_ascend/ascend_forward_context.py, select_moe_comm_method: an A2 of eight NPUs never does."""
+    least = charged_to_talk("0.14.0", "ascend-910b:8", enable_expert_parallel=True)
+    assert least == charged_to_talk("0.14.0", "ascend-910c:8")
+    assert least[0] < charged_to_talk("0.14.0", "ascend-910c:8", enable_expert_parallel=True)[0]
+    two = charged_to_talk("0.14.0", "ascend-910b:8x2", dp=2, enable_expert_parallel=True)
+    assert least[0] < two[0]
+
+
+def test_the_profile_run_on_ascend_tries_what_experts_talk_by_from_0_11_on() -> None:
+    assert charged_to_talk("0.10.1", "ascend-910b:8")[1] > 0
+    assert charged_to_talk("0.11.0", "ascend-910c:8", enable_expert_parallel=True)[1] == 0
+
+
+def test_0_9_1_on_ascend_reads_prompts_whole() -> None:
+    """vllm_ascend/platform.py: models without latents that see nothing; a candidate of 0.11 too, which ran
+    out of the mask of 90k tokens (vllm-ascend#3357)."""
+    for version, tokens in (("0.9.1", 133_120), ("0.10.2", 133_120), ("0.10.1", 2048), ("0.12.0", 2048)):
+        found = on_ascend("qwen3-30b-a3b-2507", version, quantization=None)
+        assert found.request.max_num_batched_tokens == tokens
+    lines = on_ascend("qwen3-30b-a3b-2507", "0.11.0", quantization=None, context=90_000).ledgers[0].lines
+    (mask,) = (line for line in lines if line.key == "temporaries.running")
+    assert (mask.bytes, mask.high_bytes) == (2048**2 * 2, 90_000**2 * 2)

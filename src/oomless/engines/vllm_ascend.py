@@ -12,6 +12,7 @@ from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
+from .overhead_lines import up_to
 from .rank import CacheGroup, CacheLayout, Stage
 from .record import derived
 from .releases import ReleaseRules, Releases
@@ -33,6 +34,10 @@ class AscendRules(ReleaseRules):
     pools_of_states: int = 1
     """How often the pool of a model with states is allocated."""
     masks_whole_prompts: bool = False
+    reads_whole_prompts: bool = False
+    """A model of text without latents reads a prompt in one step, however long."""
+    may_read_whole_prompts: bool = False
+    """A candidate of the release does."""
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -50,7 +55,17 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         kv_cache_dtype="bfloat16" if sparse else asked.kv_cache_dtype,
         engram="gpu" if asked.engram == "auto" else asked.engram,
     )
-    return defaults_of_vllm(model, hardware, asked, layout, RELEASES)
+    found = defaults_of_vllm(model, hardware, asked, layout, RELEASES)
+    if RELEASES.at(found.engine_version).reads_whole_prompts and is_dense_text(model):
+        return found._replace(
+            max_num_batched_tokens=max(found.max_num_batched_tokens or 0, found.max_model_len or 0)
+        )
+    return found
+
+
+def is_dense_text(model: Model) -> bool:
+    """Return whether a model sees nothing and caches keys and values as they are (platform.py)."""
+    return not model.kinds.latents and all(tensor.part != "vision" for tensor in model.tensors)
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
@@ -130,16 +145,17 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     if rules.masks_whole_prompts:
         tokens = min(asked.max_num_batched_tokens or 0, asked.context or 0)
         width = DTYPES[asked.dtype].bits // 8
-        found.append(
-            exact(
-                "temporaries.running",
-                "engine",
-                "mask of a prompt",
-                tokens * tokens * width,
-                f"{tokens:,} x {tokens:,} x {width} B",
-                "vllm_ascend/attention/attention_mask.py",
-            )
+        mask = exact(
+            "temporaries.running",
+            "engine",
+            "mask of a prompt",
+            tokens * tokens * width,
+            f"{tokens:,} x {tokens:,} x {width} B",
+            "vllm_ascend/attention/attention_mask.py",
         )
+        if rules.may_read_whole_prompts and is_dense_text(model):
+            mask = up_to(mask, (asked.context or 0) ** 2 * width)._replace(kind="assumed")
+        found.append(mask)
     copies = rules.pools_of_states - 1
     if copies and stage.kinds(model).has(Linear):
         found.append(

@@ -170,7 +170,7 @@ def beside_pool(
     """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
     linear attention scans and sparse attention sums, the workspace of a cached context."""
     found: list[Line] = []
-    if {"ascend", "experts", "tp", "v1"} <= set(tags):
+    if "moves_experts" in tags and not rules.tries_moved_experts:
         later = measured("vllm", "runtime.non_torch", "late_buffers", rules.release, tags, "communication")
         what = "buffers of groups that talk after the profile run"
         found.append(later._replace(key="communication.buffers", what=what))
@@ -261,6 +261,7 @@ def conditions(
         "amd": hardware.card.vendor == "AMD",
         "radeon": hardware.card.vendor == "AMD" and not hardware.card.link,
         "ascend": hardware.card.vendor == "Huawei",
+        "moves_experts": moves_experts(model, asked, hardware, rules),
         "unified": hardware.card.shared_bytes > 0,
         "sm12": 12 <= hardware.card.capability < 13,
         "hybrid": kinds.has(Linear),
@@ -270,6 +271,32 @@ def conditions(
     }
     samplers = () if found["other_vendor"] else rules.samplers
     return (*(name for name, holds in found.items() if holds), *samplers)
+
+
+A2_LINK, A2_RANKS = "HCCS", 16
+"""How NPUs of an Atlas A2 see one another, and of how many of them MC2 is worth it there."""
+
+
+def moves_experts(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> bool:
+    """Return whether ranks on Ascend send experts their tokens through groups of their own (MC2, all-to-all),
+    and do not gather them in that of tensor parallelism (vllm_ascend/ascend_forward_context.py,
+    select_moe_comm_method).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> model, rules = load("qwen3-30b-a3b"), RELEASES.at("0.14.0")
+    >>> apart = Resolved(layout=Layout(tp=8, enable_expert_parallel=True))
+    >>> [moves_experts(model, apart, parse_gpu(cards), rules) for cards in ("ascend-910b:8", "ascend-910c:8")]
+    [False, True]
+    """
+    layout = asked.layout
+    ranks = layout.tp * layout.dp
+    if hardware.card.vendor != "Huawei" or not model.kinds.has_experts or ranks == 1 or rules.v0:
+        return False
+    if not rules.tries_moved_experts:
+        return True
+    return layout.enable_expert_parallel and (hardware.card.link != A2_LINK or ranks >= A2_RANKS)
 
 
 def has_nvfp4_experts(model: Model, asked: Resolved) -> bool:

@@ -87,6 +87,9 @@ class VllmRules(ReleaseRules):
     charges_torch_alone: bool = False
     v0_charges_context: bool = False
     charges_context_on_ascend: bool = False
+    tries_moved_experts: bool = False
+    """Experts on Ascend get groups of ranks of their own with expert parallelism alone, and the profile run
+    tries them."""
     captures_graphs: bool = False
     charges_graphs: bool = False
     charges_graphs_on_rocm: bool = False
