@@ -40,6 +40,25 @@ def test_sizes_of_a_model_that_is_left_out_lie_inside(monkeypatch: pytest.Monkey
     assert inside / len(asked) >= LEAST_INSIDE
 
 
+def test_a_file_lies_between_its_publishers_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes grow with the name, so that a file of no row is bounded by the rows of its own model."""
+    every = gguf_dynamic._rows()
+    for row in every:
+        monkeypatch.setattr(
+            gguf_dynamic, "_rows", lambda row=row: tuple(each for each in every if each != row)
+        )
+        size = dynamic_size(row.model, row.word, row.experts)
+        assert size.least < row.published_gb * 1e9 < size.most, row
+
+
+def test_a_name_of_no_type_is_not_taken_for_4_bit_experts() -> None:
+    """Unsloth's DeepSeek-V4-Flash-0731 in UD-IQ2_M has about 90 GB, its experts as published 155."""
+    file = as_gguf(load("deepseek-v4-flash-0731"), "UD-IQ2_M")
+    assert file.size_spread is not None
+    low, high = (file.checkpoint_bytes / 1e9 * share for share in file.size_spread.whole)
+    assert low < 90 < high < 105
+
+
 @pytest.mark.parametrize("name", ["deepseek-r1", "deepseek-v3.1", "qwen3-8b"])
 def test_a_tag_may_leave_the_first_letters_out(name: str) -> None:
     """llama.cpp's -hf REPO:Q2_K_XL takes the file whose name holds the tag."""

@@ -6,10 +6,11 @@ its size; for another the share follows from the rows of other models, and so do
 """
 
 from functools import lru_cache
-from math import log
+from math import inf, log
 from typing import Literal, NamedTuple, cast
 
 from .. import facts
+from ..units import GB
 from .gguf_types import LARGE_ENDS, TYPES, SizeSpread, default_type
 from .model import Model, Tensor
 from .storage import Shape
@@ -57,8 +58,13 @@ class Size(NamedTuple):
     high: float
     because: str
     """Where the share is from."""
+    least: float = 0.0
+    """Bytes of the model's largest published file of a smaller name."""
+    most: float = inf
+    """Of its smallest of a larger name."""
 
 
+ENDS = ("S", "M", "L", "XL")
 Experts = Literal["none", "plain", "4 bit"]
 """Whether a model has routed experts, and whether they are published in 4 bit (gpt-oss, DeepSeek-V4)."""
 
@@ -147,7 +153,17 @@ def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
     seen, models = _nearest(name, plain, experts)
     doubt = OTHER_MODEL if models >= FEWEST_MODELS else FEW_MODELS
     because = f"that of {plain} by the share of {len(seen)} published files"
-    return Size(plain, median(seen), min(seen) * (1 - doubt), max(seen) * (1 + doubt), because)
+    files = [(_rung(row.word), row.published_gb * GB) for row in _rows() if row.model == model_name]
+    least = max((size for rung, size in files if rung < _rung(word)), default=0.0)
+    most = min((size for rung, size in files if rung > _rung(word)), default=inf)
+    return Size(plain, median(seen), min(seen) * (1 - doubt), max(seen) * (1 + doubt), because, least, most)
+
+
+def _rung(word: str) -> tuple[float, int]:
+    """Where a name stands among its publisher's: by the bits of its type, then by S, M, L, XL. Sizes of all
+    published files grow with it."""
+    end = word.rpartition("_")[2]
+    return _bits(plain_mix(word)), ENDS.index(end) if end in ENDS else 0
 
 
 def _nearest(name: str, plain: str, experts: Experts) -> tuple[list[float], int]:
@@ -231,7 +247,11 @@ def _takes_any(tensor: Sized) -> bool:
 def spread_of(file: Model, size: Size) -> SizeSpread:
     """How far a dynamic file may lie from what `resized` made of it: the whole has the spread of its size,
     what stands beside experts is at most in Q8_0."""
-    whole = size.low / size.share, size.high / size.share
+    total = file.explained_bytes
+    whole = (
+        min(max(size.low / size.share, size.least / total), 1.0),
+        max(min(size.high / size.share, size.most / total), 1.0),
+    )
     if not any(tensor.role == "expert" for tensor in file.tensors):
         return SizeSpread(whole, whole)
     others = [tensor for tensor in file.tensors if tensor.role != "expert" and tensor.format.name in LADDER]

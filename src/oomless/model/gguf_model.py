@@ -229,7 +229,7 @@ def _choose_types(
         return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
     if size := _size(model, word):
         _, plain = _choose_types(model, size.plain, kv_b, True, build)
-        return word.upper(), _resized(plain, size.share)
+        return word.upper(), _resized(plain, size)
     mix, usual = _file_type(model, word)
     found = pieces(model, kv_b, month)
     n_gqa = _heads_a_value(model)
@@ -274,10 +274,11 @@ def _size(model: Model, word: str) -> Size | None:
     return dynamic_size(model.name, word, experts_of(model.tensors))
 
 
-def _resized(chosen: list[tuple[StoredTensor, str]], share: float) -> list[tuple[StoredTensor, str]]:
+def _resized(chosen: list[tuple[StoredTensor, str]], size: Size) -> list[tuple[StoredTensor, str]]:
     sized = [Sized(piece.name, piece.shape, kind, piece.layer) for piece, kind in chosen]
     total = sum(TYPES[kind].num_bytes(piece.shape) for piece, kind in chosen)
-    return [(piece, kind) for (piece, _), kind in zip(chosen, resized(sized, share * total), strict=True)]
+    target = min(max(size.share * total, size.least), size.most)
+    return [(piece, kind) for (piece, _), kind in zip(chosen, resized(sized, target), strict=True)]
 
 
 def file_tensors(model: Model, word: str) -> list[tuple[StoredTensor, str]]:
