@@ -55,7 +55,7 @@ def test_a_name_of_no_type_is_not_taken_for_4_bit_experts() -> None:
     """Unsloth's DeepSeek-V4-Flash-0731 in UD-IQ2_M has about 90 GB, its experts as published 155."""
     file = as_gguf(load("deepseek-v4-flash-0731"), "UD-IQ2_M")
     assert file.size_spread is not None
-    low, high = (file.checkpoint_bytes / 1e9 * share for share in file.size_spread.whole)
+    low, high = (file.checkpoint_bytes / 1e9 * share for share in file.size_spread.experts)
     assert low < 90 < high < 105
 
 
