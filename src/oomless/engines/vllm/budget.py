@@ -19,7 +19,7 @@ from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
 from .compiling import compiling_lines
 from .graphs import estimates_graphs, graph_lines, largest_graph
-from .profile import profile_lines
+from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
@@ -113,6 +113,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
 
         beside.extend(input_buffers(model, asked, stage, rules))
     if stage.last and second:
+        held = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
+        held += sum(line.bytes for line in graphs) if rules.warms_up_before_graphs else 0
+        beside.extend(warm_up_lines(ProfileRun(model, asked, hardware, stage, rules, tags), held))
         rows, vocab = asked.max_num_seqs, model.num_logits
         line = exact(
             "runtime.sampler_state",

@@ -6,8 +6,8 @@ Each phase is a function of one ProfileRun: what stays (workspaces, images), the
 
 from ... import facts
 from ...facts import Constant
-from ...ledger import Line
-from ...model.attention import DSA, V4, V41
+from ...ledger import Line, ranged
+from ...model.attention import DSA, V4, V41, Linear
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -84,14 +84,14 @@ class ProfileRun(Record):
         return self.constant("forward_hidden_copies", *(["passes_on"] if passes_on else [])).value
 
     @property
-    def runner(self) -> tuple[str, ...]:
-        """Return the word for the first model runner, where it is sure to serve the model."""
-        return () if may_run_second(self.model, self.asked, self.rules) else ("first_runner",)
+    def runner(self) -> str:
+        """Return the word for the model runner that serves the model."""
+        return "second_runner" if may_run_second(self.model, self.asked, self.rules) else "first_runner"
 
     @property
     def sampler_spread(self) -> Constant:
         """Return the spread of what sampling takes: the same code samples for every kind of attention."""
-        if self.runner and self.rules.has_second_runner:
+        if self.runner == "first_runner" and self.rules.has_second_runner:
             return self.constant("sampler_spread")
         tags = [tag for tag in self.tags if tag not in ATTENTION_TAGS]
         return facts.constant("vllm", "activation_spread", self.rules.release, *tags)
@@ -99,14 +99,14 @@ class ProfileRun(Record):
     @property
     def per_logit(self) -> Constant:
         """Return the bytes of a logit while its row is sampled."""
-        return self.constant("sampler_bytes_per_logit", *self.runner)
+        return self.constant("sampler_bytes_per_logit", self.runner)
 
     @property
     def rejection(self) -> Constant:
         """Return what trying the drafts' sampler takes beside it, in bytes of a logit."""
         if not self.asked.speculative or self.rules.v0:
             return self.per_logit._replace(value=0.0, low=0.0, high=0.0)
-        return self.constant("rejection_bytes_per_logit", *self.runner)
+        return self.constant("rejection_bytes_per_logit", self.runner)
 
     @property
     def sees_images(self) -> bool:
@@ -242,10 +242,37 @@ def logits_bytes(run: ProfileRun) -> int:
         return 0
     vocab, rows = run.model.num_logits, run.rows
     logits = int(rows * vocab * (run.per_logit.value + run.rejection.value))
-    if run.rules.keeps_topp_rows and run.runner:
+    if run.rules.keeps_topp_rows and run.runner == "first_runner":
         multiprocessors = min(run.hardware.card.num_sms or HOPPER_SMS, rows)
         logits += int(multiprocessors * vocab * run.constant("topp_buffer").value)
     return logits
+
+
+def warm_up_lines(run: ProfileRun, profiled: int) -> list[Line]:
+    """Return what the second runner's warm-up samples beside the pool, where `profiled` bytes are free.
+
+    Its requests ask for all that a sampler can do, those of the profile run only from 0.33 on: Qwen3.6-27B on
+    H100, 6 B a logit profiled, ran out with 1,024 of them (vllm#48601; v1/worker/gpu/warmup.py). A draft is
+    verified all at once before 0.27 (vllm#48037). A small pool of states takes fewer requests.
+    """
+    queries = 1 + run.asked.draft_tokens
+    rows = min(run.asked.max_num_seqs or 0, run.tokens // (queries + 1))
+    row = run.constant("warm_up_bytes_per_logit")
+    verified = queries * VERIFIED_BYTES if run.rules.verifies_at_once else 0
+    if run.per_logit.value >= max(row.value, verified):
+        return []
+    low, value, high = (
+        max(int(rows * run.model.num_logits * max(each, verified)) - profiled, 0)
+        for each in (row.low, row.value, row.high)
+    )
+    formula = f"{rows} rows x {run.model.num_logits} x {max(row.value, verified):g} B - {profiled:,} B"
+    ends = value, 0 if run.model.kinds.has(Linear) else low, high
+    what = "sampling of the warm-up"
+    return [ranged("temporaries.running", "engine", what, ends, "assumed", formula, row.source)]
+
+
+VERIFIED_BYTES = 6
+"""Of a logit while a draft is verified: 16 bit, and its copy in F32."""
 
 
 def sampling_bytes(run: ProfileRun) -> int:

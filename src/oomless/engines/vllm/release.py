@@ -112,6 +112,8 @@ class VllmRules(ReleaseRules):
     second_runner_takes_dense: bool = False
     second_runner_takes_v4: bool = False
     second_runner_takes_all: bool = False
+    verifies_at_once: bool = False
+    warms_up_before_graphs: bool = False
     profiles_images_on_ascend: bool = False
     gathers_heads_of_images: bool = False
     scores_of_moonvit: bool = False
