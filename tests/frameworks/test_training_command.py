@@ -245,6 +245,21 @@ def test_an_engine_on_the_training_cards_is_read() -> None:
     assert parts["request"]["beside"]["rollout_sync_batches"] == 16
 
 
+def test_an_engine_stands_where_the_release_of_its_words_has_it() -> None:
+    trl = "trl grpo --model_name_or_path Qwen/Qwen2.5-7B --use_vllm true --max_completion_length 1024"
+    assert asked(trl)["request"]["beside"]["rollout_gpu_memory_utilization"] == 0.3
+    swift = (
+        "NPROC_PER_NODE=8 python3 -m swift.cli.main rlhf --rlhf_type grpo --model Qwen/Qwen2.5-7B "
+        "--train_type full --deepspeed zero3 --max_length 2048 --use_vllm true "
+    )
+    older = asked(swift + "--tensor_parallel_size 4 --offload_model true --sleep_level 1", gpu="h100:8")
+    assert older["request"]["beside"]["rollout_tp"] == 4
+    assert older["request"]["beside"]["park"] == ["params"]
+    elsewhere = asked(swift + "--vllm_server_host 10.0.0.1", gpu="h100:8")
+    names = [[each["name"] for each in found["after"]["moments"]] for found in (older, elsewhere)]
+    assert names == [["update", "score", "generate", "sync"], ["update", "score", "sync"]]
+
+
 VERL = (
     "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo data.max_prompt_length=1024 "
     "data.max_response_length=1024 actor_rollout_ref.model.path=Qwen/Qwen2.5-7B trainer.n_gpus_per_node=2 "

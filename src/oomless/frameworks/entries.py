@@ -89,6 +89,10 @@ class Entries:
             raise self._fault(name, value, "yes or no")
         return value
 
+    def away(self, switches: dict[str, str]) -> tuple[str, ...]:
+        """What is offloaded, by the switch that says so."""
+        return tuple(what for what, name in switches.items() if self.switch(name, default=False))
+
     def text(self, *names: str, default: str | None = None) -> str | None:
         name, value, _ = self._find(names, default)
         if value is not None and not isinstance(value, str):

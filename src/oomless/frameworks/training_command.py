@@ -37,7 +37,7 @@ PROGRAMS = (
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward(?!_func))(?:_\w+)?\.py"),
-    Program("ms-swift", rf"{SCRIPT}swift (?P<task>sft|pt|rlhf)", deals=True),
+    Program("ms-swift", rf"{SCRIPT}swift(?:\.cli\.main)? (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
     Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray)"),

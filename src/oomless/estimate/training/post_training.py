@@ -54,6 +54,7 @@ class Companions(NamedTuple):
     """ppo: trained with states of its own; None: a model like the policy."""
     engine: str | None = None
     engine_share: float = ENGINE_SHARE
+    """0: the engine stands on cards that are not counted."""
     sleeps: bool = False
     engine_hardware: Hardware | None = None
     """Other cards for the engine; None: those of training."""
@@ -133,7 +134,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if companions.engine is not None and is_gathered(request, True):
         running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
         gathered = whole_policy(estimate, companions.sync_batches)
-        moments.append(moment("sync", [*between, *stays, gathered, *running]))
+        moments.append(moment("sync", [*scoring, *stays, gathered, *running]))
     return After(tuple(moments), apart)
 
 
@@ -259,7 +260,7 @@ def _engine(
 ) -> tuple[list[Line], list[Line], Ledger | None]:
     """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its
     own."""
-    if companions.engine is None:
+    if companions.engine is None or not (companions.engine_share or companions.engine_hardware):
         return [], [], None
     if not 0 < companions.engine_share <= 1:
         raise UsageError(

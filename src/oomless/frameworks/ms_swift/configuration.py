@@ -25,6 +25,8 @@ BATCH = 16
 """Sequences of a step that gradient accumulation fills up to, where nobody says how many."""
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 """Names of its own DeepSpeed files (swift/config)."""
+PARKED = {"optimizer": "offload_optimizer", "params": "offload_model"}
+"""What waits on the host while the engine generates (rollout_mixin.py)."""
 METHODS = ("tuner_type", "train_type", "sft_type")
 """Its name of today, of 3.x and of 2.x."""
 
@@ -51,6 +53,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     )
     if task == "grpo":
         colocated(entries, usual_share=0.9)
+        if parked := entries.away(PARKED):
+            entries.beside["park"] = parked
         if entries.has("move_model_batches"):
             entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
     return model, _adapters(entries, _load(entries, asked)), None

@@ -52,17 +52,22 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
 
 
 def colocated(entries: Entries, usual_share: float) -> None:
-    """Note the engine that generates on the training cards, where entries say so (vllm_mode = colocate)."""
+    """Note the engine that generates on the training cards, as is usual since TRL 1.0 and ms-swift 3.5, or
+    nothing of it on these (MIGRATION.md; rlhf_args.py)."""
     if not entries.switch("use_vllm", default=False):
         return
-    if entries.text("vllm_mode", default="server") != "colocate":
+    usual = "server" if entries.has("vllm_server_host", "vllm_server_base_url") else "colocate"
+    if entries.text("vllm_mode", default=usual) != "colocate":
+        entries.beside["rollout_gpu_memory_utilization"] = 0.0
         entries.note("vllm_mode = server: the engine runs on cards of its own; count them by --rollout-gpu")
         return
     entries.beside["rollout_engine"] = "vllm"
     entries.beside["rollout_gpu_memory_utilization"] = entries.number(
         "vllm_gpu_memory_utilization", default=usual_share
     )
-    entries.beside["rollout_tp"] = entries.whole("vllm_tensor_parallel_size", default=1)
+    entries.beside["rollout_tp"] = entries.whole(
+        "vllm_tensor_parallel_size", "tensor_parallel_size", default=1
+    )
     sleeps = entries.has("sleep_level") and entries.whole("sleep_level", default=0) > 0
     if sleeps or entries.switch("vllm_enable_sleep_mode", default=False):
         entries.beside["rollout_sleep"] = True

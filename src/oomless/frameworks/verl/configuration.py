@@ -32,7 +32,7 @@ def _fine_tuning(entries: Entries, packs: bool) -> tuple[str | None, TrainingAsk
         framework=entries.framework,
         task="sft",
         sharding=_sharding(engine, "fsdp") if packs else _sharding(model, "fsdp2"),
-        offload=_away(engine, {"params": "offload_policy" if packs else "offload_params"}),
+        offload=engine.away({"params": "offload_policy" if packs else "offload_params"}),
         micro_batch=data.whole("micro_batch_size_per_gpu", "micro_batch_size", default=4),
         seq_len=data.whole("max_length", default=1024),
         **_common(model, engine, engine if packs else entries),
@@ -62,7 +62,7 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
         micro_batch, seq_len = 1, max(tokens * mesh.cp, length)
     asked = TrainingAsked(
         task=task,
-        offload=_away(model, {"activations": "enable_activation_offload"}),
+        offload=model.away({"activations": "enable_activation_offload"}),
         micro_batch=micro_batch,
         seq_len=seq_len,
         packed=seq_len != length,
@@ -80,7 +80,7 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
             scored.append(_at_once(scores, "log_prob_micro_batch_size", ranks) * length)
     beside = entries.beside
     beside |= {"score_tokens": max(scored)} if max(scored) != micro_batch * seq_len else {}
-    if parked := _away(engine, OFFLOADED):
+    if parked := engine.away(OFFLOADED):
         beside["park"] = parked
     if compares and not by_megatron:
         entries.note("the reference lies in host memory, and comes layer by layer")
@@ -113,11 +113,6 @@ def _at_once(entries: Entries, name: str, ranks: int) -> int:
     if entries.has(name):
         return max(entries.whole(name, default=1) // ranks, 1)
     return entries.whole(name + "_per_gpu", default=1)
-
-
-def _away(entries: Entries, names: dict[str, str]) -> tuple[str, ...]:
-    """Return what is offloaded, by the switch that says so."""
-    return tuple(what for what, name in names.items() if entries.switch(name, default=False))
 
 
 def _sharding(entries: Entries, usual: str) -> Sharding:
