@@ -309,3 +309,18 @@ def test_the_warm_up_of_the_second_runner_is_profiled_from_0_33_on() -> None:
     after_graphs = answer("qwen2.5-0.5b", "l4", engine_version="0.29.0", **asked)
     assert sum(warming(after_graphs)) == pytest.approx(blind.kv_cache.pool_bytes * less, rel=0.1)
     assert warming(answer("qwen2.5-0.5b", "l4", engine_version="0.29.0 (MRV1)", **asked)) == []
+
+
+def test_v0_profiles_an_image_with_each_sequence_of_a_batch() -> None:
+    """20 images of Gemma-3, 5,120 tokens, are more than its text, and no longer anything at all."""
+
+    def activations(**asked: Any) -> list[Line]:
+        found = answer("gemma-3-12b", "a100-80gb", engine_version="0.8.4 (V0)", max_model_len=4096, **asked)
+        return [each for each in found.ledger.lines if each.category == "activations"]
+
+    none, one, all_of_batch = (
+        sum(each.bytes for each in activations(**asked))
+        for asked in ({"images_per_prompt": 0}, {"max_num_seqs": 1}, {})
+    )
+    assert none < one < all_of_batch / 3
+    assert sum(each.high_bytes for each in activations()) < 6 * GIB

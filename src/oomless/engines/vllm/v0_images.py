@@ -2,6 +2,7 @@
 
 from ... import facts
 from ...ledger import Line
+from ...model.attention import GQA
 from ...model.model import Model, Vision
 from ...run.cards import Hardware
 from ...run.serving import Resolved
@@ -38,6 +39,9 @@ def v0_profile_lines(
     if model.family == TILED_FAMILY:
         return with_tiles(lines, model, asked, rules)
     vision = largest_image(model, asked)
+    tried = rules.v0_tries_one_with_images and "amd" not in tags
+    if vision is not None and model.family in ONE_IMAGE_FAMILIES and tried:
+        return with_images(lines, model, asked, hardware, stage, rules, tags, vision)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
         *others, last = lines
         formula = f"{last.formula}; images of the profile run of V0 are not counted"
@@ -67,6 +71,51 @@ def v0_profile_lines(
     if batch < longest and rules.v0_lengthens_for_images:
         return _between(seen(longest), seen(max(batch, least)), None)
     return _between(text(batch), text(batch), seen(batch))
+
+
+ONE_IMAGE_FAMILIES = ("gemma3", "llava", "llava_next", "llama4")
+"""Families without videos, whose towers attend within one picture or tile at a time."""
+
+
+def with_images(
+    lines: list[Line],
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    vision: Vision,
+) -> list[Line]:
+    """Return the lines of a run of as many sequences as a batch holds with an image each, all of which the
+    tower sees at once (worker/model_runner.py, profile_run; multimodal/profiling.py of 0.6.6 to 0.8.5).
+
+    Gemma-3 masks each sequence by hand (models/gemma3.py, naive_attn_with_masks): where its scores are kept,
+    27B in AWQ took 2.87 GiB for one of 4,096 tokens on each of two MI50, 10.32 for one of 8,192
+    (vllm-gfx906#10); the upper end has them.
+    """
+    images = 1 if asked.images_per_prompt is None else asked.images_per_prompt
+    each, batch = images * vision.item_tokens, asked.max_num_batched_tokens or 0
+    if not each:
+        return lines
+    rows = max(min(asked.max_num_seqs or 1, batch // each), 1)
+    tokens = max(batch, each) if rules.v0_lengthens_for_images else batch
+    few = asked._replace(max_num_seqs=rows, max_num_batched_tokens=tokens)
+    run = ProfileRun(model, few, hardware, stage, rules, tags)
+    text = _with_embeddings(profile_lines(model, few, hardware, stage, rules, tags), run)
+    found = _with_images(text, model, few, vision, rows * each, rows * images, rules, stage)
+    if tokens < each:  # read without its image
+        return _between(text, text, found)
+    heads = max(
+        (core.num_heads for a in model.kinds.attentions if isinstance(core := a.core, GQA)), default=0
+    )
+    scores = (tokens // rows) ** 2 * heads // asked.layout.tp * rows * SCORE_BYTES
+    *others, last = found
+    return [*others, up_to(last, last.high_bytes + (scores if model.family == MASKED_FAMILY else 0))]
+
+
+MASKED_FAMILY, SCORE_BYTES = "gemma3", 10
+"""Bytes of a score in the log of MI50."""
 
 
 TILED_FAMILY = "mllama"
