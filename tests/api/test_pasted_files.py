@@ -211,8 +211,9 @@ def test_the_file_of_trtllm_wins_and_has_keys_of_keys() -> None:
         "max_num_seqs": 32,
         "free_gpu_memory_fraction": 0.8,
         "kv_cache_dtype": "fp8",
+        "enable_dp_attention": True,
     }
-    assert found.unknown == ("--enable_attention_dp true",)
+    assert not found.unknown
 
 
 SCRIPT = """#!/bin/bash

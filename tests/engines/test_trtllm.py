@@ -127,6 +127,22 @@ def test_experts_are_divided_by_as_many_ranks_as_are_asked() -> None:
         infer("qwen3-235b-a22b-fp8", "h200:8", engine="trtllm", tp=8, ep_size=3)
 
 
+def test_attention_of_its_own_leaves_a_rank_all_but_experts_whole() -> None:
+    """enable_attention_dp: R1's 17.1 B parameters beside experts are on every rank, heads are not divided,
+    and the experts' kernels have room for the tokens of all ranks."""
+    of_own, shared = (
+        infer("deepseek-r1", "h200:8", engine="trtllm", tp=8, ep_size=8, enable_dp_attention=own)
+        for own in (True, False)
+    )
+    more = of_own.ledger.by_category()["weights"] - shared.ledger.by_category()["weights"]
+    assert more / GIB == pytest.approx(15.46, abs=0.01)
+    assert of_own.request.layout.dp == 8
+    peak = {each.key: each.bytes for each in of_own.ledger.lines}["activations.profile_run"]
+    assert peak / {each.key: each.bytes for each in shared.ledger.lines}["activations.profile_run"] > 6
+    whole = cache("qwen3-235b-a22b", Layout(tp=4, enable_dp_attention=True)).token_bytes
+    assert whole == cache("qwen3-235b-a22b", Layout(tp=1)).token_bytes
+
+
 def test_a_pool_that_is_taken_whole_has_left_the_graphs_their_room() -> None:
     """The PyTorch backend tries its batch after the capture: Qwen3-32B on four L40S is no close thing."""
     found = infer("qwen3-32b", "l40s:4", engine="trtllm", tp=4, context=8192)

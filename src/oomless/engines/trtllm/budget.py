@@ -52,10 +52,11 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     for ffn in model.kinds.ffns:
         match ffn:
             case Dense():
-                largest = max(largest, 3 * ffn.intermediate_size // layout.tp)
+                largest = max(largest, 3 * ffn.intermediate_size * layout.dp // layout.tp)
             case MoE():
                 expert = ffn.expert_width // (layout.tp // layout.expert_ranks)
-                largest = max(largest, ffn.num_active_experts * (3 * expert + 2 * hidden))
+                gathered = layout.dp * ffn.num_active_experts  # of all ranks' tokens (moe_max_num_tokens)
+                largest = max(largest, gathered * (3 * expert + 2 * hidden))
     spread = facts.constant("trtllm", "activation_spread", version)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = (

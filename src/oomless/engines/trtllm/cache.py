@@ -27,7 +27,7 @@ def row_bytes(attention: Attention, asked: Resolved) -> float:
     )
     match attention:
         case GQA():
-            heads = max(attention.num_kv_heads // asked.layout.tp, 1)
+            heads = max(attention.num_kv_heads * asked.layout.dp // asked.layout.tp, 1)
             return heads * attention.cache_dim * width
         case Sliding():
             return row_bytes(attention.inner, asked)

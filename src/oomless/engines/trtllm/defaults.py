@@ -22,6 +22,8 @@ CACHE_TYPES = ("auto", "bfloat16", "float16", "fp8")
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
     """The question with the defaults of trtllm-serve, or of the C++ runtime before 1.0."""
     need_even_experts(layout)
+    if layout.enable_dp_attention:
+        layout = layout._replace(dp=layout.tp)
     release = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(release)
     kinds = model.kinds

@@ -91,11 +91,12 @@ def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
 
 
 def shard(tensor: Tensor, asked: Resolved) -> tuple[tuple[int, ...], int]:
-    """(shape on one rank, tensors a layer)."""
+    """(shape on one rank, tensors a layer); with attention of its own a rank has all but experts whole
+    (_torch/models/modeling_deepseekv3.py, enable_attention_dp)."""
     layout = asked.layout
-    ranks, repeat = layout.tp, tensor.repeat
+    ranks, repeat = layout.tp // layout.dp, tensor.repeat
     if tensor.role == "expert":
-        ranks //= layout.expert_ranks
+        ranks = layout.tp // layout.expert_ranks
         repeat = experts_per_rank(repeat, layout.expert_ranks, 0)
     return divide(tensor, ranks, f"--tp {layout.tp}"), repeat
 
