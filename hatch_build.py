@@ -35,6 +35,9 @@ def cut(block: re.Match[str]) -> str:
 
 
 UNSOURCED = (
+    "accepted_lengths",
+    "counted_traffic",
+    "draft_heads",
     "engine_rules",
     "engine_flags",
     "frameworks",
@@ -46,13 +49,17 @@ UNSOURCED = (
     "gguf_pretokenizers",
     "gguf_vocabularies",
     "habits",
+    "kernel_curves",
     "launch_keys",
+    "llamacpp_builds",
     "measured_frameworks",
     "ollama_tags",
     "optimizer_classes",
     "optimizer_words",
     "other_frameworks",
     "precision_words",
+    "releases",
+    "speed_recipes",
     "training_keys",
 )
 """Tables whose sources no command shows: they are for those who mend them."""
