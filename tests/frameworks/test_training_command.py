@@ -258,6 +258,10 @@ def test_an_engine_stands_where_the_release_of_its_words_has_it() -> None:
     elsewhere = asked(swift + "--vllm_server_host 10.0.0.1", gpu="h100:8")
     names = [[each["name"] for each in found["after"]["moments"]] for found in (older, elsewhere)]
     assert names == [["update", "score", "generate", "sync"], ["update", "score", "sync"]]
+    assert asked(trl)["request"]["query_len"] == 512
+    assert older["request"]["query_len"] == 2048
+    flat = asked(swift + "--padding_free true", gpu="h100:8")
+    assert flat["request"]["query_len"] is None  # rows lie one after the other: answers are not the end
 
 
 VERL = (

@@ -201,7 +201,7 @@ def check_model(model: Model, request: TrainingResolved) -> None:
             f"--task {request.task} with --loss {request.loss} needs logits, which {model.name} has none of",
             "take --loss contrastive, or --task reward",
         )
-    if not compares and request.says_contrast:
+    if not compares and request.says_contrast and request.task != "grpo":
         raise UsageError("--negatives, --query-len and --grad-cache need --loss contrastive", "add it")
     if request.method == "qlora" and not recipe(request.precision).packs:
         raise UsageError(f"--method qlora does not run with --precision {request.precision}", "take bf16")

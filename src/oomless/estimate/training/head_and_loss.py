@@ -56,7 +56,8 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     """Return the last norm, the head and the loss. A reward model has one output and no logits.
 
     Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
-    are gathered, so that every rank has all of them, and for a moment its share beside them.
+    are gathered, so that every rank has all of them, and for a moment its share beside them. GRPO has
+    logits of answers alone where prompts have a length (TRL since 0.14, ms-swift: logits_to_keep).
     """
     model, request, mesh = job.model, job.request, job.mesh
     b = Builder(work)
@@ -72,21 +73,22 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends
     room = room_beside_weights(job, work) if kind.room_share else 0
-    shape = LossShape(
-        work.tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch, room
-    )
+    tokens, prompt = work.tokens, request.query_len or 1
+    if request.task == "grpo" and mesh.cp == 1 and prompt < work.seq:
+        tokens -= work.batch * (prompt - 1)
+    shape = LossShape(tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch, room)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
     if request.method != "full" and adapter(request.adapter).where == "embedding" and model.tied:
         # the head reads a copy of the table with the trained rows in it
         inside += model.vocab_size * hidden * work.compute
     gathers = vocab * mesh.tp > model.vocab_size + mesh.tp
-    share = work.tokens * model.vocab_size * work.compute // mesh.tp if gathers else 0
+    share = tokens * model.vocab_size * work.compute // mesh.tp if gathers else 0
     return Ends(
         inside + loss.saved_bytes,
         max(norm.forward_peak, inside + loss.forward_peak + share),
         max(norm.backward_peak, inside + loss.backward_peak),
-        work.tokens * vocab,
+        tokens * vocab,
         kind.source,
     )
 

@@ -125,7 +125,7 @@ ASKED: tuple[Option, ...] = (
     Option("negatives", "--negatives", "whole", "step",
            "contrastive: hard negatives of each query of --micro-batch [0].", 0, 0, MANY),
     Option("query_len", "--query-len", "whole", "step",
-           "contrastive: tokens of a query [--seq-len].", None, 1),
+           "contrastive: tokens of a query [--seq-len]; grpo: of a prompt, which gets no logits.", None, 1),
     Option("grad_cache", "--grad-cache", "whole", "step",
            "contrastive: sequences that GradCache embeds at a time [0: all].", 0, 0, MANY),
     Option("kernels", "--kernels", "text", "step", "How elementwise work is run.",

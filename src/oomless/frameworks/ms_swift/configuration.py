@@ -129,23 +129,27 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     again = entries.switch("gradient_checkpointing", default=True)
     liger = entries.switch("use_liger_kernel", default=False)
     packed = entries.switch("packing", default=False)
+    flat = entries.switch("padding_free", default=False) or packed
+    answer = entries.whole("max_completion_length", default=512) if asked.task in ("grpo", "ppo") else 0
+    length = _length(entries, asked.task, packed, answer)
     return asked._replace(
         optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
         micro_batch=micro_batch,
         grad_accum=entries.whole(
             "gradient_accumulation_steps", default=max(-(-BATCH // max(micro_batch, 1)), 1)
         ),
-        seq_len=_length(entries, asked.task, packed),
+        seq_len=length,
+        query_len=length - answer if length and asked.task == "grpo" and not flat else None,
         data_workers=entries.whole("dataloader_num_workers", default=0),
         recompute="full" if again else "none",
         attention=ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto"),
         kernels="liger" if liger else None,
         loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
-        packed=entries.switch("padding_free", default=False) or packed,
+        packed=flat,
     )
 
 
-def _length(entries: Entries, task: Task, packed: bool) -> int | None:
+def _length(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
     """Return the tokens of a sample, with those of an answer where one is generated; None: nobody says, and
     the model's own length bounds it. A pack of pairs has room for both halves of each (template/base.py:
     lengths of chosen and rejected are added)."""
@@ -155,8 +159,8 @@ def _length(entries: Entries, task: Task, packed: bool) -> int | None:
     length = entries.whole("max_length", default=0)
     if packed and task in ("dpo", "kto", "reward"):
         return -(-length // 2)
-    if task in ("grpo", "ppo"):
-        length += entries.whole("max_completion_length", default=512)
+    if answer:
+        length += answer
         whole = entries.whole("vllm_max_model_len", default=0) if entries.has("vllm_max_model_len") else 0
         length = min(length, whole or length)
     return length

@@ -48,6 +48,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     )
     if task == "grpo":
         colocated(entries, usual_share=0.3)
+        asked = asked._replace(query_len=entries.whole("max_prompt_length", default=512))
     return model, _adapters(entries, _load(entries, asked, start)), start.num_ranks
 
 
