@@ -49,6 +49,7 @@ UNSOURCED = (
     "gguf_pretokenizers",
     "gguf_vocabularies",
     "habits",
+    "hardware",
     "kernel_curves",
     "launch_keys",
     "llamacpp_builds",

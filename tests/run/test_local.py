@@ -30,7 +30,7 @@ def test_what_others_hold_is_taken_off(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert found.num_gpus == 2
     assert found.card.name == "RTX 4090"
-    assert found.card.memory_bytes == int(23.6 * GIB) - 1024 * MIB
+    assert found.card.memory_bytes == int(23.51 * GIB) - 1024 * MIB
 
 
 def test_a_card_that_the_catalogue_lacks_still_has_its_memory(

@@ -25,7 +25,9 @@ MAKERS = frozenset(
     "nvidia geforce tesla quadro amd radeon instinct ryzen apple macbook mac air pro mini studio".split()
 )
 """Words before the name proper: who made the card, or the machine that it is in."""
-BUILD = frozenset("pcie sxm2 sxm3 sxm4 sxm5 hbm2 hbm2e hbm3 hbm3e gpu".split())
+BUILD = frozenset(
+    "pcie sxm2 sxm3 sxm4 sxm5 hbm2 hbm2e hbm3 hbm3e gpu generation workstation server edition".split()
+)
 """Words of a driver's name that say how a card is built; short names may leave them out."""
 
 SERIES = ("rtx", "gtx", "rx")
@@ -185,6 +187,7 @@ def mig_slice(parent: Card, profile: str, wanted: str) -> Card:
         name=f"{parent.name} MIG {profile}",
         memory_bytes=int(float(row["mem_gib"]) * GIB),
         memory_source=f"{row['mem_gib']} GiB by the driver ({row['source']})",
+        range_bytes=0,
         num_sms=int(row["num_sms"] or 0),
         gpus_per_node=1,
         note=f"a slice of {parent.name}, which has up to {row['per_gpu']} of them; a process "

@@ -8,9 +8,19 @@ from ..facts.hardware import card_row, cards_by_short_name, first_number
 from ..records import Record
 from ..units import GB, GIB, MIB, format_exact, parse_bytes
 
-SEEN_SHARE = 0.98
-"""Share of the driver's size that a process sees where no log says it: 0.980 to 0.996 for the data-centre and
-desktop cards with both sizes in hardware.csv (T4 with ECC: 0.948 has its own row)."""
+KEPT_MIB, KEPT_SHARE, MOST_KEPT_MIB = 360, 0.01, 1103
+"""What a driver keeps at most of a card ("Reserved" of nvidia-smi -q), in MiB and of all that it lists. Of
+NVIDIA cards with both sizes in hardware.csv: 370 to 440 of 8 GB, 430 to 512 of 24 GB, 500 to 780 of 48 GB,
+560 to 881 of 80 GB, 590 to 1,103 of more; releases since 570 keep 120 to 160 more than those before."""
+
+
+def left_by_driver(mib: float) -> float:
+    """MiB that a process sees where no log says it.
+
+    >>> left_by_driver(16376), left_by_driver(81920)
+    (15852.24, 80817)
+    """
+    return mib - min(KEPT_MIB + KEPT_SHARE * mib, MOST_KEPT_MIB)
 
 
 class Card(Record):
@@ -31,6 +41,8 @@ class Card(Record):
     """As the table says it: yes, no, or nothing where it is not known."""
     alone: bool = False
     """A process sees one of them and no other: MIG slices."""
+    range_bytes: int = 0
+    """How much more a process sees under the driver that keeps least; 0 where its size is given."""
     shared_bytes: int = 0
     """All memory of the machine where host and card have one between them (Apple, DGX Spark, Jetson); 0 where
     the host has its own."""
@@ -42,6 +54,15 @@ class Card(Record):
             return float(self.compute_capability)
         except ValueError:
             return 0.0
+
+    @property
+    def at_most(self) -> "Card":
+        """The card as a process sees it under the driver that keeps least.
+
+        >>> round(card("h100-80gb-sxm5").at_most.memory_bytes / GIB, 2)
+        79.33
+        """
+        return self._replace(memory_bytes=self.memory_bytes + self.range_bytes)
 
     @property
     def has_no_link(self) -> bool:
@@ -113,15 +134,15 @@ def cards() -> dict[str, Card]:
 def card_of_row(row: dict[str, str]) -> Card:
     """The card that a row of facts/hardware.csv describes."""
     seen, driver = first_number(row["mem_gib_torch_seen"]), first_number(row["mem_mib_nvidia_smi"])
+    most = first_number(row["mem_gib_torch_seen"].partition("-")[2])
     marketed = first_number(row["mem_gb_marketed"])
     unified, apart = "unified" in row["mem_type"], "set apart" in row["mem_type"]
     if seen:
         memory, source = int(seen * GIB), f"lowest size that a process saw in logs: {seen} GiB"
     elif driver:
-        memory, source = (
-            int(driver * MIB * SEEN_SHARE),
-            f"{driver:.0f} MiB by the driver, less what it keeps (assumed 2 %)",
-        )
+        left = left_by_driver(driver)
+        memory = int(left * MIB)
+        source = f"{driver:.0f} MiB by the driver, less what it keeps (assumed {driver - left:.0f} MiB)"
     elif apart:
         memory, source = int(marketed * GIB), f"{marketed:g} GiB of the machine are set apart for it"
     elif part := _gpu_part(row["vendor"], marketed):
@@ -134,10 +155,10 @@ def card_of_row(row: dict[str, str]) -> Card:
     shared = memory if unified and not apart else 0
     if row["vendor"] == "Apple":
         shared = int(marketed * GIB)
-    least, to, most = row["mem_gb_marketed"].partition("-")
+    small, to, large = row["mem_gb_marketed"].partition("-")
     if unified and to:
         comes = "set to" if apart else "sold with"
-        choice = f"{comes} {least} to {most} GB, the least is taken: write {row['short_name']}-{most}gb"
+        choice = f"{comes} {small} to {large} GB, the least is taken: write {row['short_name']}-{large}gb"
         source = f"{source}; {choice}"
     return Card(
         name=row["name"],
@@ -153,6 +174,7 @@ def card_of_row(row: dict[str, str]) -> Card:
         confidence=row["confidence"],
         note=row["note"],
         native_fp8=row["native_fp8"],
+        range_bytes=int(max(most - seen, 0) * GIB),
         shared_bytes=shared,
     )
 
@@ -205,7 +227,8 @@ def mixed(groups: list[Hardware], text: str) -> Hardware:
             f"--gpu {text}: cards of several kinds on several machines",
             "mix cards of one machine: rtx-3090+rtx-4090:2",
         )
-    smallest = min(cards, key=lambda card: card.memory_bytes)
+    oldest = min(cards, key=lambda card: (card.memory_bytes // GIB, card.capability))
+    smallest = oldest._replace(memory_bytes=min(card.memory_bytes for card in cards))
     if len({card.name for card in cards}) == 1:
         return Hardware(smallest, len(cards), len(cards))
     readings = [group.reading for group in groups if group.reading]

@@ -72,7 +72,7 @@ def with_part(card: Card, part: str, text: str) -> Card:
         raise UsageError(
             f"--gpu {text}: {part} of {format_exact(most)}", "write a part of it with a unit: 20GiB"
         )
-    return card._replace(memory_bytes=memory, memory_source="given")
+    return card._replace(memory_bytes=memory, memory_source="given", range_bytes=0)
 
 
 def _count_behind(name: str) -> str:

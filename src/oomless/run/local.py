@@ -54,7 +54,7 @@ def local_group(cards: list[tuple[str, int, int, str]]) -> Hardware:
         f"{len(cards)} x {cards[0][0]}: {format_bytes(total)} by the driver, of which other "
         f"processes hold {format_bytes(used)}"
     )
-    free = card._replace(memory_bytes=max(seen - used, 0), memory_source="this machine now")
+    free = card._replace(memory_bytes=max(seen - used, 0), memory_source="this machine now", range_bytes=0)
     return Hardware(free, len(cards), len(cards), reading)
 
 

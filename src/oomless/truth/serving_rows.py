@@ -161,17 +161,17 @@ def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[S
     ):
         others.append(found._replace(asked=asked._replace(max_lora_rank=LARGE_RANK)))
     if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
-        hardware = found.hardware
-        others += [found._replace(hardware=hardware._replace(card=card)) for card in alike[:1]]
+        least = min(alike, key=lambda each: each.memory_bytes)
+        others.append(found._replace(hardware=found.hardware._replace(card=least)))
     return others
 
 
 def cards_of_size(text: str) -> list[Card]:
-    """The discrete NVIDIA cards of a size, by the memory that a process sees, where a cell names only a size
-    ("24GB", "80 GB class").
+    """The discrete NVIDIA cards of a size, by the whole GiB that a process sees and their multiprocessors,
+    where a cell names only a size ("24GB", "80 GB class").
 
-    >>> [card.name for card in cards_of_size("80GB x16")][-1:], cards_of_size("48GB (47.4 GiB)")
-    (['H100 80GB SXM5'], [])
+    >>> [card.name for card in cards_of_size("24GB x16")][-1:], cards_of_size("48GB (47.4 GiB)")
+    (['RTX 4090'], [])
     """
     size = re.fullmatch(r"(\d+) ?GB( class)?( \(not stated\))?( x\d+)?", text.strip(), re.IGNORECASE)
     if not size:
@@ -182,7 +182,7 @@ def cards_of_size(text: str) -> list[Card]:
         if row["vendor"] == "NVIDIA" and not row["mem_type"].startswith("LPDDR")
     ]
     alike = [each for row, each in found if row["mem_gb_marketed"] == size[1] and each.capability >= 8]
-    return sorted(alike, key=lambda each: each.memory_bytes)
+    return sorted(alike, key=lambda each: (each.memory_bytes // GIB, each.num_sms))
 
 
 LORA_RANK = re.compile(r"(?:max-lora-|lora )rank (\d+)")
@@ -389,6 +389,8 @@ def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:
         card = card._replace(vendor="AMD")
     if seen:
         card = card._replace(
-            memory_bytes=int(float(seen[1]) * GIB), memory_source=f"seen in the log: {seen[1]} GiB"
+            memory_bytes=int(float(seen[1]) * GIB),
+            memory_source=f"seen in the log: {seen[1]} GiB",
+            range_bytes=0,
         )
     return Hardware(card, count, min(count, card.gpus_per_node))

@@ -175,10 +175,11 @@ def stage_rank(
     weights = (*weight_lines(placed, rules.counts, source, spread), *uncertain_draft(model, placed))
     charged = (*weights, *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
+    at_most = mine._replace(card=mine.card.at_most)
     taken = sum(line.bytes for line in charged)
     cache = rules.cache_layout(model, request, stage)
 
-    def made(num_bytes: int) -> int:
+    def made(num_bytes: int, allowed: int = allowed) -> int:
         left = rules.pool_bytes(request, allowed, num_bytes)
         return rules.made_pool(cache, request, left) if rules.made_pool is not None else left
 
@@ -196,7 +197,7 @@ def stage_rank(
         taken + pool,
         pool,
         made(sum(line.high_bytes for line in charged)),
-        made(sum(line.low_bytes for line in charged)),
+        made(sum(line.low_bytes for line in charged), rules.budget_bytes(request, at_most)),
         cache,
         needed.bytes,
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),

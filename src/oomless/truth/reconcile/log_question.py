@@ -91,7 +91,7 @@ def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
     seen = facts_of(run).get("gpu_memory_bytes")
     if not isinstance(seen, int):
         return hardware
-    card = hardware.card._replace(memory_bytes=seen, memory_source="seen in the log")
+    card = hardware.card._replace(memory_bytes=seen, memory_source="seen in the log", range_bytes=0)
     return hardware._replace(card=card)
 
 
