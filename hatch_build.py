@@ -36,6 +36,8 @@ def cut(block: re.Match[str]) -> str:
 
 UNSOURCED = (
     "accepted_lengths",
+    "attention_kernels",
+    "compressed",
     "counted_traffic",
     "draft_heads",
     "engine_rules",
@@ -48,6 +50,7 @@ UNSOURCED = (
     "gguf_own_mixes",
     "gguf_pretokenizers",
     "gguf_vocabularies",
+    "gpu_shares",
     "habits",
     "hardware",
     "kernel_curves",
@@ -61,7 +64,9 @@ UNSOURCED = (
     "precision_words",
     "releases",
     "speed_recipes",
+    "torchtitan_flavors",
     "training_keys",
+    "watched",
 )
 """Tables whose sources no command shows: they are for those who mend them."""
 

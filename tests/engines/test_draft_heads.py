@@ -144,6 +144,39 @@ def test_the_config_of_a_head_is_read(tmp_path: Path) -> None:
         assert answer.estimate.model.parameters_of("mtp") > 128_256 * 6144
 
 
+DFLASH_122B = {
+    "architectures": ["DFlashDraftModel"],
+    "hidden_size": 3072,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 9216,
+    "dflash_config": {"mask_token_id": 1, "target_layer_ids": [1, 11, 22, 33, 44]},
+}
+"""z-lab/Qwen3.5-122B-A10B-DFlash, of its config.json."""
+
+
+def test_a_dflash_head_is_layers_over_joined_states() -> None:
+    """As z-lab publishes them, without embedding and output head: 1.05 B values for Qwen3-8B."""
+    head = read_head(DFLASH_122B, "dflash", "config")
+    assumed = assumed_head(load("qwen3.5-122b-a10b"), "dflash")
+    assert head == assumed._replace(num_layers=6)
+    target = load("qwen3.6-27b")
+    made = model_of_head(assumed_head(target, "dflash"), target, "head")
+    own = [each for each in made.tensors if not each.copy_of]
+    assert {"model.fc.weight", "model.hidden_norm.weight"} < {each.name for each in own}
+    assert sum(each.num_bytes for each in own) == pytest.approx(3.46e9, rel=0.002)
+    said = json.dumps({"method": "dflash", "model": "z-lab/Qwen3.6-27B-DFlash", "num_speculative_tokens": 5})
+    with pytest.raises(UnsupportedError, match="loads no dflash head"):
+        asked("qwen3.6-27b", "h100", engine="vllm", engine_version="0.19.0", speculation=said)
+    # noonghunna/club-3090#96 had 10.55 GiB
+    flags = {"tp": 2, "gpu_memory_utilization": 0.95, "max_model_len": 189000, "max_num_seqs": 1}
+    flags |= {"max_num_batched_tokens": 8192, "limit_mm_per_prompt": "image=0", "engine_version": "0.20.1"}
+    ran = asked("qwen3.6-27b-autoround", "rtx-3090:2", engine="vllm", speculation=said, **flags)
+    assert ran.kv_cache.pool_bytes / 2**30 == pytest.approx(10.55, rel=0.08)
+
+
 def test_faults_of_a_head_are_named(tmp_path: Path) -> None:
     with pytest.raises(OomlessError, match="intermediate_size is missing"):
         read_head({"hidden_size": 4096, "num_attention_heads": 32}, "eagle3", "config.json")

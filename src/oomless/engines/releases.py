@@ -10,6 +10,7 @@ from .. import facts
 from ..errors import UsageError
 from ..facts.release import Release, read_release
 from ..records import Record
+from ..run.speculation import HEADS
 
 MOST_KEPT = 256
 """Releases of an engine whose rules are kept: a question names one."""
@@ -78,13 +79,9 @@ class ReleaseRules:
         raise AttributeError(f"the rules of a release are as the table says: {name}")
 
 
-def heads_loaded(eagle: bool, eagle3: bool) -> tuple[str, ...]:
-    """Return the kinds of heads that a release loads.
-
-    >>> heads_loaded(True, False)
-    ('eagle',)
-    """
-    return tuple(kind for kind, loaded in (("eagle", eagle), ("eagle3", eagle3)) if loaded)
+def heads_loaded(rules: ReleaseRules) -> tuple[str, ...]:
+    """Return the kinds of heads that a release loads."""
+    return tuple(kind for kind in HEADS if getattr(rules, f"drafts_by_{kind}", False))
 
 
 Rules = TypeVar("Rules", bound=ReleaseRules)

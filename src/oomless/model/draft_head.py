@@ -1,4 +1,4 @@
-"""Draft heads: a layer or more that drafts for one model by its hidden states (EAGLE, EAGLE-3)."""
+"""Draft heads: a layer or more that drafts for one model by its hidden states (EAGLE, EAGLE-3, DFlash)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 class DraftHead(Record):
     """The shape of a head. EAGLE joins the last hidden state with the embedding of the next token; EAGLE-3
-    joins states of several layers, and its first layer reads that beside the embedding."""
+    joins states of several layers, and its first layer reads that beside the embedding; DFlash caches them,
+    and drafts a block of masked tokens."""
 
     method: str
-    """eagle or eagle3."""
+    """eagle, eagle3 or dflash."""
     hidden: int
     width: int
     """Of the feed-forward."""
@@ -32,7 +33,7 @@ class DraftHead(Record):
     """Tokens that it drafts; 0: all of the model's, by the model's own output head."""
     num_layers: int = 1
     states: int = 3
-    """Layers of the model whose states EAGLE-3 reads; 1: the last one's alone, as they are."""
+    """Layers of the model whose states EAGLE-3 and DFlash read; 1: the last one's alone, as they are."""
     bias: bool = False
     """Of queries, keys and values."""
 
@@ -42,10 +43,20 @@ ASSUMED_HEADS, ASSUMED_DIM, ASSUMED_WIDTHS, ASSUMED_VOCAB = 64, 128, 6, 32_000
 beside one of experts alone (in hidden sizes: gpt-oss-120b and Qwen3-235B-A22B of SpecForge), tokens."""
 
 
+DFLASH_WIDTHS, DFLASH_HEADS, DFLASH_LAYERS = 3, (32, 8, 128), (5, 5)
+"""Of z-lab's heads for Qwen3.5-122B-A10B (6 layers) and Qwen3-4B: width beside experts, heads, layers and
+states."""
+
+
 def assumed_head(target: Model, method: str) -> DraftHead:
     """Return the shape that a head of a model usually has: a Llama layer with the model's own sizes.
 
     >>> from .load import load
+    >>> made = model_of_head(
+    ...     assumed_head(load("qwen3-8b"), "dflash"), load("qwen3-8b"), "Qwen3-8B-DFlash-b16"
+    ... )
+    >>> round(made.num_parameters / 1e9, 2)
+    1.05
     >>> assumed_head(load("kimi-k2"), "eagle3") == published_head("AQ-MedAI/Kimi-K2-Instruct-eagle3")
     True
     """
@@ -54,6 +65,9 @@ def assumed_head(target: Model, method: str) -> DraftHead:
     if isinstance(core, GQA):
         heads, kv_heads, dim = core.num_heads, core.num_kv_heads, core.head_dim
     dense = [ffn.intermediate_size for ffn in target.kinds.ffns if isinstance(ffn, Dense)]
+    if method == "dflash":
+        width = max(dense, default=DFLASH_WIDTHS * target.hidden_size)
+        return DraftHead(method, target.hidden_size, width, *DFLASH_HEADS, 0, *DFLASH_LAYERS)
     width = max(dense, default=ASSUMED_WIDTHS * target.hidden_size)
     vocab = ASSUMED_VOCAB if method == "eagle3" and target.vocab_size > ASSUMED_VOCAB else 0
     return DraftHead(method, target.hidden_size, width, heads, kv_heads, dim, vocab)
@@ -87,8 +101,11 @@ def read_head(values: dict[str, Any], method: str, where: str) -> DraftHead:
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     if config.has("kv_lora_rank"):
         config.fault("kv_lora_rank says that it keeps latents: such heads are not known")
+    dflash = whole.section("dflash_config")
     listed = next((each for each in (whole, eagle) if each.has(STATES)), None)
     states = len(listed.sizes(STATES)) if listed else 3
+    if method == "dflash":
+        states = len(dflash.sizes("target_layer_ids", least=0))
     head = DraftHead(
         method,
         hidden,
@@ -154,7 +171,7 @@ BF16_ALONE = Storage(BF16, BF16, BF16)
 def head_tensors(head: DraftHead, layer: Layer, target: Model, stored: Storage) -> "Iterator[Tensor]":
     """The tensors of a head: embedding, what joins states, layers, norms, output head, numbers of its
     tokens."""
-    hidden, plain, third = head.hidden, stored.plain, head.method == "eagle3"
+    hidden, plain, third = head.hidden, stored.plain, head.method != "eagle"
     shared = EMBEDDING if hidden == target.hidden_size else ""
     vocabulary = (target.vocab_size, hidden)
     yield Tensor(EMBEDDING, vocabulary, plain, VOCABULARY, lookup=True, copy_of=shared)
@@ -163,7 +180,7 @@ def head_tensors(head: DraftHead, layer: Layer, target: Model, stored: Storage) 
         yield Tensor("model.fc.weight", (hidden, joined), plain, role="linear")
     for number in range(head.num_layers):
         for tensor in block_tensors(layer, hidden, target.vocab_size, Scope((number,), stored)):
-            if third and not number and tensor.name.endswith(READ_BOTH):
+            if head.method == "eagle3" and not number and tensor.name.endswith(READ_BOTH):
                 yield tensor._replace(shape=(tensor.shape[0], 2 * hidden))
             elif third or number or not tensor.name.endswith("input_layernorm.weight"):
                 yield tensor

@@ -14,10 +14,10 @@ NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
 MODEL_DRAFTS = ("draft_model", "STANDALONE")
 """Methods whose draft is a language model like any other, in vLLM's word and SGLang's."""
-HEADS = ("eagle", "eagle3")
+HEADS = ("eagle", "eagle3", "dflash")
 """Methods whose draft is a head made for the model, as vLLM writes them; SGLang writes capitals, and calls
 one of its EAGLE heads by the same word as the model's own layers: the head that is named tells them apart."""
-OTHER_DRAFTS = ("medusa", "mlp_speculator", "dflash", "ngram_gpu", "DFLASH")
+OTHER_DRAFTS = ("medusa", "mlp_speculator", "ngram_gpu")
 """Methods that load a head of another kind."""
 KNOWN_DRAFTS = (
     f"the model's own drafts: {', '.join(OWN_DRAFTS)}; a head: {', '.join(HEADS)}; a model beside it; and "

@@ -144,4 +144,4 @@ FUSED_CAPABILITY = 8.0
 def draft_heads(version: str | None) -> tuple[str, ...]:
     """Return the kinds of heads that a release loads."""
     rules = RELEASES.at(version)
-    return heads_loaded(rules.drafts_by_eagle, rules.drafts_by_eagle3)
+    return heads_loaded(rules)

@@ -49,6 +49,7 @@ class VllmRules(ReleaseRules):
     # what it serves
     drafts_by_eagle: bool = False
     drafts_by_eagle3: bool = False
+    drafts_by_dflash: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -249,4 +250,4 @@ RELEASES = Releases(
 def draft_heads(version: str | None) -> tuple[str, ...]:
     """Return the kinds of heads that a release loads."""
     rules = RELEASES.at(version)
-    return heads_loaded(rules.drafts_by_eagle, rules.drafts_by_eagle3)
+    return heads_loaded(rules)

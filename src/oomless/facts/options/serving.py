@@ -166,8 +166,8 @@ ASKED: tuple[Option, ...] = (
            "speculation",
            "Draft with the model's own MTP or draft layers: mtp, vLLM's JSON, or the number of drafted "
            'tokens; ngram and suffix load nothing; "model" in the JSON is another one that drafts, or a head '
-           "(eagle, eagle3). Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for each "
-           "drafted token, and a second context takes a cache and a buffer.",
+           "(eagle, eagle3, dflash). Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for "
+           "each drafted token, and a second context takes a cache and a buffer.",
            known={VLLM: "--speculative-config", "sglang": "--speculative-algorithm --speculative-algo",
                   "llamacpp": "--spec-draft-n-max"}),
     Option("enable_lora", "--enable-lora", "switch", "adapters",
