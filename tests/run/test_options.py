@@ -31,6 +31,7 @@ NOT_OF_A_QUESTION = {
         "max_capture_size",
         "attention_config",
         "mm_processor_kwargs",
+        "language_model_only",
         "cuda_graph_backend_prefill",
         "draft_model",
         "num_speculative_tokens",

@@ -41,6 +41,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
+    >>> as_vllm({"language_model_only": True})
+    ({'images_per_prompt': 0}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
     ({'indexer_kv_dtype': 'mxfp4', 'compilation_config': '{"cudagraph_capture_sizes": [1, 2]}'},
      ['--attention-config {"x": 1}'])
@@ -62,6 +64,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if type(most) is int and most > 0:
             found["max_pixels"] = most
         unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
+    if flags.get("language_model_only"):
+        found["images_per_prompt"] = 0
     if name := flags.get("draft_model"):  # before --speculative-config
         said = {"method": "ngram"} if name == "[ngram]" else {"model": name}
         tokens = flags.get("num_speculative_tokens", 1)
@@ -91,6 +95,7 @@ PARTS = (
     "attention_config",
     "capture_sizes",
     "draft_model",
+    "language_model_only",
     "max_capture_size",
     "mm_processor_kwargs",
     "num_speculative_tokens",
