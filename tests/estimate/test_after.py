@@ -90,6 +90,28 @@ def test_a_policy_of_openrlhf_has_wide_logits_and_their_gradient() -> None:
     assert (round(update), round(score)) == (10, 6)
 
 
+@pytest.mark.parametrize(
+    ("framework", "task", "sharding", "width"),
+    [
+        ("trl", "grpo", "zero3", 6),
+        ("trl", "grpo", "ddp", 12),
+        ("ms-swift", "dpo", "zero2", 6),
+        ("llama-factory", "dpo", "zero2", 12),
+    ],
+)
+def test_logits_beside_deepspeed_stay_in_16_bits(
+    framework: str, task: str, sharding: str, width: int
+) -> None:
+    """Of TRL's selective_log_softmax; LLaMA-Factory makes them F32 by itself."""
+    asked: dict[str, Any] = {"framework": framework, "task": task, "recompute": "full", "seq_len": 2048}
+    asked |= {"framework_version": "trl 0.17"} if framework == "trl" else {}
+    pairs = 1 if task == "dpo" else 2
+    found: Any = train(QWEN, "h200:8", sharding=sharding, micro_batch=pairs, **asked)
+    phases = found.groups[0].phases
+    logits = max(part.bytes for each in phases for part in each.parts if part.key == "logits.loss")
+    assert logits / (2 * 2048 * found.model.vocab_size) == pytest.approx(width, rel=0.05)
+
+
 def test_on_ascend_cards_the_plugin_of_vllm_generates() -> None:
     asked: dict[str, Any] = {"framework": "ms-swift", "task": "grpo", "rollout_gpu_memory_utilization": 0.2}
     named, plugin = (

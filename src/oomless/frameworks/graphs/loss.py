@@ -281,23 +281,28 @@ def _loss_parallel(shape: LossShape) -> AutogradGraph:
 
 def _selected(loss: Loss, shape: LossShape) -> AutogradGraph:
     """Each label's logit less the logsumexp of its row, sequence by sequence, whose exponentials pass; the
-    F32 logits are kept. The gradients of both readers are added up: 12 B a logit, and 6 to 10 in the forward
-    (TRL's function on a CPU).
+    F32 logits are kept. The gradients of both readers are added up: 12 B a logit, 16 of one sequence, whose
+    difference and exponentials pass together, and 6 to 10 in the forward (TRL's function on a CPU). Of logits
+    in 16 bits it keeps log-probabilities: 4 to 8.
 
     >>> from .graph import walk
     >>> from .loss_kinds import loss_kind
-    >>> found = walk(_selected(loss_kind("selected-copy", "trl"), LossShape(1024, 64, 32000)))
-    >>> [round(each / (1024 * 32000), 1) for each in (found.forward_peak, found.backward_peak)]
-    [10.0, 12.0]
+    >>> two, one = LossShape(1024, 64, 32000), LossShape(1024, 64, 32000, sequences=1)
+    >>> found = [walk(_selected(loss_kind("selected"), each)) for each in (two, one)]
+    >>> [round(each.backward_peak / (1024 * 32000), 1) for each in found]
+    [12.0, 16.0]
     """
-    wide = shape.tokens * shape.vocab * F32
-    name = "shifted" if loss.shift_copy else "wide"
-    held = wide if loss.shift_copy else 0
-    ops = [_head(), Op("upcast", ("logits",), ("wide",))]
+    wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
+    name, held = "logits", 0
+    ops = [_head()]
+    if loss.upcast != "none":
+        ops.append(Op("upcast", (name,), ("wide",)))
+        name = "wide"
     if loss.shift_copy:
-        ops.append(Op("shift", ("wide",), ("shifted",)))
-    passing = held + wide // shape.sequences
-    ops.append(Op("select", (name, "target"), ("loss",), (name, "target"), passing, wide, "loss"))
+        ops.append(Op("shift", (name,), ("shifted",)))
+        name, held = "shifted", wide
+    passing, back = held + wide // shape.sequences, wide * (1 + (shape.sequences < 2))
+    ops.append(Op("select", (name, "target"), ("loss",), (name, "target"), passing, back, "loss"))
     sizes = _sizes(shape, wide=wide, shifted=wide)
     return AutogradGraph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
 
