@@ -73,9 +73,33 @@ def test_the_driver_of_v0_has_the_logits() -> None:
 
 
 def test_graphs_of_v0_over_pcie() -> None:
-    """Yi-34B on four RTX 4090 takes 2,464 MiB more with graphs than without (vllm#7553)."""
-    found = answer("yi-34b", "rtx-4090:4", tp=4, engine_version="0.5.4", max_model_len=4096)
+    """Yi-34B on four RTX 4090 under 535.54 takes 2,464 MiB more with graphs than without (vllm#7553)."""
+    found = answer("yi-34b", "rtx-4090:4", tp=4, engine_version="0.5.4 (driver 535)", max_model_len=4096)
     assert line(found, "runtime.cuda_graphs").bytes / GIB == pytest.approx(2464 / 1024, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "tp", "version", "gib"),
+    [
+        ("tinyllama-1.1b", "h200", 1, "0.7.3 (driver 550)", 0.16),
+        ("qwen2.5-72b", "l40s:8", 8, "0.8.5 (V0)", 0.36),
+        ("qwen2.5-7b", "v100-32gb", 1, "0.7.1", 0.80),
+    ],
+)
+def test_graphs_of_v0_go_by_their_kernels(model: str, gpu: str, tp: int, version: str, gib: float) -> None:
+    """35 graphs in logs; that of 80 layers is of InternVL3-78B, 1.5 GiB by its hidden size."""
+    graphs = line(answer(model, gpu, tp=tp, engine_version=version), "runtime.cuda_graphs")
+    assert graphs.low_bytes <= gib * GIB <= graphs.high_bytes
+
+
+def test_few_graphs_of_v0_leave_room_for_a_high_share() -> None:
+    """Llama-3.1-405B-FP8 on eight H100 ran at 0.98 and died at 0.99, while it captured (vllm#6746)."""
+    asked = {"tp": 8, "engine_version": "0.5.3", "max_model_len": 65536, "max_num_seqs": 16}
+    for share, fits in ((0.98, True), (0.99, False)):
+        found = answer(
+            "llama-3.1-405b-fp8", "h100:8", max_num_batched_tokens=512, gpu_memory_utilization=share, **asked
+        )
+        assert (found.verdict == "fits") is fits
 
 
 def test_makers_of_nvfp4_keep_latent_attention() -> None:

@@ -196,11 +196,12 @@ def test_small_images_leave_the_profile_run_little() -> None:
 
 
 def test_v0_captures_for_every_virtual_engine() -> None:
+    """Four stages have four times the graphs, of a quarter of the layers."""
     asked: dict[str, Any] = {"gpu": "l40s:4", "engine_version": "0.6.6", "max_model_len": 4096}
     one = oomless.infer("qwen2.5-32b", tp=1, **asked)
     four = oomless.infer("qwen2.5-32b", pp=4, **asked)
     ratio = line_bytes(four, "runtime.cuda_graphs") / line_bytes(one, "runtime.cuda_graphs")
-    assert ratio == pytest.approx(4)
+    assert ratio == pytest.approx(1)
 
 
 def test_a_cache_that_a_release_cannot_lay_out_is_refused() -> None:

@@ -14,6 +14,7 @@ from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .captures import captures
 from .profile import is_sparse
+from .profile_images import VIDEO_FAMILIES
 from .release import VllmRules
 from .runners import runs_second
 
@@ -112,9 +113,7 @@ def graph_lines(
     line = line._replace(
         bytes=line.bytes + pool, low_bytes=line.low_bytes + pool, high_bytes=line.high_bytes + pool
     )
-    if rules.v0:
-        return [line]
-    fewest = facts.constant("vllm", "graphs_fewest", rules.release).high
+    fewest = facts.constant("vllm", "graphs_fewest", rules.release, *tags).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     return [up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))]
@@ -145,15 +144,40 @@ def driver_bytes(
         return facts.constant("vllm", quantity, rules.release, *tags).value
 
     in_pieces, whole = steps
-    if rules.v0:
-        return of("graphs_v0_per_hidden") * model.hidden_size * asked.layout.pp * GIB
     pieces, layers = in_pieces * (num_layers + 1), whole * num_layers
-    found = of("graphs_piece") * pieces + of("graphs_layer") * layers
-    found += of("graphs_experts") * pieces if model.kinds.has_experts else 0
-    found += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
+    if rules.v0:
+        found = of("graphs_v0_kernel") * layers * v0_kernels(model, asked)
+    else:
+        found = of("graphs_piece") * pieces + of("graphs_layer") * layers
+        found += of("graphs_experts") * pieces if model.kinds.has_experts else 0
+        found += of("graphs_mla") * (pieces + layers) if {"mla", "v4"} & set(tags) else 0
     if reduces_by_nccl(asked, tags):
         found += of("graphs_reduce") * (in_pieces + whole) * num_layers
     return found * MIB
+
+
+KERNELS = 12
+"""Kernels of a layer of V0, of which nothing is compiled: two norms, four products, rotary, the write of the
+cache, attention and its sum over splits, the gate, and one more for a product that is split."""
+MORE_OF_EXPERTS, MORE_OF_LATENTS = 8, 8
+"""Those of routing and of the experts' order; of the latents' own projections and norms."""
+MORE_OF_BITSANDBYTES = 24
+"""Each of seven matrices is unpacked before it is multiplied (quantization/bitsandbytes.py)."""
+MORE_OF_PLACES = 20
+"""Rotary of images' places, in PyTorch's own operations (layers/rotary_embedding.py, MRotaryEmbedding)."""
+
+
+def v0_kernels(model: Model, asked: Resolved) -> int:
+    """Return how many kernels a captured step of V0 has in a layer: what its driver keeps goes by them.
+
+    >>> from ...model.load import load
+    >>> [v0_kernels(load(name), Resolved()) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
+    [12, 32, 28]
+    """
+    kernels = KERNELS + MORE_OF_EXPERTS * model.kinds.has_experts
+    kernels += MORE_OF_LATENTS * bool(model.kinds.latents)
+    kernels += MORE_OF_PLACES * (model.family in VIDEO_FAMILIES)
+    return kernels + MORE_OF_BITSANDBYTES * ((asked.quantization or model.quantization) == "bitsandbytes")
 
 
 def reduces_by_nccl(asked: Resolved, tags: tuple[str, ...]) -> bool:
