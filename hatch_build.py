@@ -52,7 +52,6 @@ UNSOURCED = (
     "gguf_vocabularies",
     "gpu_shares",
     "habits",
-    "hardware",
     "kernel_curves",
     "launch_keys",
     "llamacpp_builds",
@@ -69,16 +68,18 @@ UNSOURCED = (
     "watched",
 )
 """Tables whose sources no command shows: they are for those who mend them."""
+NOTES_OF_TESTS = "catalogue"
+"""A table whose notes only tests read."""
 
 
-def unsourced(path: Path) -> str:
-    """Return a table without what stands in its column of sources."""
+def without(path: Path, column: str) -> str:
+    """Return a table without what stands in a column."""
     made = io.StringIO()
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         writer = csv.DictWriter(made, list(table.fieldnames or ()), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, "source": ""} for row in table)
+        writer.writerows({**row, column: ""} for row in table)
     return made.getvalue()
 
 
@@ -106,7 +107,10 @@ class SmallWheel(BuildHookInterface[Any]):
         if self.target_name != "wheel" or version == "editable":
             return
         facts = Path(self.root, "src/oomless/facts")
-        contents = {f"oomless/facts/{name}.csv": unsourced(facts / f"{name}.csv") for name in UNSOURCED}
+        columns = dict.fromkeys(UNSOURCED, "source") | {NOTES_OF_TESTS: "note"}
+        contents = {
+            f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
+        }
         pages = {
             page.stem: PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8")))
             for page in sorted(Path(self.root, "docs", "en").glob("*.md"))
