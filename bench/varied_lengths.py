@@ -3,7 +3,8 @@
 Micro-batches of drawn lengths make and free the tensors of their graphs (frameworks/graphs) in the simulated
 allocator, with what sharded ranks gather and reduce a layer at a time. Lengths are log-normal about a seventh
 of the limit; one is as long as the limit. Printed: the most that comes and goes, and over it what is reserved
-without a limit. Rows of reserved_share with `variable` in facts/engines.csv are the envelope.
+without a limit and the smallest device that runs it. Rows of reserved_share with `variable`, and kept_share
+of ZeRO-3, in facts/engines.csv are the envelope.
 """
 
 import random
@@ -19,7 +20,7 @@ from oomless.frameworks.graphs.layers import layer_graph, norms_of
 from oomless.frameworks.graphs.loss import loss_graph
 from oomless.frameworks.graphs.loss_kinds import LossShape
 from oomless.model.load import load
-from oomless.recording.replay import replay
+from oomless.recording.replay import replay, smallest_capacity
 from oomless.run.allocator import AllocatorSettings
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import TrainingAsked
@@ -27,7 +28,7 @@ from oomless.units import GIB
 
 from .megatron_segments import Events, Tensor, backward, forward
 
-MICRO_BATCHES = 150
+MICRO_BATCHES = 60
 SPREAD = 0.8
 MEDIAN = 1 / 7
 """Of the logarithm of lengths, and over the limit."""
@@ -144,6 +145,8 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
         ("qwen2.5-7b", "a100-80gb:4", 8192, again | zero | {"loss": "fused", "micro_batch": 8}),
         ("llama-3-8b", "a100-80gb:8", 4096, again | zero | {"micro_batch": 2}),
         ("qwen2.5-32b", "a100-80gb:16", 8192, again | zero),
+        ("qwen2.5-32b", "a100-80gb:8", 1024, again | zero),
+        ("llama-3-8b", "a100-80gb:8", 8192, again | zero | {"micro_batch": 4}),
         ("llama-3-8b", "a100-80gb:4", 4096, fsdp | {"recompute": "full", "micro_batch": 2}),
         ("qwen2.5-7b", "a100-80gb:2", 8192, fsdp | {"recompute": "full"}),
         ("qwen-1.8b", "a100-80gb", 8192, again),
@@ -159,17 +162,19 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
 
 def main() -> None:
     """Print the table."""
-    print("run, limit, expandable: GiB that come and go; reserved over it, for three draws")
+    print("run, limit, expandable: GiB that come and go; reserved and least over it, three draws")
     for name, gpu, limit, words in runs():
         asked = TrainingAsked(**words)
         made = [events_of(name, gpu, asked, limit, random.Random(seed)) for seed in range(3)]
         for expandable in (False, True):
-            settings = AllocatorSettings(expandable_segments=expandable)
-            found = [replay(each.events, each.sizes, settings) for each in made]
-            shares = (f"{each.peak_reserved / each.peak_allocated:.2f}" for each in found)
+            settings, shares = AllocatorSettings(expandable_segments=expandable), []
+            for each in made:
+                found = replay(each.events, each.sizes, settings)
+                least = smallest_capacity(each.events, each.sizes, settings, found)
+                passing = found.peak_allocated
+                shares += [f"{found.peak_reserved / passing:.2f}", f"{least / passing:.2f}"]
             kind = f"{words.get('sharding', 'whole')}, recompute {words.get('recompute', 'none')}"
-            passing = round(found[0].peak_allocated / GIB, 1)
-            print(name, gpu, kind, limit, expandable, passing, *shares, flush=True)
+            print(name, gpu, kind, limit, expandable, round(passing / GIB, 1), *shares, flush=True)
 
 
 if __name__ == "__main__":
