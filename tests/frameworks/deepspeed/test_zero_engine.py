@@ -140,10 +140,39 @@ def test_parameters_offloaded_by_fsdp_take_their_gradients() -> None:
     assert max(in_phase(found, name, "gradients.trained") for name in ("backward", "optimizer")) == 0
 
 
-def test_offloading_gradients_alone_moves_them() -> None:
-    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 2, "seq_len": 512, "recompute": "full"}
-    found = train("llama-2-7b", "h100:8", **flags, offload="gradients")
-    assert in_phase(found, "backward", "gradients.trained") == 0
+@pytest.mark.parametrize(
+    ("stage", "said", "moved"),
+    [
+        (1, "optimizer,params", "optimizer"),
+        (2, "params", ""),
+        (2, "gradients", ""),
+        (3, "gradients", ""),
+        (3, "optimizer,params,gradients", "optimizer,params,gradients"),
+    ],
+)
+def test_deepspeed_moves_what_its_stage_can_move(stage: int, said: str, moved: str) -> None:
+    """Stages 1 and 2 are handed no offload_param, and no stage moves gradients without their optimizer
+    (runtime/engine.py, _configure_zero_optimizer): what they leave lies on the card, and a note says so."""
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": stage, "seq_len": 512, "recompute": "full"}
+    found = train("llama-2-7b", "h100:8", **flags, offload=said)
+    alone = train("llama-2-7b", "h100:8", **flags, **{"offload": moved} if moved else {})
+    assert found.ledger == alone.ledger
+    left = [word for word in said.split(",") if word not in moved]
+    notes = [f"--offload {word} changes nothing: --sharding is zero{stage}" for word in left]
+    assert [note for note in found.warnings if "--offload" in note] == notes
+
+
+def test_parameters_that_deepspeed_offloads_leave_their_optimizer() -> None:
+    """offload_param by itself: masters, moments and gradients stay on the card (stage3.py,
+    _configure_offloading); FSDP's parameters take them along."""
+    flags: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "seq_len": 512, "recompute": "full"}
+    found = train("llama-2-7b", "h100:8", **flags, offload="params")
+    share = found.model.num_parameters / 8
+    assert held(found, "weights.trained") == 0
+    assert held(found, "gradients.trained") == pytest.approx(2 * share, rel=1e-3)
+    assert held(found, "optimizer.master_copies") == pytest.approx(4 * share, rel=1e-3)
+    assert in_phase(found, "optimizer", "temporaries.optimizer_step") > 0
+    assert found.ram_bytes == pytest.approx(2 * found.model.num_parameters, rel=1e-3)
 
 
 def read_json(folder: Path, zero: dict[str, Any], **more: Any) -> TrainingFile:

@@ -4,6 +4,7 @@ phases, a verdict."""
 from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...frameworks import framework
+from ...frameworks.deepspeed.zero_engine import engine_of
 from ...frameworks.defaults import resolved
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...frameworks.megatron.activations import on_host
@@ -94,6 +95,8 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     request = check_sharding(request, mesh)._replace(mesh=mesh)
     request = request._replace(grad_accum=micro_batches(request, mesh))
     request = loss_on(hardware.card, in_types_of(hardware.card, asked, request, model.dtype))
+    if engine := engine_of(request, model.hidden_size):
+        request = request._replace(offload=engine.moved(request.offload))
     check_types(request, hardware.card)
     check_model(model, request)
     request = with_targets(model, asked, request)

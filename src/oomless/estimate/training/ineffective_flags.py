@@ -53,7 +53,7 @@ ANY_STAGE = ("reduce_bucket_size", "overlap_comm")
 
 
 def of_zero(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str]]:
-    """Return settings of DeepSpeed's engine that the sharding does not read.
+    """Return settings of DeepSpeed's engine that the sharding does not read, and what it does not offload.
 
     >>> from ...frameworks.defaults import resolved
     >>> asked = TrainingAsked(framework="trl", sharding="zero2", sub_group_size=10, overlap_comm=True)
@@ -68,7 +68,8 @@ def of_zero(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, str
             if name in given
         ]
     stages = ("zero1", "zero2", "zero3")
-    return [
+    left = [(f"--offload {word}", why) for word in asked.offload if word not in used.offload]
+    return left + [
         (table[name].flag, why)
         for name in SETTINGS
         if name in given and used.sharding not in (stages if name in ANY_STAGE else stages[2:])

@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 from ...errors import UsageError
 from ...frameworks.deepspeed.zero_engine import ZeroEngine, engine_of
+from ...ledger import Key
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.training import Mesh, Optimizer, Recipe, TrainingResolved, optimizer, recipe
 from ...units import parse_bytes
+from .states import on_host
 
 
 class Job(NamedTuple):
@@ -33,11 +35,9 @@ class Job(NamedTuple):
         return engine_of(self.request, self.model.hidden_size)
 
     @property
-    def gradients_on_host(self) -> bool:
-        """Whether gradients lie in host memory: with the parameters, by themselves, or with an optimizer that
-        DeepSpeed offloads."""
-        away = set(self.request.offload)
-        return bool({"gradients", "params"} & away) or (self.engine is not None and "optimizer" in away)
+    def on_host(self) -> frozenset[Key]:
+        """The keys of states that lie in host memory."""
+        return on_host(self.request, self.optimizer, self.engine)
 
     @property
     def optimizer(self) -> Optimizer:

@@ -41,7 +41,7 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
     held, request = step.held, step.job.request
     form, rule = step.job.recipe, step.job.optimizer
     engine, values = step.job.engine, held.values_here
-    if {"optimizer", "params"} & set(request.offload):
+    if "optimizer.master_copies" in step.job.on_host:
         if engine is None or not engine.offload_steps_on_card or engine.stage not in (1, 2):
             return 0, "on the host"
         return 4 * values, f"{values:,} values x 4 B, cast on the card in these releases"

@@ -123,7 +123,7 @@ def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     values = portion.values * portion.per_layer
     gradients = largest = 0
     if has_gradient(portion, request):
-        held = 0 if job.gradients_on_host else local_values(portion, over.gradients, over.padded)
+        held = 0 if "gradients.trained" in job.on_host else local_values(portion, over.gradients, over.padded)
         gradients = held * (adapter_bytes(request) if portion.adapter else form.gradient) // num_layers
         stack = values if portion.stacked else portion.values
         largest = stack * (adapter_bytes(request) if portion.adapter else form.compute)

@@ -101,7 +101,7 @@ def flattens(request: TrainingResolved) -> bool:
     >>> flattens(asked._replace(sharding="none", precision="deepspeed-fp16"))  # the engine without ZeRO
     True
     """
-    on_card = request.method == "full" and not {"optimizer", "params"} & set(request.offload)
+    on_card = request.method == "full" and "optimizer" not in request.offload
     alone = request.sharding in ("none", "ddp") and recipe(request.precision).step == "flat"
     divided = request.sharding in ZERO and framework(request.framework).zero_is_deepspeed
     return on_card and (alone or divided)

@@ -292,20 +292,27 @@ def state_lines(
     return tuple(lines)
 
 
+OFFLOADED: dict[str, tuple[Key, ...]] = {
+    "optimizer": ("optimizer.master_copies", "optimizer.moments"),
+    "params": ("weights.trained", "weights.frozen"),
+    "gradients": ("gradients.trained",),
+}
+"""Words of --offload -> the keys of their states."""
+
+
 def on_host(request: TrainingResolved, rule: Optimizer, engine: ZeroEngine | None = None) -> frozenset[Key]:
     """Return the keys of states that lie in host memory.
 
     A paged optimizer's moments are unified memory, whose pages leave the card before anything fails, and
     which torch never counts. Gradients are with an optimizer that DeepSpeed offloads (stage_1_and_2.py,
-    copy_grads_in_partition; stage3.py, grad_partitions_flat_buffer)."""
+    copy_grads_in_partition; stage3.py, grad_partitions_flat_buffer), whose parameters go alone (stage3.py,
+    _configure_offloading); those of FSDP take everything along."""
     away = set(request.offload)
-    found: set[Key] = set()
-    if "optimizer" in away or "params" in away:
-        found |= {"optimizer.master_copies", "optimizer.moments"}
+    if engine is None and "params" in away:
+        away |= {"optimizer", "gradients"}
+    if engine is not None and "optimizer" in away:
+        away.add("gradients")
+    found = {key for word in away for key in OFFLOADED.get(word, ())}
     if rule.paged:
         found.add("optimizer.moments")
-    if "params" in away:
-        found |= {"weights.trained", "weights.frozen", "gradients.trained"}
-    if "gradients" in away or (engine is not None and "optimizer.master_copies" in found):
-        found.add("gradients.trained")
     return frozenset(found)

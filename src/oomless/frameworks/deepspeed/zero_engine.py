@@ -147,6 +147,17 @@ class ZeroEngine(NamedTuple):
         ahead = self.max_live + self.prefetch_bucket if self.max_live and self.prefetch_bucket else 0
         return max(ahead, self.max_reuse // 2)
 
+    def moved(self, offload: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what of `offload` the engine moves: parameters in stage 3 alone, an optimizer from stage 1
+        on, gradients with it and never by themselves (runtime/engine.py, _configure_zero_optimizer: stages 1
+        and 2 are handed no offload_param).
+
+        >>> ZeroEngine(2).moved(("optimizer", "params")), ZeroEngine(3).moved(("params", "gradients"))
+        (('optimizer',), ('params',))
+        """
+        least = {"optimizer": 1, "params": 3, "gradients": 1 if "optimizer" in offload else 4}
+        return tuple(word for word in offload if self.stage >= least.get(word, 0))
+
     def host_bytes(self, mine: int, accumulates: bool, params: bool) -> int:
         """Return the bytes of an offloaded optimizer's host memory: F32 masters, gradients and moments, and a
         16-bit buffer; weights, where they are offloaded too.
