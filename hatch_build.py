@@ -56,30 +56,37 @@ UNSOURCED = (
     "launch_keys",
     "llamacpp_builds",
     "measured_frameworks",
+    "measured_quantities",
     "ollama_tags",
     "optimizer_classes",
     "optimizer_words",
     "other_frameworks",
     "precision_words",
     "releases",
+    "silicon",
     "speed_recipes",
     "torchtitan_flavors",
     "training_keys",
     "watched",
 )
 """Tables whose sources no command shows: they are for those who mend them."""
-NOTES_OF_TESTS = "catalogue"
-"""A table whose notes only tests read."""
+FOR_TESTS = {
+    "catalogue": "parameters_hub note",
+    "conditions": "meaning",
+    "efficiencies": "prior_source",
+    "hardware": "launch_year price_source unverified_fields",
+}
+"""Columns that only tests and those who mend a table read."""
 
 
-def without(path: Path, column: str) -> str:
-    """Return a table without what stands in a column."""
+def without(path: Path, columns: str) -> str:
+    """Return a table without what stands in some columns."""
     made = io.StringIO()
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         writer = csv.DictWriter(made, list(table.fieldnames or ()), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**row, column: ""} for row in table)
+        writer.writerows({**row, **dict.fromkeys(columns.split(), "")} for row in table)
     return made.getvalue()
 
 
@@ -107,7 +114,7 @@ class SmallWheel(BuildHookInterface[Any]):
         if self.target_name != "wheel" or version == "editable":
             return
         facts = Path(self.root, "src/oomless/facts")
-        columns = dict.fromkeys(UNSOURCED, "source") | {NOTES_OF_TESTS: "note"}
+        columns = dict.fromkeys(UNSOURCED, "source") | FOR_TESTS
         contents = {
             f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
         }
