@@ -69,7 +69,7 @@ class Served(NamedTuple):
 
 
 class BatchingMoment(NamedTuple):
-    """The state at the end of an event."""
+    """Who ran, waited and held cache in the time up to the end of an event."""
 
     time_s: float
     running: int
@@ -177,13 +177,12 @@ class _Run:
                 self._leap()
             elif self.arrivals:
                 self.time = max(self.time, self.arrivals[0].request.arrival_s)
-                continue
-            self._finish()
             self.moments.append(
                 BatchingMoment(
                     self.time, self.decoding + len(self.reading), len(self.waiting), self._used(), self.tokens
                 )
             )
+            self._finish()
         served = tuple(each for each in self.served if each is not None)
         return Simulation(served, self.refused, tuple(self.moments), self.step, self.evictions)
 
