@@ -77,6 +77,13 @@ def test_a_single_request_takes_its_steps() -> None:
     assert done.served[0].first_token_s > 1.0
 
 
+def test_the_course_has_who_decodes_until_the_end() -> None:
+    done = simulate([Request(0.0, 100, 11), Request(1000.0, 100, 11)], COST, Policy(10_000, 4))
+    idle = [moment.running for moment in done.moments].index(0)
+    assert done.moments[idle].time_s == 1000.0
+    assert {moment.running for at, moment in enumerate(done.moments) if at != idle} == {1}
+
+
 def test_leaps_cost_what_single_steps_cost() -> None:
     """Another request that arrives far away makes no difference; arrivals in between cut the leaps and little
     else."""

@@ -6,14 +6,17 @@ from hypothesis import strategies as st
 
 from oomless import facts
 from oomless.engines.speed_classes import speed_class
+from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Asked, Layout
 from oomless.speed.communication import communication
 from oomless.speed.forward import forward, num_kernels
 from oomless.speed.kernel_curves import Curves, curves_of
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of
 from oomless.speed.network import Product, network
+from oomless.speed.serving import serving_speed
 from oomless.speed.steady import hidden
 
 
@@ -75,10 +78,19 @@ def test_more_tokens_never_take_less_time() -> None:
     assert total == sorted(total)
 
 
-@pytest.mark.parametrize(("gpu", "engine"), [("h20", "vllm"), ("rtx-3090", "vllm"), ("h200", "llamacpp")])
+@pytest.mark.parametrize(("gpu", "engine"), [("rtx-3090", "vllm"), ("h200", "llamacpp")])
 def test_what_was_not_measured_has_no_curve(gpu: str, engine: str) -> None:
     assert curves_of(machine_of(parse_gpu(gpu).card), Runner(engine)) is None
     assert curves_of(machine_of(parse_gpu("h200").card), Runner("vllm", frozenset({"eager"}))) is None
+
+
+def test_a_card_cut_in_matrix_units_is_no_faster_than_the_whole_one() -> None:
+    """One request of V3.2 on 8 x H20-3e made 30 tokens a second (vllm#30832)."""
+    steps = []
+    for gpu in ("h200:8", "h20-3e:8"):
+        answer = estimate_serving(load("deepseek-v3.2"), Asked(layout=Layout(tp=8)), parse_gpu(gpu))
+        steps.append(serving_speed(answer, input_len=1024, output_len=512, concurrency=1).tpot_s)
+    assert steps[0].value < steps[1].value == pytest.approx(1 / 30, rel=0.4)
 
 
 def test_residuals_of_shapes_that_were_held_out_stay_small() -> None:

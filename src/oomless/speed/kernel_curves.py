@@ -168,11 +168,15 @@ class Curves(NamedTuple):
 
     def curve(self, curves: dict[str, KernelCurve], kind: str) -> tuple[KernelCurve, float]:
         """Return the curve of a type and the rate that it is a share of; of a type without one, that of
-        16 bit."""
+        16 bit. A card cut in matrix units reaches its own share, since power does not end it first, and fills
+        tiles while they compute."""
         found = kind if kind in curves else NEXT.get(kind, "bf16")
         if found not in curves:
             found = "bf16"
-        return curves[found], self.machine.peak(RATES.get(found, found))
+        curve, rate = curves[found], RATES.get(found, found)
+        if "lean" in (own := generation(self.machine)):
+            curve = curve._replace(compute=self.machine.reached("matrix", "", own | {rate}), depth=0.0)
+        return curve, self.machine.peak(rate)
 
 
 STREAMED = 0.8
@@ -213,7 +217,7 @@ def type_of(form: str) -> str:
 def curves_of(machine: Machine, run: Runner) -> Curves | None:
     """Return the curves of an engine on a card; None: nobody measured kernels of such an architecture or
     engine, or the release is too old for them."""
-    if not machine.num_sms or run.conditions & {"eager", "edge"} or "lean" in generation(machine):
+    if not machine.num_sms or run.conditions & {"eager", "edge"}:
         return None
     architecture = machine.architecture.lower().split(" ")[0]
     found = _tables().get((machine.device, architecture, run.engine))
