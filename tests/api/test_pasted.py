@@ -169,6 +169,17 @@ def test_words_of_others_are_read_or_named() -> None:
     assert "--limit-mm-per-prompt" in named
 
 
+def test_engram_lies_where_its_config_says() -> None:
+    start = "vllm serve deepseek-ai/DeepSeek-V4.1-Flash -tp 4 --disable-uvicorn-access-log"
+    cards, host = (
+        pasted(f"{start} {flag}", gpu="gb200:4")
+        for flag in ("--engram-config '{\"cpu_offload\": false}'", "--engram-config.cpu_offload true")
+    )
+    assert [each["request"]["engram"] for each in (cards, host)] == ["gpu", "host"]
+    assert cards["host"]["ram_bytes"] < host["host"]["ram_bytes"]
+    assert not any(note.startswith("flags not known") for note in cards["warnings"])
+
+
 def test_the_second_pool_of_sglang_is_host_memory() -> None:
     start = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-R1 --tp 8"
     plain, tiered, sized = (

@@ -59,6 +59,7 @@ def test_each_side_keeps_up_with_the_other() -> None:
     for side in (found.prefill, found.decode):
         answer = call("infer", "--offline", "--command", side.command, "--gpu", "b200:8", "--json")
         assert answer.code == 0, answer.err
+        assert side.row.asked.max_model_len == 8192  # a prompt as long as a prefill server admits is refused
 
 
 WRONG = (

@@ -30,6 +30,7 @@ NOT_OF_A_QUESTION = {
         "capture_sizes",
         "max_capture_size",
         "attention_config",
+        "engram_config",
         "mm_processor_kwargs",
         "language_model_only",
         "cuda_graph_backend_prefill",

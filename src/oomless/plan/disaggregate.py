@@ -103,18 +103,13 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
 
 
 def prefill_rows(search: Search, decode: PlanRow) -> tuple[PlanRow, ...]:
-    """Settings of the same engine and kind of card that hold a few prompts."""
+    """Settings of the same engine and kind of card that hold a few prompts, and admit what the other side
+    does: engines refuse a prompt without room for a token after it."""
     name = decode.gpu.partition(":")[0]
     gpus = tuple(
         word for word in search.wanted.gpus if word.partition(":")[0] in (name, name.partition("-")[0])
     ) or (name,)
-    wanted = search.wanted._replace(
-        gpus=gpus,
-        context=search.input_len,
-        concurrency=PROMPTS_IN_FLIGHT,
-        engines=(decode.asked.engine,),
-        output_len=1,
-    )
+    wanted = search.wanted._replace(gpus=gpus, concurrency=PROMPTS_IN_FLIGHT, engines=(decode.asked.engine,))
     return Search(search.model, search.word, wanted, search.table).run().rows
 
 

@@ -36,8 +36,8 @@ def remark(before: list[str]) -> str:
 
 def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return (flags, what of them is not known): sizes of graphs belong to --compilation-config, the
-    indexer's type to --attention-config, the largest image to --mm-processor-kwargs; --limit-mm-per-prompt
-    may leave images out.
+    indexer's type to --attention-config, Engram's place to --engram-config, the largest image to
+    --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
@@ -57,6 +57,12 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if dtype is not None:
             found["indexer_kv_dtype"] = str(dtype)
         unread += [f"--attention-config {json.dumps(keys)}"] if keys else []
+    if "engram_config" in flags:
+        keys = _object(flags["engram_config"], "--engram-config")
+        away = keys.pop("cpu_offload", None)
+        if away is not None:
+            found["engram"] = "host" if away in (True, "True", "true") else "gpu"
+        unread += [f"--engram-config {json.dumps(keys)}"] if keys else []
     if "mm_processor_kwargs" in flags:
         keys = _object(flags["mm_processor_kwargs"], "--mm-processor-kwargs")
         most = keys.pop("max_pixels", None)
@@ -95,6 +101,7 @@ PARTS = (
     "attention_config",
     "capture_sizes",
     "draft_model",
+    "engram_config",
     "language_model_only",
     "max_capture_size",
     "mm_processor_kwargs",

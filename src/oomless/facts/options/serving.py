@@ -136,6 +136,8 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--max-cudagraph-capture-size"}),
     Option("attention_config", "", "json", "memory", "vLLM: of its keys --indexer-kv-dtype is one.",
            known={VLLM: "--attention-config -ac"}),
+    Option("engram_config", "", "json", "memory", "vLLM: of its keys --engram is one.",
+           known={VLLM: "--engram-config"}),
     Option("no_enable_chunked_prefill", "--no-enable-chunked-prefill", "switch", "memory",
            "vLLM: a prompt is read whole, so a step has room for --max-model-len tokens, and the profile run "
            "as many.", False, known={VLLM: "--no-enable-chunked-prefill"}),
