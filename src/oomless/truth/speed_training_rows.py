@@ -12,7 +12,7 @@ from ..model.model import Model
 from ..run.cards import Card, Hardware, left_by_driver
 from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 from ..speed.training import training_speed
-from ..units import MIB
+from ..units import GIB, MIB
 from .serving_rows import Incomplete
 from .speed_rows import card_of, model_of
 
@@ -83,7 +83,7 @@ def question_of(row: dict[str, str]) -> tuple[Model, TrainingAsked, Hardware]:
     if not row["input_len"].strip().isdecimal():
         raise Incomplete("how long sequences are is not given")
     if size := _number(r"(\d+) GB HBM", row.get("setting", "")):
-        card = card._replace(memory_bytes=int(left_by_driver(size * 1024) * MIB))
+        card = card._replace(memory_bytes=int(left_by_driver(size * GIB / MIB) * MIB))
     hardware = Hardware(card, num_gpus, min(card.gpus_per_node, num_gpus))
     return model, training_of(row, recipe, num_gpus), hardware
 
