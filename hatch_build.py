@@ -40,6 +40,7 @@ UNSOURCED = (
     "compressed",
     "counted_traffic",
     "draft_heads",
+    "efficiencies",
     "engine_rules",
     "engine_flags",
     "frameworks",

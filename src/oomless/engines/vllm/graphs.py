@@ -156,19 +156,14 @@ def driver_bytes(
     return found * MIB
 
 
-KERNELS = 12
-"""Kernels of a layer of V0, of which nothing is compiled: two norms, four products, rotary, the write of the
-cache, attention and its sum over splits, the gate, and one more for a product that is split."""
-MORE_OF_EXPERTS, MORE_OF_LATENTS = 8, 8
-"""Those of routing and of the experts' order; of the latents' own projections and norms."""
-MORE_OF_BITSANDBYTES = 24
-"""Each of seven matrices is unpacked before it is multiplied (quantization/bitsandbytes.py)."""
-MORE_OF_PLACES = 20
-"""Rotary of images' places, in PyTorch's own operations (layers/rotary_embedding.py, MRotaryEmbedding)."""
+KERNELS, MORE_OF_EXPERTS, MORE_OF_LATENTS = 12, 8, 8
+"""Kernels of a layer of V0, of which nothing is compiled: norms, products, rotary, cache, attention, gate."""
+MORE_OF_BITSANDBYTES, MORE_OF_PLACES = 24, 20
+"""Seven matrices are unpacked (quantization/bitsandbytes.py); rotary of images' places is PyTorch's own."""
 
 
 def v0_kernels(model: Model, asked: Resolved) -> int:
-    """Return how many kernels a captured step of V0 has in a layer: what its driver keeps goes by them.
+    """Return how many kernels a layer of V0 has, by which its graphs go.
 
     >>> from ...model.load import load
     >>> [v0_kernels(load(name), Resolved()) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
