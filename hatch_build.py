@@ -36,6 +36,7 @@ def cut(block: re.Match[str]) -> str:
 
 UNSOURCED = (
     "accepted_lengths",
+    "adapters",
     "attention_kernels",
     "compressed",
     "counted_traffic",
@@ -56,6 +57,7 @@ UNSOURCED = (
     "kernel_curves",
     "launch_keys",
     "llamacpp_builds",
+    "losses",
     "measured_frameworks",
     "measured_quantities",
     "ollama_tags",

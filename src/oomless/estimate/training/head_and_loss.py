@@ -42,7 +42,6 @@ class Ends(NamedTuple):
     backward_peak: int
     logits: int
     """Elements of the logits on this rank."""
-    source: str
 
 
 def vocab_parallel(request: TrainingResolved) -> bool:
@@ -71,7 +70,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     if request.loss == CONTRASTIVE:
         return compared_vectors(job, work, norm)
     if request.task == "reward":
-        return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0, "a head of one output")
+        return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0)
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends
@@ -92,7 +91,6 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
         max(norm.forward_peak, inside + loss.forward_peak + share),
         max(norm.backward_peak, inside + loss.backward_peak),
         tokens * vocab,
-        kind.source,
     )
 
 
@@ -142,7 +140,6 @@ def compared_vectors(job: Job, work: MicroBatchWork, norm: Walk) -> Ends:
         max(norm.forward_peak, inside + found.forward_peak),
         max(norm.backward_peak, inside + found.backward_peak),
         rows * docs,
-        "similarities",
     )
 
 

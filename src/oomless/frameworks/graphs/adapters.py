@@ -35,7 +35,6 @@ class AdapterKind(NamedTuple):
     dense: int
     tokens: int
     """Virtual tokens, or trained ones."""
-    source: str
 
 
 def adapter(name: str) -> AdapterKind:
@@ -56,7 +55,6 @@ def adapter(name: str) -> AdapterKind:
         int(row["outputs"]),
         int(row["dense"]),
         int(row["tokens"]),
-        row["source"],
     )
 
 

@@ -53,7 +53,6 @@ class Loss(NamedTuple):
     """GiB that the F32 logits of a chunk take at most; 0: no such bound."""
     room_share: float
     """Part of what the card leaves that they take at most; 0: no such bound."""
-    source: str
 
 
 class LossShape(NamedTuple):
@@ -90,7 +89,7 @@ def loss_kind(name: str, framework: str = "") -> Loss:
     row = max(rows, key=lambda each: bool(each["framework"]))
     kind: Kind = row["kind"]  # type: ignore[assignment]
     upcast: Literal["none", "loss", "model"] = row["upcast"]  # type: ignore[assignment]
-    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-3])
+    chunks, tokens, chunk, product, frozen, named = (int(row[key] or 0) for key in Loss._fields[4:-2])
     return Loss(
         kind,
         upcast,
@@ -104,7 +103,6 @@ def loss_kind(name: str, framework: str = "") -> Loss:
         named,
         float(row["chunk_gib"] or 0),
         float(row["room_share"] or 0),
-        row["source"],
     )
 
 
