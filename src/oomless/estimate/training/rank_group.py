@@ -9,6 +9,7 @@ from .phases import StepPhase
 from .reserved import (
     OUTSIDE,
     KeptBlocks,
+    below_in_step,
     flattens,
     given_back_late,
     held_beyond,
@@ -93,7 +94,7 @@ def rank_group(
     room = room_beside(job.capacity_bytes, (*allocated, *outside, *beside))
     stepped = above if flattens(job.request) else 0
     pinned = pinned_by_engine(job, states, phases)
-    kept = kept_beyond(job, passing + stepped, pinned)
+    kept = kept_beyond(job, passing + stepped, pinned, below_in_step(phases))
     held = held_beyond(job, allocated, passing, apart, above, kept, pinned)
     most = min(sums([*allocated, held])[2], job.capacity_bytes - sums(outside)[1])
     lines = [*allocated, given_back_late(within_room(held, kept, room), job, allocated, room)]

@@ -291,17 +291,28 @@ def held_beyond(
     )
 
 
-def kept_beyond(job: Job, transient: int, pinned: KeptBlocks = NONE_KEPT) -> KeptBlocks:
+def kept_beyond(
+    job: Job, transient: int, pinned: KeptBlocks = NONE_KEPT, below: int | None = None
+) -> KeptBlocks:
     """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
     engine's step makes in single tensors (`flattens`), and what stays of however little; or, if it is more,
-    what the engine's order of allocations pins. Idle segments of other streams go back too
-    (CUDACachingAllocator.cpp, release_cached_blocks)."""
+    what the engine's order of allocations pins, or what its step may leave that is `below` the fullest moment
+    by so much. Idle segments of other streams go back too (CUDACachingAllocator.cpp,
+    release_cached_blocks)."""
     conditions = words(job.request)
-    stays = facts.constant("training", "kept_share", (0,), *conditions)
-    slack = facts.constant("training", "kept_slack", (0,), *conditions)
+    stays, slack, step = (
+        facts.constant("training", f"kept_{name}", (0,), *conditions) for name in ("share", "slack", "step")
+    )
     ends = (stays.value, slack.value), (stays.high, slack.high), (stays.low, slack.low)
     shares = [round(transient * (share - 1) + more * GIB) for share, more in ends]
-    return KeptBlocks(*map(max, shares, pinned))
+    most = 0 if below is None else round((transient - below) * (step.high - 1)) - below
+    return KeptBlocks(*map(max, shares, pinned._replace(high=max(pinned.high, most))))
+
+
+def below_in_step(phases: tuple[StepPhase, ...]) -> int:
+    """Return how far the step stays below the fullest moment."""
+    in_step = max(phase.total_bytes for phase in phases if phase.name == "optimizer")
+    return max(phase.total_bytes for phase in phases) - in_step
 
 
 def pinned_by_engine(job: Job, states: RankStates, phases: tuple[StepPhase, ...]) -> KeptBlocks:
@@ -312,8 +323,7 @@ def pinned_by_engine(job: Job, states: RankStates, phases: tuple[StepPhase, ...]
         return NONE_KEPT
     largest = -(-states.largest_trained // (job.mesh.dp or 1))
     pinned = engine.pinned(states.values_here, engine.updated_at_once(states.values_here, largest))
-    in_step = max(phase.total_bytes for phase in phases if phase.name == "optimizer")
-    below = max(phase.total_bytes for phase in phases) - in_step
+    below = below_in_step(phases)
     return KeptBlocks(*(max(0, each - below) for each in pinned))
 
 
