@@ -178,7 +178,7 @@ def test_keys_of_a_json_flag_one_by_one() -> None:
     )
     assert apart == whole
     assert read_command("vllm serve m --limit-mm-per-prompt.image 0 --limit-mm-per-prompt.video 0").flags == {
-        "images_per_prompt": 0
+        "language_model_only": True
     }
     assert read_command("vllm serve m --kernel-config.autotune=False").unknown == (
         "--kernel-config.autotune False",

@@ -172,9 +172,14 @@ def test_a_dflash_head_is_layers_over_joined_states() -> None:
         asked("qwen3.6-27b", "h100", engine="vllm", engine_version="0.19.0", speculation=said)
     # noonghunna/club-3090#96 had 10.55 GiB
     flags = {"tp": 2, "gpu_memory_utilization": 0.95, "max_model_len": 189000, "max_num_seqs": 1}
-    flags |= {"max_num_batched_tokens": 8192, "limit_mm_per_prompt": "image=0", "engine_version": "0.20.1"}
-    ran = asked("qwen3.6-27b-autoround", "rtx-3090:2", engine="vllm", speculation=said, **flags)
-    assert ran.kv_cache.pool_bytes / 2**30 == pytest.approx(10.55, rel=0.08)
+    flags |= {"max_num_batched_tokens": 8192, "engine": "vllm", "engine_version": "0.20.1"}
+    ran, seeing = (
+        asked("qwen3.6-27b-autoround", "rtx-3090:2", speculation=said, **flags, **images)
+        for images in ({"language_model_only": True}, {"images_per_prompt": 0})
+    )
+    assert ran.kv_cache.pool_bytes / 2**30 == pytest.approx(10.55, rel=0.04)
+    assert of_key(seeing, "weights.vision")
+    assert not of_key(ran, "weights.vision")  # no tower is loaded
 
 
 def test_faults_of_a_head_are_named(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ NOT_OF_A_QUESTION = {
         "attention_config",
         "engram_config",
         "mm_processor_kwargs",
-        "language_model_only",
         "cuda_graph_backend_prefill",
         "draft_model",
         "num_speculative_tokens",

@@ -137,6 +137,7 @@ def of_weights(asked: Resolved) -> Resolved:
         engram=asked.engram,
         num_redundant_experts=asked.num_redundant_experts,
         mm_encoder_tp_mode=asked.mm_encoder_tp_mode,
+        language_model_only=asked.language_model_only,
         moe_a2a_backend=asked.moe_a2a_backend,
     )
 

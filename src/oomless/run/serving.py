@@ -75,6 +75,7 @@ class Asked(Record):
     enforce_eager: bool = False
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
+    language_model_only: bool = False
     max_pixels: int | None = None
     mm_encoder_tp_mode: str = "weights"
     no_async_scheduling: bool = False

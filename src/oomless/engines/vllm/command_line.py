@@ -41,8 +41,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
-    >>> as_vllm({"language_model_only": True})
-    ({'images_per_prompt': 0}, [])
+    >>> as_vllm({"images_per_prompt": '{"image": 0, "video": 0}'})
+    ({'language_model_only': True}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
     ({'indexer_kv_dtype': 'mxfp4', 'compilation_config': '{"cudagraph_capture_sizes": [1, 2]}'},
      ['--attention-config {"x": 1}'])
@@ -70,8 +70,6 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if type(most) is int and most > 0:
             found["max_pixels"] = most
         unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
-    if flags.get("language_model_only"):
-        found["images_per_prompt"] = 0
     if name := flags.get("draft_model"):  # before --speculative-config
         said = {"method": "ngram"} if name == "[ngram]" else {"model": name}
         tokens = flags.get("num_speculative_tokens", 1)
@@ -91,9 +89,14 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         whole = _object(flags.get("compilation_config", "{}"), "--compilation-config")
         found["compilation_config"] = json.dumps({**whole, **graphs})
     images = str(flags.get("images_per_prompt", "")).lstrip()
-    if images.startswith("{") and "image" not in _object(images, "--limit-mm-per-prompt"):
-        unread.append(f"--limit-mm-per-prompt {images}")
-        found.pop("images_per_prompt")
+    if images.startswith("{"):
+        limits = _object(images, "--limit-mm-per-prompt")
+        if limits.get("image") == limits.get("video") == 0:
+            found["language_model_only"] = True
+        elif "image" not in limits:
+            unread.append(f"--limit-mm-per-prompt {images}")
+        if "image" not in limits or "language_model_only" in found:
+            found.pop("images_per_prompt")
     return found, unread
 
 
@@ -102,7 +105,6 @@ PARTS = (
     "capture_sizes",
     "draft_model",
     "engram_config",
-    "language_model_only",
     "max_capture_size",
     "mm_processor_kwargs",
     "num_speculative_tokens",

@@ -72,6 +72,7 @@ def resolve(
             kv_cache_dtype=cache_dtype,
             block_size=asked.block_size or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
+            images_per_prompt=0 if asked.language_model_only else asked.images_per_prompt,
             enforce_eager=asked.enforce_eager or said.are_off or not rules.captures_graphs,
             compilation_config=in_pieces(asked.compilation_config) if pieces else asked.compilation_config,
         ),

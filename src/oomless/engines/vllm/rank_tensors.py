@@ -79,6 +79,7 @@ def stage_layers(
             end = len(model.layers) + draft_layers(model, asked)
             return tuple(layer for layer in tensor.layers if layer < end) or (None if tensor.layers else ())
         case "main" | "vision":
-            if tensor.copy_of:
+            unused = tensor.part == "vision" and asked.language_model_only and rules.skips_unused_towers
+            if tensor.copy_of or unused:
                 return None
     return layers_on(tensor, stage, model.tied)

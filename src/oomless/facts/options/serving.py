@@ -147,7 +147,8 @@ ASKED: tuple[Option, ...] = (
     Option("images_per_prompt", "--limit-mm-per-prompt", "images", "memory",
            "vLLM: images of a prompt, for which the profile run makes room: image=4, or vLLM's JSON; image=0 "
            "makes none.", known={VLLM: "--limit-mm-per-prompt"}),
-    Option("language_model_only", "", "switch", "memory", "vLLM: --limit-mm-per-prompt image=0.",
+    Option("language_model_only", "--language-model-only", "switch", "memory",
+           "vLLM: no images, and from 0.16 on no tower for them.", False,
            known={VLLM: "--language-model-only"}),
     Option("max_pixels", "--max-pixels", "whole", "memory",
            "vLLM: pixels of the largest image of Qwen's VL models, as in --mm-processor-kwargs.",
