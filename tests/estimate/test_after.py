@@ -6,6 +6,7 @@ import pytest
 
 from command import call
 from oomless.api.training import train
+from oomless.errors import UsageError
 from oomless.ledger import chosen, sums
 
 QWEN = "deepseek-r1-distill-qwen-7b"
@@ -88,6 +89,12 @@ def test_a_policy_of_openrlhf_has_wide_logits_and_their_gradient() -> None:
         sums(chosen(each.ledger.lines, ("logits.loss",)))[0] / logits for each in found.after.moments[:2]
     )
     assert (round(update), round(score)) == (10, 6)
+
+
+@pytest.mark.parametrize(("framework", "more"), [("verl", {}), ("trl", {"negatives": 2})])
+def test_a_prompt_without_logits_is_said_where_there_is_one(framework: str, more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="need --loss contrastive"):
+        train(QWEN, "h200:8", framework=framework, task="grpo", seq_len=2048, query_len=1024, **more)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,7 @@ def test_accelerates_own_file_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "not on this machine" in refused(
         "accelerate launch --config_file no.yaml sft.py --model_name_or_path m"
     )
+    assert "--framework megatron-bridge" in refused("NPROC_PER_NODE=8 megatron sft --model Qwen/Qwen3-8B")
 
 
 def test_an_engine_on_the_training_cards_is_read() -> None:

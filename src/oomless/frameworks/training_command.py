@@ -56,6 +56,7 @@ ELSEWHERE = {
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
     r"\bopenrlhf\.cli\b": "openrlhf",
+    r"\bmegatron (?:sft|pt|rlhf)\b": "megatron-bridge",
 }
 """What starts other programs -> the framework to ask about."""
 MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
