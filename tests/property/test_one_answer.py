@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from command import call
 from oomless.api.serving import infer
 from oomless.api.speed import speed
 from oomless.engines import engine
@@ -124,3 +125,26 @@ def test_every_engine_counts_over_all_cards() -> None:
         if engine(name).axis == "tp":
             found = infer("qwen3-8b", "h100:4", engine=name, tp=1, concurrency=8, context=4096)
             assert found.request.concurrency == 2, name
+
+
+def test_a_cache_for_more_than_the_context_is_said() -> None:
+    """vLLM asks room for one sequence of --max-model-len before it starts, whatever the load is."""
+    notes = [
+        [
+            note
+            for note in infer("deepseek-r1", "h200:8", context=context).warnings
+            if "--max-model-len" in note
+        ]
+        for context in (32768, 163840)
+    ]
+    assert [len(each) for each in notes] == [1, 0]
+    assert "10.72 GiB" in notes[0][0]
+    assert "2.15 GiB" in notes[0][0]
+
+
+def test_a_load_that_waits_is_a_load_that_does_not_fit_but_has_a_speed() -> None:
+    load = ("deepseek-r1", "--gpu", "h200:8", "--concurrency", "64")
+    waits = call("speed", *load, "--input-len", "28672", "--output-len", "4096")
+    asked = call("infer", *load, "--context", "32768")
+    assert (waits.code, asked.code) == (0, 3)
+    assert waits.out.splitlines()[0] == asked.out.splitlines()[0]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from command import call
 from oomless.run.hardware import parse_gpu
 from oomless.units import GIB, MB, MIB
 
@@ -24,3 +25,11 @@ def test_a_size_that_nobody_named_is_said() -> None:
     assert card.shared_bytes == 96 * GIB
     assert "m3-ultra-512gb" in card.memory_source
     assert "iogpu.wired_limit_mb" in card.memory_source
+
+
+def test_an_answer_says_what_the_share_is_and_who_sets_it() -> None:
+    found = call(
+        "infer", "qwen3-8b", "--gpu", "m3-ultra", "--quantization", "q8_0", "--max-model-len", "8192"
+    )
+    assert "iogpu.wired_limit_mb" in found.out
+    assert "write m3-ultra-512gb" in found.out

@@ -186,9 +186,7 @@ def warnings_of(rows: tuple[PlannedRow[PlanRow], ...]) -> tuple[str, ...]:
     for planned in rows:
         row = planned.row
         if row.price is None:
-            notes[
-                f"nobody known rents out {row.hardware.card.name}: it is ranked after those with a price"
-            ] = None
+            notes[f"nobody known rents out {row.hardware.card.name}: it has no price"] = None
         if planned.launch.note:
             notes[planned.launch.note] = None
         card = row.hardware.card

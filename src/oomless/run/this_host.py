@@ -1,12 +1,14 @@
 """The machine around the cards: how fast its memory is, and how much it can hold. Kinds of machines, since no
 card says it."""
 
+import re
 from functools import cache
 from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..units import GIB, MB
+from .cards import Card
 
 BYTES_A_TRANSFER = 8
 """Of a memory channel: 64 bits."""
@@ -20,6 +22,7 @@ class Host(NamedTuple):
     bytes_per_s: float
     """All channels together, as the standard gives it: nobody reaches all of it."""
     most_bytes: int
+    sockets: int
     source: str
 
 
@@ -43,6 +46,7 @@ def hosts() -> tuple[Host, ...]:
                 * BYTES_A_TRANSFER
             ),
             int(row["most_gib"]) * GIB,
+            int(row["sockets"]),
             row["source"],
         )
         for row in rows
@@ -64,10 +68,18 @@ def find_host(name: str, num_bytes: int = 0) -> Host:
     return host
 
 
-def slowest_that_holds(num_bytes: int) -> Host:
-    """The kind to count on where nobody says which: the slowest that so much fits into.
+def slowest_that_holds(num_bytes: int, card: Card) -> Host:
+    """The kind to count on where nobody says which: the slowest that so much fits into; eight cards on a
+    board of switched links are sold with two sockets (HGX, OAM).
 
-    >>> slowest_that_holds(360 * GIB).name
-    'threadripper-7000'
+    >>> from .cards import card
+    >>> [slowest_that_holds(360 * GIB, card(name)).name for name in ("rtx-4090", "h100-80gb-sxm5")]
+    ['threadripper-7000', '2x-epyc-7003']
     """
-    return next((host for host in hosts() if host.most_bytes >= num_bytes), hosts()[-1])
+    least = 2 if card.gpus_per_node >= 8 and BOARD.match(card.link) else 1
+    kinds = [host for host in hosts() if host.sockets >= least]
+    return next((host for host in kinds if host.most_bytes >= num_bytes), kinds[-1])
+
+
+BOARD = re.compile("(NVLink|xGMI|RoCE|HCCS)(?!.*bridge)")
+"""Links of boards, as hardware.csv writes them."""

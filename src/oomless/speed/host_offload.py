@@ -79,7 +79,11 @@ def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | No
     cards = of_tensors(model, tuple(stay))._replace(
         caches=caches_of(model, set(range(len(model.layers))) - layers)
     )
-    kind = find_host(host, estimate.ram_bytes) if host else slowest_that_holds(estimate.ram_bytes)
+    kind = (
+        find_host(host, estimate.ram_bytes)
+        if host
+        else slowest_that_holds(estimate.ram_bytes, estimate.hardware.card)
+    )
     return cards, Hosted(found, kind, host is not None, not rules.fills_host, option)
 
 

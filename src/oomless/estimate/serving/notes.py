@@ -28,7 +28,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         found.append(
             f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
         )
-    if "assumed" in card.memory_source or "decimal" in card.memory_source:
+    if any(word in card.memory_source for word in ("assumed", "decimal", "sysctl")):
         found.append(f"memory of {card.name}: {card.memory_source}")
     if card.note.startswith(("a synthetic card", "a slice")):
         found.append(card.note)
@@ -103,6 +103,20 @@ def beyond_load(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ..
         return ()
     each = f"{request.concurrency} sequences of {request.context:,} tokens each"
     return (f"room is made for {each}, as {rules.label} does; --max-num-seqs says another number",)
+
+
+def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[str, ...]:
+    """Return a note where the engine asks room for a longer sequence than any of the load."""
+    if request.context >= request.max_model_len:
+        return ()
+    share = request._replace(
+        max_model_len=request.context, concurrency=-(-request.concurrency // request.layout.dp)
+    )
+    load = rules.needed_bytes(rank.cache, share)
+    if load >= rank.needed_bytes:
+        return ()
+    held = format_bytes(rank.needed_bytes)
+    return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
 
 
 def cut_off(model: Model, request: Resolved) -> bool:
