@@ -75,6 +75,8 @@ VALUES: dict[str, Any] = {
     "mamba_full_memory_ratio": 0.5,
     "mamba_scheduler_strategy": "no_buffer",
     "moe_a2a_backend": "deepep",
+    "compilation_config": '{"mode": 3}',
+    "mm_encoder_tp_mode": "data",
 }
 """A value of each field that is neither a whole number nor a switch."""
 GONE = {"vllm": ("swap_space", "indexer_kv_dtype", "engram"), "sglang": ("indexer_kv_dtype", "engram")}
@@ -138,7 +140,7 @@ def served(engine: str) -> Iterator[str]:
             [
                 *{"vllm": ["vllm", "serve"], "sglang": ["python", "-m", "x", "--model-path"]}[engine],
                 "a/b",
-                *words,
+                *map(shlex.quote, words),
             ]
         )
 
