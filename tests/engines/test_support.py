@@ -81,6 +81,13 @@ def test_what_is_known_not_to_run_is_refused(question: str, runs: str) -> None:
     assert bool(said) == (runs == UNKNOWN)
 
 
+def test_a_form_that_nobody_reads_is_not_taken_for_the_checkpoints() -> None:
+    """vllm-ascend serves V4-Flash in w4a8, and not as it was published."""
+    words = ("infer", "deepseek-v4-flash", "--gpu", "ascend-910b:8", "--quantization")
+    assert "--quantization w4a8 on deepseek-v4-flash is not known" in call(*words, "w4a8").err
+    assert "original weights" in call(*words[:-1]).err
+
+
 FAMILIES = {load(row["name"]).family for row in facts.table("catalogue")}
 MODEL_WORDS = {word for row in facts.table("catalogue") for word in model_words(load(row["name"]))}
 WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}

@@ -266,7 +266,9 @@ def _weights_word(model: Model, quantization: str | None) -> str:
     if method in METHOD_WORDS:
         return METHOD_WORDS[method]
     forms = {tensor.format for tensor in model.tensors if tensor.role in ("linear", "expert")}
-    if method != model.quantization and method in REQUANTISED:
+    if method != model.quantization:
+        if method not in REQUANTISED:
+            return method  # nothing is known of it, least of all that it is the checkpoint's
         forms = {REQUANTISED[method]}
     form = min(forms, key=lambda each: each.bits, default=model.dtype)
     return next((word for start, word in FORM_WORDS if form.name.startswith(start)), method or "16-bit")
