@@ -136,6 +136,17 @@ def test_every_key_has_a_row_with_a_source() -> None:
     assert all(row["source"] and row["since"] for row in facts.table("launch_keys"))
 
 
+def test_files_of_megatron_start_below_blackwell_and_read_their_checkpoint() -> None:
+    """arguments.py asserts one connection; the base of the rotation is in no argument of ours."""
+    megatron = [
+        (command, files["megatron.args"]) for command, files in launches() if "megatron.args" in files
+    ]
+    assert len(megatron) > 1
+    for command, arguments in megatron:
+        assert command.startswith("env CUDA_DEVICE_MAX_CONNECTIONS=1 torchrun ")
+        assert "--load checkpoint\n--use-checkpoint-args\n--finetune\n" in arguments
+
+
 @pytest.mark.torch
 def test_torchrun_parses_its_commands() -> None:
     run = pytest.importorskip("torch.distributed.run")

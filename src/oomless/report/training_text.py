@@ -31,7 +31,7 @@ def most_line(answer: TrainingAnswer, most: Largest) -> str:
         return f"no micro-batch of this length fits, and sequences of {most.seq_len:,} do"
     if answer.verdict == "tight":
         return "no micro-batch and no length surely fits"
-    return "no micro-batch and no length fits: what lies there between steps is too much"
+    return "no micro-batch and no length fits: what a step holds at any length is too much"
 
 
 def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, width: int | None) -> None:

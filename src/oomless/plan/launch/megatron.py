@@ -79,6 +79,7 @@ FIXED = (
     "--tokenizer-type NullTokenizer",
     "--mock-data",
     "--load checkpoint",
+    "--use-checkpoint-args",
     "--finetune",
     "--train-iters 100",
     "--lr 1e-5",
@@ -87,7 +88,9 @@ FIXED = (
     "--clip-grad 1.0",
 )
 """What every run is given; the tokenizer and the data are to be replaced, and the published weights to be
-converted. Where none are found the run begins at random ones."""
+converted: their checkpoint says the base of the rotation and how experts are chosen
+(megatron/training/checkpointing.py, load_args_from_checkpoint). Where none are found the run begins at random
+ones."""
 
 
 def _network(model: Model, asked: TrainingAsked) -> list[str]:
