@@ -52,6 +52,18 @@ def test_types_of_adapters_bases() -> None:
     assert used("trl", method="qlora").precision == "bf16"
 
 
+def test_types_of_adapters_on_packed_weights() -> None:
+    """TRL from 0.26 on casts them to bfloat16, where bitsandbytes packed the weights; FSDP trains in F32."""
+    ways = ({}, {"quantization": "gptq-int4"}, {"sharding": "fsdp2"}, {"adapter_dtype": "float32"})
+    assert [used("trl", method="qlora", **way).adapter_dtype for way in ways] == [
+        "bfloat16",
+        *["float32"] * 3,
+    ]
+    assert used("trl", "0.26", method="qlora").adapter_dtype == "bfloat16"
+    assert used("trl", "0.25", method="qlora").adapter_dtype == "float32"
+    assert used("peft", method="qlora").adapter_dtype == "float32"
+
+
 def test_steps_by_release() -> None:
     assert used("trl").recompute == used("trl", "0.22").recompute == "full"
     assert used("trl", "0.21").recompute == "none"

@@ -64,6 +64,9 @@ def resolved(
         chosen["sharding"] = "ddp"
     if asked.precision and recipe(asked.precision).weight == 1 and not of.megatron_core:
         chosen["products"] = recipe(asked.precision).arithmetic  # weights of one byte are Megatron's alone
+    packed = asked.method == "qlora" and asked.quantization in (None, *BITSANDBYTES)
+    if packed and asked.adapter_dtype is None and asked.sharding not in FSDP:
+        chosen["adapter_dtype"] = earlier.adapter_dtype or of.adapter_dtype_qlora or of.adapter_dtype
     if recipe(precision).step == "flat":
         chosen["adapter_dtype"] = "bfloat16"
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
@@ -71,6 +74,10 @@ def resolved(
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return TrainingResolved._make(asked._replace(**chosen))
+
+
+BITSANDBYTES = ("nf4", "nf4-dq", "int8")
+"""Packed weights of a model that says is_loaded_in_4bit or is_loaded_in_8bit."""
 
 
 def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:

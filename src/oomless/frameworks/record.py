@@ -96,6 +96,8 @@ class Framework(NamedTuple):
     kernels: str
     lora_targets: tuple[str, ...]
     adapter_dtype: str
+    adapter_dtype_qlora: str
+    """That of adapters on weights of bitsandbytes, without FSDP, which trains in F32; "": the same."""
     adapter_dropout: bool
     """Adapters have dropout, which keeps a copy of their input."""
     wide_packed_compute: bool
@@ -213,6 +215,7 @@ def of_facts(name: str) -> Framework:
         kernels=row["kernels"],
         lora_targets=_words(row["lora_targets"]),
         adapter_dtype=row["adapter_dtype"],
+        adapter_dtype_qlora=row["adapter_dtype_qlora"],
         adapter_dropout=row["adapter_dropout"] == "yes",
         wide_packed_compute=row["packed_compute"] == "float32",
         inputs_a_layer=int(row["checkpoints"]),

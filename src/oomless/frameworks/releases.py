@@ -25,6 +25,8 @@ class Habits(NamedTuple):
     """What full recomputation keeps stays on the card in the first step."""
     wide_norms: bool = False
     """Norms of a model in 4 or 8 bit are put into F32."""
+    adapter_dtype: str | None = None
+    """Type of adapters on weights of bitsandbytes."""
     precision: str | None = None
     """The recipe of full training and of adapters in 16 bit, where none is named."""
     recompute: str | None = None
@@ -82,6 +84,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
         inputs_on_card=found.get("inputs") == "card",
         wide_norms=found.get("prepared") == "norms",
+        adapter_dtype=found.get("adapters"),
         precision=found.get("precision"),
         recompute=found.get("recompute"),
         attention=found.get("attention"),

@@ -265,6 +265,7 @@ def state_lines(
     sums: StateSums, over: ShardDegrees, request: TrainingResolved, form: Recipe, rule: Optimizer
 ) -> tuple[Line, ...]:
     """Return the states as lines, wherever they lie; what nobody has of master copies and moments is none."""
+    form = form if request.method == "full" else adapter_form(request, form)
     source = f"facts/recipes.csv {form.name}: {form.source}"
     by = f"facts/optimizers.csv {rule.name}: {rule.source}"
 

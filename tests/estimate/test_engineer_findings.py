@@ -1,0 +1,50 @@
+"""What misled an engineer who asked for trainings: sentences, notes and formulas of an answer."""
+
+from typing import Any
+
+import pytest
+
+from command import call
+from oomless.api.training import train
+from oomless.api.training_answer import TrainingAnswer
+
+
+def said(answer: TrainingAnswer, words: str) -> bool:
+    return any(words in note for note in answer.warnings)
+
+
+def test_a_pipeline_runs_a_micro_batch_for_each_stage() -> None:
+    """One micro-batch in eight stages kept a fifth of what the training would."""
+    asked: dict[str, Any] = {"framework": "megatron-lm", "tp": 4, "pp": 8, "sequence_parallel": True}
+    found = train("llama-3.1-70b", "h100:8x8", **asked)
+    assert found.ledger == train("llama-3.1-70b", "h100:8x8", **asked, grad_accum=8).ledger
+    assert said(found, "8 micro-batches of a step, one for each stage")
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "notes"), [("deepseek-coder-33b", 32768, 1), ("qwen3-8b", 4096, 0)]
+)
+def test_lengths_beyond_the_positions_are_named(model: str, length: int, notes: int) -> None:
+    found = train(model, "h100:8", framework="fsdp", sharding="fsdp2", seq_len=length)
+    assert said(found, "it needs another rotary base or scaling") == bool(notes)
+
+
+@pytest.mark.parametrize(
+    ("framework", "width"), [("peft", 4), ("trl", 2), ("torchtune", 2), ("llama-factory", 4)]
+)
+def test_formulas_of_adapters_say_their_width(framework: str, width: int) -> None:
+    """The answer of F32 adapters said 2 B."""
+    found = train("qwen3-8b", "h100", framework=framework, method="qlora", seq_len=512)
+    line = next(line for line in found.ledger.lines if line.key == "weights.trained")
+    values, _, rest = line.formula.partition(" values x ")
+    assert line.bytes == int(values.replace(",", "")) * width
+    assert rest == f"{width} B"
+
+
+def test_the_reason_why_nothing_fits_is_not_what_lies_between_steps() -> None:
+    """47 of 79 GiB lie between steps; foreach's copies in the step are the rest."""
+    flags = "--gpu h100:8 --framework fsdp --fsdp --seq-len 32768".split()
+    found = call("train", "deepseek-coder-33b", *flags)
+    assert found.code == 3
+    assert "between steps 46.64 GiB" in found.out
+    assert "no micro-batch and no length fits: what a step holds at any length is too much" in found.out
