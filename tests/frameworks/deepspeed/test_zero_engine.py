@@ -121,6 +121,18 @@ def test_stage_2_adds_a_partition_where_micro_batches_add_up() -> None:
     assert more == pytest.approx(partition, rel=0.01)
 
 
+@pytest.mark.parametrize(("overlap", "buckets"), [(False, 1), (True, 2)])
+def test_stage_2_has_its_buckets_before_the_loss_runs_backward(overlap: bool, buckets: int) -> None:
+    found = train("llama-2-7b", "a100-80gb:8", framework="deepspeed", zero=2, overlap_comm=overlap)
+    loss = next(
+        each
+        for each in found.groups[0].phases[1:]
+        if each.moment == "in the loss" and each.name == "backward"
+    )
+    made = [part.bytes for part in loss.parts if part.key == "communication.reduced"]
+    assert made == [buckets * 1_000_000_000]
+
+
 def test_stage_2_stays_on_one_card() -> None:
     found = train("deepseek-coder-1.3b", "a100-80gb", framework="deepspeed", zero=2)
     assert found.request.sharding == "zero2"

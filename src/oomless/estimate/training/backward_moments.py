@@ -39,6 +39,7 @@ def backward_in_loss(step: StageStep) -> StepPhase | None:
             loss,
             step.casts_in_forward()._replace(bytes=step.casts_kept),
             step.gathered.loss,
+            step.empty_buckets(),
             step.pipes(),
             step.inputs(),
         ),

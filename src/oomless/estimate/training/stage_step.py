@@ -136,6 +136,14 @@ class StageStep(NamedTuple):
         formula = f"buckets of {engine.reduce_bucket:,} values"
         return PhasePart("communication.reduced", "gradients that are reduced", size, formula)
 
+    def empty_buckets(self) -> PhasePart | None:
+        """Return the buckets that a DeepSpeed engine makes before the loss runs backward."""
+        engine = self.job.engine
+        if engine is None:
+            return None
+        formula = f"buckets of {engine.reduce_bucket:,} values"
+        return PhasePart("communication.reduced", "buckets of gradients", engine.in_loss, formula)
+
     def of_layer(self, layer: int) -> LayerStates:
         """Return what a layer has of weights and gradients while they come and go."""
         return self.per_layer.get(layer, LayerStates())

@@ -50,6 +50,16 @@ class ZeroEngine(NamedTuple):
         """Bytes of the buckets that stages 1 and 2 fill: one, or two in turn."""
         return (2 if self.overlaps else 1) * HALF * self.reduce_bucket
 
+    @property
+    def in_loss(self) -> int:
+        """Bytes of buckets while the loss runs backward: stage 2 makes them before (stage_1_and_2.py,
+        backward_prologue).
+
+        >>> ZeroEngine(2).in_loss, ZeroEngine(3).in_loss
+        (1000000000, 0)
+        """
+        return self.buckets if self.stage == 2 else 0
+
     def in_backward(self, trained: int) -> int:
         """Return the bytes of buckets while the layers run backward.
 
