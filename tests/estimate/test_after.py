@@ -8,6 +8,7 @@ from command import call
 from oomless.api.training import train
 from oomless.errors import UsageError
 from oomless.ledger import chosen, sums
+from oomless.units import GIB
 
 QWEN = "deepseek-r1-distill-qwen-7b"
 
@@ -178,14 +179,25 @@ def test_grpo_had_a_reference_until_its_weight_became_zero(release: str | None, 
     assert any("reference" in each.ledger.by_owner() for each in found.after.moments) == compares
 
 
-def test_the_worst_verdict_sets_the_peak() -> None:
-    """A moment that holds less may be the one whose interval passes the card."""
-    found = rollout(framework="ms-swift")
-    update, other = found.after.moments[0], found.after.moments[-1]
+def test_the_headline_is_as_wide_as_all_moments() -> None:
+    """What generates holds more here, and the update reserves more; any moment may be the one that fails."""
+    found: Any = train(QWEN, "h200:8", framework="trl", task="ppo", zero=3, seq_len=8192)
+    ledgers = [each.ledger for each in found.after.moments]
+    for name in ("total_bytes", "low_bytes", "high_bytes"):
+        assert getattr(found.ledger, name) == max(getattr(each, name) for each in ledgers)
+    update = found.after.moments[0]
     line = update.ledger.lines[0]._replace(high_bytes=2 * update.ledger.capacity_bytes)
     wide = update._replace(ledger=update.ledger._replace(lines=(line,)))
-    assert wide.ledger.verdict == "tight"
-    assert found.after._replace(moments=(wide, other)).peak is wide
+    assert found.after._replace(moments=(wide, *found.after.moments[1:])).ledger.verdict == "tight"
+
+
+@pytest.mark.parametrize("flags", [{"zero": 3}, {"fsdp": True}, {"zero": 2}])
+def test_what_several_models_cannot_give_back_is_bounded(flags: dict[str, Any]) -> None:
+    """An allocator gives idle segments back before it fails, whatever it holds without a limit."""
+    flags |= {"framework": "trl", "task": "dpo", "seq_len": 2048, "micro_batch": 4}
+    without: Any = train(QWEN, "2000GiB:8", **flags)
+    less: Any = train(QWEN, f"{without.ledger.high_bytes // GIB - 2}GiB:8", **flags)
+    assert less.verdict == "fits"
 
 
 def test_pretraining_has_one_moment() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oomless.api.training import train
 from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.estimate.training.rank_portions import portions, stages
@@ -130,6 +131,29 @@ def test_more_work_never_needs_less(
     base = peak(name, "b200", seq_len=seq, micro_batch=batch, **flags)
     assert peak(name, "b200", seq_len=seq, micro_batch=batch + 1, **flags) >= base
     assert peak(name, "b200", seq_len=seq + 64, micro_batch=batch, **flags) >= base
+
+
+@given(
+    names=st.sampled_from([("qwen2.5-0.5b", "qwen2.5-3b"), ("qwen2.5-7b", "qwen2.5-14b")]),
+    seq=st.integers(128, 8192),
+    task=st.sampled_from(["dpo", "ppo", "grpo"]),
+    framework=st.sampled_from(["trl", "openrlhf", "ms-swift", "fsdp"]),
+    sharding=st.sampled_from(["ddp", "zero2", "zero3", "fsdp2"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_several_models_never_need_less(
+    names: tuple[str, str], seq: int, task: str, framework: str, sharding: str
+) -> None:
+    """A longer sequence or a larger model needs no less, on cards that leave room, whichever moment is the
+    fullest."""
+    asked = {"framework": framework, "task": task, "sharding": sharding}
+
+    def total(name: str, seq_len: int) -> int:
+        return train(model(name), "4000GiB:8", **asked, seq_len=seq_len).ledger.total_bytes
+
+    base = total(names[0], seq)
+    assert total(names[0], seq + 64) >= base
+    assert total(names[1], seq) >= base
 
 
 @given(

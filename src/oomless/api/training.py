@@ -60,7 +60,7 @@ def with_moments(
     )
     found = after(estimate, beside)
     groups = list(estimate.groups)
-    groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.peak.ledger)
+    groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.ledger)
     return estimate._replace(groups=tuple(groups), after=found, beside=tuple(stands.items()))
 
 

@@ -24,7 +24,7 @@ from .head_and_loss import COMPARING, SAMPLING
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names
-from .reserved import OUTSIDE, room_beside, within_room
+from .reserved import NONE_KEPT, OUTSIDE, kept_beyond, room_beside, within_room
 from .rollout import generation, is_gathered, whole_policy
 from .stage_step import held_always
 from .training_estimate import After, TrainingEstimate, TrainingMoment
@@ -116,25 +116,27 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
 
-    def moment(name: str, lines: list[Line]) -> TrainingMoment:
-        found = in_one_allocator(lines, group)
+    still = group.steady_bytes + sum(line.bytes for line in stays)
+
+    def moment(name: str, lines: list[Line], emptied: bool = True, whole: int = 0) -> TrainingMoment:
+        found = in_one_allocator(lines, estimate, still + whole, emptied)
         return TrainingMoment(name, group.ledger._replace(lines=found))
 
-    moments = [moment("update", [*update, *stays, *resident])]
+    moments = [moment("update", [*update, *stays, *resident], False)]
     if compares:
-        beyond = [line for line in group.ledger.lines if line.category == "fragmentation"]
-        moments.append(moment("score", [*between, *stays, *compared(estimate, group), *beyond, *resident]))
+        moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
     elif any(line.owner in ("reference", "reward") for line in stays) or request.task in SAMPLING:
         logits = _forward(group, companions.score_tokens / (request.micro_batch * request.seq_len))
         moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     elif companions.engine is None and (own := generation(estimate)):
-        moments.append(moment("generate", [*between, *stays, *own]))
+        whole = sum(line.bytes for line in own if line.key == "communication.gathered")
+        moments.append(moment("generate", [*between, *stays, *own], whole=whole))
     if companions.engine is not None and is_gathered(request, True):
         running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
-        gathered = whole_policy(estimate, companions.sync_batches)
-        moments.append(moment("sync", [*scoring, *stays, gathered, *running]))
+        policy = whole_policy(estimate, companions.sync_batches)
+        moments.append(moment("sync", [*scoring, *stays, policy, *running], whole=policy.bytes))
     return After(tuple(moments), apart)
 
 
@@ -142,24 +144,28 @@ OTHER_MODELS = ("reference", "reward", "value")
 """Owners of models beside the policy."""
 
 
-def in_one_allocator(lines: list[Line], group: RankGroup) -> tuple[Line, ...]:
-    """Return the lines of a moment; what the allocator holds beyond its tensors is at most what all of them
-    leave of the card.
-
-    What cannot be given back was measured with one model (kept_share), so that beside others the upper end
-    stays that of what is reserved without a limit.
-    """
+def in_one_allocator(
+    lines: list[Line], estimate: TrainingEstimate, stays: int, emptied: bool
+) -> tuple[Line, ...]:
+    """Return the lines of a moment with what the allocator holds beyond its tensors: at most what all of them
+    leave of the card, and at least what cannot be given back: beside other models, of what comes and goes
+    beside the `stays` bytes that lie still (bench/several_models.py). `emptied`: the trainer gave its cache
+    back before, so that nothing else is held."""
+    group = estimate.groups[estimate.worst_rank]
     others = [line for line in lines if line.key != "fragmentation.reserved"]
     room = room_beside(group.ledger.capacity_bytes, others)
-    several = any(line.owner in OTHER_MODELS for line in lines)
+    held = sum(line.bytes for line in others if line.owner != "engine" and line.key not in OUTSIDE)
+    kept = NONE_KEPT if emptied else group.kept
+    if any(line.owner in OTHER_MODELS for line in lines):
+        kept = kept_beyond(estimate.job, max(0, held - stays), kept, several=True)
 
     def bounded(line: Line) -> Line:
-        if line.key != "fragmentation.reserved":
-            return line
-        found = within_room(line, group.kept, room)
-        return found._replace(high_bytes=line.high_bytes) if several else found
+        if emptied:
+            line = line._replace(bytes=0, low_bytes=0, high_bytes=0)
+        return within_room(line._replace(high_bytes=max(line.high_bytes, kept.high)), kept, room)
 
-    return tuple(bounded(line) for line in lines)
+    beyond = [bounded(line) for line in group.ledger.lines if line.key == "fragmentation.reserved"]
+    return (*others, *beyond)
 
 
 def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[list[Line], list[Line]]:

@@ -81,6 +81,8 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         found.append("piped")
     if request.recompute == "full":
         found.append("recompute")
+    if request.attention == "eager":
+        found.append("eager")
     if request.kernels == "compiled":
         found.append("compiled")
     if not request.packed and request.task != "pretrain":
@@ -292,14 +294,18 @@ def held_beyond(
 
 
 def kept_beyond(
-    job: Job, transient: int, pinned: KeptBlocks = NONE_KEPT, below: int | None = None
+    job: Job,
+    transient: int,
+    pinned: KeptBlocks = NONE_KEPT,
+    below: int | None = None,
+    several: bool = False,
 ) -> KeptBlocks:
     """Return what the allocator cannot give back: a share of what comes and goes, to which belongs what an
     engine's step makes in single tensors (`flattens`), and what stays of however little; or, if it is more,
     what the engine's order of allocations pins, or what its step may leave that is `below` the fullest moment
     by so much. Idle segments of other streams go back too (CUDACachingAllocator.cpp,
-    release_cached_blocks)."""
-    conditions = words(job.request)
+    release_cached_blocks). `several`: models take turns."""
+    conditions = (*words(job.request), *["several"] * several)
     stays, slack, step = (
         facts.constant("training", f"kept_{name}", (0,), *conditions) for name in ("share", "slack", "step")
     )

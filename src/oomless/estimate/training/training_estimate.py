@@ -9,6 +9,7 @@ from ...run.cards import Hardware
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 from .job import Job
 from .rank_group import Peaks, RankGroup
+from .reserved import at_least
 
 SEVERITY: tuple[Verdict, ...] = ("does_not_fit", "tight", "fits")
 
@@ -28,16 +29,19 @@ class After(NamedTuple):
 
     @property
     def peak(self) -> TrainingMoment:
-        """The moment whose verdict is worst; of several the one that holds most, without what an allocator
-        would give back to another one."""
-        return min(
-            self.moments, key=lambda each: (SEVERITY.index(each.ledger.verdict), -held_bytes(each.ledger))
-        )
+        """The moment that reserves most."""
+        return max(self.moments, key=lambda each: each.ledger.total_bytes)
 
-
-def held_bytes(ledger: Ledger) -> int:
-    """Return the bytes of a ledger but for those that the allocator holds and nobody uses."""
-    return sum(line.bytes for line in ledger.lines if line.key != "fragmentation.reserved")
+    @property
+    def ledger(self) -> Ledger:
+        """The lines of the moment that reserves most, as wide as all moments are: what another one may hold
+        beyond it is the most of the widest line."""
+        fullest, ledgers = self.peak.ledger, [each.ledger for each in self.moments]
+        lines = at_least(list(fullest.lines), max(each.low_bytes for each in ledgers))
+        beyond = max(each.high_bytes for each in ledgers) - fullest.high_bytes
+        widest = max(range(len(lines)), key=lambda at: lines[at].high_bytes - lines[at].bytes)
+        lines[widest] = lines[widest]._replace(high_bytes=lines[widest].high_bytes + beyond)
+        return fullest._replace(lines=tuple(lines))
 
 
 class TrainingEstimate(NamedTuple):
