@@ -19,6 +19,7 @@ from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine, machines_of
 from .network import Network, need_decoder, network
+from .steady import added
 
 MAX_COUNT = 10**11
 
@@ -282,9 +283,19 @@ def speed_of(
         running,
         waiting,
         alone.parts,
-        decode.parts,
+        (*decode.parts, *between_steps(decode.parts, between_s)),
         notes(setup, known, waiting),
     )
+
+
+BETWEEN = "between steps"
+
+
+def between_steps(parts: tuple[TimePart, ...], between_s: float) -> tuple[TimePart, ...]:
+    """What a sequence waits for beside its own step, so that the parts add up to the time between two."""
+    left = between_s - added(part.seconds for part in parts)
+    waits = "prompts of other sequences, stages that wait"
+    return (TimePart(BETWEEN, left, waits, "speed/serving.py"),) if left > between_s / 1000 else ()
 
 
 def front_s(setup: Setup) -> float:
