@@ -114,6 +114,15 @@ def test_fsdp1_holds_inputs_of_frozen_layers_under_reentrant_checkpoints(
     assert not any("which FSDP1 holds" in line.formula for line in later.ledger.lines)
 
 
+@pytest.mark.parametrize("framework", ["llama-factory", "axolotl", "ms-swift", "trl"])
+def test_who_asks_for_reentrant_checkpoints_has_them_in_every_release(framework: str) -> None:
+    """LLaMA-Factory's use_reentrant_gc and Axolotl's gradient_checkpointing_kwargs are true unless said."""
+    asked: dict[str, Any] = {"framework": framework, "sharding": "fsdp1", "recompute": "full", "seq_len": 512}
+    found = train("mistral-7b", "a100-80gb:2", method="qlora", **asked)
+    holds = any("which FSDP1 holds" in line.formula for line in found.ledger.lines)
+    assert holds == (framework != "trl")
+
+
 @pytest.mark.parametrize(("cards", "micro_batch", "measured"), [(1, 4, 42794268160), (2, 2, 21129981952)])
 def test_experts_of_transformers_4_are_packed_one_by_one(cards: int, micro_batch: int, measured: int) -> None:
     """Mixtral under QLoRA; transformers 5 stacks its experts, and bitsandbytes leaves the stacks in 16

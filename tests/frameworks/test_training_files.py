@@ -136,6 +136,11 @@ def test_how_checkpoints_run_again_is_read(tmp_path: Path, word: str) -> None:
     for text in texts:
         assert read(tmp_path, "a.yaml", text).training.use_reentrant == (word == "true")
     assert read(tmp_path, "a.yaml", AXOLOTL).training.use_reentrant is None
+    wrapped = AXOLOTL.replace("gradient_checkpointing: true\n", "") + (
+        "fsdp_version: 1\nfsdp_config:\n  activation_checkpointing: true\n"
+    )
+    asked = read(tmp_path, "a.yaml", wrapped).training
+    assert (asked.recompute, asked.use_reentrant) == ("full", False)
 
 
 def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:

@@ -105,6 +105,8 @@ class Framework(NamedTuple):
     inputs_a_layer: int
     """Inputs that full recomputation keeps of a layer: 4 where norms, attention and feed-forward are wrapped
     by themselves."""
+    reentrant: bool
+    """It asks for reentrant checkpoints, whatever the default of transformers is."""
     inputs_on_host: bool
     """Full recomputation keeps the inputs of layers in host memory."""
     expands_segments: bool
@@ -219,6 +221,7 @@ def of_facts(name: str) -> Framework:
         adapter_dropout=row["adapter_dropout"] == "yes",
         wide_packed_compute=row["packed_compute"] == "float32",
         inputs_a_layer=int(row["checkpoints"]),
+        reentrant=row["reentrant"] == "yes",
         inputs_on_host=row["inputs"] == "host",
         expands_segments=row["segments"] == "expandable",
         counts_ends=row["pipeline_ends"] == "layers",

@@ -68,12 +68,16 @@ def waits_on_host(request: TrainingResolved) -> bool:
 
 
 def reentrant(request: TrainingResolved) -> bool:
-    """Whether layers are computed again inside of a backward of their own.
+    """Whether layers are computed again inside of a backward of their own. LLaMA-Factory, Axolotl and
+    ms-swift ask for it (model/model_utils/checkpointing.py; utils/config/__init__.py).
 
     >>> old = TrainingResolved(framework="trl", framework_version="transformers 4.40", recompute="full")
     >>> [reentrant(old._replace(use_reentrant=said)) for said in (None, False, True)]
     [True, False, True]
+    >>> [reentrant(TrainingResolved(framework=name, recompute="full")) for name in ("trl", "axolotl")]
+    [False, True]
     """
-    habits = framework(request.framework).habits(request.framework_version)
-    said = request.use_reentrant
-    return request.recompute == "full" and (habits.reentrant_checkpoints if said is None else said)
+    of, said = framework(request.framework), request.use_reentrant
+    if said is None:
+        said = of.reentrant or of.habits(request.framework_version).reentrant_checkpoints
+    return request.recompute == "full" and said

@@ -64,14 +64,15 @@ def _adapter(entries: Entries) -> TrainingAsked:
 
 def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...], bool | None]:
     """Return what is computed again, what of activations waits in host memory, and whether checkpoints are
-    reentrant: gradient_checkpointing is a switch, or the word `offload`."""
+    reentrant: gradient_checkpointing is a switch, or the word `offload`. What accelerate wraps for FSDP is
+    not (accelerator.py, CheckpointImpl.NO_REENTRANT)."""
     word = None
     if isinstance(entries.values.get("gradient_checkpointing"), str):
         word = entries.text("gradient_checkpointing")
     on = word is not None or entries.switch(
         "gradient_checkpointing", "activation_checkpointing", default=False
     )
-    on = on or entries.switch(
+    wrapped = not on and entries.switch(
         "fsdp_config.fsdp_activation_checkpointing", "fsdp_config.activation_checkpointing", default=False
     )
     waits = bool(word and "offload" in word) or entries.has("activation_offloading")
@@ -79,7 +80,11 @@ def _checkpointing(entries: Entries) -> tuple[str, tuple[str, ...], bool | None]
         entries.text("activation_offloading")
     said = "gradient_checkpointing_kwargs.use_reentrant"
     again = entries.switch(said, default=False) if said in entries.values else None
-    return "full" if on else "none", ("activations",) if waits else (), again if on else None
+    return (
+        "full" if on or wrapped else "none",
+        ("activations",) if waits else (),
+        False if wrapped else again if on else None,
+    )
 
 
 def _kernels(entries: Entries) -> tuple[str | None, str | None]:
