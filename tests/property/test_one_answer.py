@@ -148,3 +148,10 @@ def test_a_load_that_waits_is_a_load_that_does_not_fit_but_has_a_speed() -> None
     asked = call("infer", *load, "--context", "32768")
     assert (waits.code, asked.code) == (0, 3)
     assert waits.out.splitlines()[0] == asked.out.splitlines()[0]
+
+
+@pytest.mark.parametrize("flag", ["--gpu h100:8", "--explain kv_cache --explain logits"])
+def test_a_flag_of_one_value_is_not_dropped(flag: str) -> None:
+    found = call("infer", "deepseek-r1", "--gpu", "h200:8", *flag.split())
+    assert (found.code, found.out) == (2, "")
+    assert "is given twice" in found.err

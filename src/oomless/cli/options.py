@@ -79,8 +79,11 @@ class Asking(click.Command):
     """A command whose help lists options under titles."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse a second --gpu: one question is about one kind of machine."""
-        flags = [word for word in args if word.partition("=")[0] == "--gpu"]
+        """Refuse a second --gpu, since one question is about one kind of machine, and a second --explain."""
+        named = [word.partition("=")[0] for word in args]
+        if named.count("--explain") > 1:
+            raise UsageError("--explain is given twice", "give it once", "explain")
+        flags = [word for word in named if word == "--gpu"]
         several = any(
             param.multiple for param in self.params if isinstance(param, Grouped) and param.name == "gpu"
         )
