@@ -1,5 +1,7 @@
 """What misled an engineer who asked for trainings: sentences, notes and formulas of an answer."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,3 +50,29 @@ def test_the_reason_why_nothing_fits_is_not_what_lies_between_steps() -> None:
     assert found.code == 3
     assert "between steps 46.64 GiB" in found.out
     assert "no micro-batch and no length fits: what a step holds at any length is too much" in found.out
+
+
+def test_an_engine_of_rollouts_gets_no_flag_that_nobody_passed() -> None:
+    """SGLang has no --gpu-memory-utilization, and was refused for it."""
+    asked: dict[str, Any] = {"framework": "verl", "task": "grpo", "seq_len": 1024, "rollout_engine": "sglang"}
+    found = train("deepseek-r1-distill-qwen-1.5b", "h100", **asked)
+    assert found.after is not None
+    assert found.after.moments[-1].name == "generate"
+
+
+def test_plan_finds_what_train_finds_with_narrow_states() -> None:
+    """The least of a search was twelve bytes a parameter; 8-bit Adam in bfloat16 has six."""
+    flags = "--for train --precision bf16 --optimizer adamw-8bit --gpu a100-80gb:1 --framework transformers"
+    found = call("plan", "deepseek-r1-distill-llama-8b", *flags.split(), "--json")
+    assert found.code == 0
+    assert json.loads(found.out)["rows"]
+
+
+@pytest.mark.parametrize("frozen", ["vision_tower", "language_model", "multi_modal_projector"])
+def test_what_a_file_freezes_is_named(tmp_path: Path, frozen: str) -> None:
+    path = tmp_path / "vl.yaml"
+    path.write_text(
+        f"model_name_or_path: qwen2.5-vl-7b\nstage: sft\nfinetuning_type: full\nfreeze_{frozen}: true\n"
+    )
+    found = train(None, "h100:8", from_file=str(path))
+    assert said(found, f"freeze_{frozen} = true is not understood and may change memory")

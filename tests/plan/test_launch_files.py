@@ -2,6 +2,7 @@
 with sources elsewhere."""
 
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -134,6 +135,12 @@ def test_every_key_has_a_row_with_a_source() -> None:
                 written += len(keys)
     assert written > 200
     assert all(row["source"] and row["since"] for row in facts.table("launch_keys"))
+
+
+def test_a_task_of_skypilot_installs_what_it_runs() -> None:
+    tasks = [yaml.safe_load(files["sky.yaml"]) for _, files in launches() if "sky.yaml" in files]
+    assert tasks
+    assert all(re.search(r"\b(pip|uv) +(pip +)?install\b", task["setup"]) for task in tasks)
 
 
 def test_files_of_megatron_start_below_blackwell_and_read_their_checkpoint() -> None:
