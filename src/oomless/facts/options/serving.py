@@ -251,7 +251,7 @@ ASKED: tuple[Option, ...] = (
     Option("mamba_scheduler_strategy", "--mamba-scheduler-strategy", "text", "sglang",
            "Slots of states that a request has: three without a buffer, four or five with one.", "auto",
            choices=("auto", "no_buffer", "extra_buffer", "extra_buffer_lazy"),
-           known={"sglang": "--mamba-scheduler-strategy --mamba-radix-cache-strategy"}),
+           known={"sglang": "--mamba-radix-cache-strategy --mamba-scheduler-strategy"}),
     Option("n_gpu_layers", "-ngl --n-gpu-layers", "layers", "llamacpp",
            "Layers on the cards, counted from the last, the output being one more; the rest stay on the host "
            "[all].", known={LLAMA: "-ngl --gpu-layers --n-gpu-layers"}),
