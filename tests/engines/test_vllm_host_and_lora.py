@@ -108,6 +108,14 @@ def test_room_is_made_for_the_images_that_prompts_may_have() -> None:
     assert activations() == activations(limit_mm_per_prompt="image=999")
 
 
+@pytest.mark.parametrize("model", ["deepseek-ocr", "deepseek-vl2", "deepseek-v4.1-flash"])
+def test_a_tower_that_is_not_walked_is_counted_and_said(model: str) -> None:
+    """Its weights are there, so that it reads no images would be untrue."""
+    notes = oomless.infer(model, "h200:8", max_model_len=4096, limit_mm_per_prompt="image=1").warnings
+    assert [note for note in notes if note.startswith(f"images of {model} are not estimated")]
+    assert not [note for note in notes if "reads no images" in note]
+
+
 ROW = {
     **dict.fromkeys(("source", "date", "ep", "batch_or_parallel"), ""),
     **{

@@ -205,6 +205,7 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
         path.name for path in target.iterdir()
     }
     assert target.joinpath("ray.sh").stat().st_mode & 0o100
+    assert f"written: {target}" in answer.err
     again = call(
         "plan",
         "deepseek-r1",

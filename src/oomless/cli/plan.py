@@ -36,7 +36,8 @@ def _plan(model: str | None, **options: Any) -> int:
     if how["write"] and answer.rows:
         from ..plan.launch.shell import write_launch
 
-        write_launch(answer.rows[0].launch, Path(how["write"]))
+        paths = write_launch(answer.rows[0].launch, Path(how["write"]))
+        click.echo(f"written: {', '.join(map(str, paths))}", err=True)
     if how["json"]:
         click.echo(json_text(found.to_json()))
     else:
