@@ -76,3 +76,10 @@ def test_what_a_file_freezes_is_named(tmp_path: Path, frozen: str) -> None:
     )
     found = train(None, "h100:8", from_file=str(path))
     assert said(found, f"freeze_{frozen} = true is not understood and may change memory")
+
+
+@pytest.mark.parametrize("framework", ["transformers", "trl", "llama-factory", "torchtitan", "megatron-lm"])
+def test_a_framework_without_pipelines_is_told_from_one_with(framework: str) -> None:
+    found = train("qwen3-8b", "h100:8", framework=framework, pp=2, method="full", seq_len=512)
+    alone = framework not in ("torchtitan", "megatron-lm")
+    assert said(found, f"{framework} starts no pipeline by itself") == alone

@@ -136,6 +136,8 @@ class Framework(NamedTuple):
     """Packages whose earlier releases did otherwise (facts/habits.csv)."""
     torch_pipelines: bool
     """Its pipelines are torch.distributed.pipelining's."""
+    starts_pipelines: bool
+    """It runs pipelines without a script of one's own."""
     ulysses: bool
     """Its sequence parallelism exchanges heads for tokens; else keys and values are passed on."""
     cuts_modules_apart: bool
@@ -234,7 +236,8 @@ def of_facts(name: str) -> Framework:
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",
         packages=_words(row["packages"]),
-        torch_pipelines=row["pipelines"] == "torch",
+        torch_pipelines=row["pipelines"] in ("torch", "script"),
+        starts_pipelines=row["pipelines"] not in ("none", "script"),
         ulysses=row["context"] == "ulysses",
         cuts_modules_apart=row["tp_modules"] == "apart",
         loss_on_shares=row["loss_on_shares"] == "yes",

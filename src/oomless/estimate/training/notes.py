@@ -60,6 +60,8 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
             f"{request.grad_accum} micro-batches of a step, one for each stage of the pipeline: "
             "--grad-accum or --global-batch says otherwise"
         )
+    if job.mesh.pp > 1 and not framework(request.framework).starts_pipelines:
+        found.append(f"{request.framework} starts no pipeline by itself: --pp counts a script of one's own")
     if request.seq_len > model.max_positions:
         found.append(
             f"sequences of {request.seq_len:,} tokens are longer than the {model.max_positions:,} positions "
