@@ -10,7 +10,7 @@ the envelope; those of DeepSpeed were recorded of its own engine.
 
 import random
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from oomless.api.trace import source_of
 from oomless.recording.allocator import Allocator
@@ -37,8 +37,8 @@ class Case(NamedTuple):
     task: str = "ppo"
     beside: str = ""
     """Model of critic and reward; empty: the policy's."""
-    method: str = "full"
-    recompute: str = "full"
+    method: Literal["full", "lora"] = "full"
+    recompute: Literal["none", "full"] = "full"
     precision: str = "bf16"
     optimizer: str = "adamw"
     dp: int = 1
