@@ -124,7 +124,7 @@ def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
 def test_what_would_fit_is_said_in_its_own_flags() -> None:
     found = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, fit=False)
     flags = [change.flags for change in found.changes]
-    assert flags == ["--n-cpu-moe 19", "-ngl 19", "--pp 3 on 3 cards"]
+    assert flags == ["--n-cpu-moe 19", "-ngl 18", "--pp 3 on 3 cards"]
     one_less = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, n_cpu_moe=18)
     assert one_less.verdict != "fits"
 

@@ -281,7 +281,9 @@ def text_of(option: Option, value: Any) -> str | None:
         case "words":
             return ",".join(value)
         case "images":
-            return f'{{"image": {value}}}'
+            import json
+
+            return json.dumps({"image": value})
         case "speculation":
             return json_of(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
