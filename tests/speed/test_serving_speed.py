@@ -33,8 +33,9 @@ def test_parts_add_up_to_the_step() -> None:
 def test_prompts_of_others_are_a_part_of_the_time_between_tokens(tp: int, concurrency: int) -> None:
     answer = estimate("deepseek-v2-lite", "h200:8", tp)
     found = serving_speed(answer, input_len=2000, output_len=500, concurrency=concurrency)
-    assert found.decode_parts[-1].what == "between steps"
-    assert sum(part.seconds for part in found.decode_parts) == pytest.approx(found.tpot_s.value, rel=1e-6)
+    parts = (*found.decode_parts, *found.between_parts)
+    assert parts[-1].what == "between steps"
+    assert sum(part.seconds for part in parts) == pytest.approx(found.tpot_s.value, rel=1e-6)
 
 
 def test_more_work_is_never_faster() -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..speed.serving import BETWEEN, prompt_pass, setup_of
+from ..speed.serving import prompt_pass, setup_of
 from ..speed.steady import added
 from .launch import shell
 from .launch.serving import start_of
@@ -123,7 +123,7 @@ def prefill_requests(row: PlanRow, search: Search) -> float:
 def decode_requests(row: PlanRow, search: Search) -> float:
     """Finished sequences a second of a machine that only decodes: running / (step x output)."""
     assert row.speed is not None
-    step = added(part.seconds for part in row.speed.decode_parts if part.what != BETWEEN)
+    step = added(part.seconds for part in row.speed.decode_parts)
     return running(row) / (step * search.output_len) if step > 0 else 0.0
 
 

@@ -16,7 +16,7 @@ def speed_text(serving: ServingAnswer, found: ServingSpeed, silicon: Silicon | N
         *steady_lines(found, serving.replicas),
         *([] if silicon is None else [silicon_line(silicon)]),
         "",
-        part_table("a decoding step", found.decode_parts),
+        part_table("a decoding step", (*found.decode_parts, *found.between_parts)),
         "",
         part_table("one prompt", found.prompt_parts),
     ]

@@ -39,6 +39,8 @@ class ServingSpeed(NamedTuple):
     """Sequences of one replica that wait for a place in the cache."""
     prompt_parts: tuple[TimePart, ...]
     decode_parts: tuple[TimePart, ...]
+    between_parts: tuple[TimePart, ...]
+    """What a sequence waits for beside its own step: with it the parts add up to the time between two."""
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -50,7 +52,7 @@ class ServingSpeed(NamedTuple):
             "running": self.running,
             "waiting": self.waiting,
             "prompt": [part._asdict() for part in self.prompt_parts],
-            "decode": [part._asdict() for part in self.decode_parts],
+            "decode": [part._asdict() for part in (*self.decode_parts, *self.between_parts)],
             "warnings": list(self.warnings),
         }
 
@@ -283,19 +285,17 @@ def speed_of(
         running,
         waiting,
         alone.parts,
-        (*decode.parts, *between_steps(decode.parts, between_s)),
+        decode.parts,
+        between_steps(decode.parts, between_s),
         notes(setup, known, waiting),
     )
 
 
-BETWEEN = "between steps"
-
-
 def between_steps(parts: tuple[TimePart, ...], between_s: float) -> tuple[TimePart, ...]:
-    """What a sequence waits for beside its own step, so that the parts add up to the time between two."""
+    """The time between two steps that the parts of one leave."""
     left = between_s - added(part.seconds for part in parts)
     waits = "prompts of other sequences, stages that wait"
-    return (TimePart(BETWEEN, left, waits, "speed/serving.py"),) if left > between_s / 1000 else ()
+    return (TimePart("between steps", left, waits, "speed/serving.py"),) if left > between_s / 1000 else ()
 
 
 def front_s(setup: Setup) -> float:

@@ -74,18 +74,7 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         said = {"method": "ngram"} if name == "[ngram]" else {"model": name}
         tokens = flags.get("num_speculative_tokens", 1)
         found["speculation"] = json.dumps({**said, "num_speculative_tokens": tokens})
-    graphs: dict[str, Any] = {}
-    if sizes := flags.get("capture_sizes"):
-        if not all(size.isdecimal() and len(size) < 10 for size in sizes):
-            raise UsageError(
-                f"--command: capture sizes are {' '.join(sizes)[:60]!r}",
-                "write whole numbers: --cudagraph-capture-sizes 1 2 4",
-                "command",
-            )
-        graphs["cudagraph_capture_sizes"] = [int(size) for size in sizes]
-    if flags.get("max_capture_size") is not None:
-        graphs["max_cudagraph_capture_size"] = flags["max_capture_size"]
-    if graphs:
+    if graphs := _graphs(flags):
         whole = _object(flags.get("compilation_config", "{}"), "--compilation-config")
         found["compilation_config"] = json.dumps({**whole, **graphs})
     images = str(flags.get("images_per_prompt", "")).lstrip()
@@ -98,6 +87,22 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if "image" not in limits or "language_model_only" in found:
             found.pop("images_per_prompt")
     return found, unread
+
+
+def _graphs(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what flags of their own say of --compilation-config."""
+    graphs: dict[str, Any] = {}
+    if sizes := flags.get("capture_sizes"):
+        if not all(size.isdecimal() and len(size) < 10 for size in sizes):
+            raise UsageError(
+                f"--command: capture sizes are {' '.join(sizes)[:60]!r}",
+                "write whole numbers: --cudagraph-capture-sizes 1 2 4",
+                "command",
+            )
+        graphs["cudagraph_capture_sizes"] = [int(size) for size in sizes]
+    if flags.get("max_capture_size") is not None:
+        graphs["max_cudagraph_capture_size"] = flags["max_capture_size"]
+    return graphs
 
 
 PARTS = (

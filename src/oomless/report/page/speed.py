@@ -55,7 +55,7 @@ def steady(found: ServingSpeed, replicas: int, words: Phrases) -> Html:
                 words("speed.title"),
             ),
             el("p", said + (words("speed.replicas", count=replicas) if replicas > 1 else "")),
-            parts_of(words("speed.step"), found.decode_parts, words),
+            parts_of(words("speed.step"), (*found.decode_parts, *found.between_parts), words),
             parts_of(words("speed.prompt"), found.prompt_parts, words),
         )
     )
