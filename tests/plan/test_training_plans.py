@@ -14,6 +14,7 @@ from command import call
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import PlannedRow
+from oomless.plan.duration import duration
 from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow
@@ -61,6 +62,8 @@ questions = st.tuples(
             ((), (), ("torchtitan",), ("llama-factory", "axolotl"), ("transformers",))
         ),
         lora_rank=st.sampled_from((8, 64)),
+        task=st.sampled_from(("pretrain", "sft")),
+        micro_batch=st.sampled_from((None, None, 1, 2)),
     ),
 )
 
@@ -181,3 +184,58 @@ def test_a_plan_without_rows_says_why() -> None:
 
     assert answer.code == 3
     assert "does not fit" in answer.out
+
+
+def test_adapters_of_all_frameworks_are_the_same() -> None:
+    """Rows of peft had adapters on two matrices of a layer beside rows with all seven."""
+    for said, meant in ((), ("all-linear",)), (("q_proj", "v_proj"), ("q_proj", "v_proj")):
+        found = plan_training(
+            "llama-3.1-8b",
+            Wanted(gpus=("h100:1",)),
+            WantedTraining(method="lora", frameworks=("peft", "axolotl", "llama-factory"), lora_targets=said),
+        )
+        assert {each.row.runner for each in found.rows} == {"peft", "axolotl", "llama-factory"}
+        assert {each.row.estimate.request.lora_targets for each in found.rows} == {meant}
+
+
+def test_a_micro_batch_and_a_task_are_kept() -> None:
+    wanted = WantedTraining(micro_batch=2, task="sft", frameworks=("fsdp",))
+    (planned,) = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), wanted).rows
+    request = planned.row.estimate.request
+    assert (request.micro_batch, request.task) == (2, "sft")
+
+
+def test_days_and_dollars_are_tokens_over_the_rate() -> None:
+    """15.8 days at 84,205 tokens/s for 100 billion tokens; of an hour's rent, as many hours."""
+    wanted = WantedTraining(billion_tokens=100)
+    (first, *_) = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), wanted).rows
+    row, found = first.row, duration(first.row, wanted)
+    assert found is not None
+    assert found.usd is not None
+    assert row.speed is not None
+    assert row.usd_per_hour is not None
+    assert found.days.value == pytest.approx(100e9 / row.speed.tokens_per_s.value / 86_400)
+    assert found.days.low < found.days.value < found.days.high
+    assert found.usd.value == pytest.approx(found.days.value * 24 * row.usd_per_hour)
+    assert (found.lost, found.checkpoint_every_s) == (0, None)
+    more = [duration(row, wanted._replace(interruptions_per_day=each)) for each in (1, 4)]
+    lengths = [found.days.value, *(each.days.value for each in more if each is not None)]
+    assert lengths == sorted(set(lengths))
+    assert len(lengths) == 3
+    assert duration(row, wanted._replace(interruptions_per_day=1000)) is None
+    shown = json.loads(call("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8",
+                            "--billion-tokens", "100", "--json").out)  # fmt: skip
+    assert shown["rows"][0]["days"]["value"] == pytest.approx(found.days.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--interruptions-per-day", "2"), "--interruptions-per-day without --billion-tokens"),
+        (("--lora-targets", "q_proj"), "--lora-targets without adapters"),
+    ],
+)
+def test_what_says_nothing_alone_is_refused(flags: tuple[str, ...], says: str) -> None:
+    answer = call("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8", *flags)
+    assert answer.code == 2
+    assert says in answer.err

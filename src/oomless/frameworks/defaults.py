@@ -28,15 +28,7 @@ def resolved(
     """
     asked.check()
     of = framework(asked.framework)
-    if asked.method not in of.methods:
-        raise UnsupportedError(
-            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
-        )
-    for name in asked.recompute_modules:
-        if name not in of.modules:
-            raise UnsupportedError(
-                f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
-            )
+    check_known(asked, of)
     earlier = of.habits(asked.framework_version)
     chosen: dict[str, Any] = {}
     for name in ("optimizer", "sharding", "recompute", "attention", "loss", "kernels", "adapter_dtype"):
@@ -74,6 +66,19 @@ def resolved(
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return TrainingResolved._make(asked._replace(**chosen))
+
+
+def check_known(asked: TrainingAsked, of: Framework) -> None:
+    """Refuse a method that the framework does not run, and modules that it does not know."""
+    if asked.method not in of.methods:
+        raise UnsupportedError(
+            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
+        )
+    for name in asked.recompute_modules:
+        if name not in of.modules:
+            raise UnsupportedError(
+                f"{of.name} does not know --recompute-modules {name}", f"it knows {', '.join(of.modules)}"
+            )
 
 
 BITSANDBYTES = ("nf4", "nf4-dq", "int8")

@@ -191,8 +191,7 @@ class Framework(NamedTuple):
 
 
 def of_facts(name: str) -> Framework:
-    """Return the record that the tables give; what a framework reads and what a plan tries of it stand in its
-    folder.
+    """Return the record of the tables; what a framework reads and a plan tries of it stand in its folder.
 
     >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
     (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed', 'torch'))

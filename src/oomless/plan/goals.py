@@ -166,6 +166,10 @@ def check_form(word: str) -> None:
 SPARSE = ("2:4", "sparse", "marlin:24", "sparse:24", "sparse24")
 
 
+PlannedTask = Literal["pretrain", "sft"]
+ALL_MATRICES = ("all-linear",)
+
+
 class WantedTraining(NamedTuple):
     """A plan for training: the load, and where to look beside what `Wanted` says of cards, prices and
     limits."""
@@ -178,6 +182,12 @@ class WantedTraining(NamedTuple):
     precision: str | None = None
     optimizer: str | None = None
     lora_rank: int = 8
+    lora_targets: tuple[str, ...] = ()
+    """(): all linear matrices, whatever a framework's own default: rows are compared."""
+    task: PlannedTask = "pretrain"
+    micro_batch: int | None = None
+    billion_tokens: float | None = None
+    interruptions_per_day: float = 0.0
 
     def check(self) -> None:
         """Refuse what nothing can satisfy, naming the flag."""
@@ -185,11 +195,23 @@ class WantedTraining(NamedTuple):
         for name, value in self._asdict().items():
             if value not in (None, ()):
                 value_of(known[name], value, known[name].flag)
+        if self.lora_targets and self.method == "full":
+            raise UsageError("--lora-targets without adapters", "add --method lora or qlora", "lora_targets")
+        if self.interruptions_per_day and self.billion_tokens is None:
+            raise UsageError(
+                "--interruptions-per-day without --billion-tokens",
+                "say how much is trained",
+                "interruptions_per_day",
+            )
         self.asked(TrainingAsked()).check()
 
     def asked(self, base: TrainingAsked) -> TrainingAsked:
         """A question with what the user fixes."""
-        found = base._replace(method=self.method, seq_len=self.seq_len, lora_rank=self.lora_rank)
+        found = base._replace(
+            method=self.method, task=self.task, seq_len=self.seq_len, lora_rank=self.lora_rank
+        )
+        if self.method != "full":
+            found = found._replace(lora_targets=self.lora_targets or ALL_MATRICES)
         if self.precision:
             found = found._replace(precision=self.precision)
         return found._replace(optimizer=self.optimizer) if self.optimizer else found

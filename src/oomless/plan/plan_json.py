@@ -9,6 +9,7 @@ from .candidates import NEAREST_MISSES, Candidate, PlannedRow
 
 if TYPE_CHECKING:  # of two searches a plan makes one
     from .answer import Plan
+    from .duration import Duration
     from .search import PlanRow
     from .training_answer import TrainingPlan
     from .training_search import TrainingRow
@@ -33,7 +34,10 @@ def plan_json(plan: "Plan") -> dict[str, Any]:
 def plan_training_json(plan: "TrainingPlan") -> dict[str, Any]:
     """What `plan --for train --json` prints."""
     return whole(
-        plan, "train", plan.training._asdict(), [training_row_json(planned) for planned in plan.rows]
+        plan,
+        "train",
+        plan.training._asdict(),
+        [training_row_json(planned, plan.whole(planned.row)) for planned in plan.rows],
     )
 
 
@@ -94,7 +98,7 @@ def row_json(planned: "PlannedRow[PlanRow]") -> dict[str, Any]:
     return shared_json(planned.row, planned) | own
 
 
-def training_row_json(planned: "PlannedRow[TrainingRow]") -> dict[str, Any]:
+def training_row_json(planned: "PlannedRow[TrainingRow]", all_of_it: "Duration | None") -> dict[str, Any]:
     """A row of training."""
     row = planned.row
     speed, request = row.speed, row.estimate.request
@@ -106,6 +110,17 @@ def training_row_json(planned: "PlannedRow[TrainingRow]") -> dict[str, Any]:
         "tpot_s": None,
         "step_s": None if speed is None else figure_json(speed.step_s),
         "mfu": None if speed is None else figure_json(speed.mfu),
+        "checkpoint_bytes": row.estimate.disk_bytes,
+        **(
+            {"days": None, "usd": None, "lost": None, "checkpoint_every_s": None}
+            if all_of_it is None
+            else {
+                "days": figure_json(all_of_it.days),
+                "usd": None if all_of_it.usd is None else figure_json(all_of_it.usd),
+                "lost": all_of_it.lost,
+                "checkpoint_every_s": all_of_it.checkpoint_every_s,
+            }
+        ),
     }
     return shared_json(planned.row, planned) | own
 

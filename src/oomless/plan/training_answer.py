@@ -14,6 +14,7 @@ from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, TrainingAsked
 from .candidates import Miss, PlannedRow
+from .duration import Duration, duration
 from .goals import Wanted, WantedTraining
 from .launch import Launch
 from .launch.training import training_launch
@@ -37,6 +38,10 @@ class TrainingPlan(NamedTuple):
     num_candidates: int
     num_estimates: int
     warnings: tuple[str, ...]
+
+    def whole(self, row: TrainingRow) -> Duration | None:
+        """How long the whole training takes on a row's cards, and what it costs."""
+        return duration(row, self.training)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `plan --for train --json` prints."""

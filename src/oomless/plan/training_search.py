@@ -121,7 +121,8 @@ class TrainingSearch(CardSearch[TrainingRow]):
             found = []
             for kind, recompute in enumerate(framework(name).plan.recompute):
                 again = asked._replace(recompute=recompute)
-                sizes = [self.with_batch(again._replace(micro_batch=n), hardware) for n in MICRO_BATCHES]
+                batches = MICRO_BATCHES if self.training.micro_batch is None else (self.training.micro_batch,)
+                sizes = [self.with_batch(again._replace(micro_batch=n), hardware) for n in batches]
                 divided = tuple(each for each in sizes if each is not None)
                 # a pipeline of a given batch has fewer micro-batches the larger they are, and idles longer
                 ordered = self.training.global_batch is None or asked.mesh.pp == 1

@@ -137,10 +137,10 @@ def cells(
     planned: "PlannedRow[PlanRow] | PlannedRow[TrainingRow]",
     row: Candidate,
     how: str,
-    own: tuple[str, str],
+    own: tuple[str, ...],
     digits: int,
 ) -> tuple[str, ...]:
-    """One line of a table; `own` are the two figures that are another purpose's business, `digits` those of a
+    """One line of a table; `own` are the figures that are another purpose's business, `digits` those of a
     million tokens' price."""
     each = row.usd_per_million_tokens
     return (

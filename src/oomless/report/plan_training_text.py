@@ -1,7 +1,7 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
 from ..api.screen import seconds
-from ..plan.candidates import PlannedRow
+from ..plan.duration import Duration
 from ..plan.training_answer import TrainingPlan
 from ..plan.training_search import TrainingRow
 from ..units import format_bytes
@@ -16,17 +16,14 @@ def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
         f"{plan.model.name}: {training.method} training at {training.seq_len:,} "
         f"tokens{batch}, the {plan.wanted.goal}"
     )
-    shown = (
-        [first_row(plan.rows[0]), row_table(plan)]
-        if plan.rows
-        else ["nothing holds the step within the limits"]
-    )
+    shown = [first_row(plan), row_table(plan)] if plan.rows else ["nothing holds the step within the limits"]
     names = [f"{row.gpu} {row.runner} {setting(row)}" for row in plan.front] if with_front else []
     return whole(plan, question, shown, names)
 
 
-def first_row(planned: PlannedRow[TrainingRow]) -> str:
+def first_row(plan: TrainingPlan) -> str:
     """The best row with its price, speed and the command that starts it."""
+    planned = plan.rows[0]
     row = planned.row
     lines = [
         f"{row.gpu}, {row.runner}, {setting(row)}: {row.estimate.verdict}, "
@@ -42,7 +39,27 @@ def first_row(planned: PlannedRow[TrainingRow]) -> str:
         )
     if row.cost is not None:
         lines.append(f"  {row.cost:,.3f} USD a million trained tokens")
+    lines += whole_lines(plan, row)
     return "\n".join([*lines, *start_lines(planned)])
+
+
+def whole_lines(plan: TrainingPlan, row: TrainingRow) -> list[str]:
+    """How long the whole training takes and what it costs, where it is asked."""
+    found = plan.whole(row)
+    if found is None:
+        return []
+    days, usd = found.days, found.usd
+    paid = "" if usd is None else f", {usd.value:,.0f} USD ({usd.low:,.0f} to {usd.high:,.0f})"
+    lines = [
+        f"  {plan.training.billion_tokens:,g} billion tokens: {days.value:,.2f} days "
+        f"({days.low:,.2f} to {days.high:,.2f}){paid}"
+    ]
+    if found.checkpoint_every_s is not None:
+        lines.append(
+            f"  interruptions take {found.lost:.1%} of it, with a checkpoint of "
+            f"{format_bytes(row.estimate.disk_bytes)} every {seconds(found.checkpoint_every_s)}"
+        )
+    return lines
 
 
 def setting(row: TrainingRow) -> str:
@@ -67,6 +84,7 @@ def row_table(plan: TrainingPlan) -> str:
             "tokens/s",
             "step",
             "of peak",
+            *(("days", "USD") if plan.training.billion_tokens else ()),
             "USD/h",
             "USD/M",
             "price of",
@@ -76,5 +94,13 @@ def row_table(plan: TrainingPlan) -> str:
     for number, planned in enumerate(plan.rows, 1):
         row, speed = planned.row, planned.row.speed
         own = ("?", "?") if speed is None else (seconds(speed.step_s.value), f"{speed.mfu.value:.0%}")
+        own += whole_cells(plan.whole(row)) if plan.training.billion_tokens else ()
         rows.append(cells(number, planned, row, setting(row), own, 3))
     return framed(rows, plan)
+
+
+def whole_cells(found: Duration | None) -> tuple[str, ...]:
+    """Days and dollars of the whole training."""
+    if found is None:
+        return "?", "?"
+    return f"{found.days.value:,.2f}", "?" if found.usd is None else f"{found.usd.value:,.0f}"

@@ -24,8 +24,18 @@ ASKED: tuple[Option, ...] = (
     Option("global_batch", "--global-batch", "whole", "training",
            "Sequences of a step over all cards [one micro-batch of each data-parallel rank].", None, 1,
            MAX_OF_A_STEP),
+    Option("micro_batch", "--micro-batch", "whole", "training",
+           "Sequences of a micro-batch [the fastest of 1, 2, 4 and 8 that fits].", None, 1, MAX_OF_A_STEP),
+    Option("billion_tokens", "--billion-tokens", "positive", "training",
+           "Tokens of the whole training, in billions: rows say their days and dollars."),
+    Option("interruptions_per_day", "--interruptions-per-day", "number", "training",
+           "Interruptions of a machine, as of spot ones: days and dollars count checkpoints and what is done "
+           "again [0].", 0.0, 0, 1000),
     Option("method", "--method", "text", "training", "What is trained [full].", "full",
            choices=("full", "lora", "qlora")),
+    Option("task", "--task", "text", "training",
+           "What for: pretrain has sequences of one length, sft of many [pretrain].", "pretrain",
+           choices=("pretrain", "sft")),
     Option("frameworks", "--framework", "text", "training",
            "Framework, as often as wanted [FSDP2, DeepSpeed and Megatron-LM for full training; peft, "
            "LLaMA-Factory and Axolotl for adapters].", (), listed="frameworks", several=True),
@@ -35,6 +45,8 @@ ASKED: tuple[Option, ...] = (
            listed="optimizers"),
     Option("lora_rank", "--lora-rank", "whole", "training", "Rank of the adapters [8].", 8, 1,
            MAX_OF_A_STEP),
+    Option("lora_targets", "--lora-targets", "words", "training",
+           "Matrices with adapters, in every framework: q_proj,v_proj [all-linear].", ()),
     Option("gpus", "--gpu", "text", "search",
            "Cards, as often as wanted or with commas: h200 (any number of them), h200:8 (these) "
            "[the whole catalogue].", (),
