@@ -13,7 +13,7 @@ from oomless.model.load import load
 from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.ranking import front, rank
-from oomless.plan.request import plan, wanted_from
+from oomless.plan.request import asked_of, plan
 from oomless.plan.search import Bound, Search
 
 
@@ -295,10 +295,10 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_several_words_may_stand_behind_one_flag() -> None:
-    apart, together = (wanted_from({"gpu": cards}) for cards in (("h100", "l40s:2"), "h100, l40s:2"))
+    apart, together = (asked_of("infer", {"gpu": cards})[0] for cards in (("h100", "l40s:2"), "h100, l40s:2"))
     assert apart.gpus == together.gpus == ("h100", "l40s:2")
     with pytest.raises(UsageError, match="--gpu is ','"):
-        wanted_from({"gpu": ","})
+        asked_of("infer", {"gpu": ","})
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,27 @@ def test_what_says_nothing_alone_is_refused(flags: tuple[str, ...], says: str) -
     answer = call("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8", *flags)
     assert answer.code == 2
     assert says in answer.err
+
+
+def test_the_longest_sequences_are_the_last_that_fit() -> None:
+    """A step more does not fit; a length beside it is refused."""
+    flags = ("plan", "llama-3.1-8b", "--for", "train", "--method", "qlora", "--gpu", "rtx-4090:1",
+             "--framework", "peft", "--json")  # fmt: skip
+    found = json.loads(call(*flags, "--longest-context").out)
+    length = found["request"]["seq_len"]
+    assert found["rows"][0]["verdict"] == "fits"
+    more = json.loads(call(*flags, "--seq-len", str(length + 1024)).out)
+    assert not more["rows"] or more["rows"][0]["verdict"] != "fits"
+    both = call(*flags, "--longest-context", "--seq-len", "4096")
+    assert both.code == 2
+    assert "contradict" in both.err
+
+
+def test_the_largest_models_that_cards_train_are_those_of_a_plan_each() -> None:
+    flags = ("plan", "--for", "train", "--method", "qlora", "--gpu", "rtx-4090:1", "--framework", "peft")
+    rows = json.loads(call(*flags, "--largest-model", "--rows", "3", "--json").out)["rows"]
+    sizes = [row["num_parameters"] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    for row in rows:
+        one = json.loads(call("plan", row["model"], *flags[1:], "--json").out)["rows"][0]
+        assert (one["verdict"], one["headroom_bytes"]) == ("fits", row["headroom_bytes"])

@@ -70,7 +70,7 @@ def plan_answer(model: str | None, options: dict[str, Any]) -> PlanAnswer | Larg
         )
     need_serving(purpose, {**views, "least_quantized": least})
     found = (
-        longest(model, asked, table, offline, revision)
+        longest(model, purpose, asked, table, offline, revision)
         if views["longest_context"]
         else _plan_for(purpose, model, asked, table, offline, revision)
     )
@@ -83,7 +83,7 @@ def plan_answer(model: str | None, options: dict[str, Any]) -> PlanAnswer | Larg
 
 def need_serving(purpose: str, views: dict[str, bool]) -> None:
     """Refuse what only a plan for serving can be asked."""
-    flags = ("longest_context", "disaggregate", "least_quantized", "weights_in_memory")
+    flags = ("disaggregate", "least_quantized", "weights_in_memory")
     more = [f"--{name.replace('_', '-')}" for name in flags if views[name]]
     if more and purpose == "train":
         raise UsageError(f"{more[0]} belongs to --for infer", "leave it out, or ask for that")
@@ -93,29 +93,39 @@ def largest(
     model: str | None, purpose: str, asked: dict[str, Any], table: "tuple[Price, ...] | None"
 ) -> LargestModels:
     """Return which models the cards hold."""
-    from ..plan.inverse import largest_models
-    from ..plan.request import wanted_from
+    from ..plan.inverse import largest_models, largest_trained
+    from ..plan.request import asked_of
 
-    if model is not None or purpose != "infer":
-        raise UsageError(
-            "--largest-model stands in place of MODEL, and is for serving", "leave one of them out"
-        )
-    return LargestModels(largest_models(wanted_from(asked), table))
+    if model is not None:
+        raise UsageError("--largest-model stands in place of MODEL", "leave one of them out")
+    wanted, training = asked_of(purpose, asked)
+    return LargestModels(
+        largest_models(wanted, table) if training is None else largest_trained(wanted, training, table)
+    )
 
 
 def longest(
     model: str,
+    purpose: str,
     asked: dict[str, Any],
     table: "tuple[Price, ...] | None",
     offline: bool,
     revision: str | None,
 ) -> "Plan | TrainingPlan":
     """Return the plan of the longest sequences that fit; of one short step if not even that does."""
+    from ..model.load import load
     from ..plan.answer import plan_serving
-    from ..plan.inverse import STEP, longest_context
-    from ..plan.request import wanted_from
+    from ..plan.inverse import STEP, longest_context, longest_trained
+    from ..plan.request import asked_of
+    from ..plan.training_answer import plan_training
 
-    wanted = wanted_from(asked)
+    wanted, training = asked_of(purpose, asked)
+    if training is not None:
+        if "seq_len" in asked:
+            raise UsageError("--longest-context and --seq-len contradict each other", "leave one of them out")
+        loaded = load(model, offline=offline, revision=revision)
+        trained = longest_trained(loaded, wanted, training, table)
+        return trained or plan_training(loaded, wanted, training._replace(seq_len=STEP), table)
     found = longest_context(model, wanted, table, offline=offline, revision=revision)
     return found or plan_serving(
         model, wanted._replace(context=STEP), table, offline=offline, revision=revision

@@ -1,18 +1,26 @@
 """Questions the other way round: the largest model for my cards, the longest context of a model on them, the
 least quantisation."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from .. import facts
 from ..errors import OomlessError, UsageError
 from ..model.load import load
 from ..model.model import Model
 from ..run.hardware import parse_gpu
+from ..run.training import recipe
+from ..units import parse_bytes
 from .answer import Plan, plan_serving
-from .goals import Wanted
+from .goals import Wanted, WantedTraining
+from .least_bytes import LEAST_FROZEN_BYTES
 from .prices import Price
 from .ranking import rank
 from .search import PlanRow, Search
+from .training_answer import TrainingPlan, plan_training
+from .training_search import TrainingRow, TrainingSearch
+
+Answer = TypeVar("Answer")
 
 
 class LargestModel(NamedTuple):
@@ -21,7 +29,7 @@ class LargestModel(NamedTuple):
     name: str
     num_parameters: int
     bits_a_weight: float
-    row: PlanRow
+    row: PlanRow | TrainingRow
 
 
 def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tuple[LargestModel, ...]:
@@ -34,27 +42,71 @@ def largest_models(wanted: Wanted, table: tuple[Price, ...] | None = None) -> tu
     ... ]
     ['gpt-oss-20b']
     """
+
+    def best(model: Model) -> tuple[float, PlanRow] | None:
+        rows = rank(
+            Search(model, model.name, wanted, table).run().rows, wanted.goal, wanted.limits, False
+        ).rows
+        held = [(bits_a_weight(each), each) for each in rows if each.fits]
+        return max(held, key=lambda each: each[0]) if held else None
+
+    return largest(wanted, table, LEAST_BITS, best)
+
+
+def largest_trained(
+    wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None
+) -> tuple[LargestModel, ...]:
+    """The catalogue's largest models that the cards train, largest first, each in its best setting.
+
+    >>> found = largest_trained(
+    ...     Wanted(gpus=("rtx-4090:1",), rows=1), WantedTraining(method="qlora", frameworks=("peft",))
+    ... )
+    >>> [each.name for each in found]
+    ['llama-2-13b']
+    """
+    training.check()
+
+    def best(model: Model) -> tuple[float, TrainingRow] | None:
+        rows = rank(
+            TrainingSearch(model, wanted, training, table).run().rows, wanted.goal, wanted.limits, False, True
+        ).rows
+        held = [each for each in rows if each.fits]
+        if not held:
+            return None
+        stored = recipe(held[0].estimate.request.precision).weight
+        return 8 * (LEAST_FROZEN_BYTES["qlora"] if training.method == "qlora" else stored), held[0]
+
+    return largest(wanted, table, 8 * LEAST_TRAINED_BYTES[training.method], best)
+
+
+LEAST_TRAINED_BYTES = {"full": 2.0, **LEAST_FROZEN_BYTES}
+"""Of a weight: what is larger cannot be trained."""
+
+
+def largest(
+    wanted: Wanted,
+    table: tuple[Price, ...] | None,
+    least_bits: float,
+    best: Callable[[Model], tuple[float, PlanRow | TrainingRow] | None],
+) -> tuple[LargestModel, ...]:
+    """The catalogue's models that have a best row on the cards, largest first; of those whose weights have
+    room there with the least bits of any."""
     if not wanted.gpus:
         raise UsageError("--largest-model needs --gpu", "say which cards: --gpu rtx-4090")
     wanted.check(table)
     room = max(parse_gpu(word).card.memory_bytes * cards_of(word, wanted) for word in wanted.gpus)
-    if wanted.host_memory:
-        from ..units import parse_bytes
-
-        room += parse_bytes(wanted.host_memory)
+    room += parse_bytes(wanted.host_memory or "0B")
     found: list[LargestModel] = []
     for row in sorted(facts.table("models_index"), key=lambda row: -int(row["main_params"])):
-        if int(row["main_params"]) * LEAST_BITS > 8 * room or row["model"].startswith("profile-"):
+        if int(row["main_params"]) * least_bits > 8 * room or row["model"].startswith("profile-"):
             continue
         try:
             model = load(row["model"])
-            answer = Search(model, row["model"], wanted, table).run()
+            held = best(model)
         except OomlessError:  # a card or an engine that does not run it, a length that it does not have
             continue
-        kept = [each for each in rank(answer.rows, wanted.goal, wanted.limits, False).rows if each.fits]
-        if kept:
-            best = max(kept, key=lambda each: bits_a_weight(each))
-            found.append(LargestModel(row["model"], model.num_parameters, bits_a_weight(best), best))
+        if held is not None:
+            found.append(LargestModel(row["model"], model.num_parameters, *held))
         if len(found) == wanted.rows:
             break
     return tuple(found)
@@ -116,25 +168,46 @@ def longest_context(
     if wanted.context is not None:
         raise UsageError("--longest-context and --context contradict each other", "leave one of them out")
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
-    most = max(found.max_positions // STEP, 1)
 
-    def answer(steps: int) -> Plan | None:
-        length = min(steps * STEP, found.max_positions)
-        plan = plan_serving(
-            model if isinstance(model, str) else found,
-            wanted._replace(context=length),
-            table,
-            offline=offline,
-        )
+    def answer(length: int) -> Plan | None:
+        asked = model if isinstance(model, str) else found
+        plan = plan_serving(asked, wanted._replace(context=length), table, offline=offline)
         return plan if plan.rows and plan.rows[0].row.fits else None
 
+    return longest(found.max_positions, answer)
+
+
+def longest_trained(
+    model: Model, wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None
+) -> TrainingPlan | None:
+    """The plan of the longest sequences, in steps of 1,024 tokens, that the cards train; None if not even one
+    step.
+
+    >>> wanted, qlora = Wanted(gpus=("rtx-4090:1",)), WantedTraining(method="qlora", frameworks=("peft",))
+    >>> found = longest_trained(load("llama-3.1-8b"), wanted, qlora)
+    >>> found is not None and found.training.seq_len
+    6144
+    """
+    if not wanted.gpus:
+        raise UsageError("--longest-context needs --gpu", "say which cards: --gpu h200:8")
+
+    def answer(length: int) -> TrainingPlan | None:
+        plan = plan_training(model, wanted, training._replace(seq_len=length), table)
+        return plan if plan.rows and plan.rows[0].row.fits else None
+
+    return longest(model.max_positions, answer)
+
+
+def longest(positions: int, answer: Callable[[int], Answer | None]) -> Answer | None:
+    """The answer for the longest sequences that have one, in steps."""
+    most = max(positions // STEP, 1)
     low, high = 0, most + 1
-    best: Plan | None = None
+    best: Answer | None = None
     while high - low > 1:
         middle = (
             (low + high) // 2 if low or high <= most else most
         )  # the whole length first: most often it fits
-        tried = answer(middle)
+        tried = answer(min(middle * STEP, positions))
         if tried is None:
             high = middle
         else:

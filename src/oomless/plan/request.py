@@ -9,7 +9,7 @@ from ..model.model import Model
 from ..run.hardware import parse_gpu
 from ..run.options import by_keyword, given
 from .answer import Plan, plan_serving
-from .goals import PlanLimits, Wanted
+from .goals import PlanLimits, Wanted, WantedTraining
 from .prices import Price
 
 if TYPE_CHECKING:
@@ -45,7 +45,22 @@ def plan_for(
     offline: bool,
     revision: str | None,
 ) -> "Plan | TrainingPlan":
-    """Return the plan of a purpose; what belongs to the other one is refused."""
+    """Return the plan of a purpose."""
+    wanted, training = asked_of(purpose, flags)
+    if training is None:
+        return plan_serving(model, wanted, table, offline=offline, revision=revision)
+    from .training_answer import plan_training
+
+    return plan_training(model, wanted, training, table, offline=offline, revision=revision)
+
+
+def asked_of(purpose: str, flags: dict[str, Any]) -> tuple[Wanted, WantedTraining | None]:
+    """Return the question of flags, of training with a second part; what belongs to the other purpose is
+    refused.
+
+    >>> asked_of("infer", {"gpu": "h100", "fastest": True, "max_gpus": 8})[0].limits.max_gpus
+    8
+    """
     if purpose not in GROUPS_OF:
         raise UsageError(f"--for {purpose} is not known", f"it is {' or '.join(GROUPS_OF)}", "purpose")
     values, known = said(flags), by_keyword("plan")
@@ -59,13 +74,9 @@ def plan_for(
             )
     check_together(values)
     if purpose == "infer":
-        return plan_serving(model, wanted_of(values), table, offline=offline, revision=revision)
-    from .goals import WantedTraining
-    from .training_answer import plan_training
-
+        return wanted_of(values), None
     own = {name: values.pop(name) for name in WantedTraining._fields if name in values}
-    wanted = wanted_of({"max_gpus": MAX_TRAINING_GPUS, **values})
-    return plan_training(model, wanted, WantedTraining(**own), table, offline=offline, revision=revision)
+    return wanted_of({"max_gpus": MAX_TRAINING_GPUS, **values}), WantedTraining(**own)
 
 
 GROUPS_OF = {"infer": ("load", "serving"), "train": ("training",)}
@@ -97,15 +108,6 @@ def check_together(values: dict[str, Any]) -> None:
 
 
 MAX_TRAINING_GPUS = 64
-
-
-def wanted_from(flags: dict[str, Any]) -> Wanted:
-    """Return the question of keywords.
-
-    >>> wanted_from({"gpu": "h100", "fastest": True, "max_gpus": 8}).limits.max_gpus
-    8
-    """
-    return wanted_of(said(flags))
 
 
 def wanted_of(values: dict[str, Any]) -> Wanted:

@@ -3,9 +3,11 @@
 from ..plan.crossbar import CELL_BITS, TILE, InMemory
 from ..plan.disaggregate import Disaggregated
 from ..plan.inverse import LargestModel
+from ..plan.training_search import TrainingRow
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
 from .plan_text import rate_text, setting
+from .plan_training_text import setting as trained_setting
 
 
 def in_memory_text(found: InMemory) -> str:
@@ -38,7 +40,7 @@ def largest_text(found: tuple[LargestModel, ...]) -> str:
                 row.runner,
                 f"{gib(row.headroom_bytes):.1f}",
                 rate,
-                setting(row),
+                trained_setting(row) if isinstance(row, TrainingRow) else setting(row),
             )
         )
     return table(rows) + "\n"

@@ -93,7 +93,9 @@ def row_table(plan: TrainingPlan) -> str:
     ]
     for number, planned in enumerate(plan.rows, 1):
         row, speed = planned.row, planned.row.speed
-        own = ("?", "?") if speed is None else (seconds(speed.step_s.value), f"{speed.mfu.value:.0%}")
+        own: tuple[str, ...] = ("?", "?")
+        if speed is not None:
+            own = seconds(speed.step_s.value), f"{speed.mfu.value:.0%}"
         own += whole_cells(plan.whole(row)) if plan.training.billion_tokens else ()
         rows.append(cells(number, planned, row, setting(row), own, 3))
     return framed(rows, plan)
