@@ -13,6 +13,8 @@ import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from oomless import facts
+from oomless.frameworks.megatron.args import read_arguments
+from oomless.frameworks.megatron.source import read_text
 from oomless.model.load import load
 from oomless.plan.launch.training import launched, training_launch
 from oomless.run.hardware import parse_gpu
@@ -152,6 +154,41 @@ def test_files_of_megatron_start_below_blackwell_and_read_their_checkpoint() -> 
     for command, arguments in megatron:
         assert command.startswith("env CUDA_DEVICE_MAX_CONNECTIONS=1 torchrun ")
         assert "--load checkpoint\n--use-checkpoint-args\n--finetune\n" in arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "llama-3.1-8b",
+            "--position-embedding-type rope --rotary-base 500000 --use-rope-scaling --rope-scaling-factor 8",
+        ),
+        (
+            "deepseek-v3",
+            "--position-embedding-type rope --rotary-base 10000 --rope-type yarn --rotary-scaling-factor 40",
+        ),
+        (
+            "deepseek-r1-0528-qwen3-8b",
+            "--position-embedding-type yarn --rotary-base 1000000 --rotary-scaling-factor 4 "
+            "--yarn-original-max-position-embeddings 32768",
+        ),
+        (
+            "deepseek-coder-1.3b",
+            "--position-embedding-type rope --rotary-base 100000 --rotary-seq-len-interpolation-factor 4",
+        ),
+        ("glm-4.5-air", "--position-embedding-type rope --rotary-base 1000000 --rotary-percent 0.5"),
+    ],
+)
+def test_files_of_megatron_rotate_as_the_model_does(name: str, words: str) -> None:
+    """What no table knows, the note names."""
+    asked = TrainingAsked(framework="megatron-lm", mesh=Mesh(tp=8), seq_len=4096)
+    launch = training_launch(load(name), name, asked, parse_gpu("h100:8"))
+    text = launch.files["megatron.args"]
+    assert words in text.replace("\n", " ")
+    run = read_arguments(read_text(text, "megatron.args"), 8)
+    assert [each for each in run.warnings if "not read" in each] == []
+    assert "--norm-epsilon" in launch.note
+    assert ("--mscale" in launch.note) == name.startswith("deepseek-v3")
 
 
 @pytest.mark.torch

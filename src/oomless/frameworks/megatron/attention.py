@@ -95,7 +95,8 @@ def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
             norm(tape, run, f"{name}_layernorm", f"{name}.in", f"{name}.normed", rows, run.head_dim)
         query, key = "q.normed", "k.normed"
     if run.position in ("rope", "yarn"):
-        temp = 0 if run.fused_rope else 2 * q * b
+        fused = run.fused_rope and run.position == "rope"  # training/arguments.py, validate_args
+        temp = 0 if fused else 2 * q * b
         tape.op("rotate queries", query, {"q.rotated": q * b}, forward_temp=temp, backward_temp=temp)
         tape.op("rotate keys", key, {"k.rotated": kv * b})
         query, key = "q.rotated", "k.rotated"

@@ -6,7 +6,7 @@ from ...frameworks import PLANNED, framework
 from ...frameworks.megatron.placement import last_stage
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
-from ...model.model import Model
+from ...model.model import Model, Rope
 from ...run.training import Mesh, TrainingAsked
 from .types import FileTypes
 
@@ -107,13 +107,57 @@ def _network(model: Model, asked: TrainingAsked) -> list[str]:
         "--swiglu",
         "--normalization RMSNorm",
         "--disable-bias-linear",
-        "--position-embedding-type rope",
+        *_rotation(attention, model.ropes),
         f"--max-position-embeddings {max(asked.seq_len or 0, model.max_positions)}",
         f"--seq-length {asked.seq_len}",
         *tied,
         "--attention-dropout 0.0",
         "--hidden-dropout 0.0",
     ]
+
+
+def _rotation(attention: GQA | MLA, ropes: tuple[Rope, ...]) -> list[str]:
+    """How positions are rotated. Latent attention has words of its own for YaRN, and the original length of
+    4,096 from its class alone (core/transformer/transformer_config.py, MLATransformerConfig)."""
+    if len(ropes) != 1 or not ropes[0].dim:
+        return ["--position-embedding-type rope"]
+    (rope,), latent = ropes, isinstance(attention, MLA)
+    kind = "yarn" if rope.scaling == "yarn" and not latent else "rope"
+    words = [f"--position-embedding-type {kind}", f"--rotary-base {rope.theta:.0f}"]
+    if isinstance(attention, GQA) and rope.dim < attention.head_dim:
+        words.append(f"--rotary-percent {rope.dim / attention.head_dim:g}")
+    match rope.scaling:
+        case "yarn" if latent:
+            words += ["--rope-type yarn", f"--rotary-scaling-factor {rope.factor:g}"]
+        case "yarn":
+            length = rope.original_max_positions
+            words.append(f"--rotary-scaling-factor {rope.factor:g}")
+            words += [f"--yarn-original-max-position-embeddings {length}"] if length else []
+        case "llama3":
+            words += ["--use-rope-scaling", f"--rope-scaling-factor {rope.factor:g}"]
+        case "linear":
+            words.append(f"--rotary-seq-len-interpolation-factor {rope.factor:.0f}")
+    return words
+
+
+SCALED = ("default", "mrope", "linear", "llama3", "yarn")
+"""Scalings that are written; positions of text alone are the same three times over in mrope."""
+
+
+def unsaid(model: Model) -> list[str]:
+    """Arguments that change what the network computes and no byte: no table here has their values.
+
+    >>> from ...model.load import load
+    >>> unsaid(load("llama-3.1-8b")), unsaid(load("deepseek-v2-lite"))
+    (['--norm-epsilon'], ['--norm-epsilon', '--mscale', '--mscale-all-dim'])
+    """
+    words = ["--norm-epsilon"]
+    if isinstance(_attention_of(model), MLA):
+        words += ["--mscale", "--mscale-all-dim"]
+    if any(isinstance(each, MoE) and each.router_biases for each in model.kinds.ffns):
+        words += ["--moe-router-num-groups", "--moe-router-group-topk"]
+    other = {rope.scaling for rope in model.ropes} - set(SCALED)
+    return [*words, *(f"the {name} scaling of positions" for name in sorted(other))]
 
 
 def _parallelism(num_layers: int, mesh: Mesh) -> list[str]:

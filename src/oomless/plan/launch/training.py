@@ -18,7 +18,7 @@ from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import toml, yaml
 from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
-from .megatron import megatron_arguments, runs
+from .megatron import megatron_arguments, runs, unsaid
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
@@ -70,7 +70,8 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            return with_cluster(model, Launch(start, files, MEGATRON_NOTE), hardware, framework)
+            note = f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
+            return with_cluster(model, Launch(start, files, note), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
