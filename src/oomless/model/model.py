@@ -182,6 +182,10 @@ class Model(Record):
     dropout: float = 0.0
     """Of its class, behind attention and feed-forward."""
 
+    def __repr__(self) -> str:
+        form = self.quantization or self.dtype.name
+        return f"Model({self.name!r}: {len(self.layers)} layers, {self.num_parameters:,} parameters, {form})"
+
     @property
     def kinds(self) -> Kinds:
         """The kinds of all layers of the main model."""

@@ -13,7 +13,7 @@ from ..run.options import arguments
 from ..run.serving import Asked, Layout
 from ..speed.network import need_decoder
 from ..units import format_bytes
-from .candidates import Miss, PlannedRow
+from .candidates import Miss, PlannedRow, plan_screen
 from .goals import Wanted
 from .launch import Launch
 from .launch.serving import one_of_several, serving_launch
@@ -49,6 +49,11 @@ class Plan(NamedTuple):
         from .plan_json import plan_json  # most ask for the rows alone
 
         return plan_json(self)
+
+    def __repr__(self) -> str:
+        load = f"{self.wanted.concurrency:,} x {self.input_len + self.output_len:,} tokens"
+        question = f"{self.model.name}: {load}, the {self.wanted.goal}"
+        return plan_screen(question, self.rows, self.num_more, self.excluded)
 
 
 def plan_serving(

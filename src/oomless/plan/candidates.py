@@ -1,11 +1,12 @@
 """What candidates of serving and of training have in common, and the search over cards that makes them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from ..run.cards import Card, Hardware, cards
 from ..run.hardware import parse_gpu
+from ..units import format_bytes
 from .cards import short_name
 from .goals import Wanted
 from .launch import Launch
@@ -40,9 +41,16 @@ class Candidate(Protocol):
     @property
     def runner(self) -> str: ...
     @property
+    def layout_words(self) -> str: ...
+    @property
     def ranked_last(self) -> bool:
         """Whether it comes after rows that are equal in all else."""
         return False
+
+    @property
+    def weights(self) -> str:
+        """How weights are stored; "" where all rows have the same."""
+        return ""
 
     @property
     def cost(self) -> float | None: ...
@@ -133,6 +141,31 @@ class PlannedRow(NamedTuple, Generic[AnyRow]):
     copies: int = 1
     """Engines that one card holds, each with the whole load; 1 for rows of several cards, and for training.
     """
+
+    def __repr__(self) -> str:
+        row = self.row
+        how = f"{row.layout_words}, {row.weights} weights" if row.weights else row.layout_words
+        parts = [
+            f"{row.gpu}, {row.runner}, {how}: {row.estimate.verdict}",
+            f"{format_bytes(row.headroom_bytes)} to spare",
+            *([] if row.rate is None else [f"{row.rate:,.0f} tokens/s"]),
+            *([] if row.usd_per_hour is None else [f"{row.usd_per_hour:,.2f} USD an hour"]),
+        ]
+        return ", ".join(parts)
+
+
+MOST_SHOWN = 20
+
+
+def plan_screen(
+    question: str, rows: "Sequence[PlannedRow[AnyRow]]", num_more: int, excluded: dict[str, int]
+) -> str:
+    """Return a plan as a short text: what was asked, a line a row, what was left out."""
+    lines = [f"{number}. {each!r}" for number, each in enumerate(rows[:MOST_SHOWN], 1)]
+    num_more += len(rows[MOST_SHOWN:])
+    lines += [f"... and {num_more:,} more"] if num_more else []
+    out = [f"left out, {count:,}: {reason}" for reason, count in excluded.items()]
+    return "\n".join([question, *(lines or ["nothing holds it within the limits"]), *out])
 
 
 class CardSearch(Generic[AnyRow]):

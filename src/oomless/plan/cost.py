@@ -78,6 +78,11 @@ class Cost(NamedTuple):
 
         return cost_json(self)
 
+    def __repr__(self) -> str:
+        months = ((scope, self.break_even[scope]) for scope in self.scopes)
+        said = [f"{scope} {'never' if value is None else f'{value:.1f}'}" for scope, value in months]
+        return f"{self.gpu_word}: owning overtakes renting in month: {', '.join(said)}"
+
 
 class CostFlags(NamedTuple):
     """Flags of `oomless cost`; None: look it up."""

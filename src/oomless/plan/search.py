@@ -65,6 +65,11 @@ class PlanRow(RowFields, Candidate):
         return layout_text(self.estimate.request.layout)
 
     @property
+    def weights(self) -> str:
+        request = self.estimate.request
+        return request.quantization or self.estimate.model.quantization or request.dtype
+
+    @property
     def is_known(self) -> bool:
         return self.estimate.support.runs == "runs"
 

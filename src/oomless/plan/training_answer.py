@@ -13,7 +13,7 @@ from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, TrainingAsked
-from .candidates import Miss, PlannedRow
+from .candidates import Miss, PlannedRow, plan_screen
 from .duration import Duration, duration
 from .goals import Wanted, WantedTraining
 from .launch import Launch
@@ -48,6 +48,11 @@ class TrainingPlan(NamedTuple):
         from .plan_json import plan_training_json  # most ask for the rows alone
 
         return plan_training_json(self)
+
+    def __repr__(self) -> str:
+        how = f"{self.training.method} training at {self.training.seq_len:,} tokens"
+        question = f"{self.model.name}: {how}, the {self.wanted.goal}"
+        return plan_screen(question, self.rows, self.num_more, self.excluded)
 
 
 OWN_RULES = "its launch arguments do not fit by Megatron-LM's own rules"

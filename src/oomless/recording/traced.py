@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..ledger import CATEGORIES, KEYS, Category, Key, Kind, Ledger, Line, Verdict, category_of, ranged
 from ..run.allocator import AllocatorSettings
+from ..units import format_bytes
 from .recording import KIND, Peak, Phase, Recording, peak, phase_peaks
 from .replay import Replayed, replay, smallest_capacity
 from .workspaces import NAME as WORKSPACE
@@ -60,6 +61,13 @@ class Traced(NamedTuple):
     def by_category(self) -> dict[str, int]:
         """Bytes alive at the peak, by category."""
         return Ledger("", 1, 0, self.lines).by_category()
+
+    def __repr__(self) -> str:
+        lines = [
+            f"peak {format_bytes(self.peak.bytes)}, reserved {format_bytes(self.replayed.reserved_at_peak)}"
+        ]
+        lines += [f"  {name} {format_bytes(value)}" for name, value in self.by_category().items()]
+        return "\n".join([*lines, *([f"{self.verdict}: {self.card}"] if self.verdict else [])])
 
     def to_json(self) -> dict[str, Any]:
         """The object that `trace --json` prints."""

@@ -99,12 +99,9 @@ def rate_text(rate: Figure) -> str:
 
 def setting(row: PlanRow) -> str:
     """Layout and precision in a few words."""
-    weights = (
-        row.estimate.request.quantization or row.estimate.model.quantization or row.estimate.request.dtype
-    )
     replicas = f", {row.replicas} replicas" if row.replicas > 1 else ""
     host = f", {row.asked.n_cpu_moe} layers' experts on the host" if row.asked.n_cpu_moe else ""
-    return f"{row.layout_words}{replicas}, {weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
+    return f"{row.layout_words}{replicas}, {row.weights} weights, {row.estimate.kv_cache.dtype} cache{host}"
 
 
 def row_table(plan: Plan) -> str:

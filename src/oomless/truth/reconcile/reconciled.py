@@ -156,6 +156,14 @@ class Reconciled(NamedTuple):
         runs = [each.to_json() for each in self.runs] + [each.to_json() for each in self.snapshots]
         return {"schema": SCHEMA, "runs": runs}
 
+    def __repr__(self) -> str:
+        runs = [
+            f"{each.facts['engine']}, {each.state}: {len(each.observed)} values measured, "
+            f"{len(each.rows)} beside a prediction"
+            for each in self.runs
+        ]
+        return "\n".join([*runs, *(f"snapshot {each.name}" for each in self.snapshots)])
+
     def measured_rows(self) -> list[dict[str, str]]:
         """Return measured rows as `validate` reads them."""
         return [
