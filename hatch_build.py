@@ -24,7 +24,7 @@ FOR_DEVELOPERS = ("accuracy.md", "architecture.md", "benchmarks.md", "compared.m
 PRINTED = re.compile(r"(?<=^```text\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 REMARK = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 """What tests read of a page."""
-SHOWN_LINES = 3
+SHOWN_LINES = 1
 """Of what a command prints, the command first: whoever has the wheel can run it."""
 
 

@@ -12,12 +12,15 @@ from io import StringIO
 from pathlib import Path
 
 from oomless import facts
+from oomless.api.nearest_runs import trained_as
 from oomless.cli.validate import answered
 from oomless.errors import OomlessError
+from oomless.estimate.training.estimate import job_of
 from oomless.truth.engine_rows import engine_of
 from oomless.truth.row_models import named_model
 from oomless.truth.serving_rows import Incomplete, question
 from oomless.truth.tables import MeasuredRow, read_table
+from oomless.truth.training_rows import question as training_question
 from oomless.truth.validate import Scored, Summary, score, summarize, validate_table
 from oomless.truth.verdicts import JudgedCase, judge_table, read_cases, summarize_verdicts
 
@@ -44,6 +47,8 @@ NOW = (
 """What a table is about, and the table."""
 RUNS = ("inference.csv", "inference_fresh.csv", "inference_round3.csv", "inference_fresh_llamacpp.csv")
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
+STEPS = ("training.csv", "training_fresh.csv")
+PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]
 
 
@@ -166,17 +171,68 @@ def run_rows() -> Rows:
                 continue
             scored = score(row)
             if scored.predicted is not None and (said := described(row)) is not None:
-                figures = {"measured": scored.measured, "predicted": scored.predicted}
-                figures |= {"low": scored.low or 0, "high": scored.high or 0}
                 run = {
                     **said,
-                    **{key: f"{value:.6g}" for key, value in figures.items()},
+                    **figures(scored),
                     "unit": plain(row.unit),
                     "source": row.configuration["source"],
                 }
                 if run not in found:  # a source may print a run twice
                     found.append(run)
     return found
+
+
+def step_rows() -> Rows:
+    """Return the measured training steps, one of each setting, the best known first."""
+    rows = [(row, cells) for name in STEPS for row, cells in with_cells(TABLES / name)]
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row, cells in sorted(rows, key=lambda each: each[0].confidence):
+        if row.quantity not in PEAKS or row.confidence not in "AB" or cells["kind"] != "measured":
+            continue
+        scored = score(row)
+        said = None if scored.predicted is None else stepped(row)
+        if said is not None:
+            key = tuple(said[name] for name in ("model", "engine", "stored", "card", "tp", "pp"))
+            more = {"unit": plain(row.unit).rstrip("?"), "source": cells["source"]}
+            found.setdefault(key, {**said, **figures(scored), **more})
+    return [*found.values()]
+
+
+def with_cells(path: Path) -> Iterator[tuple[MeasuredRow, dict[str, str]]]:
+    """Give each row with all its cells, those for readers too."""
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from zip(read_table(path), csv.DictReader(file), strict=True)
+
+
+def stepped(row: MeasuredRow) -> dict[str, str] | None:
+    """Return what a step trained; None where that is no model of the catalogue on a card of it."""
+    try:
+        asked = training_question(row.configuration, row.quantity)
+        job = job_of(asked.model, asked.asked, asked.hardware)
+    except (OomlessError, Incomplete):
+        return None
+    request, mesh = job.request, job.mesh
+    if not row.configuration["gpu"] or asked.model.name not in {
+        each["model"] for each in facts.table("models_index")
+    }:
+        return None
+    return {
+        "model": asked.model.name,
+        "engine": request.framework,
+        "engine_version": row.configuration["framework_version"].partition(" / ")[0],
+        "stored": trained_as(request),
+        "card": asked.hardware.card.name,
+        "tp": str(mesh.tp),
+        "pp": str(mesh.pp),
+        "length": str(request.seq_len),
+        "quantity": row.quantity,
+    }
+
+
+def figures(scored: Scored) -> dict[str, str]:
+    """Return what was measured beside what is predicted."""
+    values = {name: getattr(scored, name) or 0.0 for name in ("measured", "predicted", "low", "high")}
+    return {name: f"{value:.5g}" if value < 1e5 else f"{value:.6g}" for name, value in values.items()}
 
 
 def described(row: MeasuredRow) -> dict[str, str] | None:
@@ -224,7 +280,7 @@ def tables() -> dict[str, str]:
     return {
         "accuracy": text_of(accuracy_rows()),
         "accuracy_verdicts": text_of(verdict_rows()),
-        "measured_runs": text_of(run_rows()),
+        "measured_runs": text_of([*run_rows(), *step_rows()]),
     }
 
 

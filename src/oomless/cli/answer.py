@@ -2,12 +2,15 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..api.command_question import put_serving, serving_answer
 from ..api.serving import ServingAnswer, infer
 from ..files import json_text
 from ..ledger import Verdict
+
+if TYPE_CHECKING:
+    from ..api.training_answer import TrainingAnswer
 
 
 def answer_infer(model: str | None, options: dict[str, Any]) -> int:
@@ -20,13 +23,33 @@ def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     if how["plot"]:
         write_plot(estimate, how["plot"])
     if how["json"]:
-        sys.stdout.write(json_text(estimate.to_json()) + "\n")
+        sys.stdout.write(json_text(with_evidence(estimate, how)) + "\n")
     else:
         from ..report.estimate_text import print_estimate
         from .terminal import colour, width
 
         print_estimate(estimate, how["explain"], colour(), width())
+        print_evidence(estimate, how)
     return exit_code(estimate.verdict, bool(how["strict"]))
+
+
+def with_evidence(answer: "ServingAnswer | TrainingAnswer", how: dict[str, Any]) -> dict[str, Any]:
+    """The answer's JSON, with the measured runs nearest to it where they are asked for."""
+    document = answer.to_json()
+    if how["evidence"]:
+        from ..api.nearest_runs import nearest_runs
+
+        document["evidence"] = [each.to_json() for each in nearest_runs(answer)]
+    return document
+
+
+def print_evidence(answer: "ServingAnswer | TrainingAnswer", how: dict[str, Any]) -> None:
+    """The measured runs nearest to an answer, where they are asked for."""
+    if how["evidence"]:
+        from ..api.nearest_runs import nearest_runs
+        from ..report.evidence_text import evidence_text
+
+        sys.stdout.write(evidence_text(nearest_runs(answer)) + "\n")
 
 
 def exit_code(verdict: Verdict, strict: bool) -> int:

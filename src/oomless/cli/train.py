@@ -9,10 +9,10 @@ from ..api.compare import variants
 from ..api.training_answer import TrainingAnswer
 from ..errors import UsageError
 from ..files import json_text
-from .answer import exit_code
+from .answer import exit_code, print_evidence, with_evidence
 from .options import asking
 
-OUTPUT = ("strict", "json", "explain", "plot", "compare")
+OUTPUT = ("strict", "json", "explain", "evidence", "plot", "compare")
 
 
 def _train(model: str | None, **options: Any) -> int:
@@ -36,12 +36,13 @@ def _answer(answer: TrainingAnswer, how: dict[str, Any]) -> int:
 
         write_svg(how["plot"], training_svg(answer))
     if how["json"]:
-        sys.stdout.write(json_text(answer.to_json()) + "\n")
+        sys.stdout.write(json_text(with_evidence(answer, how)) + "\n")
     else:
         from ..report.training_text import print_training
         from .terminal import colour, width
 
         print_training(answer, how["explain"], colour(), width())
+        print_evidence(answer, how)
     return exit_code(answer.verdict, bool(how["strict"]))
 
 

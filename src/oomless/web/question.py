@@ -21,7 +21,7 @@ Names = tuple[str, ...]
 ASKED = tuple(name for name in TABLES if name != "trace")
 """Commands with a table of options of their own that need no model in memory."""
 COMMANDS = (*ASKED, *LISTS)
-NOT_OVER_HTTP = ("json", "strict", "explain", "compare", "front", "against")
+NOT_OVER_HTTP = ("json", "strict", "explain", "evidence", "compare", "front", "against")
 """How a terminal is answered: an address gets the whole JSON. Nor what needs a package beside ours."""
 
 

@@ -14,7 +14,6 @@ from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .captures import captures
 from .profile import is_sparse
-from .profile_images import VIDEO_FAMILIES
 from .release import VllmRules
 from .runners import runs_second
 
@@ -169,6 +168,8 @@ def v0_kernels(model: Model, asked: Resolved) -> int:
     >>> [v0_kernels(load(name), Resolved()) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
     [12, 32, 28]
     """
+    from .profile_images import VIDEO_FAMILIES  # of the first engine alone
+
     kernels = KERNELS + MORE_OF_EXPERTS * model.kinds.has_experts
     kernels += MORE_OF_LATENTS * bool(model.kinds.latents)
     kernels += MORE_OF_PLACES * (model.family in VIDEO_FAMILIES)

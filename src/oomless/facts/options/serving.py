@@ -321,6 +321,8 @@ ANSWER: tuple[Option, ...] = (
     Option("compare", "--compare", "text", "ask",
            "Variants side by side: one flag (kv-cache-dtype=auto,fp8), the cards (gpu=h100:8,h200:8) or the "
            "model (model=A,B); one that cannot run says why beside the others.", own_default=False),
+    Option("evidence", "--evidence", "switch", "answer",
+           "Show the measured runs nearest to the question: what differs, measured and predicted."),
     Option("explain", "--explain", "text", "answer",
            "Show the lines of a category (or all): formula, numbers, source."),
     Option("plot", "--plot", "text", "answer", "Write a picture of the answer to this .svg file.",
