@@ -108,8 +108,8 @@ def told(path: Path, stubs: Stubs) -> Iterator[list[str]]:
             yield from stubs.run("bash", "-c", script, cwd=folder, SKYPILOT_NODE_RANK=rank)
     elif name.endswith((".sh", ".sbatch")):
         first = "sh" if text.startswith("#!/bin/sh\n") else "bash"
-        for rank in "01" if "$SLURM_NODEID" in text else "0":
-            yield from stubs.run(first, name, cwd=folder, SLURM_NODEID=rank)
+        for rank in "01" if "$SLURM_NODEID" in text or "$NODE_RANK" in text else "0":
+            yield from stubs.run(first, name, cwd=folder, SLURM_NODEID=rank, NODE_RANK=rank)
     elif name.endswith(".py"):
         with libraries() as library:
             exec(compile(text, name, "exec"), {"__name__": "__main__"})

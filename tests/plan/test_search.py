@@ -1,6 +1,7 @@
 """The search: what it finds, what it leaves out and why, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,9 @@ def test_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     assert {"launch.sh", "ray.sh", "leaderworkerset.yaml", "serve.sbatch"} <= {
         path.name for path in target.iterdir()
     }
+    first, other = re.findall(r"exec (vllm serve .*)", target.joinpath("launch.sh").read_text("utf-8"))
+    assert "--nnodes 2 --node-rank $NODE_RANK --master-addr $HEAD --host" in first
+    assert other.endswith("--nnodes 2 --node-rank $NODE_RANK --master-addr $HEAD --headless")
     assert target.joinpath("ray.sh").stat().st_mode & 0o100
     assert f"written: {target}" in answer.err
     again = call(

@@ -26,3 +26,5 @@ class Launch(NamedTuple):
     files: dict[str, FileText]
     note: str = ""
     """What must be there before: a file to be made, a version."""
+    on_each: Code = Code("")
+    """What each of several machines runs, by its place in NODE_RANK and HEAD; "": the command."""

@@ -11,7 +11,7 @@ from ..cards import short_name
 from . import Code, FileText
 from .documents import yaml
 from .shell import command as words
-from .shell import lines, script
+from .shell import comment, lines, script
 
 PORT = 8000
 DEVICES = {
@@ -57,6 +57,23 @@ def joined(command: Code, asked: Asked, nodes: str, rank: str, leader: str) -> C
     address = leader if joining.port is None else f"{leader}:{joining.port}"
     return words(
         command, "--nnodes", Code(nodes), "--node-rank", Code(rank), joining.address_flag, Code(address)
+    )
+
+
+def on_each(command: Code, asked: Asked, num_nodes: int) -> Code:
+    """Return what each of several machines runs, as launch.sh has it; "" on one machine."""
+    start = engine(asked.engine).start
+    if num_nodes > 1 and start.mpi_launcher:
+        told = f"One task of MPI a card of {num_nodes} machines: see serve.sbatch"
+        return lines(comment(told), words(Code("exec"), start.mpi_launcher, command))
+    if num_nodes == 1 or not start.joining:
+        return Code("")
+    each = joined(command, asked, str(num_nodes), "$NODE_RANK", "$HEAD")
+    return lines(
+        Code('if [ "$NODE_RANK" -eq 0 ]; then'),
+        words(Code("  exec"), each, SERVE),
+        Code("fi"),
+        words(Code("exec"), worker(each, asked)),
     )
 
 

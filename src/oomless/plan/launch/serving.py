@@ -12,7 +12,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
 from . import Code, Launch
-from .cluster import cluster_files
+from .cluster import cluster_files, on_each
 from .documents import modelfile
 from .scripts import SERVE, SERVE_HEAD, Value, python
 from .shell import command, place, script
@@ -29,7 +29,8 @@ def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) ->
         case "program":
             start = command(*start_of(model, word, asked))
             num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
-            return Launch(start, cluster_files(model.name, start, asked, hardware, num_nodes), note)
+            files = cluster_files(model.name, start, asked, hardware, num_nodes)
+            return Launch(start, files, note, on_each(start, asked, num_nodes))
         case never:
             assert_never(never)
 

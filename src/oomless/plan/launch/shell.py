@@ -50,9 +50,19 @@ def script(interpreter: Interpreter, *parts: Code) -> FileText:
 
 
 def launch_script(launch: Launch) -> FileText:
-    """Return the command as a script, below what must be there before."""
+    """Return the command as a script, below what must be there before; of several machines, each is told its
+    place."""
     note = (comment(launch.note),) if launch.note else ()
-    return script("/bin/sh", *note, command(Code("exec"), launch.command))
+    start = launch.on_each or command(Code("exec"), launch.command)
+    return script("/bin/sh", *note, *(MACHINES if "$NODE_RANK" in start else ()), start)
+
+
+MACHINES = (
+    Code(
+        "# On each machine: HEAD=<the first one's address> NODE_RANK=<0 on the first, then 1, ...> ./launch.sh"
+    ),
+    Code(': "${HEAD:?address of the first machine}" "${NODE_RANK:?0 on the first machine, then 1, ...}"'),
+)
 
 
 def write_launch(launch: Launch, folder: Path) -> list[Path]:
