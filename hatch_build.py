@@ -56,6 +56,7 @@ UNSOURCED = (
     "habits",
     "kernel_curves",
     "launch_keys",
+    "launch_losses",
     "llamacpp_builds",
     "losses",
     "measured_frameworks",

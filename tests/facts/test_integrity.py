@@ -57,6 +57,7 @@ KEYS = {
     "kernels": "engine block when",
     "known_misses": "title_en",
     "launch_keys": "framework keys",
+    "launch_losses": "launch loss",
     "llamacpp_builds": "program build",
     "losses": "loss framework",
     "measured": "device engine kind",

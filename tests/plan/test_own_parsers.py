@@ -25,6 +25,7 @@ from oomless.plan.training_answer import plan_training
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation
+from oomless.run.training import Method
 from plan.test_launch_files import QUESTIONS
 
 pytestmark = pytest.mark.slow
@@ -178,8 +179,19 @@ def _trained() -> Iterator[tuple[Launch, int]]:
                     continue
                 for planned in plan.rows:
                     yield planned.launch, planned.row.hardware.num_gpus
+    for framework, method, loss in LOSSES:
+        training = WantedTraining(method=method, frameworks=(framework,), loss=loss)
+        for planned in plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), training).rows:
+            yield planned.launch, planned.row.hardware.num_gpus
 
 
+LOSSES: tuple[tuple[str, Method, str], ...] = (
+    ("torchtitan", "full", "compiled"),
+    ("axolotl", "qlora", "fused"),
+    ("axolotl", "lora", "chunked"),
+    ("llama-factory", "lora", "fused"),
+    ("megatron-lm", "full", "fused"),
+)
 FILES = {
     "deepspeed": ("ds.json", 5),
     "torchtitan": ("job.toml", 4),

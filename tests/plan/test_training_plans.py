@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from command import call
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks.training_file import read_training_file
-from oomless.plan.candidates import PlannedRow
+from oomless.plan.candidates import NO_LAUNCH, PlannedRow
 from oomless.plan.duration import duration
 from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow
 from oomless.run.hardware import parse_gpu
+from oomless.run.training import Method
 from plan.test_plans import check_files
 
 MODELS = (
@@ -64,6 +65,7 @@ questions = st.tuples(
         lora_rank=st.sampled_from((8, 64)),
         task=st.sampled_from(("pretrain", "sft")),
         micro_batch=st.sampled_from((None, None, 1, 2)),
+        loss=st.sampled_from((None, None, "plain", "fused", "compiled", "chunked", "vocab-parallel-fused")),
     ),
 )
 
@@ -157,6 +159,7 @@ WRONG = (
     (("--framework", "megatron"), "--framework is 'megatron'"),
     (("--seq-len", "0"), "--seq-len"),
     (("--precision", "bf15"), "--precision is 'bf15'"),
+    (("--loss", "contrastive"), "--loss 'contrastive' is not one of"),
     (("--global-batch", "-1"), "--global-batch"),
 )
 
@@ -203,6 +206,47 @@ def test_a_micro_batch_and_a_task_are_kept() -> None:
     (planned,) = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), wanted).rows
     request = planned.row.estimate.request
     assert (request.micro_batch, request.task) == (2, "sft")
+
+
+LOSSES = (
+    ("fsdp", "full", "fused", None),
+    ("transformers", "full", "fused", ("train.py", "LIGER = True")),
+    ("peft", "qlora", "fused", ("train.py", "LIGER = True")),
+    ("deepspeed", "full", "fused", ("train.py", "LIGER = True")),
+    ("deepspeed", "full", "plain", ("train.py", "LIGER = False")),
+    ("llama-factory", "lora", "fused", ("llama_factory.yaml", "enable_liger_kernel: true")),
+    ("axolotl", "lora", "fused", ("axolotl.yaml", "CutCrossEntropyPlugin")),
+    ("axolotl", "lora", "chunked", ("axolotl.yaml", "chunked_cross_entropy: true")),
+    ("torchtitan", "full", "compiled", ("job.toml", 'components = ["loss"]')),
+    ("torchtitan", "full", "fused", None),
+    ("megatron-lm", "full", "vocab-parallel", ("megatron.args", "")),
+    ("megatron-lm", "full", "fused", ("megatron.args", "--cross-entropy-fusion-impl native")),
+    ("megatron-lm", "full", "vocab-parallel-te", None),
+)
+
+
+@pytest.mark.parametrize(("framework", "method", "loss", "says"), LOSSES)
+def test_files_say_the_loss_that_was_asked(
+    tmp_path: Path, framework: str, method: Method, loss: str, says: tuple[str, str] | None
+) -> None:
+    """Where no file of a framework can say it, no row of it claims to hold the step."""
+    wanted = WantedTraining(method=method, frameworks=(framework,), loss=loss)
+    plan = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), wanted)
+    if says is None:
+        assert not plan.rows
+        assert plan.excluded == {NO_LAUNCH: 1}
+        return
+    (planned,) = plan.rows
+    assert planned.row.estimate.request.loss == loss
+    assert says[1] in planned.launch.files[says[0]]
+    check_row(plan, planned, tmp_path)
+
+
+def test_a_model_that_liger_does_not_patch_has_no_row_of_its_loss() -> None:
+    """The Trainer trains it with the loss of its own, and no error says so."""
+    for model, rows in ("deepseek-v2-lite", 0), ("qwen3-30b-a3b", 1):
+        wanted = WantedTraining(method="lora", frameworks=("peft",), loss="fused")
+        assert len(plan_training(model, Wanted(gpus=("h200:1",)), wanted).rows) == rows
 
 
 def test_days_and_dollars_are_tokens_over_the_rate() -> None:

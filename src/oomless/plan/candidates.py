@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # of two searches a plan makes one
 NO_ROOM, NO_HOST = "does not fit", "needs more of the host than --host-memory"
 NOT_RUN = "the engine does not run it there"
 NO_DIVISION = "the model does not divide so"
+NO_LAUNCH = "no launch file can say it"
 NEAREST_MISSES = 20
 """Of the nearest misses, what an answer says."""
 

@@ -181,6 +181,8 @@ class WantedTraining(NamedTuple):
     frameworks: tuple[str, ...] = ()
     precision: str | None = None
     optimizer: str | None = None
+    loss: str | None = None
+    """None: the framework's own."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     """(): all linear matrices, whatever a framework's own default: rows are compared."""
@@ -208,7 +210,11 @@ class WantedTraining(NamedTuple):
     def asked(self, base: TrainingAsked) -> TrainingAsked:
         """A question with what the user fixes."""
         found = base._replace(
-            method=self.method, task=self.task, seq_len=self.seq_len, lora_rank=self.lora_rank
+            method=self.method,
+            task=self.task,
+            seq_len=self.seq_len,
+            lora_rank=self.lora_rank,
+            loss=self.loss,
         )
         if self.method != "full":
             found = found._replace(lora_targets=self.lora_targets or ALL_MATRICES)

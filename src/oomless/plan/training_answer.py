@@ -13,7 +13,7 @@ from ..frameworks.megatron.source import read_text
 from ..model.load import load
 from ..model.model import Model
 from ..run.training import Mesh, TrainingAsked
-from .candidates import Miss, PlannedRow, plan_screen
+from .candidates import NO_LAUNCH, Miss, PlannedRow, plan_screen
 from .duration import Duration, duration
 from .goals import Wanted, WantedTraining
 from .launch import Launch
@@ -56,7 +56,6 @@ class TrainingPlan(NamedTuple):
 
 
 OWN_RULES = "its launch arguments do not fit by Megatron-LM's own rules"
-NO_LAUNCH = "no launch file can say it"
 
 
 def plan_training(
@@ -74,7 +73,7 @@ def plan_training(
     ...     "deepseek-v2-lite", Wanted(gpus=("a100-80gb:1",)), WantedTraining(method="lora")
     ... )
     >>> found.rows[0].row.estimate.verdict, found.rows[0].launch.command
-    ('fits', 'accelerate launch --config_file accelerate.yaml train.py')
+    ('fits', 'axolotl train axolotl.yaml')
     """
     wanted.check(table)
     training.check()

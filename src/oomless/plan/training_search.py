@@ -18,6 +18,7 @@ from .candidates import (
     NEAREST_MISSES,
     NO_DIVISION,
     NO_HOST,
+    NO_LAUNCH,
     NO_ROOM,
     NOT_RUN,
     Candidate,
@@ -26,6 +27,7 @@ from .candidates import (
 )
 from .fastest_first import BatchColumn, FastestFirst, RatedSetting
 from .goals import Wanted, WantedTraining
+from .launch.losses import said_loss
 from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first
@@ -91,12 +93,20 @@ class TrainingSearch(CardSearch[TrainingRow]):
                 # twice and four times the cards of the smallest that holds it show what more of them bring
                 break
             found = [
-                self.best_of(name, hardware) if launches(name, self.model) else self.passed_over(NOT_RUN)
+                self.of_framework(name, hardware)
                 for name in self.training.frameworks or PLANNED[self.training.method]
             ]
             rows += [row for row in found if row is not None]
             sizes_with_rows += any(found)
         return rows
+
+    def of_framework(self, name: str, hardware: Hardware) -> TrainingRow | None:
+        """A framework's best setting, if its files can say the model and its loss."""
+        if not launches(name, self.model):
+            return self.passed_over(NOT_RUN)
+        if said_loss(name, self.model, self.training.loss) is None:
+            return self.passed_over(NO_LAUNCH)
+        return self.best_of(name, hardware)
 
     def passed_over(self, reason: str) -> TrainingRow | None:
         """No candidate where there could have been one, and why."""
@@ -105,11 +115,12 @@ class TrainingSearch(CardSearch[TrainingRow]):
 
     def ways(self, name: str, hardware: Hardware) -> Iterator[TrainingAsked]:
         """Yield the ways in which a framework may divide states and layers."""
-        space = framework(name).plan
+        space, said = framework(name).plan, said_loss(name, self.model, self.training.loss)
         within = min(hardware.num_gpus, hardware.per_node)
         cards = PlannedCards(hardware.num_gpus, within, self.wanted.host_memory is not None)
         for sharding in space.shardings:
-            asked = self.training.asked(TrainingAsked(framework=name, sharding=sharding))
+            base = TrainingAsked(framework=name, sharding=sharding, kernels=said.kernels if said else None)
+            asked = self.training.asked(base)
             yield from space.ways(asked, self.model, cards)
 
     def columns(self, name: str, hardware: Hardware) -> Iterator[tuple[BatchColumn, ...]]:

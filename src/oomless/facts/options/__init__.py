@@ -14,6 +14,16 @@ from ..derived_engines import with_derived
 
 DEFAULT_ENGINE, DEFAULT_FRAMEWORK = "vllm", "transformers"
 """What is asked where nobody names one."""
+LOSSES = (
+    "plain",
+    "chunked",
+    "fused",
+    "compiled",
+    "vocab-parallel",
+    "vocab-parallel-fused",
+    "vocab-parallel-te",
+)
+"""Losses of labels (facts/losses.csv)."""
 VLLM, LLAMA = with_derived("vllm"), with_derived("llamacpp")
 """Engines that are one with a few rules of their own: they share its flags and its command line."""
 ENGINE_NAMES = (*VLLM.split(), "sglang", *LLAMA.split(), "trtllm", "transformers")

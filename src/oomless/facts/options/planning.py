@@ -1,6 +1,6 @@
 """What is asked of `plan`: a load, where to look, limits, and the order of rows."""
 
-from . import ENGINE_NAMES, Option
+from . import ENGINE_NAMES, LOSSES, Option
 from .money import PRICES
 
 MAX_OF_A_STEP = 1 << 30
@@ -43,6 +43,9 @@ ASKED: tuple[Option, ...] = (
            "Types of weights, gradients and states, as for train [the framework's].", listed="recipes"),
     Option("optimizer", "--optimizer", "text", "training", "Optimizer, as for train [the framework's].",
            listed="optimizers"),
+    Option("loss", "--loss", "text", "training",
+           "How logits and loss are computed, of frameworks whose launch files can say it [the framework's].",
+           choices=LOSSES),
     Option("lora_rank", "--lora-rank", "whole", "training", "Rank of the adapters [8].", 8, 1,
            MAX_OF_A_STEP),
     Option("lora_targets", "--lora-targets", "words", "training",

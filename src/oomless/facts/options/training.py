@@ -3,7 +3,7 @@
 What may be computed again has Megatron-LM's names, those of the graphs, and torchtitan's `ops`.
 """
 
-from . import DEFAULT_FRAMEWORK, Option
+from . import DEFAULT_FRAMEWORK, LOSSES, Option
 
 MANY = 1_000_000
 TOKENS = 100_000_000
@@ -120,8 +120,7 @@ ASKED: tuple[Option, ...] = (
            "Kernel of the attention; auto: by card and head sizes.",
            choices=("auto", "eager", "math", "efficient", "flash", "cudnn")),
     Option("loss", "--loss", "text", "step", "How logits and loss are computed (facts/losses.csv).",
-           choices=("plain", "chunked", "fused", "compiled", "vocab-parallel", "vocab-parallel-fused",
-                    "vocab-parallel-te", "contrastive")),
+           choices=(*LOSSES, "contrastive")),
     Option("negatives", "--negatives", "whole", "step",
            "contrastive: hard negatives of each query of --micro-batch [0].", 0, 0, MANY),
     Option("query_len", "--query-len", "whole", "step",

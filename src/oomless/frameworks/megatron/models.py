@@ -12,6 +12,7 @@ from ...model.attention import GQA, MLA, Attention, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
+from ..graphs.loss_kinds import loss_kind
 from .args import read_arguments
 from .argument_reader import Value
 from .network import num_parameters
@@ -74,11 +75,21 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
     if asked.offload_layers:
         given["cpu-offloading-num-layers"] = asked.offload_layers
     switches += _types(asked, given)
-    if asked.loss in ("vocab-parallel-fused", "vocab-parallel-te"):
+    if fusion := fusion_of(asked):
         switches.append("cross-entropy-loss-fusion")
-        given["cross-entropy-fusion-impl"] = "te" if asked.loss == "vocab-parallel-te" else "native"
+        given["cross-entropy-fusion-impl"] = fusion
     given |= dict.fromkeys(switches, True)
     return read_arguments(given, mesh.num_ranks)
+
+
+def fusion_of(asked: TrainingAsked) -> str:
+    """Return the --cross-entropy-fusion-impl of a question's loss; "" without fusion.
+
+    >>> [fusion_of(TrainingAsked(framework="megatron-lm", loss=word)) for word in (None, "fused")]
+    ['', 'native']
+    """
+    kind = loss_kind(asked.loss or "plain", asked.framework).kind
+    return {"vocab-parallel-fused": "native", "in-place": "te"}.get(kind, "")
 
 
 def _types(asked: TrainingAsked, given: dict[str, Value]) -> list[str]:

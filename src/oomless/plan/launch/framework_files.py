@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...errors import UnsupportedError
 from ...frameworks import framework as record
 from ...frameworks.defaults import resolved
 from ...run.cards import Hardware
@@ -95,6 +96,12 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         **(types.switches or {"bf16": False}),
         "output_dir": "./outputs",
     }
+    if asked.loss == "fused":
+        if not types.switches:
+            raise UnsupportedError("Axolotl's fused loss is of 16 bits", "use --precision bf16")
+        config["plugins"] = ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"]
+    elif asked.loss == "chunked":
+        config["chunked_cross_entropy"] = True
     if asked.sharding in ("fsdp1", "fsdp2"):
         config |= {
             "fsdp_version": 2 if asked.sharding == "fsdp2" else 1,
@@ -134,6 +141,7 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> File
         "per_device_train_batch_size": asked.micro_batch,
         "gradient_accumulation_steps": asked.grad_accum,
         "disable_gradient_checkpointing": asked.recompute != "full",
+        **({"enable_liger_kernel": True} if asked.loss == "fused" else {}),
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
         **(types.switches or {"bf16": False}),

@@ -3,6 +3,7 @@
 
 from ...errors import UnsupportedError
 from ...frameworks import PLANNED, framework
+from ...frameworks.megatron.models import fusion_of
 from ...frameworks.megatron.placement import last_stage
 from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
@@ -58,6 +59,7 @@ def megatron_arguments(
         )
     mesh = asked.mesh
     dp = num_gpus // (mesh.tp * mesh.pp * mesh.cp)
+    fusion = fusion_of(asked)
     return [
         *_network(model, asked),
         f"--micro-batch-size {asked.micro_batch}",
@@ -66,6 +68,7 @@ def megatron_arguments(
         *_sharding_and_recomputation(asked),
         *(f"--{short}" for short in types.switches),
         *(FP8 if types.fp8 else ()),
+        *(("--cross-entropy-loss-fusion", f"--cross-entropy-fusion-impl {fusion}") if fusion else ()),
         *FIXED,
         f"--vocab-size {model.vocab_size - 1}",
     ]

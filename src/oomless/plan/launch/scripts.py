@@ -110,6 +110,7 @@ arguments = TrainingArguments(  # before the model: DeepSpeed then shards it whi
     max_steps=STEPS,
     logging_steps=1,
     deepspeed=DEEPSPEED,
+    use_liger_kernel=LIGER,
 )
 """
 DATA = '''

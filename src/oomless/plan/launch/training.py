@@ -13,11 +13,12 @@ from ...frameworks.record import Framework, LaunchFiles
 from ...model.fused_modules import as_modules
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import TrainingAsked
+from ...run.training import TrainingAsked, TrainingResolved
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import toml, yaml
 from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
+from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
@@ -55,6 +56,14 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
     asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh), lora_targets=targets_of(model, asked))
     hub = place(hub_word(model, word))
     types, framework = types_of(asked, hardware), record(asked.framework)
+    said = said_loss(asked.framework, model, asked.loss)
+    if said is None:
+        raise UnsupportedError(
+            f"no launch file of {asked.framework} says --loss {asked.loss} of {model.name}"
+        )
+    need = f"pip install '{said.package}': its loss needs it" if said.package else ""
+    setup = (*framework.setup, ("pip", "install", said.package)) if need else framework.setup
+    framework = framework._replace(setup=setup)
     match framework.launch:
         case "fsdp_script":
             values = script_values(hub, asked, types) | fsdp_values(asked, types)
@@ -77,20 +86,21 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
                 "ds.json": deepspeed_json(asked, hardware, types),
                 "train.py": trainer_script(hub, asked, types, "ds.json"),
             }
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, framework)
+            launch = Launch(torchrun(hardware, "train.py"), files, need)
+            return with_cluster(model, launch, hardware, framework)
         case "accelerate_script":
             files = {
                 "accelerate.yaml": accelerate_yaml(asked, hardware, types),
                 "train.py": trainer_script(hub, asked, types),
             }
             start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
-            return Launch(command(start, "train.py"), files)
+            return Launch(command(start, "train.py"), files, need)
         case "axolotl_yaml":
             several = (
                 ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
             )
             start = command(asked.framework, "train", "axolotl.yaml", *several)
-            return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked, types)})
+            return Launch(start, {"axolotl.yaml": axolotl_yaml(hub, asked, types)}, need)
         case "factory_yaml":
             files = {"llama_factory.yaml": llama_factory_yaml(hub, asked, types)}
             if asked.sharding in ("zero2", "zero3"):
@@ -100,6 +110,7 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
                     *llama_factory_variables(hardware), "llamafactory-cli", "train", "llama_factory.yaml"
                 ),
                 files,
+                need,
             )
         case None:
             raise UnsupportedError(
@@ -236,7 +247,7 @@ def trainer_script(
     hub: str, asked: TrainingAsked, types: FileTypes, deepspeed: str | None = None
 ) -> FileText:
     """Return a script of transformers' Trainer: of all weights, or of adapters."""
-    values = script_values(hub, asked, types) | {"DEEPSPEED": deepspeed}
+    values = script_values(hub, asked, types) | {"DEEPSPEED": deepspeed, "LIGER": asked.loss == "fused"}
     if asked.method == "full":
         return python(TRAINER_HEAD, values | {"WEIGHTS": types.weights}, TRAINER)
     modules = list(asked.lora_targets or resolved(asked).lora_targets)
@@ -292,7 +303,7 @@ def titan_toml(
             "mode": mode,
             **({"selective_ac_option": "op"} if mode == "selective" else {}),
         },
-        "compile": {"enable": resolved(asked).kernels == "compiled", "components": ["model"]},
+        "compile": compiled(resolved(asked)),
     }
     if mesh.pp > 1:
         tables["parallelism"] |= {
@@ -300,3 +311,10 @@ def titan_toml(
             "pipeline_parallel_microbatch_size": asked.micro_batch,
         }
     return toml(tables)
+
+
+def compiled(request: TrainingResolved) -> dict[str, Any]:
+    """Return what torch.compile does: layers, the loss, or nothing."""
+    parts = {"model": request.kernels, "loss": request.loss}
+    chosen = [part for part, kind in parts.items() if kind == "compiled"]
+    return {"enable": bool(chosen), "components": chosen or ["model"]}
