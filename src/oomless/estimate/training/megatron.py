@@ -191,7 +191,7 @@ def standing(
             "policy",
             each.what,
             sum(each.sizes),
-            f"{len(each.sizes)} tensors",
+            tensors_formula(run, each),
             "frameworks/megatron/states.py",
         )
         for each in kept
@@ -232,6 +232,21 @@ def standing(
             )
         )
     return tuple(lines)
+
+
+def tensors_formula(run: Megatron, part: StateTensors) -> str:
+    """Return values times their size, where all of a part have the same, and in how many tensors they are."""
+    sizes = {
+        "weights.trained": set() if run.fp8_params else {run.num_bytes},
+        "gradients.trained": {run.grad_bytes},
+        "optimizer.master_copies": {run.master_bytes},
+        "optimizer.moments": {*run.moment_bytes},
+    }.get(part.key, {4})
+    total, num = sum(part.sizes), len(part.sizes)
+    count = f"{num:,} tensor{'s' if num > 1 else ''}"
+    if len(sizes) != 1 or not (size := max(sizes)) or total % size:
+        return count
+    return f"{total // size:,} values x {size} B in {count}"
 
 
 def _held(lines: tuple[Line, ...]) -> RankStates:

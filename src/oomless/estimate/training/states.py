@@ -9,7 +9,7 @@ from ...ledger import Key, Line, exact
 from ...model.model import EMBEDDING
 from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, optimizer, recipe
 from .rank_portions import Portion
-from .state_bytes import QLORA, adapter_form, moment_bytes, packed, weight_bytes_of
+from .state_bytes import GALORE_RANK, QLORA, adapter_form, moment_bytes, packed, weight_bytes_of
 
 
 class ShardDegrees(NamedTuple):
@@ -288,9 +288,22 @@ def state_lines(
         formula = f"{shared(over.optimizer)} x {form.master} B"
         lines.append(line("optimizer.master_copies", "master copies", sums.masters, formula))
     if sums.moments:
-        formula = f"{shared(over.optimizer)}, {rule.moments} moments"
+        formula = shared(over.optimizer) + moments_formula(sums, form, rule)
         lines.append(line("optimizer.moments", "moments", sums.moments, formula, by))
     return tuple(lines)
+
+
+def moments_formula(sums: StateSums, form: Recipe, rule: Optimizer) -> str:
+    """Return what an optimizer keeps for its values, so that the bytes can be reckoned again."""
+    if rule.name == "muon":
+        pairs = sums.moments // form.moment - sums.values_here
+        return f" x {form.moment} B, and again for {pairs:,} outside of matrices of layers"
+    if rule.name.startswith("galore"):
+        return f", {rule.moments} moments of projections to rank {GALORE_RANK}, and these"
+    if rule.factored:
+        return ": a row and a column of each matrix x 4 B"
+    each = f"{rule.moment_bits} bits and their scales" if 0 < rule.moment_bits < 32 else ""
+    return f" x {rule.moments} moments of " + (each or f"{4 if rule.moment_bits else form.moment} B")
 
 
 OFFLOADED: dict[str, tuple[Key, ...]] = {
