@@ -19,8 +19,8 @@ HIGHEST = 12
 """libdeflate's last level: 2 % smaller than zlib's."""
 
 
-FOR_DEVELOPERS = ("accuracy.md", "architecture.md", "benchmarks.md", "compared.md")
-"""Pages that stay on the site."""
+FOR_DEVELOPERS = ("accuracy.md", "architecture.md", "benchmarks.md", "compared.md", "index.md")
+"""Pages that stay on the site, its front among them."""
 PRINTED = re.compile(r"(?<=^```text\n)(.*?)(?=^```$)", re.DOTALL | re.MULTILINE)
 REMARK = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 """What tests read of a page."""
@@ -78,7 +78,7 @@ FOR_TESTS = {
     "catalogue": "parameters_hub note",
     "conditions": "meaning",
     "efficiencies": "prior_source",
-    "hardware": "launch_year price_source unverified_fields",
+    "hardware": "launch_year price_source source unverified_fields",
 }
 """Columns that only tests and those who mend a table read."""
 

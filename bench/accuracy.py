@@ -179,7 +179,16 @@ def run_rows() -> Rows:
                 }
                 if run not in found:  # a source may print a run twice
                     found.append(run)
-    return found
+    in_tokens = {setting(run) for run in found if run["quantity"] == "kv_tokens"}
+    return [run for run in found if run["quantity"] != "kv_bytes_per_gpu" or setting(run) not in in_tokens]
+
+
+def setting(run: dict[str, str]) -> tuple[str, ...]:
+    """Return what a run is, but for its quantity."""
+    return (
+        *(run[name] for name in ("model", "engine", "engine_version", "stored", "card")),
+        *(run[name] for name in ("tp", "pp", "length", "source")),
+    )
 
 
 def step_rows() -> Rows:
@@ -232,7 +241,7 @@ def stepped(row: MeasuredRow) -> dict[str, str] | None:
 def figures(scored: Scored) -> dict[str, str]:
     """Return what was measured beside what is predicted."""
     values = {name: getattr(scored, name) or 0.0 for name in ("measured", "predicted", "low", "high")}
-    return {name: f"{value:.5g}" if value < 1e5 else f"{value:.6g}" for name, value in values.items()}
+    return {name: f"{value:.4g}" if value < 1e4 else f"{value:.6g}" for name, value in values.items()}
 
 
 def described(row: MeasuredRow) -> dict[str, str] | None:

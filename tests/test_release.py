@@ -14,7 +14,7 @@ from command import call
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 2_000_000
-FOR_DEVELOPERS = {"accuracy", "architecture", "benchmarks", "compared"}
+FOR_DEVELOPERS = {"accuracy", "architecture", "benchmarks", "compared", "index"}
 """Pages that stay on the site."""
 
 
