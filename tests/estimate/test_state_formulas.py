@@ -1,6 +1,7 @@
 """Formulas of optimizer states say what the bytes are."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ NUMBER = re.compile(r"\d[\d,]*")
         ({"framework": "megatron-lm", "sharding": "distopt"}, "weights.trained"),
     ],
 )
-def test_a_formula_gives_its_bytes(flags: dict[str, str], key: str) -> None:
+def test_a_formula_gives_its_bytes(flags: dict[str, Any], key: str) -> None:
     """Muon's said "8,030,261,248 values / 8, 1 moments", Megatron's "98 tensors"."""
     line = next(each for each in train("llama-3.1-8b", "h100:8", **flags).ledger.lines if each.key == key)
     numbers = [int(word.replace(",", "")) for word in NUMBER.findall(line.formula)]

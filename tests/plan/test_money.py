@@ -122,3 +122,10 @@ def test_wrong_questions_say_what_is_wrong(words: tuple[str, ...], message: str)
 def test_no_hardware_costs_nothing() -> None:
     with pytest.raises(UsageError, match="costs nothing"):
         OwnOrRent(Own(0), Rent(1)).check()
+
+
+def test_a_card_with_one_quote_says_so() -> None:
+    found = cost(CostFlags("rtx-4090:1"))
+    bought = next(each for each in found.inputs if each.what == "cards_usd")
+    assert (bought.value, bought.date) == (1599, "2022-10-12")
+    assert bought.source.startswith("one quote; ")

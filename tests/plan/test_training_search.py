@@ -70,6 +70,13 @@ def question(seed: int) -> tuple[TrainingSearch, Hardware]:
     return TrainingSearch(load(draw.choice(MODELS)), wanted, training), parse_gpu(word)
 
 
+def test_a_search_goes_as_far_as_the_cards_that_are_allowed() -> None:
+    """It ended at 128 cards, where V3 does not fit."""
+    wanted = Wanted(gpus=("h800",), limits=PlanLimits(max_gpus=512))
+    rows = TrainingSearch(load("deepseek-v3"), wanted, WantedTraining(frameworks=("megatron-lm",))).run().rows
+    assert {row.hardware.num_gpus for row in rows} == {256, 512}
+
+
 @pytest.mark.parametrize("seed", range(NUM_QUESTIONS))
 def test_a_pruned_search_finds_what_an_exhaustive_one_finds(seed: int) -> None:
     search, hardware = question(seed)

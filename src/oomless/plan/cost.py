@@ -280,7 +280,7 @@ def _purchase(given: CostFlags, hardware: Hardware, card: str) -> CostInput:
         "USD",
         low,
         high,
-        f"middle of {len(known)} quotes; {newest.source}",
+        f"middle of {len(known)} quotes; {newest.source}" if known[1:] else f"one quote; {newest.source}",
         newest.date,
     )
 

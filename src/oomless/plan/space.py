@@ -132,7 +132,13 @@ def kinds_of_cache(name: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     return asked or rules.candidates.cache_types
 
 
-def sizes_of(card: Card, max_gpus: int, fixed: Hardware | None) -> list[Hardware]:
+MOST_NODES, MOST_TRAINING_NODES = 16, 1024
+"""Machines of one instance, and of one training run."""
+
+
+def sizes_of(
+    card: Card, max_gpus: int, fixed: Hardware | None, most_nodes: int = MOST_NODES
+) -> list[Hardware]:
     """How many cards to try: one, two, four ... of a machine, then two, four, eight machines.
 
     >>> from ..run.hardware import parse_gpu
@@ -147,12 +153,12 @@ def sizes_of(card: Card, max_gpus: int, fixed: Hardware | None) -> list[Hardware
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count < per_node] + [per_node]
     found = [Hardware(card, count, count) for count in counts]
     if not card.alone and (per_node == 1 or per_node >= LEAST_JOINED) and joins_machines(card):
-        most = DESKTOP_NODES if per_node == 1 else MOST_NODES
-        found += [Hardware(card, per_node * nodes, per_node) for nodes in (2, 4, 8, 16) if nodes <= most]
+        most = DESKTOP_NODES if per_node == 1 else most_nodes
+        doubled = [2**power for power in range(1, most.bit_length())]
+        found += [Hardware(card, per_node * nodes, per_node) for nodes in doubled if nodes <= most]
     return [each for each in found if each.num_gpus <= max_gpus]
 
 
-MOST_NODES = 16
 LEAST_JOINED = 4
 """Machines of two or three cards are not planned in numbers: nobody joins them."""
 

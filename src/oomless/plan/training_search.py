@@ -32,7 +32,7 @@ from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first
 from .prices import Price
-from .space import sizes_of
+from .space import MOST_TRAINING_NODES, sizes_of
 
 
 class TrainingRowFields(NamedTuple):
@@ -88,7 +88,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
         """The best setting of every framework on each number of cards."""
         rows: list[TrainingRow] = []
         sizes_with_rows = 0
-        for hardware in sizes_of(card, self.wanted.limits.max_gpus, fixed):
+        for hardware in sizes_of(card, self.wanted.limits.max_gpus, fixed, MOST_TRAINING_NODES):
             if sizes_with_rows >= MOST_SIZES and self.wanted.goal != "fastest":
                 # twice and four times the cards of the smallest that holds it show what more of them bring
                 break
