@@ -249,6 +249,23 @@ def test_a_model_that_liger_does_not_patch_has_no_row_of_its_loss() -> None:
         assert len(plan_training(model, Wanted(gpus=("h200:1",)), wanted).rows) == rows
 
 
+def test_the_fused_loss_is_tried_where_nothing_fits_without(tmp_path: Path) -> None:
+    """Not before, not where another loss is asked, and not for a model whose files cannot say it."""
+    wanted = Wanted(gpus=("rtx-4090:1",))
+    losses: dict[tuple[int, str | None], set[str | None]] = {}
+    for length in 4096, 16384:
+        for loss in None, "plain":
+            plan = plan_training("llama-3.1-8b", wanted, WantedTraining(length, method="qlora", loss=loss))
+            losses[length, loss] = {planned.row.asked.loss for planned in plan.rows}
+    assert losses == {(4096, None): {None}, (4096, "plain"): {"plain"}, (16384, None): {"fused"},
+                      (16384, "plain"): set()}  # fmt: skip
+    plan = plan_training("llama-3.1-8b", wanted, WantedTraining(16384, method="qlora"))
+    assert plan.rows[0].row.fits
+    assert plan.warnings == ("nothing fits with the frameworks' own losses: all rows are with --loss fused",)
+    for planned in plan.rows:
+        check_row(plan, planned, tmp_path)
+
+
 def test_days_and_dollars_are_tokens_over_the_rate() -> None:
     """15.8 days at 84,205 tokens/s for 100 billion tokens; of an hour's rent, as many hours."""
     wanted = WantedTraining(billion_tokens=100)

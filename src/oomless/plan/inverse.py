@@ -18,7 +18,7 @@ from .prices import Price
 from .ranking import rank
 from .search import PlanRow, Search
 from .training_answer import TrainingPlan, plan_training
-from .training_search import TrainingRow, TrainingSearch
+from .training_search import TrainingRow, searched
 
 Answer = TypeVar("Answer")
 
@@ -62,14 +62,13 @@ def largest_trained(
     ...     Wanted(gpus=("rtx-4090:1",), rows=1), WantedTraining(method="qlora", frameworks=("peft",))
     ... )
     >>> [each.name for each in found]
-    ['llama-2-13b']
+    ['deepseek-r1-distill-qwen-14b']
     """
     training.check()
 
     def best(model: Model) -> tuple[float, TrainingRow] | None:
-        rows = rank(
-            TrainingSearch(model, wanted, training, table).run().rows, wanted.goal, wanted.limits, False, True
-        ).rows
+        found = searched(model, wanted, training, table)
+        rows = rank(found.rows, wanted.goal, wanted.limits, False, True).rows
         held = [each for each in rows if each.fits]
         if not held:
             return None
@@ -186,7 +185,7 @@ def longest_trained(
     >>> wanted, qlora = Wanted(gpus=("rtx-4090:1",)), WantedTraining(method="qlora", frameworks=("peft",))
     >>> found = longest_trained(load("llama-3.1-8b"), wanted, qlora)
     >>> found is not None and found.training.seq_len
-    6144
+    14336
     """
     if not wanted.gpus:
         raise UsageError("--longest-context needs --gpu", "say which cards: --gpu h200:8")

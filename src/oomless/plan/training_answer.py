@@ -20,7 +20,7 @@ from .launch import Launch
 from .launch.training import training_launch
 from .prices import Price
 from .ranking import rank, why_not
-from .training_search import TrainingRow, TrainingSearch
+from .training_search import TrainingRow, searched
 
 
 class TrainingPlan(NamedTuple):
@@ -79,7 +79,7 @@ def plan_training(
     training.check()
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     word = model if isinstance(model, str) else model.name
-    result = TrainingSearch(found, wanted, training, table).run()
+    result = searched(found, wanted, training, table)
     ranked = rank(result.rows, wanted.goal, wanted.limits, False, bool(wanted.gpus))
     excluded = result.excluded + ranked.excluded
     shown, num_more = to_show(found, word, wanted, ranked.rows, excluded)
@@ -99,6 +99,8 @@ def plan_training(
         for row, _ in shown
         if not row.price
     }
+    if any(row.asked.loss != training.loss for row, _ in shown):
+        notes["nothing fits with the frameworks' own losses: all rows are with --loss fused"] = None
     return TrainingPlan(
         model=found,
         model_word=word,

@@ -32,6 +32,7 @@ from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first
 from .prices import Price
+from .ranking import outside
 from .space import MOST_TRAINING_NODES, sizes_of
 
 
@@ -259,8 +260,37 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return None
 
 
+FUSED = "fused"
+
+
+def searched(
+    model: Model, wanted: Wanted, training: WantedTraining, table: tuple[Price, ...] | None = None
+) -> Searched[TrainingRow]:
+    """Search with the losses that frameworks take by themselves; where nothing fits so within the limits, and
+    no loss is asked, with the fused one of those whose files turn its kernels on."""
+    own = TrainingSearch(model, wanted, training, table).run()
+    names = training.frameworks or PLANNED[training.method]
+    others = tuple(name for name in names if (said := said_loss(name, model, FUSED)) and said.package)
+    if training.loss or not others or holds(own, wanted):
+        return own
+    fused = training._replace(loss=FUSED, frameworks=others)
+    found = TrainingSearch(model, wanted, fused, table).run()
+    if not holds(found, wanted):
+        return own
+    return found._replace(
+        excluded=own.excluded + found.excluded,
+        num_candidates=own.num_candidates + found.num_candidates,
+        num_estimates=own.num_estimates + found.num_estimates,
+    )
+
+
+def holds(found: Searched[TrainingRow], wanted: Wanted) -> bool:
+    """Return whether a row fits within the limits."""
+    return any(row.fits and not outside(row, wanted.limits) for row in found.rows)
+
+
 def mesh_text(estimate: TrainingEstimate) -> str:
-    """The axes that are used, with the sharding."""
+    """The axes that are used, with the sharding, and the loss where it is not left to the framework."""
     mesh, request = estimate.mesh, estimate.request
     parts = [
         f"{axis.upper()} {getattr(mesh, axis)}"
@@ -269,4 +299,5 @@ def mesh_text(estimate: TrainingEstimate) -> str:
     ]
     if request.sharding not in (None, "none"):
         parts.append(str(request.sharding))
-    return ", ".join(parts) or "one card"
+    loss = [f"loss {estimate.asked.loss}"] if estimate.asked.loss else []
+    return ", ".join([*(parts or ["one card"]), *loss])
