@@ -55,15 +55,8 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
     """Return how a framework is started for a question."""
     asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh), lora_targets=targets_of(model, asked))
     hub = place(hub_word(model, word))
-    types, framework = types_of(asked, hardware), record(asked.framework)
-    said = said_loss(asked.framework, model, asked.loss)
-    if said is None:
-        raise UnsupportedError(
-            f"no launch file of {asked.framework} says --loss {asked.loss} of {model.name}"
-        )
-    need = f"pip install '{said.package}': its loss needs it" if said.package else ""
-    setup = (*framework.setup, ("pip", "install", said.package)) if need else framework.setup
-    framework = framework._replace(setup=setup)
+    types = types_of(asked, hardware)
+    framework, need = with_loss(model, asked)
     match framework.launch:
         case "fsdp_script":
             values = script_values(hub, asked, types) | fsdp_values(asked, types)
@@ -118,6 +111,19 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             )
         case never:
             assert_never(never)
+
+
+def with_loss(model: Model, asked: TrainingAsked) -> tuple[Framework, str]:
+    """Return the framework, whose setup installs what the loss needs, and a note of that."""
+    framework, said = record(asked.framework), said_loss(asked.framework, model, asked.loss)
+    if said is None:
+        raise UnsupportedError(
+            f"no launch file of {asked.framework} says --loss {asked.loss} of {model.name}"
+        )
+    if not said.package:
+        return framework, ""
+    setup = (*framework.setup, ("pip", "install", said.package))
+    return framework._replace(setup=setup), f"pip install '{said.package}': its loss needs it"
 
 
 def launched() -> list[str]:
