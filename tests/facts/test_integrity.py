@@ -37,6 +37,7 @@ KEYS = {
     "draft_heads": "hub_id",
     "efficiencies": "quantity device engine when",
     "engine_flags": "engine flag",
+    "engine_pairs": "engine",
     "engine_rules": "engine rule since",
     "engines": "engine quantity first last when",
     "frameworks": "framework",

@@ -10,8 +10,8 @@ from types import ModuleType
 from unittest.mock import MagicMock, patch
 
 RECORDERS = (
-    "vllm python trtllm-serve llama-server ollama ray torchrun accelerate axolotl llamafactory-cli sleep "
-    "pip git cp"
+    "vllm vllm-router python trtllm-serve llama-server ollama ray torchrun accelerate axolotl "
+    "llamafactory-cli sleep pip git cp"
 ).split()
 """Programs that write down their words. `ray list` says one line a machine, `sleep` does not wait."""
 RUNNERS = ("srun", "trtllm-llmapi-launch")
@@ -36,6 +36,9 @@ CLUSTER = {
     "LWS_WORKER_INDEX": "1",
     "LWS_LEADER_ADDRESS": "leader",
     "HF_TOKEN": "secret",
+    "PREFILL_1": "10.0.0.1",
+    "PREFILL_2": "10.0.0.2",
+    "DECODE_1": "10.0.0.3",
 }
 """What clusters tell a machine."""
 

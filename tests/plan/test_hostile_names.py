@@ -20,9 +20,10 @@ from oomless.plan import launch as launch_room
 from oomless.plan.launch import Launch
 from oomless.plan.launch.documents import json_text, toml
 from oomless.plan.launch.documents import yaml as yaml_text
+from oomless.plan.launch.pair import PairLaunch, router_launch, side_launch
 from oomless.plan.launch.scripts import python
 from oomless.plan.launch.serving import serving_launch
-from oomless.plan.launch.shell import write_launch
+from oomless.plan.launch.shell import launch_files, write_files
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
@@ -138,13 +139,37 @@ def test_a_name_arrives_whole_and_is_not_run(name: str, stubs: Stubs, tmp_path: 
     for number, kind in enumerate(KINDS):
         folder = tmp_path / str(number)
         try:
-            written = write_launch(launch_of(kind, name), folder)
+            written = write_files(launch_files(launch_of(kind, name)), folder)
         except UnsupportedError as error:
             assert "an Ollama Modelfile cannot name" in error.message
             assert not name.isprintable()
             continue
         assert naming(kind, name, written, stubs) >= {*kind.naming}, kind
         assert {*folder.iterdir()} == {*written}
+    assert not list(tmp_path.rglob("*pwned*"))
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_a_name_arrives_whole_on_both_sides(engine: str, stubs: Stubs, tmp_path: Path) -> None:
+    asked, hardware = Asked(engine=engine, layout=TP16), parse_gpu("h100:8x2")
+    for number, name in enumerate(NAMES):
+        model, word = load("llama-3.1-8b")._replace(name=name), f"./m/{name}"
+        pair = PairLaunch(
+            side_launch(model, word, asked, hardware, "prefill"),
+            side_launch(model, word, asked, hardware, "decode"),
+            router_launch(engine, 2, 1),
+        )
+        *sides, router = write_files(pair.files, tmp_path / str(number))
+        assert len(sides) == 2 * len(CLUSTER)
+        for path in sides:
+            port = "8100" if path.parent.name == "prefill" else "8200"
+            found = list(told(path, stubs))
+            assert any(word in words for words in found), path
+            assert any(port in words for words in found), path
+        (words,) = told(router, stubs)
+        urls = [each for each in words if each.startswith("http")]
+        assert urls == ["http://10.0.0.1:8100", "http://10.0.0.2:8100", "http://10.0.0.3:8200"]
+        assert words.count("8998") == (2 if engine == "sglang" else 0)
     assert not list(tmp_path.rglob("*pwned*"))
 
 
@@ -165,7 +190,7 @@ def test_a_name_that_is_no_utf8_arrives_or_is_refused(stubs: Stubs, tmp_path: Pa
     for number, kind in enumerate(KINDS):
         folder = tmp_path / str(number)
         try:
-            written = write_launch(launch_of(kind, NO_UTF8), folder)
+            written = write_files(launch_files(launch_of(kind, NO_UTF8)), folder)
         except OomlessError as error:
             assert "no UTF-8" in error.message or "Modelfile" in error.message
             assert not folder.exists()

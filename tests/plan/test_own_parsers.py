@@ -17,6 +17,7 @@ from oomless.engines.command_line import command_words, own_flags
 from oomless.errors import OomlessError
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
+from oomless.plan.disaggregate import disaggregate
 from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.launch import Launch
 from oomless.plan.launch.serving import serving_launch
@@ -152,6 +153,17 @@ def test_an_engine_reads_its_commands(engine: str) -> None:
     assert len(commands) > 30
     skip = 2 if engine == "vllm" else 3
     assert refused(engine, [shlex.split(command)[skip:] for command in commands]) == []
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_an_engine_reads_both_sides(engine: str) -> None:
+    wanted = Wanted(gpus=("h200:8",), context=8192, concurrency=64, engines=(engine,))
+    plan = plan_serving("deepseek-r1", wanted)
+    assert plan.search is not None
+    pair = disaggregate(plan.search, plan.all_rows).launch
+    commands = (shlex.split(launch.command) for launch in (pair.prefill, pair.decode))
+    first = {"vllm": "serve", "sglang": "sglang.launch_server"}[engine]
+    assert refused(engine, [words[words.index(first) + 1 :] for words in commands]) == []
 
 
 @cache

@@ -1,10 +1,12 @@
 """Questions the other way round, and prefill apart from decode."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from command import call
+from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.plan.answer import plan_serving
@@ -56,10 +58,44 @@ def test_each_side_keeps_up_with_the_other() -> None:
     assert found.num_gpus == 8 * (found.prefill.num + found.decode.num)
     assert found.prefill.row.fits
     assert found.decode.row.fits
-    for side in (found.prefill, found.decode):
-        answer = call("infer", "--offline", "--command", side.command, "--gpu", "b200:8", "--json")
+    for side, launch in ((found.prefill, found.launch.prefill), (found.decode, found.launch.decode)):
+        answer = call("infer", "--offline", "--command", launch.command, "--gpu", "b200:8", "--json")
         assert answer.code == 0, answer.err
         assert side.row.asked.max_model_len == 8192  # a prompt as long as a prefill server admits is refused
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_a_pair_is_written_whole(engine: str, tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    words = ("--gpu", "h100:8", "--engine", engine, "--concurrency", "64", "--context", "4096")
+    done = call("plan", "llama-3.1-70b", *words, "--disaggregate", "--write", str(folder), "--json")
+
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["disaggregated"]
+    written = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert {name: path.read_text() for name, path in written.items()} == found["files"]
+    assert {"prefill/launch.sh", "decode/launch.sh", "router.sh"} <= {*written}
+    for side in ("prefill", "decode"):
+        assert found[side]["launch"] in found["files"][f"{side}/launch.sh"]
+    assert found["router"]["launch"] in found["files"]["router.sh"]
+    assert found["router"]["launch"].count("--prefill ") == found["prefill"]["num"]
+    assert found["router"]["launch"].count("--decode ") == found["decode"]["num"]
+
+
+def test_both_sides_read_the_same_cache() -> None:
+    """A type of the cache that differs, or stages, are refused when the sides meet."""
+    wanted = Wanted(gpus=("h100:8x2",), context=8192, concurrency=64, engines=("vllm",))
+    rows = Search(load("deepseek-r1"), "deepseek-r1", wanted).run().rows
+    assert any(row.asked.sizes.pp > 1 for row in rows)
+    with pytest.raises(UsageError, match="told apart"):
+        disaggregate(
+            Search(load("deepseek-r1"), "deepseek-r1", wanted),
+            tuple(row for row in rows if row.asked.sizes.pp > 1),
+        )
+    narrow = wanted._replace(gpus=("h200:8",), kv_cache_dtypes=("fp8", "auto"))
+    search = Search(load("deepseek-r1"), "deepseek-r1", narrow)
+    found = disaggregate(search, search.run().rows)
+    assert found.prefill.row.asked.kv_cache_dtype == found.decode.row.asked.kv_cache_dtype == "fp8"
 
 
 WRONG = (

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ..plan.crossbar import InMemory
     from ..plan.disaggregate import Disaggregated, Side
     from ..plan.inverse import LargestModel
+    from ..plan.launch import Launch
     from ..plan.prices import Price
     from ..plan.training_answer import TrainingPlan
 
@@ -183,17 +184,22 @@ def largest_json(found: "tuple[LargestModel, ...]") -> dict[str, Any]:
 
 def disaggregated_json(found: "Disaggregated") -> dict[str, Any]:
     """Return both sides as an object."""
+    launch, apart = found.launch, ("prefill", "decode", "launch")
     return {
-        **{name: getattr(found, name) for name in found._fields if name not in ("prefill", "decode")},
-        "prefill": side_json(found.prefill),
-        "decode": side_json(found.decode),
+        **{name: getattr(found, name) for name in found._fields if name not in apart},
+        "prefill": side_json(found.prefill, launch.prefill),
+        "decode": side_json(found.decode, launch.decode),
+        "router": {"launch": launch.router.command, "note": launch.router.note},
+        "files": launch.files,
     }
 
 
-def side_json(side: "Side") -> dict[str, Any]:
+def side_json(side: "Side", launch: "Launch") -> dict[str, Any]:
+    """Return a side as an object."""
     return {
         "gpu": side.row.gpu,
         "num": side.num,
         "requests_per_s": side.requests_per_s,
-        "launch": side.command,
+        "launch": launch.command,
+        "note": launch.note,
     }

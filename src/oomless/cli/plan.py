@@ -34,9 +34,11 @@ def _plan(model: str | None, **options: Any) -> int:
 
         write_svg(how["plot"], plan_svg(answer))
     if how["write"] and answer.rows:
-        from ..plan.launch.shell import write_launch
+        from ..plan.launch.shell import launch_files, write_files
 
-        paths = write_launch(answer.rows[0].launch, Path(how["write"]))
+        pair = found.disaggregated
+        files = launch_files(answer.rows[0].launch) if pair is None else pair.launch.files
+        paths = write_files(files, Path(how["write"]))
         click.echo(f"written: {', '.join(map(str, paths))}", err=True)
     if how["json"]:
         click.echo(json_text(found.to_json()))

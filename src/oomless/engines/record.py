@@ -98,10 +98,6 @@ class Start(Record):
     """The program between `srun --mpi` and the server, one task a card; "": it is started once a machine."""
     made_on_loading: tuple[str, ...] = ()
     """Forms of the weights that it makes of 16 bit while it loads; another one is a checkpoint of its own."""
-    prefills: tuple[str, ...] = ()
-    """Words by which one of two machines is told to fill the cache of prompts for another."""
-    decodes: tuple[str, ...] = ()
-    """Words for the other."""
     port: int = 8000
     """The port that its server listens on by itself."""
 

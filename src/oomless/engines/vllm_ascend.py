@@ -173,7 +173,7 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
 
 VLLM_ASCEND = derived(VLLM, "vllm-ascend")._replace(
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=VLLM.start._replace(image=IMAGE, package="", prefills=(), decodes=()),
+    start=VLLM.start._replace(image=IMAGE, package=""),
     resolve=resolve,
     cache_layout=cache_layout,
     beside_pool=beside_pool,

@@ -46,7 +46,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 
 VLLM_HPU = derived(VLLM, "vllm-hpu")._replace(
     candidates=VLLM.candidates._replace(forms=("fp8",)),
-    start=VLLM.start._replace(image="", package="", prefills=(), decodes=()),
+    start=VLLM.start._replace(image="", package=""),
     resolve=resolve,
     placed_weights=placed_weights,
 )

@@ -5,18 +5,22 @@ A prompt's pass is bound by computation, a decoding step by memory; apart, neith
 prefill side holds the caches of the prompts in flight, the decode side those of all running sequences.
 Ignored: sending caches over the network, which hides behind the next prompt if network bytes a second x
 prompt seconds is more than a prompt's cache (said for each answer).
+
+Both sides have the same weights and type of cache, and no pipeline stages: NixlConnector compares the former
+(vLLM 0.32, nixl/metadata.py, compute_nixl_compatibility_hash) and has no stages where it reads (vLLM#45880,
+base_worker.py); SGLang's decode side has those of the prefill side or none (disaggregation/common/conn.py).
 """
 
 from math import ceil
 from typing import NamedTuple
 
-from ..engines import engine, engines
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..speed.serving import prompt_pass, setup_of
 from ..speed.steady import added
-from .launch import shell
-from .launch.serving import start_of
+from .launch import Launch
+from .launch.pair import PairLaunch, SideName, pairs, router_launch, side_launch
+from .launch.serving import one_of_several
 from .search import PlanRow, Search
 
 PROMPTS_IN_FLIGHT = 4
@@ -29,7 +33,6 @@ class Side(NamedTuple):
     row: PlanRow
     num: int
     requests_per_s: float
-    command: str
 
 
 class Disaggregated(NamedTuple):
@@ -37,6 +40,7 @@ class Disaggregated(NamedTuple):
 
     prefill: Side
     decode: Side
+    launch: PairLaunch
     requests_per_s: float
     tokens_per_s: float
     num_gpus: int
@@ -62,15 +66,15 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     >>> found.prefill.num >= 1 and found.decode.num >= 1 and found.tokens_per_s_per_gpu > 0
     True
     """
-    able = [each.name for each in engines() if each.start.prefills]
-    both = [row for row in rows if row.fits and row.rate and row.asked.engine in able and row.replicas == 1]
+    able = pairs()
+    both = [row for row in rows if row.rate and row.asked.engine in able and is_a_side(row)]
     if not both:
         raise UsageError(
             "no setting that fits can be told apart into prefill and decode",
-            f"{' and '.join(able)} can: name cards that hold the load",
+            f"{' and '.join(able)} can, as one server without pipeline stages: name cards that hold the load",
         )
     decode = max(both, key=lambda row: decode_requests(row, search) / row.hardware.num_gpus)
-    prompts = [row for row in prefill_rows(search, decode) if row.fits and row.speed]
+    prompts = [row for row in prefill_rows(search, decode) if row.speed and is_a_side(row)]
     if not prompts:
         raise UsageError("no setting holds the prompts alone", "name other cards with --gpu")
     prefill = max(prompts, key=lambda row: prefill_requests(row, search) / row.hardware.num_gpus)
@@ -89,8 +93,9 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     cache = cache_of_prompt(prefill.estimate, search.input_len)
     best = max((row.rate or 0.0) / row.hardware.num_gpus for row in both)
     return Disaggregated(
-        prefill=Side(prefill, counts[0], fast, command(search, prefill, 0)),
-        decode=Side(decode, counts[1], slow, command(search, decode, 1)),
+        prefill=Side(prefill, counts[0], fast),
+        decode=Side(decode, counts[1], slow),
+        launch=launch_of(search, prefill, decode, counts),
         requests_per_s=rate,
         tokens_per_s=rate * search.output_len,
         num_gpus=gpus,
@@ -102,14 +107,25 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
     )
 
 
+def is_a_side(row: PlanRow) -> bool:
+    """Whether a setting that fits can be one of two: one server, without pipeline stages."""
+    return row.fits and row.replicas == 1 and row.asked.sizes.pp == 1
+
+
 def prefill_rows(search: Search, decode: PlanRow) -> tuple[PlanRow, ...]:
-    """Settings of the same engine and kind of card that hold a few prompts, and admit what the other side
-    does: engines refuse a prompt without room for a token after it."""
+    """Settings of the same engine, kind of card and form that hold a few prompts, and admit what the other
+    side does: engines refuse a prompt without room for a token after it."""
     name = decode.gpu.partition(":")[0]
     gpus = tuple(
         word for word in search.wanted.gpus if word.partition(":")[0] in (name, name.partition("-")[0])
     ) or (name,)
-    wanted = search.wanted._replace(gpus=gpus, concurrency=PROMPTS_IN_FLIGHT, engines=(decode.asked.engine,))
+    wanted = search.wanted._replace(
+        gpus=gpus,
+        concurrency=PROMPTS_IN_FLIGHT,
+        engines=(decode.asked.engine,),
+        quantizations=(decode.asked.quantization or "none",),
+        kv_cache_dtypes=(decode.asked.kv_cache_dtype,),
+    )
     return Search(search.model, search.word, wanted, search.table).run().rows
 
 
@@ -139,10 +155,12 @@ def cache_of_prompt(estimate: Estimate, length: int) -> int:
     return round(estimate.kv_cache.bytes_per_token * length) * stages
 
 
-def command(search: Search, row: PlanRow, side: int) -> str:
-    """How one machine of a side is started."""
-    start = engine(row.asked.engine).start
-    says = (start.prefills, start.decodes)[side]
-    if not says:
-        return ""
-    return shell.command(*start_of(search.model, search.word, row.asked), *says)
+def launch_of(search: Search, prefill: PlanRow, decode: PlanRow, counts: tuple[int, int]) -> PairLaunch:
+    """How both sides and the router are started."""
+
+    def side(name: SideName, row: PlanRow) -> Launch:
+        asked = one_of_several(row.asked, row.estimate.request)
+        return side_launch(search.model, search.word, asked, row.hardware, name)
+
+    router = router_launch(decode.asked.engine, *counts)
+    return PairLaunch(side("prefill", prefill), side("decode", decode), router)

@@ -3,6 +3,8 @@
 from ..plan.crossbar import CELL_BITS, TILE, InMemory
 from ..plan.disaggregate import Disaggregated
 from ..plan.inverse import LargestModel
+from ..plan.launch import Launch
+from ..plan.launch.cluster import PORT
 from ..plan.training_search import TrainingRow
 from ..units import format_bytes, gb, gib
 from .plan_cost_text import table
@@ -46,15 +48,22 @@ def largest_text(found: tuple[LargestModel, ...]) -> str:
     return table(rows) + "\n"
 
 
+def started(launch: Launch) -> list[str]:
+    """The command, and what must be there before."""
+    return [f"    $ {launch.command}", *([f"    {launch.note}"] if launch.note else [])]
+
+
 def disaggregated_text(found: Disaggregated) -> str:
     """Both sides, and the best machine that does both beside them."""
     lines = ["prefill and decode apart, each side on machines of its own:"]
-    for name, side in (("prefill", found.prefill), ("decode", found.decode)):
+    sides = (("prefill", found.prefill, found.launch.prefill), ("decode", found.decode, found.launch.decode))
+    for name, side, launch in sides:
         lines.append(
             f"  {side.num} x {side.row.gpu} {name}, {setting(side.row)}: "
             f"{side.requests_per_s:.3g} requests/s each"
         )
-        lines.append(f"    $ {side.command}")
+        lines += started(launch)
+    lines += [f"  the router, which clients ask at port {PORT}:", *started(found.launch.router)]
     usd = "" if found.usd_per_hour is None else f", {found.usd_per_hour:,.2f} USD an hour"
     lines.append(
         f"  together {found.num_gpus} cards{usd}: {found.tokens_per_s:,.0f} tokens/s, "

@@ -111,8 +111,6 @@ SGLANG = Engine(
         package="sglang[all]=={version}",
         joining=Joining("--dist-init-addr", port=20000),
         made_on_loading=("fp8", "bitsandbytes"),
-        prefills=("--disaggregation-mode", "prefill"),
-        decodes=("--disaggregation-mode", "decode"),
         port=30000,
     ),
     rows=ROWS,

@@ -57,8 +57,6 @@ VLLM = Engine(
         joining=Joining("--master-addr", worker=("--headless",)),
         over_ray=True,
         made_on_loading=("fp8", "bitsandbytes"),
-        prefills=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_producer"}'),
-        decodes=("--kv-transfer-config", '{"kv_connector": "NixlConnector", "kv_role": "kv_consumer"}'),
     ),
     rows=ROWS,
     speed_class="vllm",

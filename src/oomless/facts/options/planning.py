@@ -113,7 +113,8 @@ ANSWER: tuple[Option, ...] = (
     Option("plot", "--plot", "text", "answer", "Write a picture of price against speed to this .svg file.",
            file="write"),
     Option("write", "--write", "text", "answer",
-           "Write the first row's launch files into this new folder, all of them or none.", file="write"),
+           "Write the first row's launch files, or those of --disaggregate, into this new folder, all of "
+           "them or none.", file="write"),
     Option("json", "--json", "switch", "answer",
            "One JSON object on stdout: rows, what was left out and how often, nearest misses."),
 )

@@ -25,22 +25,28 @@ DEVICES = {
 
 
 def cluster_files(
-    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int
+    name: str,
+    command: Code,
+    asked: Asked,
+    hardware: Hardware,
+    num_nodes: int,
+    ports: tuple[int, ...] = (PORT,),
+    packages: str = "",
 ) -> dict[str, FileText]:
-    """Return files by name. One machine needs none but SkyPilot's, which rents it; several need a way to find
-    each other."""
+    """Return files by name. One machine needs none but SkyPilot's, which rents it and installs the release with
+    more `packages`; several need a way to find each other. The first port takes requests."""
     files: dict[str, FileText] = {}
     sky, start = sky_name(hardware), engine(asked.engine).start
     if sky and start.package:
-        files["sky.yaml"] = sky_yaml(name, command, asked, hardware, num_nodes, sky)
+        files["sky.yaml"] = sky_yaml(name, command, asked, hardware, num_nodes, sky, ports, packages)
     if num_nodes == 1:
         return files
     if start.over_ray:
-        files["ray.sh"] = ray_script(command, num_nodes)
+        files["ray.sh"] = ray_script(command, num_nodes, ports[0])
     if start.image and start.joining:
-        files["leaderworkerset.yaml"] = leader_worker_set(name, command, asked, hardware, num_nodes)
+        files["leaderworkerset.yaml"] = leader_worker_set(name, command, asked, hardware, num_nodes, ports)
     if start.joining or start.mpi_launcher:
-        files["serve.sbatch"] = slurm_script(name, command, asked, hardware, num_nodes)
+        files["serve.sbatch"] = slurm_script(name, command, asked, hardware, num_nodes, ports[0])
     return files
 
 
@@ -60,7 +66,7 @@ def joined(command: Code, asked: Asked, nodes: str, rank: str, leader: str) -> C
     )
 
 
-def on_each(command: Code, asked: Asked, num_nodes: int) -> Code:
+def on_each(command: Code, asked: Asked, num_nodes: int, port: int = PORT) -> Code:
     """Return what each of several machines runs, as launch.sh has it; "" on one machine."""
     start = engine(asked.engine).start
     if num_nodes > 1 and start.mpi_launcher:
@@ -71,14 +77,15 @@ def on_each(command: Code, asked: Asked, num_nodes: int) -> Code:
     each = joined(command, asked, str(num_nodes), "$NODE_RANK", "$HEAD")
     return lines(
         Code('if [ "$NODE_RANK" -eq 0 ]; then'),
-        words(Code("  exec"), each, SERVE),
+        words(Code("  exec"), each, serve(port)),
         Code("fi"),
         words(Code("exec"), worker(each, asked)),
     )
 
 
-SERVE = words("--host", "0.0.0.0", "--port", str(PORT))
-"""What the machine that takes requests adds."""
+def serve(port: int) -> Code:
+    """Return what the machine that takes requests adds."""
+    return words("--host", "0.0.0.0", "--port", str(port))
 
 
 def worker(command: Code, asked: Asked) -> Code:
@@ -93,7 +100,7 @@ def image(asked: Asked) -> str:
     return record.start.image.format(version=asked.engine_version or record.latest)
 
 
-def ray_script(command: Code, num_nodes: int) -> FileText:
+def ray_script(command: Code, num_nodes: int, port: int) -> FileText:
     """Return Ray over all machines, then one command on the first: `HEAD=10.0.0.1 ./ray.sh head`, `HEAD=10.0.0.1
     ./ray.sh worker`."""
     alive = """ray list nodes --filter state=ALIVE --format json | grep -c '"node_id"'"""
@@ -108,11 +115,13 @@ def ray_script(command: Code, num_nodes: int) -> FileText:
         Code("fi"),
         Code('ray start --head --port=6379 --node-ip-address="$HEAD"'),
         Code(f'until [ "$({alive})" -ge {num_nodes} ]; do sleep 5; done'),
-        words(Code("exec"), command, "--distributed-executor-backend", "ray", SERVE),
+        words(Code("exec"), command, "--distributed-executor-backend", "ray", serve(port)),
     )
 
 
-def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int) -> FileText:
+def leader_worker_set(
+    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int, ports: tuple[int, ...]
+) -> FileText:
     """Return a LeaderWorkerSet: one group of machines that live and die together, and a service before its
     leader.
 
@@ -130,8 +139,8 @@ def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware
             "leaderWorkerTemplate": {
                 "size": num_nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": pod("leader", words(each, SERVE), asked, hardware),
-                "workerTemplate": pod("worker", worker(each, asked), asked, hardware),
+                "leaderTemplate": pod("leader", words(each, serve(ports[0])), asked, hardware, ports[0]),
+                "workerTemplate": pod("worker", worker(each, asked), asked, hardware, ports[0]),
             },
         },
     }
@@ -140,14 +149,17 @@ def leader_worker_set(name: str, command: Code, asked: Asked, hardware: Hardware
         "kind": "Service",
         "metadata": {"name": label},
         "spec": {
-            "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
+            "ports": [
+                {"name": name, "port": port, "targetPort": port}
+                for name, port in zip(("http", "bootstrap"), ports, strict=False)
+            ],
             "selector": {"leaderworkerset.sigs.k8s.io/name": label, "role": "leader"},
         },
     }
     return yaml(group, service)
 
 
-def pod(role: str, start: Code, asked: Asked, hardware: Hardware) -> dict[str, Any]:
+def pod(role: str, start: Code, asked: Asked, hardware: Hardware, port: int) -> dict[str, Any]:
     """Return the template of a group's leader or of its workers; the leader alone answers."""
     token = {"secretKeyRef": {"name": "hf-token", "key": "token", "optional": True}}
     container: dict[str, Any] = {
@@ -161,9 +173,9 @@ def pod(role: str, start: Code, asked: Asked, hardware: Hardware) -> dict[str, A
         "volumeMounts": [{"mountPath": "/dev/shm", "name": "dshm"}],
     }
     if role == "leader":
-        container["ports"] = [{"containerPort": PORT}]
+        container["ports"] = [{"containerPort": port}]
         container["readinessProbe"] = {
-            "httpGet": {"path": "/health", "port": PORT},
+            "httpGet": {"path": "/health", "port": port},
             "periodSeconds": 10,
             "failureThreshold": 360,
         }
@@ -188,7 +200,9 @@ def kubernetes_name(name: str) -> str:
 MAX_LABEL = 52
 
 
-def slurm_script(name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int) -> FileText:
+def slurm_script(
+    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int, port: int
+) -> FileText:
     """Return one task a machine; the first is the leader."""
     head = lines(
         Code(f"#SBATCH --job-name={kubernetes_name(name)}"),
@@ -202,10 +216,10 @@ def slurm_script(name: str, command: Code, asked: Asked, hardware: Hardware, num
             head,
             Code(f"#SBATCH --ntasks-per-node={hardware.per_node}"),
             Code("set -euo pipefail"),
-            words("srun", "--mpi=pmix", launcher, command, SERVE),
+            words("srun", "--mpi=pmix", launcher, command, serve(port)),
         )
     each = joined(command, asked, "$SLURM_NNODES", "$SLURM_NODEID", "$HEAD")
-    first, other = words(Code("exec"), each, SERVE), words(Code("exec"), worker(each, asked))
+    first, other = words(Code("exec"), each, serve(port)), words(Code("exec"), worker(each, asked))
     task = f'if [ "$SLURM_NODEID" -eq 0 ]; then {first}; else {other}; fi'
     return script(
         "/bin/bash",
@@ -223,7 +237,14 @@ FIND_HEAD = lines(
 
 
 def sky_yaml(
-    name: str, command: Code, asked: Asked, hardware: Hardware, num_nodes: int, accelerator: str
+    name: str,
+    command: Code,
+    asked: Asked,
+    hardware: Hardware,
+    num_nodes: int,
+    accelerator: str,
+    ports: tuple[int, ...],
+    packages: str,
 ) -> FileText:
     """Return a SkyPilot task: rent the machines, install the release, start it."""
     record = engine(asked.engine)
@@ -232,22 +253,25 @@ def sky_yaml(
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
     )
     if num_nodes == 1:
-        run = words(command, SERVE)
+        run = words(command, serve(ports[0]))
     else:
         each = joined(command, asked, "$SKYPILOT_NUM_NODES", "$SKYPILOT_NODE_RANK", "$HEAD")
         run = lines(
             Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
             Code('if [ "$SKYPILOT_NODE_RANK" -eq 0 ]; then'),
-            words(Code(" "), each, SERVE),
+            words(Code(" "), each, serve(ports[0])),
             Code("else"),
             words(Code(" "), worker(each, asked)),
             Code("fi"),
         )
     task: dict[str, Any] = {
         "name": kubernetes_name(name),
-        "resources": {"accelerators": {accelerator: gpus}, "ports": PORT},
+        "resources": {
+            "accelerators": {accelerator: gpus},
+            "ports": list(ports) if len(ports) > 1 else ports[0],
+        },
         "num_nodes": num_nodes,
-        "setup": lines(words("pip", "install", package), Code("")),
+        "setup": lines(words("pip", "install", package, *packages.split()), Code("")),
         "run": lines(run, Code("")),
     }
     return yaml(task)

@@ -2,6 +2,7 @@
 is `Code`."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -65,9 +66,13 @@ MACHINES = (
 )
 
 
-def write_launch(launch: Launch, folder: Path) -> list[Path]:
-    """Write every file, or none, and the command as `launch.sh`, into a folder that is new or empty; return where they
-    are."""
+def launch_files(launch: Launch, under: str = "") -> dict[str, FileText]:
+    """Return every file, and the command as `launch.sh`, by their names, which begin with `under`."""
     files = {"launch.sh": launch_script(launch), **launch.files}
+    return {f"{under}{name}": text for name, text in files.items()}
+
+
+def write_files(files: Mapping[str, FileText], folder: Path) -> list[Path]:
+    """Write every file, or none, into a folder that is new or empty; return where they are."""
     write_folder(folder, files, f"--write {folder}")
     return [folder / name for name in files]
