@@ -3,6 +3,7 @@ once."""
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import OomlessError
@@ -132,3 +133,23 @@ def _check_once(stored: list[Stored], num_names: int, where: str) -> None:
     if num_names != len(stored):
         name, _ = Counter(tensor.name for tensor in stored).most_common(1)[0]
         raise tensor_error(where, name, "is listed twice")
+
+
+def gaps(names: Iterable[str]) -> list[str]:
+    """Return the tensors that a few layers lack between others that have them.
+
+    >>> gaps(f"layers.{layer}.up.weight" for layer in range(9) if layer != 5)
+    ['layers.5.up.weight']
+    """
+    layers: dict[tuple[str, str], set[int]] = {}
+    for name in names:
+        head, layer, rest = name.partition("layers.")
+        number, dot, tail = rest.partition(".")
+        if dot and number.isdecimal():
+            layers.setdefault((head + layer, dot + tail), set()).add(int(number))
+    found = []
+    for (head, tail), held in layers.items():
+        first, last = min(held), max(held)
+        if 4 * (last - first + 1 - len(held)) < len(held):  # more are layers of several kinds
+            found += [f"{head}{number}{tail}" for number in range(first, last) if number not in held]
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import facts
 from ..errors import OomlessError, UsageError, did_you_mean
+from ..files import shown
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
@@ -116,9 +117,7 @@ def config_document(
             else folder / "config.json"
         )
         if not config.exists():
-            raise OomlessError(
-                f"{folder}: no config.json", "the config of the model is needed beside its weights"
-            )
+            raise without_config(path, folder)
         return (
             config.resolve().parent.name if config.name == "config.json" else config.stem
         ) or "model", read_config(config)
@@ -171,9 +170,7 @@ def load_path(path: "Path") -> Model:
         path if path.suffix == ".json" and not path.name.endswith(".index.json") else folder / "config.json"
     )
     if not config_path.exists():
-        raise OomlessError(
-            f"{folder}: no config.json", "the config of the model is needed beside its weights"
-        )
+        raise without_config(path, folder)
     name = config_path.resolve().parent.name if config_path.name == "config.json" else config_path.stem
     config = read_config(config_path)
     beside = folder / MODELOPT_FILE
@@ -182,13 +179,21 @@ def load_path(path: "Path") -> Model:
     model = build(config, name or "model", str(config_path))
     if path == config_path:
         return model
-    from .checkpoint import read_checkpoint  # only a checkpoint needs it
+    from .checkpoint import gaps, read_checkpoint  # only a checkpoint needs it
 
     stored = read_checkpoint(path)
     if not stored:
         return model
     in_f32 = sum(tensor.num_bytes for tensor in stored if tensor.dtype == "F32")
-    return with_headers(narrowed(model, in_f32), sum(tensor.num_bytes for tensor in stored), f"{path}")
+    found = with_headers(narrowed(model, in_f32), sum(tensor.num_bytes for tensor in stored), f"{path}")
+    if found.stored_bytes >= found.explained_bytes:
+        return found
+    missing = gaps(tensor.name for tensor in stored)
+    notes = (
+        f"{path} lacks {shown(each, MOST_OF_NAME)}, which the layers around it have"
+        for each in missing[:MOST_NAMED]
+    )
+    return found._replace(warnings=(*found.warnings, *notes))
 
 
 def instead_of(repo_id: str, known: str | None) -> str:
@@ -298,6 +303,24 @@ def narrowed(model: Model, stored_in_f32: int) -> Model:
         f"{beyond:,} bytes of weights are stored in F32 beyond what {model.dtype.name} takes: cast on loading"
     )
     return model._replace(explained_bytes=model.explained_bytes + beyond, warnings=(*model.warnings, note))
+
+
+MOST_NAMED, MOST_OF_NAME = 3, 100
+"""Missing tensors, and characters of a name, that a note says."""
+
+
+def without_config(path: "Path", folder: "Path") -> OomlessError:
+    """Return what a path is where no config lies beside it: an adapter, another file, or weights alone."""
+    if (folder / "adapter_config.json").is_file():
+        return OomlessError(
+            f"{folder} is an adapter: no config.json",
+            "name the model it was made for; vLLM's --enable-lora --max-lora-rank count it",
+        )
+    if path.is_file() and path.suffix not in (".json", ".safetensors"):
+        return OomlessError(
+            f"{path} is no model", "name a folder with config.json, the config itself, or a GGUF file"
+        )
+    return OomlessError(f"{folder}: no config.json", "the config of the model is needed beside its weights")
 
 
 def with_headers(model: Model, stored_bytes: int, where: str) -> Model:

@@ -11,7 +11,7 @@ from ...model.model import Model
 from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Layout, Resolved
-from ...units import format_bytes, parse_bytes
+from ...units import GIB, format_bytes, parse_bytes
 from .notes import beyond_context, beyond_load, of_library, peaks_while_loading, unconfirmed, warnings
 from .stage_rank import Adjust, StageRank, stage_rank
 
@@ -208,6 +208,7 @@ def with_layout(
         (
             *notes,
             *counted_alone(kv, ranks[worst].cache, request),
+            *tier_of_host(kv, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
             *beyond_load(asked, request, rules),
@@ -265,6 +266,17 @@ def capacity(ranks: list[StageRank], worst: int, request: Resolved, rules: Engin
         dtype=cache.dtype,
         formula=cache.formula,
     )
+
+
+def tier_of_host(kv: KVCache, request: Resolved) -> tuple[str, ...]:
+    """Return what vLLM's tier of blocks on the host holds: its bytes are those of all ranks of an engine,
+    each with its own copy (vllm/v1/kv_offload/cpu/spec.py); releases with replicated_layout keep latents
+    once on one machine."""
+    if not request.kv_offloading_size or not kv.bytes_per_token:
+        return ()
+    each = kv.bytes_per_token * request.layout.tp * request.layout.pp
+    tokens = int(request.kv_offloading_size * GIB // each)
+    return (f"the tier on the host holds {tokens:,} tokens of cache, or more where ranks share a copy",)
 
 
 def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[str, ...]:

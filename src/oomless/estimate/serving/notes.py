@@ -7,7 +7,7 @@ from ...errors import UsageError
 from ...facts.release import read_release
 from ...ledger import Ledger, sums
 from ...model.model import Model
-from ...run.cards import Hardware
+from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Resolved
 from ...units import format_bytes
 from .stage_rank import StageRank
@@ -34,7 +34,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         found.append(card.note)
     if card.vendor not in ("NVIDIA", ""):
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
-    found += beyond_known(request)
+    found += [*beyond_known(request), *multiplied_in_16_bit(model, request, card)]
     most = engine(request.engine).most_devices
     if most and request.layout.num_ranks > most:
         found.append(f"more than {most} cards: {request.engine} starts in builds made for so many alone")
@@ -145,6 +145,13 @@ def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
         f"answered for a checkpoint published so: one of 16 bit takes {loaded} while it loads, which the "
         f"card does not have ({rank.load_rule})",
     )
+
+
+def multiplied_in_16_bit(model: Model, request: Resolved, card: Card) -> tuple[str, ...]:
+    """Return a note where weights of FP8 lie on a card without products of FP8."""
+    if not (request.quantization or model.quantization).startswith("fp8") or card.native_fp8 != "no":
+        return ()
+    return (f"{card.name} multiplies no FP8: weights are read in it, products run in 16 bit",)
 
 
 def beyond_known(request: Resolved) -> tuple[str, ...]:

@@ -72,8 +72,7 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            note = f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
-            return with_cluster(model, Launch(start, files, note), hardware, framework)
+            return with_cluster(model, Launch(start, files, megatron_note(model)), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
@@ -142,6 +141,13 @@ below (megatron/training/arguments.py, validate_args)."""
 MEGATRON_NOTE = (
     "convert the weights into checkpoint (tools/checkpoint): without them the run begins at random"
 )
+
+
+def megatron_note(model: Model) -> str:
+    """Return what must be there before, and what no argument of ours says."""
+    return f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
+
+
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
 
 
