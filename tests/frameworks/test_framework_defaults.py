@@ -116,7 +116,17 @@ def test_losses_that_a_file_switches_on(tmp_path: Path) -> None:
         FILES["axolotl"] + "plugins:\n  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\n"
     )
     found = read_training_file(path)
+    assert (found.training.loss, found.warnings) == ("cut", ())
+    cut = train("llama-3.1-8b", "h100:8", from_file=str(path))
+    path.write_text(
+        FILES["axolotl"]
+        + "plugins:\n  - axolotl.integrations.liger.LigerPlugin\nliger_fused_linear_cross_entropy: true\n"
+    )
+    found = read_training_file(path)
     assert (found.training.loss, found.warnings) == ("fused", ())
+    liger = train("llama-3.1-8b", "h100:8", from_file=str(path))
+    # the head's gradient is made in the loss: 128,256 x 4,096 in F32
+    assert liger.ledgers[0].total_bytes > cut.ledgers[0].total_bytes
     path.write_text(FILES["axolotl"] + "plugins:\n  - axolotl.integrations.spectrum.SpectrumPlugin\n")
     assert "spectrum" in read_training_file(path).warnings[0]
 

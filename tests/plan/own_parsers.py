@@ -82,7 +82,13 @@ def torchtitan(item: dict[str, Any]) -> None:
 def axolotl(item: dict[str, Any]) -> None:
     """Axolotl's schema with the cards that it will see, and no entry that it would pass over."""
     config = import_module("yaml").safe_load(item["text"])
-    schema = import_module("axolotl.utils.schemas.config").AxolotlConfigWCapabilities
+    manager = import_module("axolotl.integrations.base").PluginManager()
+    manager.plugins.clear()
+    for plugin in config.get("plugins", ()):
+        manager.register(plugin)
+        if plugin not in manager.plugins:
+            raise ValueError(f"there is no plugin {plugin}")
+    schema = import_module("axolotl.integrations.config").merge_input_args()[0]
     cards = {
         "bf16": True,
         "fp8": True,

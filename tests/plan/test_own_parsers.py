@@ -200,6 +200,7 @@ def _trained() -> Iterator[tuple[Launch, int]]:
 LOSSES: tuple[tuple[str, Method, str], ...] = (
     ("torchtitan", "full", "compiled"),
     ("axolotl", "qlora", "fused"),
+    ("axolotl", "lora", "cut"),
     ("axolotl", "lora", "chunked"),
     ("llama-factory", "lora", "fused"),
     ("megatron-lm", "full", "fused"),

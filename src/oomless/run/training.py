@@ -305,7 +305,7 @@ def earlier_losses(framework: str) -> frozenset[str]:
     facts/habits.csv names them.
 
     >>> sorted(earlier_losses("unsloth"))
-    ['chunked-1', 'chunked-half', 'cut', 'in-place']
+    ['chunked-1', 'chunked-half', 'in-place']
     """
     named = {row["value"] for row in facts.table("habits") if row["habit"] == "loss"}
     packages = {row["framework"]: row["packages"] for row in facts.table("frameworks")}

@@ -131,12 +131,12 @@ def attention(word: str) -> str:
 
 
 def loss(word: str) -> str | None:
-    """The loss; "" and "plain" are the framework's plain one.
+    """The loss; "" and "plain" are the framework's plain one, CCE is cut cross-entropy.
 
     >>> loss("fused (CCE)"), loss("chunked 1024"), loss("")
-    ('fused', 'chunked', None)
+    ('cut', 'chunked', None)
     """
-    return word.split(" ")[0] or None
+    return "cut" if "(CCE)" in word else word.split(" ")[0] or None
 
 
 class Schedule(NamedTuple):

@@ -18,6 +18,7 @@ LOSSES = (
     "plain",
     "chunked",
     "fused",
+    "cut",
     "compiled",
     "vocab-parallel",
     "vocab-parallel-fused",

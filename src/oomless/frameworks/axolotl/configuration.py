@@ -98,11 +98,9 @@ def _kernels(entries: Entries) -> tuple[str | None, str | None]:
     liger = entries.switch("liger_rms_norm", default=False) and entries.switch(
         "liger_glu_activation", "liger_swiglu", default=False
     )
-    fused = entries.switch("cut_cross_entropy", default=listed)
-    fused = fused or entries.switch(
-        "liger_fused_linear_cross_entropy", "unsloth_cross_entropy_loss", default=False
-    )
-    return "liger" if liger else None, "fused" if fused else None
+    cut = entries.switch("cut_cross_entropy", default=listed)
+    fused = entries.switch("liger_fused_linear_cross_entropy", "unsloth_cross_entropy_loss", default=False)
+    return "liger" if liger else None, "cut" if cut else "fused" if fused else None
 
 
 def _task(entries: Entries) -> Task:

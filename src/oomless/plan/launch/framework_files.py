@@ -97,8 +97,11 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         "output_dir": "./outputs",
     }
     if asked.loss == "fused":
+        config["plugins"] = ["axolotl.integrations.liger.LigerPlugin"]
+        config |= dict.fromkeys(LIGER, True)
+    elif asked.loss == "cut":
         if not types.switches:
-            raise UnsupportedError("Axolotl's fused loss is of 16 bits", "use --precision bf16")
+            raise UnsupportedError("cut cross-entropy is of 16 bits", "use --precision bf16")
         config["plugins"] = ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"]
     elif asked.loss == "chunked":
         config["chunked_cross_entropy"] = True
@@ -112,6 +115,9 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
             },
         }
     return yaml(config)
+
+
+LIGER = ("liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_fused_linear_cross_entropy")
 
 
 def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
