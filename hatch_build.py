@@ -42,6 +42,7 @@ UNSOURCED = (
     "counted_traffic",
     "draft_heads",
     "efficiencies",
+    "engine_pairs",
     "engine_rules",
     "engine_flags",
     "frameworks",

@@ -20,9 +20,8 @@ from oomless.plan import launch as launch_room
 from oomless.plan.launch import Launch
 from oomless.plan.launch.documents import json_text, toml
 from oomless.plan.launch.documents import yaml as yaml_text
-from oomless.plan.launch.pair import PairLaunch, router_launch, side_launch
 from oomless.plan.launch.scripts import python
-from oomless.plan.launch.serving import serving_launch
+from oomless.plan.launch.serving import PairLaunch, router_launch, serving_launch, side_launch
 from oomless.plan.launch.shell import launch_files, write_files
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu

@@ -6,9 +6,8 @@ prefill side holds the caches of the prompts in flight, the decode side those of
 Ignored: sending caches over the network, which hides behind the next prompt if network bytes a second x
 prompt seconds is more than a prompt's cache (said for each answer).
 
-Both sides have the same weights and type of cache, and no pipeline stages: NixlConnector compares the former
-(vLLM 0.32, nixl/metadata.py, compute_nixl_compatibility_hash) and has no stages where it reads (vLLM#45880,
-base_worker.py); SGLang's decode side has those of the prefill side or none (disaggregation/common/conn.py).
+Both sides have the same form and cache, as NixlConnector compares them (vLLM 0.32, nixl/metadata.py), and no
+stages: it reads from none (vLLM#45880), SGLang from as many as decode (disaggregation/common/conn.py).
 """
 
 from math import ceil
@@ -19,8 +18,7 @@ from ..estimate.serving.estimate import Estimate
 from ..speed.serving import prompt_pass, setup_of
 from ..speed.steady import added
 from .launch import Launch
-from .launch.pair import PairLaunch, SideName, pairs, router_launch, side_launch
-from .launch.serving import one_of_several
+from .launch.serving import PairLaunch, SideName, one_of_several, pairs, router_launch, side_launch
 from .search import PlanRow, Search
 
 PROMPTS_IN_FLIGHT = 4

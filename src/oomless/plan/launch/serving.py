@@ -1,8 +1,9 @@
 """A serving question -> the engine's own command line, read back by `oomless infer --command` to the same
 ledger."""
 
+import shlex
 from math import floor
-from typing import assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from ... import facts
 from ...engines import engine
@@ -11,11 +12,11 @@ from ...files import safe_name
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
-from . import Code, Launch
-from .cluster import cluster_files, on_each
+from . import Code, FileText, Launch
+from .cluster import PORT, cluster_files, on_each, serve
 from .documents import modelfile
 from .scripts import SERVE, SERVE_HEAD, Value, python
-from .shell import command, place, script
+from .shell import command, comment, launch_files, place, script
 
 
 def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) -> Launch:
@@ -160,3 +161,75 @@ def ollama_name(name: str) -> str:
     ('deepseek-r1', 'my-model-v2')
     """
     return safe_name(name, "_.").replace("..", "-")
+
+
+SideName = Literal["prefill", "decode"]
+PORTS: dict[SideName, int] = {"prefill": 8100, "decode": 8200}
+"""Of each side's server; clients ask the router, at PORT."""
+OWN_ADDRESS = Code("\"$(hostname -I | cut -d ' ' -f 1)\"")
+
+
+class PairLaunch(NamedTuple):
+    """Both sides, and what stands before them."""
+
+    prefill: Launch
+    decode: Launch
+    router: Launch
+
+    @property
+    def files(self) -> dict[str, FileText]:
+        """Every file by its name in one folder."""
+        return {
+            **launch_files(self.prefill, "prefill/"),
+            **launch_files(self.decode, "decode/"),
+            **self.router.files,
+        }
+
+
+def pairs() -> dict[str, dict[str, str]]:
+    """Return how each engine that can is told of two sides, by its name.
+
+    >>> list(pairs())
+    ['vllm', 'sglang']
+    """
+    return {row["engine"]: row for row in facts.table("engine_pairs")}
+
+
+def side_launch(model: Model, word: str, asked: Asked, hardware: Hardware, side: SideName) -> Launch:
+    """Return how one machine, or one group of machines, of a side is started."""
+    pair, port = pairs()[asked.engine], PORTS[side]
+    ports = (port, *map(int, pair["bootstrap_port"].split())) if side == "prefill" else (port,)
+    variable = pair["address_variable"]
+    address = (Code("env"), Code(f"{variable}={OWN_ADDRESS}")) if variable else ()
+    start = command(*address, *start_of(model, word, asked), *shlex.split(pair[side]))
+    num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
+    name = "-".join((side, model.name))
+    files = cluster_files(name, start, asked, hardware, num_nodes, ports, pair["packages"])
+    files.pop("ray.sh", None)  # Ray hands the first machine's address to all
+    note, each = served_name(model, word, asked)[1], on_each(start, asked, num_nodes, port)
+    return Launch(command(start, serve(port)), files, note, each)
+
+
+def router_launch(name: str, num_prefill: int, num_decode: int) -> Launch:
+    """Return how the router is started before so many machines, whose addresses are variables.
+
+    >>> print(router_launch("sglang", 1, 1).command)  # doctest: +NORMALIZE_WHITESPACE
+    python -m sglang_router.launch_router --pd-disaggregation --prefill "http://${PREFILL_1}:8100" 8998
+    --decode "http://${DECODE_1}:8200" --host 0.0.0.0 --port 8000
+    """
+    pair = pairs()[name]
+    port = pair["bootstrap_port"].split()
+    urls: list[tuple[str, ...]] = [
+        ("--prefill", machine_url("prefill", number), *port) for number in range(1, num_prefill + 1)
+    ]
+    urls += [("--decode", machine_url("decode", number)) for number in range(1, num_decode + 1)]
+    start = command(*pair["router"].split(), *(word for each in urls for word in each), serve(PORT))
+    package = pair["router_package"]
+    note = f"PREFILL_1, DECODE_1 ...: addresses of the machines; pip install {package}"
+    text = script("/bin/sh", comment(note), Code("set -eu"), command(Code("exec"), start))
+    return Launch(start, {"router.sh": text}, note)
+
+
+def machine_url(side: SideName, number: int) -> Code:
+    """Return where the router finds a machine of a side."""
+    return Code(f'"http://${{{side.upper()}_{number}}}:{PORTS[side]}"')
