@@ -38,3 +38,8 @@ def test_a_trace_is_short() -> None:
     traced = oomless.trace("profile-deepseek-lite-0.7b", seq_len=64)
     assert "peak" in repr(traced)
     assert len(repr(traced)) < 2000
+
+
+def test_one_request_is_one() -> None:
+    found = oomless.speed("deepseek-v2-lite", "h100", requests=1, arrival_rate=1)
+    assert "\n1 request, " in repr(found)
