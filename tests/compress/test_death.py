@@ -24,9 +24,10 @@ pytest.importorskip("numpy")
 import numpy as np
 
 from oomless.compress.checkpoint import crew
+from oomless.compress.checkpoint import run as running
 from oomless.compress.checkpoint import stream as streaming
 from oomless.compress.checkpoint.blocks import Measure, jobs
-from oomless.compress.checkpoint.journal import Journal, journals, read_journal
+from oomless.compress.checkpoint.journal import Journal, Part, journals, read_journal
 from oomless.compress.weights import CompressRequest, compress, finish_parts, plan
 from oomless.errors import OomlessError, UsageError
 
@@ -344,6 +345,24 @@ def test_a_target_that_may_not_be_written(model: Path) -> None:
     with pytest.raises(OomlessError, match="cannot be"):
         compress(plan(CompressRequest(str(model), "int4")), Path("/sys/kernel/oomless"))
     assert contents(model) == before
+
+
+def test_a_part_that_begins_meanwhile_is_no_stranger(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight parts begun at once: one looked for journals, another wrote its own and its files, and the first
+    found files without a journal."""
+
+    def looked(folder: Path) -> list[Path]:
+        found = journals(folder)
+        (folder / ".oomless-compress-00002-of-00008.journal").touch()
+        (folder / "model-00001-of-00003.safetensors.part").touch()
+        return found
+
+    monkeypatch.setattr(running, "journals", looked)
+    planned = plan(CompressRequest(str(model), "int4"))
+    compress(planned, tmp_path / "out", part=Part(1, 8))
+    assert (tmp_path / "out").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def prepare(folder: Path, source: Checkpoint, target: Target, force: bool) -> No
         raise OomlessError(f"{folder}: cannot be made ({error.strerror})", "check the path") from None
     if force:
         clear(folder, target)
-    elif not journals(folder) and any(folder.iterdir()):
+    elif any(folder.iterdir()) and not journals(folder):  # other parts begin meanwhile, journals first
         raise UsageError(
             f"{folder} is not empty", "give another --out, or --force to overwrite what is there"
         )
