@@ -13,8 +13,8 @@ def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
     lines = [
         verdict_line(serving),
         "",
-        f"{answer.num_requests:,} {plural(answer.num_requests, 'request')}, {answer.arrival_rate:,.3g} a second, "
-        f"{answer.mean_prompt:,.0f} tokens in and "
+        f"{answer.num_requests:,} {plural(answer.num_requests, 'request')}, "
+        f"{answer.arrival_rate:,.3g} a second, {answer.mean_prompt:,.0f} tokens in and "
         f"{answer.mean_output:,.0f} out on average; {answer.refused:,} refused",
         f"cache of {policy.capacity_tokens:,} tokens ({policy.memory}), at most "
         f"{policy.max_running:,} at once, "
