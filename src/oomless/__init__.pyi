@@ -258,6 +258,7 @@ def plan(
     frameworks: str | Sequence[str] | None = ...,
     precision: str | None = ...,
     optimizer: str | None = ...,
+    loss: str | None = ...,
     lora_rank: int | None = ...,
     lora_targets: str | Sequence[str] | None = ...,
     gpus: str | Sequence[str] | None = ...,
