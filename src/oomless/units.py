@@ -41,15 +41,6 @@ def parse_bytes(text: str) -> int:
     return scaled
 
 
-def plural(count: float, noun: str) -> str:
-    """A noun as its number has it.
-
-    >>> plural(1, "request"), plural(0, "request")
-    ('request', 'requests')
-    """
-    return noun if count == 1 else noun + "s"
-
-
 def gib(num_bytes: float) -> float:
     """GiB as a float, for display alone.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..ledger import CATEGORIES, Ledger, Verdict
 from ..model.feedforward import MoE
 from ..model.model import Model
-from ..units import format_bytes, gib, plural
+from ..units import format_bytes, gib
 
 if TYPE_CHECKING:
     from ..estimate.serving.estimate import Estimate
@@ -218,8 +218,7 @@ def workload_lines(found: "Dynamic") -> list[str]:
         for each in found.spreads
     ]
     return [
-        f"{found.num_requests:,} {plural(found.num_requests, 'request')}, "
-        f"{found.arrival_rate:,.3g} a second; {found.refused:,} refused",
+        f"requests: {found.num_requests:,}, {found.arrival_rate:,.3g} a second; {found.refused:,} refused",
         f"{found.tokens_per_s:,.0f} output tokens/s, {found.mean_running:,.1f} running",
         "",
         *aligned([("", "mean", "half", "90 %", "99 %"), *rows]),

@@ -3,7 +3,6 @@
 from ..api.screen import seconds, verdict_line
 from ..api.serving import ServingAnswer
 from ..speed.dynamic import Dynamic
-from ..units import plural
 from .plan_cost_text import table
 
 
@@ -13,8 +12,8 @@ def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
     lines = [
         verdict_line(serving),
         "",
-        f"{answer.num_requests:,} {plural(answer.num_requests, 'request')}, "
-        f"{answer.arrival_rate:,.3g} a second, {answer.mean_prompt:,.0f} tokens in and "
+        f"requests: {answer.num_requests:,}, {answer.arrival_rate:,.3g} a second, "
+        f"{answer.mean_prompt:,.0f} tokens in and "
         f"{answer.mean_output:,.0f} out on average; {answer.refused:,} refused",
         f"cache of {policy.capacity_tokens:,} tokens ({policy.memory}), at most "
         f"{policy.max_running:,} at once, "

@@ -8,7 +8,7 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import MIB, plural
+from ...units import MIB
 from ..rank import Stage
 from .release import SglangRules, expert_ranks
 
@@ -62,8 +62,7 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
         "engine",
         "tables of captured batches",
         rows * pages * each + copies,
-        f"{rows:,} {plural(rows, 'request')} x {pages:,} pages x {each} B"
-        + (f" + {copies:,} B of copies" if copies else ""),
+        f"{rows:,} requests x {pages:,} pages x {each} B" + (f" + {copies:,} B of copies" if copies else ""),
         "layers/attention: flashattention_backend.py, flashinfer_backend.py, triton_backend.py",
     )
 
