@@ -1,6 +1,6 @@
-"""The wheel: pages in one file, without the long part of what their commands print, rules without the sources
-that only readers of the tables need, and all packed again as small as deflate makes it (the builder itself
-takes zlib's middle level)."""
+"""The wheel: pages in one file, without tables of options and the long part of what their commands print,
+rules without the sources that only readers of the tables need, and all packed again as small as deflate makes
+it (the builder itself takes zlib's middle level)."""
 
 import csv
 import io
@@ -26,6 +26,11 @@ REMARK = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 """What tests read of a page."""
 SHOWN_LINES = 1
 """Of what a command prints, the command first: whoever has the wheel can run it."""
+
+
+OPTIONS = re.compile(r"(?:^\| `-.*\n){3,}", re.MULTILINE)
+LISTED = "| ... | `--help` lists them |\n"
+"""Rows of a table of options, and what stands for them: tools and commands describe theirs."""
 
 
 def cut(block: re.Match[str]) -> str:
@@ -124,7 +129,7 @@ class SmallWheel(BuildHookInterface[Any]):
             f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
         }
         pages = {
-            page.stem: PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8")))
+            page.stem: OPTIONS.sub(LISTED, PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8"))))
             for page in sorted(Path(self.root, "docs", "en").glob("*.md"))
             if page.name not in FOR_DEVELOPERS
         }

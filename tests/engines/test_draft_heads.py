@@ -171,7 +171,12 @@ def test_a_dflash_head_is_layers_over_joined_states() -> None:
     with pytest.raises(UnsupportedError, match="loads no dflash head"):
         asked("qwen3.6-27b", "h100", engine="vllm", engine_version="0.19.0", speculation=said)
     # noonghunna/club-3090#96 had 10.55 GiB
-    flags = {"tp": 2, "gpu_memory_utilization": 0.95, "max_model_len": 189000, "max_num_seqs": 1}
+    flags: dict[str, Any] = {
+        "tp": 2,
+        "gpu_memory_utilization": 0.95,
+        "max_model_len": 189000,
+        "max_num_seqs": 1,
+    }
     flags |= {"max_num_batched_tokens": 8192, "engine": "vllm", "engine_version": "0.20.1"}
     ran, seeing = (
         asked("qwen3.6-27b-autoround", "rtx-3090:2", speculation=said, **flags, **images)

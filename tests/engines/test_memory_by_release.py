@@ -94,7 +94,7 @@ def test_graphs_of_v0_go_by_their_kernels(model: str, gpu: str, tp: int, version
 
 def test_few_graphs_of_v0_leave_room_for_a_high_share() -> None:
     """Llama-3.1-405B-FP8 on eight H100 ran at 0.98 and died at 0.99, while it captured (vllm#6746)."""
-    asked = {"tp": 8, "engine_version": "0.5.3", "max_model_len": 65536, "max_num_seqs": 16}
+    asked: dict[str, Any] = {"tp": 8, "engine_version": "0.5.3", "max_model_len": 65536, "max_num_seqs": 16}
     for share, fits in ((0.98, True), (0.99, False)):
         found = answer(
             "llama-3.1-405b-fp8", "h100:8", max_num_batched_tokens=512, gpu_memory_utilization=share, **asked

@@ -54,7 +54,12 @@ def test_types_of_adapters_bases() -> None:
 
 def test_types_of_adapters_on_packed_weights() -> None:
     """TRL from 0.26 on casts them to bfloat16, where bitsandbytes packed the weights; FSDP trains in F32."""
-    ways = ({}, {"quantization": "gptq-int4"}, {"sharding": "fsdp2"}, {"adapter_dtype": "float32"})
+    ways: tuple[dict[str, str], ...] = (
+        {},
+        {"quantization": "gptq-int4"},
+        {"sharding": "fsdp2"},
+        {"adapter_dtype": "float32"},
+    )
     assert [used("trl", method="qlora", **way).adapter_dtype for way in ways] == [
         "bfloat16",
         *["float32"] * 3,

@@ -13,7 +13,7 @@ from oomless.plan.answer import plan_serving
 from oomless.plan.disaggregate import disaggregate
 from oomless.plan.goals import Wanted
 from oomless.plan.inverse import STEP, bits_a_weight, largest_models, longest_context
-from oomless.plan.search import Search
+from oomless.plan.search import PlanRow, Search
 
 
 def test_the_largest_models_come_first_and_fit() -> None:
@@ -22,6 +22,7 @@ def test_the_largest_models_come_first_and_fit() -> None:
     sizes = [each.num_parameters for each in found]
     assert sizes == sorted(sizes, reverse=True)
     for each in found:
+        assert isinstance(each.row, PlanRow)
         again = estimate_serving(load(each.name), each.row.asked, each.row.hardware)
         assert again.verdict == "fits"
 

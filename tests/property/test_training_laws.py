@@ -3,6 +3,7 @@ needs less."""
 
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -146,7 +147,7 @@ def test_several_models_never_need_less(
 ) -> None:
     """A longer sequence or a larger model needs no less, on cards that leave room, whichever moment is the
     fullest."""
-    asked = {"framework": framework, "task": task, "sharding": sharding}
+    asked: dict[str, Any] = {"framework": framework, "task": task, "sharding": sharding}
 
     def total(name: str, seq_len: int) -> int:
         return train(model(name), "4000GiB:8", **asked, seq_len=seq_len).ledger.total_bytes

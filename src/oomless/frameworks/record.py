@@ -158,9 +158,8 @@ class Framework(NamedTuple):
     """It runs Megatron-Core's layers, optimizer and schedules."""
     value_is_head: bool
     """PPO's value model is a head on the policy, which takes next to nothing, not a model of its own."""
-    grpo_reference: bool
-    """GRPO compares with a frozen reference where nothing is said."""
-    gathers: Gathers
+    rollouts: tuple[str, ...]
+    """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`."""
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -183,6 +182,22 @@ class Framework(NamedTuple):
     def habits(self, version: str | None) -> Habits:
         """Return what the releases in a text did otherwise than the newest ones."""
         return habits(self.name, self.packages, version)
+
+    @property
+    def grpo_reference(self) -> bool:
+        """Whether GRPO compares with a frozen reference where nothing is said."""
+        return "reference" in self.rollouts
+
+    @property
+    def gathers(self) -> Gathers:
+        """How an engine of its own is given the policy's weights."""
+        return "merged" if "merged" in self.rollouts else "gathered" if "gathered" in self.rollouts else "no"
+
+    @property
+    def selects_log_probs(self) -> bool:
+        """Whether its trainers have TRL's selective_log_softmax: accelerate makes its logits F32, but not
+        beside DeepSpeed (accelerator.py: native_amp)."""
+        return "selective" in self.rollouts
 
     @property
     def has_releases(self) -> bool:
@@ -246,8 +261,7 @@ def of_facts(name: str) -> Framework:
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
-        grpo_reference="reference" in _words(row["rollouts"]),
-        gathers=next((word for word in ("merged", "gathered") if word in row["rollouts"]), "no"),
+        rollouts=_words(row["rollouts"]),
         rows=measured_rows(name),
     )
 

@@ -122,7 +122,7 @@ def prefill_rows(search: Search, decode: PlanRow) -> tuple[PlanRow, ...]:
         concurrency=PROMPTS_IN_FLIGHT,
         engines=(decode.asked.engine,),
         quantizations=(decode.asked.quantization or "none",),
-        kv_cache_dtypes=(decode.asked.kv_cache_dtype,),
+        kv_cache_dtypes=(decode.estimate.kv_cache.dtype,),
     )
     return Search(search.model, search.word, wanted, search.table).run().rows
 

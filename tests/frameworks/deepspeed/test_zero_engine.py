@@ -167,7 +167,7 @@ def test_deepspeed_moves_what_its_stage_can_move(stage: int, said: str, moved: s
     (runtime/engine.py, _configure_zero_optimizer): what they leave lies on the card, and a note says so."""
     flags: dict[str, Any] = {"framework": "deepspeed", "zero": stage, "seq_len": 512, "recompute": "full"}
     found = train("llama-2-7b", "h100:8", **flags, offload=said)
-    alone = train("llama-2-7b", "h100:8", **flags, **{"offload": moved} if moved else {})
+    alone = train("llama-2-7b", "h100:8", **(flags | {"offload": moved} if moved else flags))
     assert found.ledger == alone.ledger
     left = [word for word in said.split(",") if word not in moved]
     notes = [f"--offload {word} changes nothing: --sharding is zero{stage}" for word in left]

@@ -11,7 +11,7 @@ from ...model.name_patterns import NamePatterns
 from ...model.storage import BF16, F32, Format
 from ...run.cards import Card
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
-from .head_and_loss import CONTRASTIVE, SELECTING
+from .head_and_loss import CONTRASTIVE
 from .rank_portions import divisors, is_target, short_name
 
 
@@ -201,7 +201,7 @@ def check_model(model: Model, request: TrainingResolved) -> None:
             f"--task {request.task} with --loss {request.loss} needs logits, which {model.name} has none of",
             "take --loss contrastive, or --task reward",
         )
-    answers_alone = request.task == "grpo" and request.framework in SELECTING
+    answers_alone = request.task == "grpo" and framework(request.framework).selects_log_probs
     said = request._replace(query_len=None) if answers_alone else request
     if not compares and said.says_contrast:
         raise UsageError("--negatives, --query-len and --grad-cache need --loss contrastive", "add it")

@@ -25,9 +25,6 @@ SAMPLED = "sampled"
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place", "checkpointed")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
 F32 = 4
-SELECTING = ("trl", "ms-swift", "axolotl")
-"""Trainers with TRL's selective_log_softmax: accelerate makes its logits F32, but not beside DeepSpeed
-(accelerator.py: native_amp)."""
 CONTRASTIVE = "contrastive"
 """A query's own passage among those of the batch."""
 CHUNKED = "chunked"
@@ -160,9 +157,10 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
         kind = loss_kind(earlier, request.framework)
     if request.task in SAMPLING and of_labels and has_loss(SAMPLED, request.framework):
         kind = loss_kind(SAMPLED, request.framework)
-    if request.framework in SELECTING and (request.task, kind.kind) == ("grpo", "logits"):
+    selects = framework(request.framework).selects_log_probs
+    if selects and (request.task, kind.kind) == ("grpo", "logits"):
         kind = loss_kind("selected")
-    if request.framework in SELECTING and kind.kind == "selected" and "zero" in request.sharding:
+    if selects and kind.kind == "selected" and "zero" in request.sharding:
         named, frozen = kind.named_bytes // 2, kind.frozen_bytes // 2
         kind = kind._replace(upcast="none", named_bytes=named, frozen_bytes=frozen)
     return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind
