@@ -325,3 +325,24 @@ def test_the_largest_models_that_cards_train_are_those_of_a_plan_each() -> None:
     for row in rows:
         one = json.loads(call("plan", row["model"], *flags[1:], "--json").out)["rows"][0]
         assert (one["verdict"], one["headroom_bytes"]) == ("fits", row["headroom_bytes"])
+
+
+@pytest.mark.parametrize("optimizer", ["paged-adamw-8bit", "adafactor", "adamw-8bit"])
+def test_files_say_the_optimizer_that_is_planned(optimizer: str, tmp_path: Path) -> None:
+    """They said AdamW whatever was planned: 8 B a trained value in place of 2."""
+    wanted = WantedTraining(method="lora", optimizer=optimizer, lora_rank=256)
+    found = plan_training("llama-3.1-8b", Wanted(gpus=("h100:1",), rows=3), wanted)
+    assert {each.row.runner for each in found.rows} == {"peft", "axolotl", "llama-factory"}
+    for planned in found.rows:
+        check_row(found, planned, tmp_path)
+        word = optimizer.replace("-", "_").replace("adamw_8bit", "adamw_bnb_8bit")
+        text = "".join(planned.launch.files.values())
+        assert optimizer.replace("-", "_") in text or word in text
+
+
+def test_an_optimizer_that_no_file_says_gives_no_row() -> None:
+    found = plan_training(
+        "llama-3.1-8b", Wanted(gpus=("h100:8",)), WantedTraining(optimizer="muon", frameworks=("fsdp",))
+    )
+    assert not found.rows
+    assert any("launch file" in reason for reason in found.excluded)

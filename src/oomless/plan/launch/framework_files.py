@@ -9,6 +9,7 @@ from ...run.cards import Hardware
 from ...run.training import TrainingAsked
 from . import FileText
 from .documents import json_text, yaml
+from .optimizers import said_optimizer
 from .types import SHORT, FileTypes
 
 
@@ -90,7 +91,7 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         "micro_batch_size": asked.micro_batch,
         "gradient_accumulation_steps": asked.grad_accum,
         "gradient_checkpointing": asked.recompute == "full",
-        "optimizer": "adamw_torch_fused",
+        "optimizer": said_optimizer(asked),
         "learning_rate": 1e-5,
         "num_epochs": 1,
         **(types.switches or {"bf16": False}),
@@ -148,6 +149,7 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> File
         "gradient_accumulation_steps": asked.grad_accum,
         "disable_gradient_checkpointing": asked.recompute != "full",
         **({"enable_liger_kernel": True} if asked.loss == "fused" else {}),
+        **({"optim": said_optimizer(asked)} if asked.optimizer else {}),
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
         **(types.switches or {"bf16": False}),

@@ -106,6 +106,7 @@ arguments = TrainingArguments(  # before the model: DeepSpeed then shards it whi
     bf16=ARITHMETIC == "bfloat16",
     fp16=ARITHMETIC == "float16",
     use_cpu=not torch.accelerator.is_available(),  # to try the script on
+    optim=OPTIM,
     learning_rate=1e-5,
     max_steps=STEPS,
     logging_steps=1,

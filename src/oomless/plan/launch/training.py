@@ -20,6 +20,7 @@ from .documents import toml, yaml
 from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
 from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
+from .optimizers import said_optimizer
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
@@ -52,7 +53,8 @@ def flavor(model: Model) -> tuple[str, str] | None:
 
 
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
-    """Return how a framework is started for a question."""
+    """Return how a framework is started for a question; refused where its files cannot say the optimizer."""
+    said_optimizer(asked)
     asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh), lora_targets=targets_of(model, asked))
     hub = place(hub_word(model, word))
     types = types_of(asked, hardware)
@@ -260,6 +262,7 @@ def trainer_script(
 ) -> FileText:
     """Return a script of transformers' Trainer: of all weights, or of adapters."""
     values = script_values(hub, asked, types) | {"DEEPSPEED": deepspeed, "LIGER": asked.loss == "fused"}
+    values["OPTIM"] = said_optimizer(asked)
     if asked.method == "full":
         return python(TRAINER_HEAD, values | {"WEIGHTS": types.weights}, TRAINER)
     modules = list(asked.lora_targets or resolved(asked).lora_targets)
