@@ -346,3 +346,5 @@ def test_an_optimizer_that_no_file_says_gives_no_row() -> None:
     )
     assert not found.rows
     assert any("launch file" in reason for reason in found.excluded)
+    flags = ("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8", "--framework", "fsdp")
+    assert "nothing that a launch file can say holds the step" in call(*flags, "--optimizer", "muon").out

@@ -1,6 +1,7 @@
 """A plan for training for people: the first row in full, the table, what was left out."""
 
 from ..api.screen import seconds
+from ..plan.candidates import NO_LAUNCH
 from ..plan.duration import Duration
 from ..plan.training_answer import TrainingPlan
 from ..plan.training_search import TrainingRow
@@ -16,7 +17,12 @@ def plan_training_text(plan: TrainingPlan, with_front: bool) -> str:
         f"{plan.model.name}: {training.method} training at {training.seq_len:,} "
         f"tokens{batch}, the {plan.wanted.goal}"
     )
-    shown = [first_row(plan), row_table(plan)] if plan.rows else ["nothing holds the step within the limits"]
+    none = (
+        "nothing that a launch file can say holds the step within the limits"
+        if plan.excluded.get(NO_LAUNCH)
+        else "nothing holds the step within the limits"
+    )
+    shown = [first_row(plan), row_table(plan)] if plan.rows else [none]
     names = [f"{row.gpu} {row.runner} {setting(row)}" for row in plan.front] if with_front else []
     return whole(plan, question, shown, names)
 
