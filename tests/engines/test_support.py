@@ -7,6 +7,7 @@ import pytest
 
 from command import call
 from oomless import facts
+from oomless.engines.sglang.cache import BLOCK_SCALED
 from oomless.engines.support import (
     CACHE_WORDS,
     FAMILIES_OF_KINDS,
@@ -62,6 +63,10 @@ CASES = (
     ("gpt-oss-120b --gpu h100 --engine-version 0.10.0", DOES_NOT_RUN),
     ("gpt-oss-120b --gpu h100 --engine-version 0.10.1", RUNS),
     ("kimi-k3 --gpu h200:8x4", UNKNOWN),
+    ("qwen3-8b --gpu h100 --engine sglang --engine-version 0.4.6 --kv-cache-dtype fp8_e5m2", RUNS),
+    ("qwen3-8b --gpu b200 --engine sglang --kv-cache-dtype nvfp4", RUNS),
+    ("deepseek-v3.2-exp --gpu b200:8 --engine sglang --engine-version 0.5.3 --kv-cache-dtype fp8", RUNS),
+    ("deepseek-v3.2-exp --gpu b200:8 --engine sglang --kv-cache-dtype nvfp4", DOES_NOT_RUN),
     ("deepseek-math-7b --gpu ascend-910b:8 --engine vllm-ascend --quantization fp8", DOES_NOT_RUN),
     ("glm-4.6 --gpu 80GiB:16 --engine-version 0.6.6", DOES_NOT_RUN),
     ("deepseek-v3 --gpu l40:8x2 --tp 8 --pp 2 --engine-version 0.8.0 --kv-cache-dtype fp8", DOES_NOT_RUN),
@@ -95,7 +100,8 @@ WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}
 OTHER_WEIGHTS = {"w4afp8", "w4a8", "int8_block"}
 """Forms of checkpoints that the table knows of, and no reader here."""
 CACHES = {
-    *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4 nvfp4_ds_mla int8 fp4").split(),
+    *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4_ds_mla int8 fp4").split(),
+    *BLOCK_SCALED,
     *("q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl bf16 f32").split(),
     *CACHE_WORDS.values(),
 }

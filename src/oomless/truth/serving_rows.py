@@ -109,7 +109,7 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
-    common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, flags)})
+    common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, rules)})
     asked = rules.rows.as_asked(common, flags)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
@@ -322,10 +322,15 @@ def _utilization(text: str, quantity: str) -> float | None:
         return None
 
 
-def _cache_dtype(text: str, dtype: str, flags: str) -> str:
+def _cache_dtype(text: str, dtype: str, rules: Engine) -> str:
+    """Return the type as the engine is asked for it: rows of 656 B have a name of their own in vLLM alone.
+
+    >>> [_cache_dtype("fp8 656 B", "auto", engine(name)) for name in ("vllm", "sglang")]
+    ['fp8_ds_mla', 'fp8']
+    """
     word = text.strip().lower()
-    if word.startswith("fp8 656") or word.startswith("fp8 (656"):
-        return "fp8_ds_mla"
+    if word.startswith(("fp8 656", "fp8 (656")):
+        return "fp8_ds_mla" if "fp8_ds_mla" in rules.cache_types else "fp8"
     known = {"fp16": "float16", "": "auto"}
     word = known.get(word, word)
     return "auto" if word == dtype else word

@@ -27,10 +27,19 @@ SWA_RATIO = 0.8
 (arg_groups/fields/schedule.py)."""
 
 
+BLOCK_SCALED = {"nvfp4": 9 / 16, "fp4_mx_block16": 9 / 16, "fp4_e2m1": 9 / 16, "mxfp8": 33 / 32}
+"""Bytes of an element with its part of a scale, one byte for 16 values in FP4 (model_runner.py of 0.5.5,
+pool_configurator.py), or for 32 in FP8."""
+
+
 def element_bytes(asked: Resolved) -> float:
-    """Bytes of a cache element."""
+    """Bytes of a cache element.
+
+    >>> element_bytes(Resolved(kv_cache_dtype="fp4_e2m1"))
+    0.5625
+    """
     word = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
-    return 1 if word.startswith(("fp8", "mxfp8")) else DTYPES[word].bits / 8
+    return BLOCK_SCALED.get(word) or (1 if word.startswith("fp8") else DTYPES[word].bits / 8)
 
 
 def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:

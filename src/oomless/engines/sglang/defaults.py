@@ -14,6 +14,7 @@ from ..layers_dealt import deal
 from ..layouts import need_even_experts
 from ..rank import Stage
 from ..releases import first_with
+from .cache import BLOCK_SCALED
 from .cache_v4 import ALL_16_BIT
 from .release import RELEASES, SglangRules
 from .share import default_chunk, default_share, reads_images
@@ -120,7 +121,7 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Aske
     return layout
 
 
-CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla")
+CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", *BLOCK_SCALED)
 
 
 def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: SglangRules) -> str:
@@ -163,15 +164,9 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
             if word == "auto":
                 word = "fp8_e4m3" if capability >= 10 else "bfloat16"
             kernels = capability >= 10 or hardware.card.vendor == "AMD"
-            plain = kernels and rules.takes_plain_fp8_rows and word != "fp8_ds_mla"
+            plain = kernels and rules.takes_plain_fp8_rows
             return word if word == "bfloat16" or plain else "fp8_ds_mla"
         case GQA() | Sliding() | MLA() | Linear():
-            if word == "fp8_ds_mla":
-                raise UnsupportedError(
-                    "--kv-cache-dtype fp8_ds_mla is for sparse MLA alone",
-                    "use fp8_e4m3 or auto",
-                    "kv_cache_dtype",
-                )
             return word
         case _:
             assert_never(attention)
