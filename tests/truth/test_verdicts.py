@@ -33,6 +33,7 @@ TRAIN_7 = TABLES / "verdicts_blind_train_7.csv"
 TRAIN_8 = TABLES / "verdicts_blind_train_8.csv"
 TRAIN_9 = TABLES / "verdicts_blind_train_9.csv"
 TRAIN_10 = TABLES / "verdicts_blind_train_10.csv"
+TRAIN_11 = TABLES / "verdicts_blind_train_11.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -54,6 +55,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_8.jsonl": TRAIN_8,
     TABLES / "blind" / "verdicts_train_9.jsonl": TRAIN_9,
     TABLES / "blind" / "verdicts_train_10.jsonl": TRAIN_10,
+    TABLES / "blind" / "verdicts_train_11.jsonl": TRAIN_11,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -200,6 +202,10 @@ TRAIN_10_BUDGET = Confusion(right=0.86, wrong_fits=4, wrong_does_not_fit=0, tigh
 """As first predicted 23 of 29 firm, 5 wrong "fits", 1 wrong "no", 4 tight."""
 
 
+TRAIN_11_BUDGET = Confusion(right=0.8, wrong_fits=3, wrong_does_not_fit=2, tight=5, none=2)
+"""As first predicted 21 of 26 firm, 3 wrong "fits", 2 wrong "no", 5 tight, 2 without an answer."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -246,6 +252,7 @@ ROUNDS = {
     TRAIN_8: ("train", TRAIN_8_BUDGET),
     TRAIN_9: ("train", TRAIN_9_BUDGET),
     TRAIN_10: ("train", TRAIN_10_BUDGET),
+    TRAIN_11: ("train", TRAIN_11_BUDGET),
 }
 
 
