@@ -129,17 +129,24 @@ def trained_params(step: TrainingStep, held: float) -> float:
     return step.net.num_layers * per_layer * 2 * asked.lora_rank * step.net.hidden / mesh.tp / mesh.pp
 
 
-def optimizer_s(step: TrainingStep) -> float:
-    """Return the seconds of the optimizer: gradient, master copy and moments read, master, moments and weight
-    written; or over PCIe."""
-    asked, mesh, machine, states = step.asked, step.mesh, step.machine, step.states
+def updated_params(step: TrainingStep) -> float:
+    """Return the trained parameters whose states a rank updates."""
+    asked, ranks = step.asked, step.mesh.dp * step.mesh.cp
     trained = trained_params(step, held_params(step))
     if asked.sharding in (*GATHERS_EACH, *GATHERS_ONCE):
-        trained /= min(mesh.shard_size or mesh.dp * mesh.cp, mesh.dp * mesh.cp)
-    used = optimizer(asked.optimizer)
+        trained /= min(step.mesh.shard_size or ranks, ranks)
+    return trained
+
+
+def state_bytes(step: TrainingStep) -> float:
+    """Return the bytes of a parameter that an update in one pass moves: gradient, master copy and moments
+    read, master and moments written."""
+    used, states = optimizer(step.asked.optimizer), step.states
     moment = used.moment_bits / 8 if used.moment_bits else states.moment
-    each = states.gradient + 2 * (states.master + used.moments * moment) + 2 * states.weight
-    rate = machine.bytes_per_s * machine.reached("weights")
-    if "optimizer" in asked.offload:
-        rate = (machine.pcie_bytes_per_s or rate) * machine.efficiencies.value("wire", "pcie")
-    return trained * each / rate
+    return states.gradient + 2 * (states.master + used.moments * moment)
+
+
+def optimizer_s(step: TrainingStep) -> float:
+    """Return the seconds of an optimizer on the card: its states once over, the weight read and written."""
+    rate = step.machine.bytes_per_s * step.machine.reached("weights")
+    return updated_params(step) * (state_bytes(step) + 2 * step.states.weight) / rate

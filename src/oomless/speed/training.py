@@ -13,6 +13,7 @@ from .band import Coverage, bound, figure
 from .banded import Figure, TimePart
 from .machine import Machine, machines_of
 from .network import network
+from .offloaded_step import update_on_host, updates_on_host
 from .steady import added
 from .training_parts import step_parts
 from .training_step import TrainingStep
@@ -79,9 +80,7 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     step_s = added(part.seconds for part in parts)
     flops = 3 * work.forward_flops(tokens) if chosen.method == "full" else 2 * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
-    step = figure(
-        step_s, "train", Coverage(machine.device, "train", nodes=mesh.num_ranks > hardware.per_node)
-    )
+    step = banded(work, step_s)
     warnings: tuple[str, ...] = ()
     if machine.device == "other":
         least_s = (flops + work.forward_flops(tokens) * (chosen.recompute == "full")) / peak
@@ -101,6 +100,25 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     return TrainingSpeed(
         step, step.over(tokens), step.over(flops / peak), tokens, flops, peak, parts, warnings
     )
+
+
+def banded(step: TrainingStep, step_s: float) -> Figure:
+    """Return a step's seconds with their band: what the host does of it has its own.
+
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> asked = TrainingAsked(framework="deepspeed", sharding="zero2", offload=("optimizer",))
+    >>> step = training_speed(load("deepseek-llm-7b"), asked, parse_gpu("a100-80gb:8")).step_s
+    >>> round(step.low, 1), round(step.value, 1), round(step.high, 1)
+    (2.2, 4.6, 25.2)
+    """
+    nodes = step.mesh.num_ranks > step.hardware.per_node
+    coverage = Coverage(step.machine.device, "train", nodes=nodes)
+    if not updates_on_host(step):
+        return figure(step_s, "train", coverage)
+    host = update_on_host(step)[0]
+    cards = figure(step_s - host.value, "train", coverage)
+    return Figure(step_s, cards.low + host.low, cards.high + host.high, host.kind)
 
 
 def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None, str]:

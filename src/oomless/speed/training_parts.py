@@ -10,6 +10,7 @@ from .banded import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
 from .forward import kernels_of
+from .offloaded_step import host_parts, updates_on_host
 from .steady import added, hidden, steady
 from .training_step import Passes, TrainingStep, passes_of
 
@@ -45,7 +46,11 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
         TimePart("pipeline bubble", bubble_s(step, micro_s), stages, "speed/training_parts.py"),
         TimePart("data parallelism, not hidden", exposed_s, moves, "speed/collectives.py"),
         TimePart("waiting for the slowest", waiting_s, waits, cite("jitter")),
-        TimePart("optimizer", optimizer_s(step), states, tables),
+        *(
+            host_parts(step, done)
+            if updates_on_host(step)
+            else (TimePart("optimizer", optimizer_s(step), states, tables),)
+        ),
         TimePart("host", machine.reached("host", "train"), hosts, cite("host")),
     )
     return tuple(part for part in found if part.seconds > 0)

@@ -113,6 +113,7 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
         virtual_stages=axes.get("VP", 1),
     )
     again, sharded = recomputed(setting), "FSDP" in row["parallelism"]
+    stage = _number(r"ZeRO-(\d)", row["parallelism"])
     precision = recipe.precision_sharded if sharded else recipe.precision
     narrow = recipe.precision_narrow if "moments in BF16" in setting else None
     return TrainingAsked(
@@ -123,11 +124,11 @@ def training_of(row: dict[str, str], recipe: MeasuredRecipe, num_gpus: int) -> T
         micro_batch=micro // pieces,
         seq_len=int(row["input_len"]),
         grad_accum=accumulated * pieces,
-        sharding=recipe.sharded if sharded else recipe.sharding,
+        sharding=cast(Sharding, f"zero{stage}") if stage else recipe.sharded if sharded else recipe.sharding,
         recompute=again,
         loss=recipe.loss,
-        offload=("activations",) if (away := _number(r"activations of (\d+) layers on", setting)) else (),
-        offload_layers=away or None,
+        offload=offloaded(setting),
+        offload_layers=_number(r"activations of (\d+) layers on", setting) or None,
         recompute_modules=modules_of(setting) if again == "selective" else (),
         kernels="compiled" if recipe.kernels == "eager" and "compile" in setting else recipe.kernels,
         products=products_of(row["quant"]),
@@ -166,6 +167,17 @@ def recomputed(setting: str) -> Recompute:
         return "selective"
     again = r"full (?:activation )?(?:recomp|check)|activation checkpointing|recompute[- ]block"
     return "full" if re.search(again, words) else "none"
+
+
+def offloaded(setting: str) -> tuple[str, ...]:
+    """Return what lies on the host.
+
+    >>> offloaded("optimizer and params on the host"), offloaded("activations of 8 layers on the host")
+    (('optimizer', 'params'), ('activations',))
+    """
+    found = re.search(r"([\w ]+) on the host", setting)
+    words = ("optimizer", "params", "activations")
+    return tuple(word for word in words if found and word in found[1])
 
 
 def modules_of(setting: str) -> tuple[str, ...]:

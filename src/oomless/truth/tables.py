@@ -85,7 +85,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
 SETTING = re.compile(
     r"uniformly random lengths|ShareGPT lengths|mean output length|half of the memory|MLPerf Offline"
     r"|selective recomputation of [\w ]+|(?:full|selective) (?:checkpointing|recompute)|compile|\d+ W\b"
-    r"|activations of \d+ layers on the host|moments in BF16|\d+ GB HBM"
+    r"|(?:activations of \d+ layers|optimizer(?: and params)?) on the host|moments in BF16|\d+ GB HBM"
     r"|(?<![\d.])\d+ (?:prompts|requests)(?! a second)|mem-fraction-static \d\.\d+"
     r"|max-(?:num-batched-tokens|num-seqs|model-len) \d+|max \d+ a rank"
 )
