@@ -24,6 +24,7 @@ FRESH_8 = TABLES / "verdicts_blind_8.csv"
 FRESH_9 = TABLES / "verdicts_blind_9.csv"
 FRESH_10 = TABLES / "verdicts_blind_10.csv"
 FRESH_11 = TABLES / "verdicts_blind_11.csv"
+FRESH_12 = TABLES / "verdicts_blind_12.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
 TRAIN_4 = TABLES / "verdicts_blind_train_4.csv"
@@ -46,6 +47,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_9.jsonl": FRESH_9,
     TABLES / "blind" / "verdicts_10.jsonl": FRESH_10,
     TABLES / "blind" / "verdicts_11.jsonl": FRESH_11,
+    TABLES / "blind" / "verdicts_12.jsonl": FRESH_12,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
     TABLES / "blind" / "verdicts_train_4.jsonl": TRAIN_4,
@@ -157,6 +159,10 @@ FRESH_10_BUDGET = Confusion(right=0.86, wrong_fits=1, wrong_does_not_fit=2, tigh
 FRESH_11_BUDGET = Confusion(right=0.7, wrong_fits=6, wrong_does_not_fit=0, tight=10, none=0)
 
 
+# the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer
+FRESH_12_BUDGET = Confusion(right=0.62, wrong_fits=7, wrong_does_not_fit=3, tight=1, none=2)
+
+
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)
 
 
@@ -244,6 +250,7 @@ ROUNDS = {
     FRESH_9: ("serve", FRESH_9_BUDGET),
     FRESH_10: ("serve", FRESH_10_BUDGET),
     FRESH_11: ("serve", FRESH_11_BUDGET),
+    FRESH_12: ("serve", FRESH_12_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
     TRAIN_4: ("train", TRAIN_4_BUDGET),
