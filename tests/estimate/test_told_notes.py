@@ -36,6 +36,17 @@ def test_a_note_says_it(model: str, gpu: str, flags: dict[str, Any], words: str)
     assert any(words in note for note in infer(model, gpu, **flags).warnings)
 
 
+def test_a_tight_answer_says_first_what_would_settle_it() -> None:
+    found = infer("glm-4.6", "h100:8", quantization="fp8", engine_version="0.11.0", tp=8)
+    assert [note.partition(", +-")[0] for note in found.warnings[:2]] == [
+        "with --engine-version '0.11.0 (driver 570)': fits",
+        "with --engine-version '0.11.0 (driver 535)': does not fit",
+    ]
+    named = infer("glm-4.6", "h100:8", quantization="fp8", engine_version="0.11.0 (driver 570)", tp=8)
+    assert not named.settled
+    assert named.verdict == "fits"
+
+
 def test_fp8_is_multiplied_on_hopper() -> None:
     assert not any("16 bit" in note for note in infer("llama-3.1-8b", "h100", quantization="fp8").warnings)
 

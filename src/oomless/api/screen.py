@@ -9,6 +9,7 @@ from ..model.model import Model
 from ..units import format_bytes, gib
 
 if TYPE_CHECKING:
+    from ..estimate.serving.changes import Settled
     from ..estimate.serving.estimate import Estimate
     from ..speed.banded import Figure
     from ..speed.dynamic import Dynamic
@@ -26,7 +27,7 @@ def verdict_of(ledger: Ledger) -> str:
     """Return fits, tight or does not fit, by how much, on which ranks."""
     headroom = ledger.headroom_bytes
     amount = format_bytes(abs(headroom))
-    spread = format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
+    spread = spread_of(ledger)
     match ledger.verdict:
         case "fits":
             return f"fits: {amount} to spare on {ledger.group}"
@@ -37,6 +38,17 @@ def verdict_of(ledger: Ledger) -> str:
             )
         case "does_not_fit":
             return f"does not fit: {amount} too much on {ledger.group}"
+
+
+def settled_line(found: "Settled") -> str:
+    """Return the verdict once the text of a release says more, and how wide it then is."""
+    ledger = found.ledger
+    return f"with --engine-version '{found.engine_version}': {WORDS[ledger.verdict]}, +-{spread_of(ledger)}"
+
+
+def spread_of(ledger: Ledger) -> str:
+    """Return how far the further end of the interval is."""
+    return format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
 
 
 def widest_of(ledger: Ledger) -> str:

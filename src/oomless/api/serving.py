@@ -71,6 +71,14 @@ class ServingAnswer(MemoryAnswer):
         return changes_that_fit(self.estimate)
 
     @cached_property
+    def settled(self) -> tuple[str, ...]:
+        """Return what a tight answer becomes once the text of its release says more, as sentences."""
+        from ..estimate.serving.changes import settled
+        from .screen import settled_line
+
+        return tuple(settled_line(each) for each in settled(self.estimate))
+
+    @cached_property
     def context_curve(self) -> tuple[tuple[int, int, int, int], ...]:
         """Return (tokens, low, total and high bytes of the worst rank) over the length of a sequence."""
         from ..estimate.serving.contexts import context_curve
@@ -79,7 +87,7 @@ class ServingAnswer(MemoryAnswer):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (*self.estimate.warnings, *self.notes)
+        return (*self.settled, *self.estimate.warnings, *self.notes)
 
     def noting(self, *notes: str) -> "ServingAnswer":
         """Return the same answer with more notes on the question."""

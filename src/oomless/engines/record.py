@@ -219,6 +219,9 @@ class Engine(Record):
     """Slots for LoRA adapters are known."""
     in_file: Callable[[Model, Resolved], Model] | None = None
     """The model as its file stores it, where that is not the published checkpoint."""
+    unsaid: Callable[[str, Hardware], tuple[tuple[str, ...], ...]] | None = None
+    """(text of a release, cards) -> what the text leaves open, each as the words that would say it; None: it
+    says all that is asked."""
     fit: (
         Callable[[Model, Asked, Hardware, Callable[[Asked], tuple[int, ...]]], tuple[Asked, str] | None]
         | None

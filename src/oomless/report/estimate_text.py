@@ -21,7 +21,8 @@ def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, wid
     console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[answer.verdict]
     console.print(verdict_line(answer), style=style if colour else None, soft_wrap=True)
-    console.print(question_line(answer), soft_wrap=True)
+    for line in (question_line(answer), *answer.settled):
+        console.print(line, soft_wrap=True)
     console.print()
     for index, ledger in enumerate(answer.ledgers):
         mark = "  <- the worst" if len(answer.ledgers) > 1 and index == answer.worst_rank else ""
@@ -36,7 +37,7 @@ def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, wid
             f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom{cost}",
             soft_wrap=True,
         )
-    for warning in answer.warnings:
+    for warning in answer.warnings[len(answer.settled) :]:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
         console.print()

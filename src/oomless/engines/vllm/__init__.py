@@ -7,7 +7,7 @@ takes the rules of the earlier one. Constants that were measured are in facts/en
 
 from ..layouts import experts_apart, tensor_and_data, tensor_parallel_layouts
 from ..record import Candidates, CardMakers, Engine, Joining, Start, Tunable
-from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
+from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes, unsaid
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -84,5 +84,6 @@ VLLM = Engine(
     redundant_experts_need_ep=True,
     adapters=True,
     left_to_host=left_to_host,
+    unsaid=unsaid,
     log="vllm.log",
 )

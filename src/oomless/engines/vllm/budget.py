@@ -23,7 +23,7 @@ from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
-from .release import RELEASES, VllmRules
+from .release import COMPILED, DRIVER, FLASHINFER, RELEASES, SORTS, VllmRules
 from .runners import runs_second
 from .weights import released_ends, uncharged_draft
 
@@ -226,8 +226,22 @@ def beside_weights(
     return found + kept_line(model, asked.quantization, parts)
 
 
-SMALL_GRAPHS_DRIVER, BLACKWELL_DRIVER = 550, 570
-"""The first driver (CUDA 12.4) whose captured graphs hold little (vllm#5517), and the first for Blackwell."""
+SMALL_GRAPHS_DRIVER, BLACKWELL_DRIVER, OLD_DRIVER = 550, 570, 535
+"""The first driver (CUDA 12.4) whose captured graphs hold little (vllm#5517), the first for Blackwell, and
+the commonest before both."""
+
+
+def unsaid(text: str, hardware: Hardware) -> tuple[tuple[str, ...], ...]:
+    """Return what the text of a release leaves open, each as the words that would say it.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> [unsaid("0.28.0 (FlashInfer)", parse_gpu(each)) for each in ("h100", "rtx-5090")]
+    [(('driver 570', 'driver 535'), ('warm',)), (('warm',),)]
+    """
+    drivers = tuple(f"{DRIVER}{each}" for each in (BLACKWELL_DRIVER, OLD_DRIVER))
+    any_driver = hardware.card.vendor == "NVIDIA" and hardware.card.capability < 10
+    found = {DRIVER: drivers if any_driver else (), FLASHINFER: (FLASHINFER, SORTS), COMPILED: (COMPILED,)}
+    return tuple(words for sign, words in found.items() if words and sign not in text)
 
 
 def conditions(

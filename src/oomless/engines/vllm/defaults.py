@@ -38,7 +38,7 @@ def resolve(
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     version = engine_run(model, hardware, version, asked, layout)
     rules = RELEASES.at(version)
-    length = _length(model, asked)
+    length = _length(model, asked, rules)
     if rules.v0:
         from .v0_batch import v0_batch  # rules of releases before 0.11
 
@@ -84,16 +84,25 @@ def resolve(
     )
 
 
-def _length(model: Model, asked: Asked) -> int:
-    """Return the length that is served; one beyond the model's positions is refused."""
-    if asked.max_model_len and asked.max_model_len > max(default_length(model), model.max_positions):
+def _length(model: Model, asked: Asked, rules: VllmRules) -> int:
+    """Return the length that is served; one beyond the model's positions is refused, in releases that see no
+    further than a window that alternates with full attention one beyond that (Gemma-2).
+
+    >>> from ...model.load import load
+    >>> [_length(load("gemma-2-9b"), Asked(), RELEASES.at(each)) for each in ("0.5.4", "0.6.6")]
+    [4096, 8192]
+    """
+    length, most = default_length(model), model.max_positions
+    windows = [each.window for each in model.kinds.attentions if isinstance(each, Sliding)]
+    if rules.caps_interleaved_windows and windows and model.kinds.has(GQA):
+        length = most = min(*windows, length)
+    if asked.max_model_len and asked.max_model_len > max(length, most):
         raise UsageError(
-            f"--max-model-len {asked.max_model_len} is more than the "
-            f"{default_length(model)} positions of {model.name}",
+            f"--max-model-len {asked.max_model_len} is more than the {length} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",
             "max_model_len",
         )
-    return asked.max_model_len or default_length(model)
+    return asked.max_model_len or length
 
 
 def captures_no_drafts(model: Model, cache_dtype: str, hardware: Hardware) -> bool:

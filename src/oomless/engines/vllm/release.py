@@ -47,6 +47,8 @@ class VllmRules(ReleaseRules):
     """Tokens a block of MLA on Blackwell; 16 elsewhere."""
 
     # what it serves
+    caps_interleaved_windows: bool = False
+    """A model whose windows alternate with full attention is served to the length of the window."""
     drafts_by_eagle: bool = False
     drafts_by_eagle3: bool = False
     drafts_by_dflash: bool = False

@@ -21,6 +21,36 @@ class Change(NamedTuple):
     """Whether cache or weights become narrower."""
 
 
+class Settled(NamedTuple):
+    """What an answer becomes once the text of its release says more."""
+
+    engine_version: str
+    ledger: Ledger
+
+
+def settled(estimate: Estimate) -> tuple[Settled, ...]:
+    """Return what a tight answer becomes with each word that its release leaves open, where one of them makes
+    it firm.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> asked = Asked(engine_version="0.11.0", quantization="fp8")
+    >>> found = settled(estimate_serving(load("glm-4.6"), asked, parse_gpu("h100:8")))
+    >>> [(each.engine_version, each.ledger.verdict) for each in found]
+    [('0.11.0 (driver 570)', 'fits'), ('0.11.0 (driver 535)', 'does_not_fit')]
+    """
+    unsaid, text = engine(estimate.request.engine).unsaid, estimate.request.engine_version
+    if unsaid is None or estimate.verdict != "tight":
+        return ()
+    found: list[Settled] = []
+    for words in unsaid(text, estimate.hardware):
+        texts = [f"{text[:-1]}, {word})" if text.endswith(")") else f"{text} ({word})" for word in words]
+        here = estimate.asked._replace(layout=estimate.request.layout)
+        said = [Settled(each, again(estimate, here._replace(engine_version=each)).ledger) for each in texts]
+        found += said if any(each.ledger.verdict != "tight" for each in said) else []
+    return tuple(found)
+
+
 def again(estimate: Estimate, asked: Asked) -> Estimate:
     """Return the answer to another question about the same model, cards and machine."""
     return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
