@@ -8,12 +8,13 @@ from ..entries import Entries
 TASKS: dict[str, Task] = {
     "dpo": "dpo",
     "ipo": "dpo",
-    "simpo": "sft",
-    "orpo": "sft",
+    "simpo": "dpo",
+    "orpo": "dpo",
     "kto": "kto",
     "grpo": "grpo",
 }
-"""`rl`: SimPO and ORPO have no reference model, so they take what fine-tuning on pairs takes."""
+PAIRS_WITHOUT_REFERENCE = ("simpo", "orpo")
+"""Of `rl`: chosen and rejected run as in DPO (TRL's CPO and ORPO trainers, concatenated_forward)."""
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
@@ -110,6 +111,8 @@ def _task(entries: Entries) -> Task:
             raise UnsupportedError(
                 f"{entries.path}: rl is {word}, which is not modelled", f"{', '.join(TASKS)} are"
             )
+        if word in PAIRS_WITHOUT_REFERENCE:
+            entries.beside["reference_model"] = "none"
         return TASKS[word]
     return "reward" if entries.switch("reward_model", default=False) else "sft"
 

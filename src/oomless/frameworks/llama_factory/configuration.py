@@ -10,9 +10,11 @@ STAGES: dict[str, Task] = {
     "sft": "sft",
     "rm": "reward",
     "dpo": "dpo",
+    "orpo": "dpo",
     "kto": "kto",
     "ppo": "ppo",
 }
+"""`stage` -> our word; orpo was one before it was a `pref_loss` of dpo (train/orpo of April 2024)."""
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
 NOT_MODELLED = (
     "use_apollo",
@@ -84,13 +86,14 @@ def _projected(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
 
 
 def _task(entries: Entries) -> Task:
-    """Return what is trained for; preferences without a reference model take what fine-tuning on pairs
-    takes."""
+    """Return what is trained for; ORPO and SimPO run pairs as DPO does (train/dpo/trainer.py,
+    concatenated_forward) without a reference model."""
     stage = entries.text("stage", default="sft") or "sft"
     if stage not in STAGES:
         raise OomlessError(f"{entries.path}: stage is {stage}", f"it is one of {', '.join(STAGES)}")
-    if STAGES[stage] == "dpo" and entries.text("pref_loss", default="sigmoid") in PAIRS_WITHOUT_REFERENCE:
-        return "sft"
+    loss = entries.text("pref_loss", default="sigmoid")
+    if stage == "orpo" or (stage == "dpo" and loss in PAIRS_WITHOUT_REFERENCE):
+        entries.beside["reference_model"] = "none"
     return STAGES[stage]
 
 

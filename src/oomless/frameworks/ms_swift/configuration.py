@@ -15,11 +15,12 @@ OF_RLHF: dict[str, Task] = {
     "grpo": "grpo",
     "ppo": "ppo",
     "rm": "reward",
-    "orpo": "sft",
-    "simpo": "sft",
-    "cpo": "sft",
+    "orpo": "dpo",
+    "simpo": "dpo",
+    "cpo": "dpo",
 }
-"""What `--rlhf_type` trains; pairs without a reference model take what fine-tuning on pairs takes."""
+PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo", "cpo")
+"""Of `--rlhf_type`: chosen and rejected run as in DPO (TRL's CPO and ORPO trainers, concatenated_forward)."""
 ATTENTION = {"flash_attn": "flash", "flash_attention_2": "flash", "flash_attention_3": "flash"}
 BATCH = 16
 """Sequences of a step that gradient accumulation fills up to, where nobody says how many."""
@@ -86,6 +87,8 @@ def _task(entries: Entries) -> Task:
             f"{entries.path}: rlhf_type is {kind}, which is not modelled",
             "dpo, kto, grpo, ppo, rm and orpo are",
         )
+    if kind in PAIRS_WITHOUT_REFERENCE:
+        entries.beside["reference_model"] = "none"
     return OF_RLHF[kind]
 
 
