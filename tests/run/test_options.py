@@ -33,6 +33,7 @@ NOT_OF_A_QUESTION = {
         "engram_config",
         "mm_processor_kwargs",
         "cuda_graph_backend_prefill",
+        "cuda_graph_bs",
         "draft_model",
         "num_speculative_tokens",
         "speculative_num_steps",

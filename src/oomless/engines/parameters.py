@@ -139,6 +139,8 @@ def of_weights(asked: Resolved) -> Resolved:
         mm_encoder_tp_mode=asked.mm_encoder_tp_mode,
         language_model_only=asked.language_model_only,
         moe_a2a_backend=asked.moe_a2a_backend,
+        enable_dp_lm_head=asked.enable_dp_lm_head,
+        moe_dense_tp_size=asked.moe_dense_tp_size,
     )
 
 

@@ -102,6 +102,10 @@ class Asked(Record):
     mamba_full_memory_ratio: float = 0.9
     mamba_scheduler_strategy: str = "auto"
     moe_a2a_backend: str = "none"
+    enable_dp_lm_head: bool = False
+    moe_dense_tp_size: int = 0
+    max_total_tokens: int | None = None
+    attention_backend: str = "auto"
     cuda_graph_max_bs: int | None = None
     disable_prefill_cuda_graph: bool = False
     enable_hierarchical_cache: bool = False

@@ -128,11 +128,8 @@ def drafting(model: Model, asked: Asked) -> Model:
 
 def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
     """Other questions that the row may mean. An empty cell for the batch means that the source does not say
-    it: few sequences
-
-    with large batches (desktop cards) and twice the default batch (servers) bound what is usual. A size is
-    any card of that size.
-    """
+    it: few sequences with large batches (desktop cards) and twice the default batch (servers) bound what is
+    usual. A size is any card of that size."""
     asked, others = found.asked, []
     rows = engine(asked.engine).rows
     if (
@@ -153,7 +150,8 @@ def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[S
         and "redundant" not in row["other_flags"]
         and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
     ):
-        others.append(found._replace(asked=asked._replace(num_redundant_experts=EPLB_COPIES)))
+        whole = asked._replace(num_redundant_experts=EPLB_COPIES, enable_dp_lm_head=True, moe_dense_tp_size=1)
+        others.append(found._replace(asked=whole))
     if (
         asked.enable_lora
         and not LORA_RANK.search(row["other_flags"].lower())
@@ -190,7 +188,7 @@ LARGE_RANK = 64
 """Rank of LoRA slots that notebooks raise the default of 16 to."""
 FEW_SEQUENCES = 4
 EPLB_COPIES = 32
-"""Redundant experts of DeepSeek's own deployment, which recipes with DeepEP copy."""
+"""Redundant experts of DeepSeek's own deployment, whose heads and dense layers are whole on each rank."""
 
 
 def _version(row: dict[str, str]) -> str:

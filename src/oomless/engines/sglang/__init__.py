@@ -24,7 +24,7 @@ from ..record import (
     Start,
     Tunable,
 )
-from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
+from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .drafts import beside_pool
@@ -123,6 +123,7 @@ SGLANG = Engine(
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,
+    made_pool=made_pool,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,
     max_tokens=max_tokens,

@@ -10,7 +10,7 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import MIB
 from ..rank import Stage
-from .release import SglangRules, expert_ranks
+from .release import SglangRules, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
 SIZES = (1, 2, 4, 8, *range(16, 257, 8))
@@ -39,10 +39,10 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     >>> round(line.bytes / 2**30, 2)  # 256 x 1,000,000 x 4 B, three times, and 4,231 x 1,000,000 x 4 B
     18.62
     """
-    card, windows = hardware.card, model.kinds.has(Sliding)
+    windows = model.kinds.has(Sliding)
     tokens = pages = asked.max_model_len
     latent, page = model.kinds.has(MLA), max(asked.block_size or 1, 1)
-    fa3 = 9 <= card.capability < 10 and card.vendor != "AMD"
+    fa3 = by_fa3(asked, hardware)
     if fa3:
         num_tables = (1 if rules.has_one_page_table else 2) + windows
         pages, each = -(-tokens // page), num_tables * INDEX_BYTES
@@ -93,10 +93,10 @@ def masked_bytes(hidden: int, width: int, tokens: int) -> int:
 
 
 def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
-    """The lines of DeepEP, where it carries the tokens."""
+    """The lines of DeepEP, and of what carries tokens in its place, whose buffers are as large."""
     layers = model.layers[stage.start : stage.stop]
     experts = [layer.ffn for layer in layers if isinstance(layer.ffn, MoE)]
-    if asked.moe_a2a_backend != "deepep" or not experts:
+    if asked.moe_a2a_backend == "none" or not experts:
         return []
     most = max(experts, key=lambda ffn: ffn.num_experts * ffn.expert_width)
     sent = low_latency_bytes(model.hidden_size, most.num_experts)
@@ -107,7 +107,7 @@ def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
         ranged(
             "communication.buffers",
             "engine",
-            "buffers of DeepEP",
+            "buffers of tokens for experts",
             (sent, 0, sent + NORMAL_BYTES),
             "assumed",
             f"{most.num_experts} experts x {per_rank}",

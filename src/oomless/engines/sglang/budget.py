@@ -92,6 +92,21 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     return left
 
 
+def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
+    """Return the pool that is made: of --max-total-tokens, where the room has more; states are cut off before
+    (model_runner.py, init_memory_pool).
+
+    >>> from ..rank import CacheGroup
+    >>> layout = CacheLayout((CacheGroup("all", 1, 64, 4096),), 4096, 64, 0, 4096, "", "")
+    >>> made_pool(layout, Resolved(max_total_tokens=100), 10**6)
+    4096
+    """
+    if asked.max_total_tokens is None or layout.states_share:
+        return left
+    pages = asked.max_total_tokens // layout.groups[0].block_size
+    return min(left, layout.set_aside_bytes + pages * layout.block_bytes)
+
+
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
     """Engram tables, where they are kept on the host, and the pinned second pool of every rank: so many GB,
     or as often what the card's pool is (mem_cache/memory_pool_host.py, HostKVCache)."""

@@ -23,12 +23,16 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
 
     >>> as_sglang({"cuda_graph_backend_prefill": "disabled"})
     {'disable_prefill_cuda_graph': True}
+    >>> as_sglang({"cuda_graph_bs": ("1", "2", "16")})
+    {'cuda_graph_max_bs': 16}
     >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
     """
     rest = {name: value for name, value in flags.items() if name not in DRAFTED}
     if rest.pop("cuda_graph_backend_prefill", "") == "disabled":
         rest["disable_prefill_cuda_graph"] = True
+    if sizes := rest.pop("cuda_graph_bs", ()):
+        rest["cuda_graph_max_bs"] = max(map(int, sizes))
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
     method = rest.get("speculation")

@@ -75,7 +75,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_mamba_cache_size=states,
         max_num_batched_tokens=max(chunk // divided, 1),
         mem_fraction_static=share,
-        block_size=asked.block_size or default_page(model, hardware, rules),
+        block_size=asked.block_size or default_page(model, asked, hardware, rules),
     )
 
 
@@ -172,9 +172,16 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
             assert_never(attention)
 
 
-def default_page(model: Model, hardware: Hardware, rules: SglangRules) -> int:
+PAGES = {"flashmla": 64, "trtllm_mla": 64, "trtllm_mha": 64, "cutlass_mla": 128, "fa4": 128, "ascend": 128}
+"""Tokens a page of the attention backends that have no pages of one (server_args.py)."""
+
+
+def default_page(model: Model, asked: Asked, hardware: Hardware, rules: SglangRules) -> int:
     """Tokens a page: 1, or what the attention backends of all layers need."""
-    return max(page_of(each, hardware, rules) for each in model.kinds.attentions)
+    own = max(page_of(each, hardware, rules) for each in model.kinds.attentions)
+    if asked.attention_backend == "auto" or model.kinds.has(DSA, V4, V41):
+        return own
+    return PAGES.get(asked.attention_backend, 1)
 
 
 def page_of(attention: Attention, hardware: Hardware, rules: SglangRules) -> int:

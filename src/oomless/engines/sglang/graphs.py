@@ -10,7 +10,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Stage
-from .release import RELEASES, attention_ranks
+from .release import RELEASES, attention_ranks, by_fa3
 from .share import captures_prefills, prefill_sizes
 
 
@@ -69,7 +69,7 @@ def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, 
     chunks have wrappers and tables of their own, which plain grouped queries have not."""
     found = {
         "mla": model.kinds.has(MLA),
-        "hopper": 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD",
+        "hopper": by_fa3(asked, hardware),
         "dp_attention": asked.layout.enable_dp_attention,
         "states": model.kinds.has(Linear),
         "plain": all(isinstance(each, GQA) for each in model.kinds.attentions),

@@ -1,7 +1,7 @@
 """Which layers of a stage of SGLang have a tensor, and what a rank has of it (models/deepseek_v2.py,
 layers/vocab_parallel_embedding.py of 0.4.4 to 0.5.23)."""
 
-from ...model.model import EMBEDDING, Model, Tensor
+from ...model.model import EMBEDDING, HEAD, Model, Tensor
 from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..rank import Stage
@@ -23,8 +23,8 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     """(shape on one rank, tensors a layer) of a weight.
 
     Attention over the attention ranks, experts over the expert ranks and each of them over the rest, dense
-    layers and head over all ranks; the embedding is whole under data-parallel attention, shared experts under
-    DeepEP.
+    layers and head over all ranks; the embedding is whole under data-parallel attention, shared experts where
+    tokens are sent to experts (layers/dp_attention.py, layers/communicator.py enable_moe_dense_fully_dp).
 
     >>> from ...model.load import load
     >>> from ...run.serving import Layout
@@ -43,11 +43,15 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
         divided = expert_ranks(asked)
         redundant = asked.num_redundant_experts if tensor.part == "main" else 0
         repeat, ranks = experts_per_rank(repeat + clones, divided, redundant), layout.tp // divided
-    elif "shared_expert" in tensor.name and asked.moe_a2a_backend == "deepep":
+    elif "shared_expert" in tensor.name and asked.moe_a2a_backend != "none":
         ranks = 1
     elif "attn." in tensor.name and tensor.part != "vision":
         ranks = attention_ranks(layout)
     elif tensor.name == EMBEDDING and layout.enable_dp_attention:
+        ranks = 1
+    elif tensor.name == HEAD and asked.enable_dp_lm_head:
+        ranks = attention_ranks(layout)
+    elif ".mlp." in tensor.name and asked.moe_dense_tp_size and model.kinds.has_experts:
         ranks = 1
     return cut(tensor, ranks), repeat
 

@@ -109,7 +109,13 @@ def attention_ranks(layout: Layout) -> int:
 
 def expert_ranks(asked: Resolved) -> int:
     """Ranks that divide the experts among them; the others of `tp` divide each expert's width."""
-    return asked.layout.tp if asked.moe_a2a_backend == "deepep" else asked.layout.expert_ranks
+    return asked.layout.tp if asked.moe_a2a_backend != "none" else asked.layout.expert_ranks
+
+
+def by_fa3(asked: Resolved, hardware: Hardware) -> bool:
+    """Return whether attention runs on FlashAttention 3: on Hopper, where nothing else is asked."""
+    hopper = 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD"
+    return hopper and asked.attention_backend in ("auto", "fa3")
 
 
 def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> int:

@@ -189,7 +189,7 @@ def absorbed(
     model: Model, asked: Resolved, hardware: Hardware, stage: Stage, parts: tuple[Part, ...]
 ) -> list[Placed]:
     """kv_b_proj of some parts of the model again, for the absorbed products (models/deepseek_v2.py,
-    post_load_weights): in 16 bit, but an FP8 one in its own type before 0.5 and on other makers' cards."""
+    post_load_weights): in 16 bit, but an FP8 one in its own type before 0.4.6.post3 and on others' cards."""
     rules = RELEASES.at(asked.engine_version)
     wide = hardware.card.vendor in ("NVIDIA", "") and rules.absorbs_in_16_bit
     found: dict[tuple[str, int, int], list[int]] = {}

@@ -1,0 +1,61 @@
+"""Flags of SGLang's own command that change what a rank holds, by the releases that have them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from command import call
+from oomless.units import GIB
+
+START = "python -m sglang.launch_server --model-path "
+LARGE_SCALE = (
+    "deepseek-ai/DeepSeek-R1 --tp 8 --dp 8 --enable-dp-attention --enable-deepep-moe "
+    "--ep-num-redundant-experts 32 "
+)
+V3 = "deepseek-ai/DeepSeek-V3 --tp 8 "
+
+
+def answer(command: str, version: str, gpu: str = "h200:8") -> dict[str, Any]:
+    found = call("infer", "--gpu", gpu, "--engine-version", version, "--command", START + command, "--json")
+    assert found.code in (0, 3), found.err
+    said: dict[str, Any] = json.loads(found.out)
+    assert not [each for each in said["warnings"] if "flags not known" in each]
+    return said
+
+
+def held(command: str, version: str) -> dict[str, int]:
+    """The bytes of a rank by the keys of its lines."""
+    lines: dict[str, int] = {}
+    for line in answer(command, version)["ranks"][0]["lines"]:
+        lines[line["key"]] = lines.get(line["key"], 0) + line["bytes"]
+    return lines
+
+
+def test_heads_and_dense_layers_of_a_large_deployment_are_whole() -> None:
+    """105.59 GiB of a rank, of which redundant experts alone leave 3 unexplained (sglang#6017, May 2025)."""
+    apart = held(LARGE_SCALE, "0.4.6.post3")
+    whole = held(LARGE_SCALE + "--enable-dp-lm-head --moe-dense-tp-size 1", "0.4.6.post3")
+    for key in ("weights.output_head", "weights.feed_forward"):
+        assert whole[key] == pytest.approx(8 * apart[key], rel=0.001)
+    loaded = sum(size for key, size in whole.items() if key.startswith(("weights.", "fragmentation")))
+    assert loaded / GIB == pytest.approx(105.59, abs=0.2)
+
+
+def test_old_switches_divide_experts() -> None:
+    switch, size, neither = (held(V3 + flag, "0.4.6") for flag in ("--enable-ep-moe", "--ep-size 8", ""))
+    assert switch == size != neither
+
+
+def test_a_number_of_tokens_bounds_the_pool() -> None:
+    asked = (answer(f"Qwen/Qwen3-8B --max-total-tokens {num}", "0.5.5", "h100") for num in ("20480", "90M"))
+    small, large = (each["kv_cache"]["max_tokens"] for each in asked)
+    assert small == 20480 < large < 1_000_000
+
+
+@pytest.mark.parametrize(("backend", "page"), [("flashinfer", 1), ("flashmla", 64), ("cutlass_mla", 128)])
+def test_another_backend_has_pages_of_its_own_and_no_partial_results(backend: str, page: int) -> None:
+    command = V3 + "--cuda-graph-bs 1 2 4 8 --attention-backend "
+    assert answer(command + backend, "0.5.3")["request"]["block_size"] == page
+    other, usual = (held(command + word, "0.5.3")["runtime.cuda_graphs"] for word in (backend, "fa3"))
+    assert usual > other + 4 * GIB
