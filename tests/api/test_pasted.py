@@ -76,6 +76,12 @@ TAGS = {
     "deepseek-r1:671b": ("deepseek-r1-0528", "Q4_K_M"),
     "qwen3:8b": ("qwen3-8b", "Q4_K_M"),
     "gpt-oss:20b": ("gpt-oss-20b", "MXFP4"),
+    "deepseek-coder-v2": ("deepseek-coder-v2-lite", "Q4_0"),
+    "deepseek-coder-v2:236b": ("deepseek-coder-v2", "Q4_0"),
+    "deepseek-coder:33b": ("deepseek-coder-33b", "Q4_0"),
+    "llama3.1": ("llama-3.1-8b", "Q4_K_M"),
+    "llama3.1:70b": ("llama-3.1-70b", "Q4_K_M"),
+    "llama2:70b": ("llama-2-70b", "Q4_0"),
 }
 
 

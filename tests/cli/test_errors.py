@@ -5,6 +5,7 @@ Each case runs as a process of its own under a memory limit (command.py), so a c
 fails by itself.
 """
 
+import ast
 import json
 import os
 import subprocess
@@ -15,11 +16,13 @@ from typing import Any
 import click
 import pytest
 
+import oomless
 from command import MAX_S, Answer, call, environment, limit_memory, run
 from oomless import files
 from oomless.cli.app import OTHER_WORDS, app
 
 FAILED, USAGE, UNSUPPORTED = 1, 2, 4
+HERE = Path(__file__).parent.parent
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -330,6 +333,21 @@ OTHERS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "a pattern without a model": (("models", "no-such-model"), USAGE, ("no-such-model",)),
     "a table that is not there": (("validate", "no-such-table.csv"), FAILED, ("no-such-table.csv",)),
     "an option of another command": (("gpus", "--tp", "8"), USAGE, ("--tp",)),
+    "a promise of another name": (
+        ("tune", "qwen3-8b", "--gpu", "h100", "--slo", "ttf=2s"),
+        USAGE,
+        ("known are ttft",),
+    ),
+    "a manifest as an answer": (
+        ("infer", "--from", str(HERE / "tables" / "verdicts.csv")),
+        FAILED,
+        ("--command @FILE",),
+    ),
+    "a folder of the trainer's machine": (
+        ("train", "--command", "trl sft --model_name_or_path /data/Qwen3-8B", "--gpu", "h100"),
+        FAILED,
+        ("not on this machine", "qwen3-8b is one of that name"),
+    ),
 }
 
 
@@ -540,6 +558,15 @@ def test_a_command_that_was_pasted_as_the_model_is_told_its_place(words: tuple[s
     assert answer.code == 2
     assert "behind --command" in answer.err
     assert "behind --command" not in call("infer", "no-such-model", "--gpu", "h200:8").err
+
+
+def test_what_lists_all_is_a_command() -> None:
+    """`write ttft=2s lists all` was printed once."""
+    for path in Path(oomless.__file__).parent.rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "did_you_mean":
+                listed = "".join(map(ast.unparse, each.args[2:]))
+                assert not listed or "oomless " in listed or "--" in listed, (path, each.lineno)
 
 
 def test_another_tools_word_is_told_in_ours() -> None:

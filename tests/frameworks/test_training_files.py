@@ -224,6 +224,7 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     "broken YAML": ("x.yaml", "a: [\n", 1, "not valid YAML"),
     "broken JSON": ("x.json", "{", 1, "not valid JSON"),
     "list": ("x.yaml", "- 1\n", 1, "this is a list"),
+    "empty": ("x.yaml", "# nothing\n", 1, "the file is empty"),
     "strange": (
         "x.yaml",
         "colour: red\n",

@@ -44,6 +44,13 @@ def test_r1_on_eight_h20_is_helped_by_flags_and_not_by_a_second_machine() -> Non
     assert not any("--max-model-len" in each for each in flags(found))
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_one_rank_is_helped_by_its_whole_node_before_other_cards(engine: str) -> None:
+    """`--gpu b300-sxm:4` was offered for R1 on eight H200 whose command says no --tp."""
+    found = oomless.infer("deepseek-r1", "h200", engine=engine, tp=1)
+    assert flags(found)[0] == "--tp 8 on 8 cards"
+
+
 def test_no_length_is_offered_that_nobody_wants() -> None:
     """It was `--max-model-len 75` once, and 82."""
     for model, asked in (

@@ -155,6 +155,10 @@ def file_read(
         raise UsageError("MODEL is missing", f"{from_file or '--command'} names no model: give one beside it")
     if model is not None or file.model is None:
         return file, model
+    if file.model.startswith((".", "/", "~")):
+        from .pasted import from_path
+
+        return file, from_path(file.model)[0]
     name = catalogue_name(file.model) or file.model
     if name != file.model:
         note = f"{file.model} is {name} of the catalogue; give MODEL to read the hub"

@@ -17,6 +17,9 @@ def read_answer(path: Path) -> tuple[str, str, dict[str, Any]]:
     """Return (MODEL, GPU, flags) of a saved answer of `infer --json`: what was given, engine and release, not
     what followed from them."""
     content = read_whole(path, ANSWER.num_bytes, "give the JSON that infer --json printed")
+    if not content.lstrip().startswith(b"{"):
+        hint = "a command, a Compose file, a Kubernetes object: --command @FILE; of training: train --from"
+        raise OomlessError(f"{path}: no answer of `infer --json`", hint)
     answer = parse_json(content, str(path), ANSWER)
     request = answer.get("request") if isinstance(answer, dict) else None
     if (

@@ -30,6 +30,8 @@ def yaml_of(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _mapping(value: Any, path: Path) -> dict[str, Any]:
+    if value is None:
+        raise OomlessError(f"{path}: the file is empty", "give the configuration file of a training run")
     if not isinstance(value, dict):
         raise OomlessError(
             f"{path}: a configuration is a mapping of names to values, this is a {type(value).__name__}",

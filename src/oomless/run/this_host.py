@@ -58,8 +58,7 @@ def find_host(name: str, num_bytes: int = 0) -> Host:
     """A kind by name, refused if it cannot hold so much."""
     host = next((host for host in hosts() if host.name == name.lower()), None)
     if host is None:
-        names = [each.name for each in hosts()]
-        raise UsageError(f"unknown host {name!r}", did_you_mean(name, names, f"known are {', '.join(names)}"))
+        raise UsageError(f"unknown host {name!r}", did_you_mean(name, [each.name for each in hosts()]))
     if num_bytes > host.most_bytes:
         raise UsageError(
             f"--host {name} does not hold what the cards leave to it",

@@ -53,7 +53,7 @@ def gguf_family(model_type: str) -> GgufFamily:
     """
     if model_type not in FAMILIES:
         raise UnsupportedError(
-            f"{model_type[:60]!r} is not written as GGUF here; known are {', '.join(FAMILIES)}",
-            did_you_mean(model_type, list(FAMILIES), "llama.cpp's own converter writes more families"),
+            f"{model_type[:60]!r} is not written as GGUF here",
+            did_you_mean(model_type, list(FAMILIES)) + "; llama.cpp's own converter writes more families",
         )
     return FAMILIES[model_type]

@@ -7,7 +7,7 @@ from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name, hub_id_of
 
 USUAL = "Q4_K_M"
-"""The type behind a tag that says none."""
+"""The type behind a tag that says none, where no row says the family's."""
 VARIABLES = {
     "OLLAMA_CONTEXT_LENGTH": ("max_model_len",),
     "OLLAMA_NUM_PARALLEL": ("max_num_seqs", "concurrency"),
@@ -56,6 +56,8 @@ def tagged(name: str) -> tuple[str, str]:
     ('deepseek-r1-distill-qwen-32b', 'Q4_K_M')
     >>> tagged("deepseek-r1:14b-qwen-distill-q8_0")
     ('deepseek-r1-distill-qwen-14b', 'Q8_0')
+    >>> tagged("deepseek-coder-v2"), tagged("llama2:70b")
+    (('deepseek-coder-v2-lite', 'Q4_0'), ('llama-2-70b', 'Q4_0'))
     >>> tagged("hf.co/unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q6_K")
     ('unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF', 'Q6_K')
     """
@@ -65,6 +67,7 @@ def tagged(name: str) -> tuple[str, str]:
         return repository, kind.upper() if kind not in ("", "latest") else USUAL
     model, _, tag = name.lower().partition(":")
     rows = {row["tag"]: row for row in facts.table("ollama_tags")}
+    usual = rows[f"{model}:latest"]["type"] if f"{model}:latest" in rows else USUAL
     kind = type_in_name(tag) or ""
     plain = tag.removesuffix(f"-{kind.lower()}") if kind else tag
     size = re.match(r"[\d.]+b(?:-a\d+b)?", plain)
@@ -72,8 +75,8 @@ def tagged(name: str) -> tuple[str, str]:
         row = rows.get(f"{model}:{word or 'latest'}")
         known = row["model"] if row else catalogue_name(f"{model}:{word}" if word else model)
         if known:
-            return known, kind or (row["type"] if row else USUAL)
-    return like(model, size[0] if size else plain) or name, kind or USUAL
+            return known, kind or (row["type"] if row else usual)
+    return like(model, size[0] if size else plain) or name, kind or usual
 
 
 def like(family: str, size: str) -> str:

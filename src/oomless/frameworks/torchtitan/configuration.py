@@ -155,7 +155,7 @@ def _model(entries: Entries) -> str | None:
         known = [f"{each} {size}" for each, size in rows]
         raise OomlessError(
             f"{entries.path}: model {name} {flavor} is in no table",
-            did_you_mean(f"{name} {flavor}", known, "torchtitan_flavors.csv") + "; or give MODEL",
+            did_you_mean(f"{name} {flavor}", known) + "; or give MODEL",
         )
     return found
 

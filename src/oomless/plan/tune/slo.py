@@ -42,7 +42,9 @@ def parse_slo(text: str) -> Slo:
         if field not in Slo._fields or not has_value:
             names = [each.removesuffix("_s") for each in Slo._fields]
             raise UsageError(
-                f"--slo {text[:60]!r}: {name!r} is no promise", did_you_mean(name, names, EXAMPLE), "slo"
+                f"--slo {text[:60]!r}: {name!r} is no promise",
+                f"{did_you_mean(name, names)}; {EXAMPLE}",
+                "slo",
             )
         if field in found:
             raise UsageError(f"--slo {text[:60]!r} says {name} twice", EXAMPLE, "slo")

@@ -230,10 +230,12 @@ def of_more_cards(estimate: Estimate) -> Iterator[Change]:
 
 
 def on_more_cards(estimate: Estimate, values: dict[str, Any]) -> Change | None:
-    """Return the fewest more of the same cards on which it fits with some fields changed."""
+    """Return the fewest more of the same cards on which it fits with some fields changed: at most four times
+    as many, or a whole node for one rank."""
     hardware, layout = estimate.cards or estimate.hardware, estimate.request.layout
     rules, changed = engine(estimate.request.engine), estimate.asked.with_values(values)
-    for factor in (2, 3, 4) if rules.axis == "pp" else (2, 4):
+    whole_node = (8,) if layout.num_ranks * 8 == hardware.card.gpus_per_node else ()
+    for factor in (2, 3, 4) if rules.axis == "pp" else (2, 4, *whole_node):
         num = max(hardware.num_gpus, layout.num_ranks * factor)
         per_node = max(hardware.per_node, min(num, hardware.card.gpus_per_node))
         more = hardware._replace(num_gpus=num, per_node=per_node)
