@@ -39,6 +39,8 @@ class SglangRules(ReleaseRules):
     captures_prefills_of_drafts: bool = False
     has_one_page_table: bool = False
     """Of captured batches; before, one more for drafts whether there are any."""
+    runs_fa3: bool = False
+    """On Hopper, where no other backend is asked."""
     copies_page_tables: bool = False
     """Of FlashAttention 3, for each captured batch."""
     reserves_for_deepep: bool = False
@@ -113,9 +115,10 @@ def expert_ranks(asked: Resolved) -> int:
 
 
 def by_fa3(asked: Resolved, hardware: Hardware) -> bool:
-    """Return whether attention runs on FlashAttention 3: on Hopper, where nothing else is asked."""
+    """Return whether attention runs on FlashAttention 3: on Hopper, where it is asked or the default."""
     hopper = 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD"
-    return hopper and asked.attention_backend in ("auto", "fa3")
+    usual = asked.attention_backend == "auto" and RELEASES.at(asked.engine_version).runs_fa3
+    return hopper and (usual or asked.attention_backend == "fa3")
 
 
 def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> int:
