@@ -141,7 +141,7 @@ def c28() -> Evidence:
         "depends",
         "the module suits the model: it fits with room to spare; the price names no module: the only "
         "figure known here, of no date and not verified, "
-        "puts 1,599 dollars to the 64 GB module, and the 32 GB one below",
+        "puts 1,599 dollars to the 64 GB module; none is known of the 32 GB one, which suits it too",
         (*fits.figures, *figures),
         fits.commands,
     )
@@ -150,6 +150,7 @@ def c28() -> Evidence:
 def c29() -> Evidence:
     """An H100 SXM5 at 32,000 dollars, with 2.3 times the throughput of an A100."""
     figures = list(quotes("h100-80gb-sxm5"))
+    asked = [figure.value for figure in figures]
     ratios = []
     for concurrency in (1, 16, 64):
         before = rate(A100_80, None, concurrency)
@@ -163,8 +164,8 @@ def c29() -> Evidence:
             )
     return Evidence(
         "depends",
-        f"32,000 dollars is the upper end of the quotes; predicted throughput is {min(ratios):.1f} to "
-        f"{max(ratios):.1f} times that of an A100: "
+        f"32,000 dollars lies among the quotes, {min(asked):,.0f} to {max(asked):,.0f}; "
+        f"predicted throughput is {min(ratios):.1f} to {max(ratios):.1f} times that of an A100: "
         "less at equal precision, where bandwidth decides, more with FP8; 2.3 is one point between",
         tuple(figures),
         (
