@@ -17,6 +17,7 @@ from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.model.load import load
 from oomless.run.training import Mesh
+from oomless.units import GIB
 
 TITAN = """
 [model]
@@ -182,6 +183,43 @@ def test_llama_factory_reads_galore(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "optimizer", "layers", "optimizer_gib"),
+    [
+        ("finetuning_type: full\nuse_apollo: true\napollo_rank: 128\n", "apollo", None, 4.99),
+        ("finetuning_type: full\nuse_adam_mini: true\n", "adam-mini", None, 14.96),
+        ("finetuning_type: full\nuse_muon: true\n", "muon", None, 16.92),
+        ("finetuning_type: full\nuse_badam: true\nbadam_switch_interval: 50\n", "adamw-fused", 1, 2.44),
+        ("finetuning_type: freeze\n", "adamw-fused", 2, 1.63),
+    ],
+)
+def test_llama_factory_reads_what_trains_less(
+    tmp_path: Path, lines: str, optimizer: str, layers: int | None, optimizer_gib: float
+) -> None:
+    """All were refused, with the advice to leave them out, which is all of AdamW; use_muon was not
+    understood, and AdamW counted."""
+    path = tmp_path / "less.yaml"
+    path.write_text(f"model_name_or_path: llama-3.1-8b\npure_bf16: true\n{lines}")
+    found = train(None, "h100", from_file=str(path))
+    assert (found.request.optimizer, found.request.trained_layers) == (optimizer, layers)
+    assert round(found.ledger.by_category()["optimizer"] / GIB, 2) == optimizer_gib
+    assert not any("not understood" in warning for warning in found.warnings)
+
+
+def test_frozen_layers_keep_nothing_and_stay_as_they_were_loaded(tmp_path: Path) -> None:
+    """Of a model in autocast what is trained alone is F32 (model/adapter.py, cast_trainable_params_to_fp32);
+    the backward pass never comes to layers below."""
+    path = tmp_path / "freeze.yaml"
+    lines = "model_name_or_path: llama-3.1-8b\nbf16: true\ndisable_gradient_checkpointing: true\n"
+    path.write_text(f"{lines}finetuning_type: freeze\n")
+    some = train(None, "h100", from_file=str(path))
+    path.write_text(f"{lines}finetuning_type: full\n")
+    every = train(None, "h200:1", from_file=str(path))
+    layer = 218_112_000
+    assert some.ledger.by_category()["weights"] == 2 * (some.model.num_parameters + 2 * layer)
+    assert some.ledger.by_category()["activations"] < every.ledger.by_category()["activations"] / 8
+
+
+@pytest.mark.parametrize(
     "row", facts.table("torchtitan_flavors"), ids=lambda row: f"{row['name']}-{row['flavor']}"
 )
 def test_flavours_are_models_of_the_catalogue(row: dict[str, str]) -> None:
@@ -212,7 +250,7 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     ),
     "optimizer": ("x.yaml", "base_model: a/b\noptimizer: apollo\n", 4, "optimizer 'apollo' is not known"),
     "freezing": ("x.yaml", "base_model: a/b\nunfrozen_parameters: [lm_head]\n", 4, "unfrozen_parameters"),
-    "kind": ("x.yaml", "model_name_or_path: a/b\nfinetuning_type: freeze\n", 4, "finetuning_type is freeze"),
+    "kind": ("x.yaml", "model_name_or_path: a/b\nfinetuning_type: oft\n", 4, "finetuning_type is oft"),
     "new trainer": (
         "x.yaml",
         "model: a/b\nmicro_batch_size: 2\ncutoff_len: 2048\ndist_config: {name: fsdp2}\n",

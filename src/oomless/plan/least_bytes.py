@@ -61,7 +61,7 @@ class LeastBytes:
             chosen = resolved(asked)
             form, rule = recipe(chosen.precision), optimizer(chosen.optimizer)
             moments = 0.0
-            if not (rule.paged or rule.factored or rule.name.startswith("galore")):
+            if not (rule.paged or rule.factored or rule.projected):
                 moments = rule.moments * (rule.moment_bits / 8 or form.moment)
             self.known[key] = LeastStates(form.weight, form.gradient, form.master + moments)
         return self.known[key]

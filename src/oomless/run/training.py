@@ -89,6 +89,7 @@ class TrainingAsked(NamedTuple):
     adapter_dtype: str | None = None
     mtp_layers: int = 0
     trained_ends: bool = False
+    trained_layers: int | None = None
     packed_experts: bool = False
     data_workers: int = 0
     expert_imbalance: float = 1.0
@@ -275,6 +276,11 @@ class Optimizer(NamedTuple):
     paged: bool
     """Moments lie in unified memory and move to the host when the card is full."""
     source: str
+
+    @property
+    def projected(self) -> bool:
+        """Whether its moments are of projections of gradients to a low rank."""
+        return self.name.startswith(("galore", "apollo"))
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..run.training import optimizer
 from .collectives import all_reduce_s, fabric, gather_s
 from .steady import added
-from .training_step import TrainingStep
+from .training_step import TrainingStep, trained_share
 
 GATHERS_EACH = ("zero3", "fsdp1", "fsdp2", "hsdp", "megatron_fsdp")
 """Shardings that gather the weights for each micro-batch."""
@@ -124,7 +124,7 @@ def trained_params(step: TrainingStep, held: float) -> float:
     a layer."""
     asked, mesh = step.asked, step.mesh
     if asked.method == "full":
-        return held
+        return held * trained_share(step)
     per_layer = 4 if asked.lora_targets != ("all-linear",) else 7
     return step.net.num_layers * per_layer * 2 * asked.lora_rank * step.net.hidden / mesh.tp / mesh.pp
 

@@ -16,7 +16,7 @@ from .network import network
 from .offloaded_step import update_on_host, updates_on_host
 from .steady import added
 from .training_parts import step_parts
-from .training_step import TrainingStep
+from .training_step import TrainingStep, trained_share
 
 
 class TrainingSpeed(NamedTuple):
@@ -78,7 +78,8 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
     step_s = added(part.seconds for part in parts)
-    flops = 3 * work.forward_flops(tokens) if chosen.method == "full" else 2 * work.forward_flops(tokens)
+    backward = 2 * trained_share(work) if chosen.method == "full" else 1
+    flops = (1 + backward) * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
     step = banded(work, step_s)
     warnings: tuple[str, ...] = ()

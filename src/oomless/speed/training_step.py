@@ -107,6 +107,7 @@ def passes_of(step: TrainingStep) -> Passes:
     attention = step.attention_flops(step.micro_tokens) / step.ranks_of_layer
     backward = (forward - attention) * (2 if step.asked.method == "full" else 1) + BACKWARD * attention
     again = recomputed_flops(step, forward)
+    backward, again = backward * trained_share(step), again * trained_share(step)
     imbalance = step.asked.expert_imbalance if step.net.experts else 1.0
     does_again = attention if step.asked.recompute == "full" else again
     shares = ((forward, attention), (backward, BACKWARD * attention), (again, min(does_again, again)))
@@ -116,6 +117,12 @@ def passes_of(step: TrainingStep) -> Passes:
         for (flops, of), num in zip(shares, times, strict=True)
     ]
     return Passes(forward, backward, again, *seconds)
+
+
+def trained_share(step: TrainingStep) -> float:
+    """Return the share of the layers to which the backward pass comes."""
+    layers = step.net.num_layers
+    return min(step.asked.trained_layers or layers, layers) / layers
 
 
 BACKWARD = 2.5

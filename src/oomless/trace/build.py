@@ -1,6 +1,7 @@
 """A training question made ready to run: model with adapters, recomputation and types, optimizer, batch -
 real or fake alike."""
 
+import re
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ def build_model(
         model = pack(model, followed(asked.quantization), getattr(torch, product))
     if asked.method != "full":
         model = with_adapters(model, asked)
+    elif asked.trained_layers:
+        freeze_below(model, asked.trained_layers)
     if asked.method == "qlora":
         model = adapt(model)
     if asked.recompute == "full":
@@ -63,6 +66,17 @@ def build_model(
             if isinstance(module, torch.nn.Dropout):
                 module.p = asked.dropout
     return model.train()
+
+
+def freeze_below(model: Any, layers: int) -> None:
+    """Freeze all but the last so many layers, by the first number in the names of their weights."""
+    numbers = {name: int(part[1]) for name, _ in model.named_parameters() if (part := NUMBERED.search(name))}
+    first = max(numbers.values(), default=-1) + 1 - layers
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(numbers.get(name, -1) >= first)
+
+
+NUMBERED = re.compile(r"\.(\d+)\.")
 
 
 def with_adapters(model: Any, asked: TrainingResolved) -> Any:

@@ -40,7 +40,7 @@ def make_optimizer(name: str, parameters: Iterable[Any], on_cpu: bool) -> Any:
             return library.Adafactor(trained, lr=RATE, scale_parameter=False, relative_step=False)
         case "muon":
             raise UnsupportedError("a trace does not step muon", "choose adamw or another optimizer")
-        case "galore" | "galore-8bit":
+        case "galore" | "galore-8bit" | "apollo" | "adam-mini":
             raise UnsupportedError(f"a trace does not step {name}", "oomless train has a formula for it")
         case _:
             return _by_states(torch, optimizer(name), trained)

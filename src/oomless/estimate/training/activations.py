@@ -100,7 +100,13 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
         values = work.tokens * model.hidden_size
         first = values * (work.compute + (1 if work.dropout else 0))
         found[0] = found[0]._replace(saved=found[0].saved + first, forward_peak=found[0].forward_peak + first)
-    return tuple(found)
+    frozen = len(model.layers) - request.trained_layers if request.trained_layers else 0
+    return tuple(each if each.layers[-1] >= frozen else without_backward(each) for each in found)
+
+
+def without_backward(segment: CheckpointSegment) -> CheckpointSegment:
+    """Return layers below the first that is trained: autograd keeps nothing of them and never comes there."""
+    return segment._replace(saved=0, forward_peak=segment.forward_peak - segment.saved, backward_peak=0)
 
 
 def kept_by_autograd(layers: tuple[int, ...], found: Walk, request: TrainingResolved) -> CheckpointSegment:

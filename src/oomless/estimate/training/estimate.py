@@ -188,10 +188,13 @@ def data_workers_bytes(request: TrainingResolved, num_ranks: int) -> int:
 def checkpoint_disk(model: Model, request: TrainingResolved) -> int:
     """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
     form, rule = recipe(request.precision), optimizer(request.optimizer)
-    if request.method == "full":
-        return model.num_parameters * (
-            form.weight + form.master + rule.moments * (rule.moment_bits // 8 or form.moment)
-        )
     whole = Mesh(dp=1)
-    found = sum(p.total for p in adapters(model, whole, stages(len(model.layers), whole)[0], request))
+    stage = stages(len(model.layers), whole)[0]
+    if request.method == "full":
+        trained = model.num_parameters
+        if request.trained_layers:
+            trained = sum(p.total for p in portions(model, whole, stage, request) if p.trained)
+        moments = rule.moments * (rule.moment_bits // 8 or form.moment)
+        return model.num_parameters * form.weight + trained * (form.master + moments)
+    found = sum(p.total for p in adapters(model, whole, stage, request))
     return found * (4 + 4 * rule.moments)

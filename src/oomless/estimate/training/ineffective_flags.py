@@ -29,6 +29,8 @@ def of_method(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, s
     if used.method == "full":
         given = asked.given()
         found += [(table[name].flag, why) for name in ADAPTER_FIELDS if name in given]
+    elif asked.trained_layers:
+        found.append(("--train-layers", why))
     if used.method != "qlora" and asked.quantization:
         found.append(("--quantization", why))
     return found

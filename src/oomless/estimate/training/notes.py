@@ -5,7 +5,7 @@ from ...model.attention import DSA, V4, V41, Linear
 from ...model.fused_modules import as_matrices
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, TrainingAsked, TrainingResolved
+from ...run.training import Mesh, TrainingAsked, TrainingResolved, optimizer
 from .checks import SPECIAL, no_bf16
 from .head_and_loss import CONTRASTIVE
 from .ineffective_flags import ineffective_flags
@@ -71,7 +71,7 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     if len(model.layers) % pieces:
         found.append(f"{len(model.layers)} layers over {pieces} pieces: the first ones hold one more")
     found += on_cut_experts(model, request, job.mesh)
-    if request.optimizer == "muon" or request.optimizer.startswith("galore"):
+    if request.optimizer in ("muon", "adam-mini") or optimizer(request.optimizer).projected:
         found.append(f"{request.optimizer}: states by formula, never compared with a run")
     return tuple(found)
 

@@ -203,11 +203,25 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
                 stacked=expert and matrix and not packs_apart(model, request),
             )
         )
+        if full and request.trained_layers:
+            found[-1:] = last_trained(found[-1], len(model.layers) - request.trained_layers)
         if ends and not full and framework(request.framework).peft:
             found.append(found[-1]._replace(name=f"{tensor.name}, frozen", trained=False, product=False))
     if not full:
         found += adapters(model, mesh, stage, request)
     return found
+
+
+def last_trained(portion: Portion, first: int) -> list[Portion]:
+    """Return a portion in two: what is frozen, and what is trained, the layers from `first` on.
+
+    >>> p = Portion("w", 8, 64, 1, (0, 1, 2, 3), "dense", True, True, True)
+    >>> [(each.layers, each.trained) for each in last_trained(p, 3)]
+    [((0, 1, 2), False), ((3,), True)]
+    """
+    below = portion._replace(layers=tuple(each for each in portion.layers if each < first), trained=False)
+    above = portion._replace(layers=tuple(each for each in portion.layers if each >= first))
+    return [each for each in (below, above) if each.layers] or [portion._replace(trained=False)]
 
 
 def short_name(name: str) -> str:

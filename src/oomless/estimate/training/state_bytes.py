@@ -24,6 +24,8 @@ def weight_bytes_of(portion: Portion, values: int, request: TrainingResolved, fo
         return values * adapter_bytes(request)
     if packed(portion, request):
         return packed_bytes(values, request.quantization or "nf4-dq")
+    if request.trained_layers and not portion.trained:
+        return values * form.compute  # what is not trained stays as it was loaded
     return values * form.weight
 
 
@@ -118,7 +120,7 @@ def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> i
         return -(-values * (portion.rows + columns) // portion.values) * 4
     if rule.name == "muon":
         return values * size * (1 if portion.matrix and portion.layers else 2)
-    if rule.name.startswith("galore") and portion.matrix and portion.layers:
+    if rule.projected and portion.matrix and portion.layers:
         columns = max(1, portion.values // portion.rows)
         short, long = sorted((portion.rows, columns))
         kept = GALORE_RANK * long * rule.moments + GALORE_RANK * short

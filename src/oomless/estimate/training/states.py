@@ -298,7 +298,7 @@ def moments_formula(sums: StateSums, form: Recipe, rule: Optimizer) -> str:
     if rule.name == "muon":
         pairs = sums.moments // form.moment - sums.values_here
         return f" x {form.moment} B, and again for {pairs:,} outside of matrices of layers"
-    if rule.name.startswith("galore"):
+    if rule.projected:
         return f", {rule.moments} moments of projections to rank {GALORE_RANK}, and these"
     if rule.factored:
         return ": a row and a column of each matrix x 4 B"

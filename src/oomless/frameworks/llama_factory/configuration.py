@@ -17,10 +17,7 @@ STAGES: dict[str, Task] = {
 """`stage` -> our word; orpo was one before it was a `pref_loss` of dpo (train/orpo of April 2024)."""
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
 NOT_MODELLED = (
-    "use_apollo",
-    "use_badam",
     "use_dora",
-    "use_adam_mini",
     "use_llama_pro",
     "mixture_of_depths",
     "shift_attn",
@@ -34,7 +31,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, which no entry says."""
     model = entries.text("model_name_or_path")
     task = _task(entries)
-    method = _method(entries)
+    method, layers = _method(entries)
     for word in NOT_MODELLED:
         entries.refuse((word,), "it changes what is trained or kept and is not modelled")
     deep = beside(entries, "deepspeed")
@@ -49,39 +46,55 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         method=method,
         mesh=Mesh(),
         precision=precision,
+        trained_layers=layers,
         sharding=deep.sharding if deep else "fsdp1" if fsdp else None,
         offload=deep.offload if deep else ("params",) if "offload" in " ".join(fsdp) else (),
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
         **(deep.settings if deep else {}),
     )
     asked = _load(entries, asked, unsloth)
-    asked = _projected(entries, _lora(entries, asked, targets))
+    asked = _own_optimizer(entries, _lora(entries, asked, targets))
     if entries.switch("use_unsloth_gc", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
     return model, asked, None
 
 
 COUNTED_RANK = 128
-"""The rank of GaLore's projections that is counted; LLaMA-Factory's own default is 16."""
+"""The rank of projections that is counted; LLaMA-Factory's own default is 16."""
 
 
-def _projected(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
-    """Return the question with GaLore where a file has it: moments of projections, and gradients that each
-    layer applies as they come if it is told so (train/trainer_utils.py, _create_galore_optimizer)."""
-    if not entries.switch("use_galore", default=False):
-        return asked
-    rank = entries.whole("galore_rank", default=16)
+def _own_optimizer(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    """Return the question with the optimizer of a file that asks for one of LLaMA-Factory's own
+    (train/trainer_utils.py, create_custom_optimizer). BAdam trains one layer at a time, with F32 copies of
+    its states; the other layers are frozen."""
+    for name in ("galore", "apollo"):
+        if entries.switch(f"use_{name}", default=False):
+            return _projected(entries, asked, name)
+    if entries.switch("use_badam", default=False):
+        if (mode := entries.text("badam_mode", default="layer")) != "layer":
+            raise UnsupportedError(f"{entries.path}: badam_mode is {mode}, which is not modelled", "layer is")
+        return asked._replace(trained_layers=1, precision="badam-bf16")
+    for name, own in (("use_adam_mini", "adam-mini"), ("use_muon", "muon")):
+        if entries.switch(name, default=False):
+            return asked._replace(optimizer=own)
+    return asked
+
+
+def _projected(entries: Entries, asked: TrainingAsked, name: str) -> TrainingAsked:
+    """Return the question with moments of projections, and gradients that each layer applies as they come if
+    it is told so."""
+    rank = entries.whole(f"{name}_rank", default=16)
     if rank > COUNTED_RANK:
         raise UnsupportedError(
-            f"{entries.path}: galore_rank is {rank}, and moments are counted for {COUNTED_RANK}",
+            f"{entries.path}: {name}_rank is {rank}, and moments are counted for {COUNTED_RANK}",
             "take a smaller one",
         )
     if rank < COUNTED_RANK:
-        entries.note(f"galore_rank = {rank}: moments are counted for rank {COUNTED_RANK}, which is more")
-    eight = (asked.optimizer or "").endswith("8bit")
+        entries.note(f"{name}_rank = {rank}: moments are counted for rank {COUNTED_RANK}, which is more")
+    eight = name == "galore" and (asked.optimizer or "").endswith("8bit")
     return asked._replace(
-        optimizer="galore-8bit" if eight else "galore",
-        optimizer_in_backward=entries.switch("galore_layerwise", default=False),
+        optimizer=f"{name}-8bit" if eight else name,
+        optimizer_in_backward=entries.switch(f"{name}_layerwise", default=False),
     )
 
 
@@ -97,16 +110,30 @@ def _task(entries: Entries) -> Task:
     return STAGES[stage]
 
 
-def _method(entries: Entries) -> Method:
+def _method(entries: Entries) -> tuple[Method, int | None]:
+    """Return the method, and how many of the last layers are trained where all else is frozen."""
     kind = entries.text("finetuning_type", default="lora") or "lora"
+    if kind == "freeze":
+        return "full", _last_layers(entries)
     if kind not in ("full", "lora"):
         raise UnsupportedError(
-            f"{entries.path}: finetuning_type is {kind}, which is not modelled", "full and lora are"
+            f"{entries.path}: finetuning_type is {kind}, which is not modelled", "full, freeze and lora are"
         )
     bits = entries.whole("quantization_bit", default=0) if entries.has("quantization_bit") else 0
     if bits not in (0, 4, 8):
         raise OomlessError(f"{entries.path}: quantization_bit is {bits}", "it is 4 or 8")
-    return "full" if kind == "full" else "qlora" if bits else "lora"
+    return "full" if kind == "full" else "qlora" if bits else "lora", None
+
+
+def _last_layers(entries: Entries) -> int:
+    """Return how many of the last layers are trained (model/adapter.py, _setup_freeze_tuning)."""
+    layers = int(entries.text("freeze_trainable_layers", default="2") or 2)
+    if layers < 1:
+        raise UnsupportedError(
+            f"{entries.path}: freeze_trainable_layers is {layers}, which trains the first layers",
+            "of the last ones memory is known",
+        )
+    return layers
 
 
 def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str | None:
