@@ -1,10 +1,8 @@
 """What llama-server, ik_llama.cpp and Ollama choose where the question is silent: context, micro-batch,
 types, layers of each card."""
 
-from typing import assert_never
-
 from ...errors import UnsupportedError, UsageError
-from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear
+from ...model.attention import DSA, GQA, MLA, V4, V41
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -13,7 +11,7 @@ from ...units import GIB, MIB
 from ..rank import Stage
 from ..releases import first_with
 from .builds import dated
-from .gguf_file import expands, published_as
+from .gguf_file import expands, heads_of, published_as
 from .ollama_command import USUAL
 from .placement import check, deal
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
@@ -61,6 +59,11 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
+    if asked.n_gpu_layers is None and not alone and rules_of(asked).estimates_layers:
+        from .ollama_layers import estimates, on_cards  # most questions are of other engines
+
+        if estimates(model, asked):
+            found = on_cards(model, hardware, found._replace(max_num_seqs=asked.max_num_seqs or 0))
     slots = found.max_num_seqs or 1
     if rules_of(asked).slots_have_context:
         found = found._replace(concurrency=max(found.concurrency, slots))
@@ -81,6 +84,7 @@ def flashes_unasked(model: Model, asked: Resolved) -> bool:
     return (
         rules.flashes_unasked
         or (sinks and rules.flashes_sinks_unasked)
+        or (rules.flashes_some_unasked and model.family.startswith(("qwen3", "gemma3")))
         or TYPES[asked.cache_type_v.upper()].block > 1
     )
 
@@ -185,7 +189,7 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:
     1024
     """
     total = asked.context * asked.concurrency
-    if asked.engine != "ollama" or total <= 4096:
+    if not rules_of(asked).runs_llama_server or total <= 4096:
         return 512
     from .gguf_file import stored  # the file's size, which only Ollama's guess needs
 
@@ -202,22 +206,6 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:
         if predicted <= most * available and surcharge <= 0.8 * available - predicted:
             return batch
     return 512
-
-
-def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
-    """(query heads, key-value heads) of a layer as its GGUF file says them: a latent counts as one head
-    unless it is `expanded`, a state as none."""
-    match attention.core:
-        case GQA(num_heads=query, num_kv_heads=kv):
-            return query, kv
-        case MLA(num_heads=query):
-            return query, query if expanded else 1
-        case V4(num_heads=query) | V41(num_heads=query):
-            return query, 1
-        case Linear():
-            return 0, 0
-        case never:
-            assert_never(never)
 
 
 def num_cells(asked: Resolved) -> int:

@@ -4,10 +4,10 @@ common/fit.cpp (llama.cpp#16653): 1 GiB of each card is left free. A context tha
 down to 4,096 tokens. If that is not enough, layers fill the cards from the last one on, the output first,
 those of experts without their experts; then layers get their experts back from the first one on, and of one
 more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
-is. Ollama starts llama-server without -ngl, and with a context; where it chose the slots, it takes fewer
-first. Its own schedulers, before 0.30, knew whole layers alone (llm/memory.go, llm/server.go). On Apple's
-machines llama-server leaves experts to the host and gains nothing: one mapping holds them
-(src/llama-model.cpp, get_mapping_range; ggml-org/Llama-macOS#58).
+is. Ollama starts llama-server without -ngl, and with a context; its own engine, before 0.30, knew whole
+layers alone and left 457 MiB free (llm/server.go, ml/device.go). On Apple's machines llama-server leaves
+experts to the host and gains nothing: one mapping holds them (src/llama-model.cpp, get_mapping_range;
+ggml-org/Llama-macOS#58).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,9 @@ from typing import NamedTuple
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
+from ...units import MIB
 from .defaults import CELLS
+from .ollama_layers import MINIMUM, estimates
 from .placement import HOST
 from .release import rules_of
 from .weights import maps_file
@@ -50,18 +52,17 @@ Shares = tuple[CardShare, ...]
 def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[Asked, str] | None:
     """Return (the question as llama-server changes it so that it starts, a sentence of what it changed);
     None: it changes nothing, or not enough."""
-    if not (rules_of(asked).fits_itself and asked.fit) or hardware.num_nodes > 1:
+    if not (rules_of(asked).fits_itself and asked.fit) or hardware.num_nodes > 1 or estimates(model, asked):
         return None
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
-    rules, at_once = rules_of(asked), asked.concurrency or 1
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
-    if rules.deals_whole_layers:
+    if rules_of(asked).deals_whole_layers:
+        of_server, kept = spare, asked.fit_target * MIB - MINIMUM
         said = "what was not set is changed so that it starts"
-    if rules.slots_have_context and asked.max_num_seqs is None and at_once < rules.auto_slots:
-        asked = asked._replace(max_num_seqs=at_once)
-        said += f": {at_once} at once"
-        if fits(spare(asked)):
-            return asked, said
+
+        def spare(asked: Asked) -> tuple[int, ...]:
+            return tuple(each + kept for each in of_server(asked))
+
     if asked.max_model_len is None and asked.context is None and asked.engine != "ollama":
         asked = shortened(model, asked, spare)
         said += f": a context of {asked.max_model_len:,} tokens"

@@ -1,7 +1,9 @@
 """The model as its GGUF file stores it."""
 
+from typing import assert_never
+
 from ...kept import Kept
-from ...model.attention import MLA
+from ...model.attention import GQA, MLA, V4, V41, Attention, Linear
 from ...model.gguf_dynamic import experts_of
 from ...model.gguf_model import as_gguf
 from ...model.model import Model
@@ -15,6 +17,8 @@ def stored(model: Model, asked: Resolved) -> Model:
     if model.quantization.startswith("gguf"):
         return model
     word, whole = asked.quantization or published_as(model), expands(model, asked)
+    if word == "MXFP4" and asked.engine == "ollama" and model.family == "gpt_oss":
+        word = "BF16"  # its library has all but the experts in 16 bit (ollama#11711: repeating 10.7 GiB)
     return _FILES.of(model, (word, whole), lambda: as_gguf(model, word, "whole" if whole else "split"))
 
 
@@ -48,3 +52,19 @@ def expands(model: Model, asked: Resolved) -> bool:
     if rules_of(asked).caches_every_head:
         return model.kinds.has(MLA)
     return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
+
+
+def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:
+    """(query heads, key-value heads) of a layer as its GGUF file says them: a latent counts as one head
+    unless it is `expanded`, a state as none."""
+    match attention.core:
+        case GQA(num_heads=query, num_kv_heads=kv):
+            return query, kv
+        case MLA(num_heads=query):
+            return query, query if expanded else 1
+        case V4(num_heads=query) | V41(num_heads=query):
+            return query, 1
+        case Linear():
+            return 0, 0
+        case never:
+            assert_never(never)

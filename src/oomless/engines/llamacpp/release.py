@@ -29,12 +29,22 @@ class LlamaRules(ReleaseRules):
     """It changes what was not set where a card is too small."""
     deals_whole_layers: bool = False
     """No part of a layer can be left to the host."""
+    estimates_layers: bool = False
+    """By Ollama's estimate, not by what fits."""
+    measures_layers: bool = False
+    """Of what its own engine runs."""
+    counts_from_front: bool = False
+    divides_width: bool = False
+    """A head is the hidden state divided by their number."""
+    doubles_graph_of_sinks: bool = False
     serves_v4: bool = False
     runs_llama_server: bool = False
     """Of Ollama: its own engine is left."""
     flashes_unasked: bool = False
     """Flash attention is on where nobody says otherwise."""
     flashes_sinks_unasked: bool = False
+    flashes_some_unasked: bool = False
+    """Of Ollama's own engine."""
 
     # the cache
     keeps_slots_apart: bool = False

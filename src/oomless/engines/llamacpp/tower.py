@@ -57,13 +57,18 @@ def patches_of(model: Model) -> int:
     return ONE_SIZE.get(model.family, PATCHES)
 
 
+def scores_bytes(model: Model) -> int:
+    """Return the bytes of the scores of all pairs of patches: logs of gemma3 have projector.graph 1.0 GiB."""
+    return HEADS * patches_of(model) ** 2 * F32
+
+
 def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]:
     """What Ollama's first card holds of the tower in its model's file. Its own engine may keep scores of all
-    pairs of patches: logs of gemma3 have projector.weights 795.9 MiB and projector.graph 1.0 GiB."""
+    pairs of patches: logs of gemma3 have projector.weights 795.9 MiB."""
     size, buffer = tower_bytes(model, "F16"), first_picture(model)
     if asked.engine != "ollama" or stage.position or not size:
         return ()
-    scores = 0 if rules_of(asked).runs_llama_server else HEADS * patches_of(model) ** 2 * F32
+    scores = 0 if rules_of(asked).runs_llama_server else scores_bytes(model)
     value = buffer + scores * (model.family in ONE_SIZE)
     sizes, formula = (value, buffer, buffer * 3 // 2 + scores), f"{patches_of(model):,} patches"
     source = "ollama#12000; ggml-org/llama.cpp tools/mtmd/clip.cpp"

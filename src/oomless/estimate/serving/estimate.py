@@ -12,7 +12,15 @@ from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB, format_bytes, parse_bytes
-from .notes import beyond_context, beyond_load, of_library, peaks_while_loading, unconfirmed, warnings
+from .notes import (
+    beyond_context,
+    beyond_load,
+    left_to_host,
+    of_library,
+    peaks_while_loading,
+    unconfirmed,
+    warnings,
+)
 from .stage_rank import Adjust, StageRank, stage_rank
 
 
@@ -211,6 +219,7 @@ def with_layout(
             *tier_of_host(kv, request),
             *unconfirmed(known, model, request),
             *of_library(asked, request, rules),
+            *left_to_host(model, asked, request),
             *beyond_load(asked, request, rules),
             *beyond_context(ranks[worst], request, rules),
             *peaks_while_loading(ranks[worst]),

@@ -97,6 +97,14 @@ def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...
     return (f"{rules.tag_type}, as the tags of {rules.label} have it; --quantization says another",)
 
 
+def left_to_host(model: Model, asked: Asked, request: Resolved) -> tuple[str, ...]:
+    """Return a note where the engine leaves layers to the host by itself."""
+    layers, everything = request.n_gpu_layers, len(model.layers) + 1
+    if asked.n_gpu_layers is not None or layers is None or layers >= everything:
+        return ()
+    return (f"{layers} of {everything} layers on the cards; the rest is on the host",)
+
+
 def beyond_load(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...]:
     """Return a note where the engine makes room for more sequences than are asked for."""
     if request.concurrency <= (asked.concurrency or 1):

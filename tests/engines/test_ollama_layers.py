@@ -1,0 +1,56 @@
+"""The layers that Ollama counts by its estimate, beside the counts of its logs."""
+
+import pytest
+
+from oomless import infer
+from oomless.engines.llamacpp.builds import dated
+from oomless.engines.llamacpp.ollama_layers import counted, sizes_of
+from oomless.engines.llamacpp.release import rules_of
+from oomless.model.load import load
+from oomless.run.serving import Resolved
+from oomless.units import GIB
+
+LOGGED = [  # issue, release, model, type, GiB free, tokens, slots, layers of each card, GiB of the graph
+    (5913, "0.2.8", "qwen2-72b-instruct", "Q4_K_S", [24.0], 2048, 1, [43], 1.3),
+    (9181, "0.5.11", "deepseek-r1-distill-llama-70b", "Q8_0", [22.0] * 4, 64000, 1, [11] * 4, 8.2),
+    (5136, "0.1.47", "deepseek-coder-v2-lite", "Q6_K", [16.0], 16384, 1, [23], 0.74),
+    (8667, "0.5.11", "deepseek-r1", "Q4_K_M", [6.9], 2048, 1, [3], 1.0),
+    (9818, "0.6.2", "gemma-3-27b", "Q4_K_M", [11.0], 2048, 1, [28], 1.6),
+    (9031, "0.5.7", "qwen2.5-0.5b", "Q4_0", [139.2], 2048, 4, [25], 0.40),
+]
+
+
+@pytest.mark.parametrize("logged", LOGGED, ids=[str(each[0]) for each in LOGGED])
+def test_layers_are_those_of_the_log(logged: tuple) -> None:  # type: ignore[type-arg]
+    _, release, name, kind, free, tokens, slots, layers, graph = logged
+    asked = Resolved(
+        engine="ollama", engine_version=dated("ollama", release), quantization=kind, context=tokens
+    )
+    sizes = sizes_of(load(name), asked, slots)
+    forwards = rules_of(asked).counts_from_front
+    assert counted(sizes, [int(each * GIB) for each in free], False, forwards) == layers
+    assert sizes.partial / GIB == pytest.approx(graph, abs=0.05)
+
+
+def test_an_estimate_that_is_too_low_runs_out_of_memory() -> None:
+    """ollama#9782: a card of 4 GB; the graph of the output that stays on the host is twice what is taken."""
+    found = infer("qwen3-8b", "4GiB", engine="ollama", engine_version="0.6.6", context=4096, offline=True)
+    assert found.verdict == "does_not_fit"
+    assert any("of 37 layers on the cards" in note for note in found.warnings)
+
+
+def test_one_card_is_filled_where_all_fits_it() -> None:
+    found = infer("qwen2.5-7b", "rtx-4090:4", engine="ollama", engine_version="0.9.0", offline=True)
+    assert (found.verdict, found.request.layout.pp) == ("fits", 1)
+
+
+def test_gpt_oss_of_its_library_keeps_16_bit_beside_experts() -> None:
+    sizes = [
+        sum(
+            line.bytes
+            for line in infer("gpt-oss-20b", "h100", engine=engine, offline=True).ledger.lines
+            if line.category == "weights"
+        )
+        for engine in ("ollama", "llamacpp")
+    ]
+    assert sizes[0] - sizes[1] > 0.7 * GIB
