@@ -59,7 +59,17 @@ def from_command(
     return served, given, (*notes, *said)
 
 
-IN_CHECKPOINT = ("ascend", "compressed-tensors", "modelopt", "quark", "deepseek_v4_fp8")
+IN_CHECKPOINT = (
+    "ascend",
+    "auto-round",
+    "auto_round",
+    "compressed-tensors",
+    "deepseek_v4_fp8",
+    "inc",
+    "modelopt",
+    "moe_wna16",
+    "quark",
+)
 """Words for a checkpoint that describes its own types: vllm-ascend's (quant_model_description.json), vLLM's
 and SGLang's."""
 SAME_FORM = {
@@ -82,6 +92,8 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     ({'quantization': 'w4afp8'}, ('w4afp8 is read from the name of novita/Deepseek-R1-0528-W4AFP8',))
     >>> with_form({"quantization": "awq_marlin"}, "cognitivecomputations/DeepSeek-R1-AWQ", False)[0]
     {'quantization': 'awq'}
+    >>> with_form({"quantization": "auto_round"}, "Lorbus/Qwen3.6-27B-int4-AutoRound", True)
+    ({}, ())
     """
     from ..model.load import form_in_name
 

@@ -147,6 +147,9 @@ def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, lay
     ['0.8.5 (V0)', '0.8.5 (V1, MLA off)']
     >>> [engine_run(v3, parse_gpu(card), "0.9.2", asked, layout) for card in ("a100-80gb:8", "h200:8")]
     ['0.9.2 (V0)', '0.9.2']
+    >>> llama, cards = load("llama-3.2-11b-vision"), parse_gpu("a10:4")
+    >>> [engine_run(llama, cards, text, Asked(), Layout(tp=4)) for text in ("0.8.3", "0.11.0")]
+    ['0.8.3 (V0)', '0.11.0']
     >>> awq = asked._replace(quantization="awq")
     >>> [engine_run(v3, parse_gpu("a800:8"), text, awq, layout) for text in ("0.7.2", "0.7.3")]
     ['0.7.2 (MLA off)', '0.7.3']
@@ -156,14 +159,15 @@ def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, lay
     if rules.latents_of_fp8_alone and model.kinds.has(MLA) and not form.startswith(("fp8", "compressed")):
         return f"{version} ({LATENTS_OFF})"
     if "V1" not in version:
-        return f"{version} (V0)" if not rules.v0 and falls_back(hardware, rules, asked, layout) else version
+        left = not rules.v0 and falls_back(model, hardware, rules, asked, layout)
+        return f"{version} (V0)" if left else version
     latents_off = hardware.card.vendor == "AMD" and rules.has_v1_on_cuda_alone and model.kinds.has(MLA)
     return version.replace("V1", f"V1, {LATENTS_OFF}") if latents_off and not rules.v0 else version
 
 
-def falls_back(hardware: Hardware, rules: VllmRules, asked: Asked, layout: Layout) -> bool:
-    """Return whether the second engine leaves a question to the first (arg_utils.py,
-    _is_v1_supported_oracle)."""
+def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked, layout: Layout) -> bool:
+    """Return whether the second engine leaves a question to the first (arg_utils.py, _is_v1_supported_oracle,
+    and the models that are SupportsV0Only)."""
     card, reads_fp8 = hardware.card, [9]
     if card.vendor != "NVIDIA":
         return card.vendor == "AMD" and rules.has_v1_on_cuda_alone
@@ -173,7 +177,13 @@ def falls_back(hardware: Hardware, rules: VllmRules, asked: Asked, layout: Layou
     drafts = rules.offers_v0 and asked.speculative and not rules.v1_drafts_unasked
     staged = rules.v1_stages_by_ray_alone and layout.pp > 1 and hardware.num_nodes == 1
     old = rules.v1_needs_ampere and card.capability < 8
+    if rules.offers_v0 and model.family in FIRST_ENGINE_FAMILIES:
+        return True
     return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
+
+
+FIRST_ENGINE_FAMILIES = ("mllama",)
+"""Models that the second engine never served: images cross to the text (models/mllama.py)."""
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -> tuple[int, int]:
