@@ -321,3 +321,12 @@ def test_awq_added_up_eight_parts_of_a_product() -> None:
 
     assert activations("0.2.7", "awq") - activations("0.3.3", "awq") == 7 * GIB
     assert activations("0.2.7", "gptq") == activations("0.3.3", "gptq")
+
+
+@pytest.mark.parametrize(
+    ("version", "tp", "held"), [("0.2.4", 2, 0), ("0.2.5", 2, 1), ("0.2.5", 1, 0), ("0.2.6", 2, 0)]
+)
+def test_0_2_5_charges_what_ranks_add_up(version: str, tp: int, held: bool) -> None:
+    """vllm#2150: it had 112 blocks where 0.2.4 had 1,464 (vllm#2136)."""
+    found = answer("codellama-13b", "a6000:2", tp=tp, engine_version=version, max_model_len=4096)
+    assert ("fragmentation.reserved" in [each.key for each in found.ledger.lines]) == held

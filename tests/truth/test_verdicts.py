@@ -159,8 +159,9 @@ FRESH_10_BUDGET = Confusion(right=0.86, wrong_fits=1, wrong_does_not_fit=2, tigh
 FRESH_11_BUDGET = Confusion(right=0.7, wrong_fits=6, wrong_does_not_fit=0, tight=10, none=0)
 
 
-# the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer
-FRESH_12_BUDGET = Confusion(right=0.62, wrong_fits=7, wrong_does_not_fit=3, tight=1, none=2)
+# the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer: sums
+# that 0.2.5 charges, words for AutoRound, a Spark's idle system, and the length that the page of x-1422 says
+FRESH_12_BUDGET = Confusion(right=0.72, wrong_fits=6, wrong_does_not_fit=1, tight=5, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)

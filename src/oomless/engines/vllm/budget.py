@@ -345,4 +345,9 @@ def tried_lines(
         return profile_lines(model, asked, hardware, stage, rules, tags)
     from .v0_images import v0_profile_lines  # the first engine
 
-    return v0_profile_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))
+    lines = v0_profile_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))
+    if rules.v0_holds_reduced and asked.layout.tp > 1:
+        from .v0_batch import held_line  # one release
+
+        lines.append(held_line(model, asked, hardware, stage, rules))
+    return lines

@@ -90,6 +90,8 @@ class VllmRules(ReleaseRules):
     """The second engine charges whatever the card has less of; the first starts counting later."""
     charges_torch_alone: bool = False
     v0_charges_context: bool = False
+    v0_holds_reduced: bool = False
+    """What ranks add up stays with torch through the profile run, whose peak is what the card has less of."""
     charges_context_on_ascend: bool = False
     tries_moved_experts: bool = False
     """Experts on Ascend get groups of ranks of their own with expert parallelism alone, and the profile run

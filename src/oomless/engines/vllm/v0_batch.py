@@ -1,10 +1,15 @@
 """How many tokens vLLM's first engine reads at a time where the question is silent: a long prompt in chunks,
 where its features let it, or else the longest prompt whole."""
 
+from ... import facts
+from ...ledger import Line
 from ...model.attention import MLA, Linear, Sliding
 from ...model.model import Model
+from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Asked
+from ...run.serving import Asked, Resolved
+from ..overhead_lines import fitted_line
+from ..rank import Stage
 from .release import VllmRules
 
 LONG_CONTEXT = 32768
@@ -51,4 +56,28 @@ def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules
         or (images and not rules.v0_cuts_beside_images)
         or (model.kinds.has(MLA) and not rules.v0_cuts_latents)
         or (hardware.card.vendor == "AMD" and not rules.v0_cuts_on_rocm)
+    )
+
+
+def held_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules) -> Line:
+    """Return the line of inputs of the all-reduces of the profile run, two a layer, which torch does not
+    give out again before the ranks meet or the card is full.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> from .release import RELEASES
+    >>> model, cards, rules = load("llama-2-70b"), parse_gpu("a100-80gb:8"), RELEASES.at("0.2.5")
+    >>> asked = Resolved(dtype="bfloat16", max_num_batched_tokens=4096, layout=Layout(tp=8))
+    >>> line = held_line(model, asked, cards, Stage(0, 1, 0, 80), rules)
+    >>> line.bytes / 2**30, line.high_bytes / 2**30
+    (10.0, 12.0)
+    """
+    tokens, layers = asked.max_num_batched_tokens or 0, stage.stop - stage.start
+    size = 2 * layers * tokens * model.hidden_size * DTYPES[asked.dtype].bits // 8
+    size = min(size, hardware.card.memory_bytes)
+    spread = facts.constant("vllm", "reduced_spread", rules.release)
+    formula = f"2 sums of {tokens:,} tokens x {model.hidden_size} in each of {layers} layers"
+    return fitted_line("activations.profile_run", size, spread, formula, spread.source)._replace(
+        key="fragmentation.reserved", category="fragmentation", what="sums of ranks that torch holds"
     )
