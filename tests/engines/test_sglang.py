@@ -386,3 +386,16 @@ def test_prompts_of_vision_models_were_once_read_whole(model: str, version: str,
     answer = infer(model, f"h100:{asked['tp']}", engine_version=version, **asked)
     (line,) = (each for each in answer.ledgers[0].lines if each.key == "activations.profile_run")
     assert line.formula.startswith(f"{tokens:,} tokens")
+
+
+def test_positions_of_images_have_no_more_rows_than_the_model_has_positions() -> None:
+    """8.62 GiB of Qwen3.5-4B as a log has it, where vLLM's table of four times the rows leaves 8.71 at
+    least."""
+    lines = infer("qwen3.5-4b", "rtx-4090", engine="sglang", engine_version="0.5.10").ledger.lines
+    assert [line.bytes for line in lines if line.key == "weights.rotary_tables"] == [262_144 * 64 * 4]
+
+
+def test_0_5_8_divides_the_pool_of_mimo_by_its_windows_twice() -> None:
+    """375,360 tokens where 0.5.9 has 555,000 (sglang#18039)."""
+    old, new = (cache("mimo-v2-flash", "h200:4", Layout(tp=4), engine_version=v) for v in ("0.5.8", "0.5.9"))
+    assert old.block_bytes / new.block_bytes == pytest.approx(67_536 / 45_696, rel=1e-3)

@@ -97,7 +97,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if drafts and model.drafter is None:
         attentions += [layer.attention for layer in model.draft]
     page = asked.block_size or 1
-    full = window = index = swa = 0
+    full = window = index = swa = num_windows = 0
     for attention in attentions:
         row = row_bytes(attention, asked, rules)
         if (
@@ -105,7 +105,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
             and model.family.startswith(SPLIT_POOLS)
             and rules.splits_window_pools
         ):
-            swa, window = swa + row, attention.window
+            swa, window, num_windows = swa + row, attention.window, num_windows + 1
         else:
             full += row
         if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
@@ -114,6 +114,12 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)
+    if swa and rules.counts_windows_of_mimo_twice and model.family.startswith("mimo_v2"):
+        num_full = len(attentions) - num_windows
+        every = (
+            full // num_full * len(attentions) + swa
+        )  # each layer's row as a full one's, and windows again
+        sized = int(every * (ratio * num_windows + num_full) / len(attentions))
     states = state_pool(attentions, asked, rules)
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]
     if swa:

@@ -84,6 +84,7 @@ class SglangRules(ReleaseRules):
     multiplies_states_by_drafts: bool = False
     sets_draft_states_aside: bool = False
     splits_window_pools: bool = False
+    counts_windows_of_mimo_twice: bool = False
     sizes_v4_windows_by_requests: bool = False
     """And by whole pages; before, V4's windows were a tenth of the tokens."""
     counts_v4_states_by_requests: bool = False

@@ -123,7 +123,8 @@ def extra_tensors(
     nvidia = hardware.card.vendor in ("NVIDIA", "")
     kinds = stage.kinds(model)
     for rope in rope_tables(model) if rules.keeps_tables_of_gemma3 or model.family not in NO_TABLES else ():
-        rows = rope.max_positions if model.family in NO_TABLES else rope_positions(rope)
+        plain = model.family in NO_TABLES or rope.scaling == "mrope"  # vLLM's has four times the rows
+        rows = rope.max_positions if plain else rope_positions(rope)
         size = rows * rope.dim * (F32 if nvidia else DTYPES[asked.dtype]).bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))
         if kinds.has(V4, V41):
