@@ -363,3 +363,36 @@ def test_a_file_without_a_model_needs_one(tmp_path: Path) -> None:
     given_one = call("train", "deepseek-llm-7b", "--from", str(path), "--gpu", "h100:8")
     assert given_one.code in (0, 3)
     assert "the file is for 16 cards, --gpu gives 8" in given_one.out
+
+
+def test_axolotl_reads_the_engine_beside_its_policy(tmp_path: Path) -> None:
+    """`trl:` was not understood: the run fitted without its vLLM, which takes 32 GiB of a card."""
+    path = tmp_path / "grpo.yaml"
+    path.write_text(
+        "base_model: Qwen/Qwen2.5-7B-Instruct\nrl: grpo\nsequence_len: 1024\ngradient_checkpointing: true\n"
+        "bf16: true\ntrl:\n  use_vllm: true\n  vllm_mode: colocate\n  max_completion_length: 512\n"
+        "  num_generations: 8\n  beta: 0.001\nvllm:\n  gpu_memory_utilization: 0.4\n"
+    )
+    found = train(None, "h100:8", from_file=str(path))
+    assert found.after is not None
+    engine = found.after.moments[-1].ledger.by_owner()["engine"]
+    assert 31 * GIB < engine < 33 * GIB
+    assert (found.request.seq_len, found.request.query_len) == (1536, 1024)
+    assert not any("not understood" in warning for warning in found.warnings)
+
+
+def test_axolotl_deals_experts_over_ranks_and_keeps_copies(tmp_path: Path) -> None:
+    """expert_parallel_size x dp_shard_size ranks hold one copy (utils/distributed.py,
+    _get_parallel_config_kwargs); experts are divided over dp_shard_size alone."""
+    path = tmp_path / "ep.yaml"
+    lines = (
+        "base_model: Qwen/Qwen3-30B-A3B\nbf16: true\nfsdp_version: 2\nfsdp_config:\n  offload_params: false\n"
+    )
+    path.write_text(f"{lines}expert_parallel_size: 4\ndp_shard_size: 2\n")
+    eight, sixteen = (train(None, gpu, from_file=str(path)) for gpu in ("h100:8", "h100:8x2"))
+    assert not any("not understood" in warning for warning in eight.warnings)
+    assert eight.mesh.ep == 4
+    assert eight.ledger.by_category()["weights"] == sixteen.ledger.by_category()["weights"]
+    path.write_text(f"{lines}expert_parallel_size: 4\n")
+    whole = train(None, "h100:8", from_file=str(path))
+    assert whole.ledger.by_category()["weights"] == eight.ledger.by_category()["weights"]

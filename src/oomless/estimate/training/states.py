@@ -45,10 +45,12 @@ def degrees(sharding: Sharding, ranks: int) -> ShardDegrees:
 
 
 def sharding_ranks(mesh: Mesh, group: str) -> int:
-    """Ranks that hold the same values and can divide them: dp x cp; of experts dp x cp x tp / (ep x etp)."""
-    if group == "dense" or mesh.ep == 1:
-        return mesh.shard_size or mesh.dp * mesh.cp
-    return max(1, mesh.dp * mesh.cp * mesh.tp // (mesh.ep * (mesh.etp or 1)))
+    """Ranks that hold the same values and can divide them: dp x cp, or those of one copy; of experts as many
+    x tp / (ep x etp)."""
+    ranks = mesh.shard_size or mesh.dp * mesh.cp
+    return (
+        ranks if group == "dense" or mesh.ep == 1 else max(1, ranks * mesh.tp // (mesh.ep * (mesh.etp or 1)))
+    )
 
 
 def local_values(portion: Portion, ranks: int, padded: bool) -> int:

@@ -4,6 +4,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Sharding, Task, TrainingAsked
 from ..deepspeed.configuration import beside
 from ..entries import Entries
+from ..trainer.configuration import colocated
 
 TASKS: dict[str, Task] = {
     "dpo": "dpo",
@@ -42,7 +43,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         use_reentrant=again,
         offload=tuple(dict.fromkeys((*away, *waits))),
     )
-    asked = _load(entries, asked, kernels, loss)
+    asked = _generates(entries, _load(entries, asked, kernels, loss))
     asked = _lora(entries, asked, targets)
     asked = asked._replace(packed=packed or entries.switch("pad_to_sequence_len", default=packed))
     return model, asked, None
@@ -121,8 +122,14 @@ def _load(entries: Entries, asked: TrainingAsked, kernels: str | None, loss: str
     """Return the question with ranks, batch, optimizer and kernels."""
     tp = entries.whole("tensor_parallel_size", default=1)
     cp = entries.whole("context_parallel_size", "sequence_parallel_degree", default=1)
+    ep = entries.whole("expert_parallel_size", default=1)
+    mesh, sharding = Mesh(tp=tp, cp=cp, ep=ep), asked.sharding
+    if entries.has("dp_shard_size") and sharding == "fsdp2":  # ranks beyond these hold copies
+        mesh = mesh._replace(shard_size=ep * cp * entries.whole("dp_shard_size", default=1))
+        sharding = "hsdp"
     asked = asked._replace(
-        mesh=Mesh(tp=tp, cp=cp),
+        mesh=mesh,
+        sharding=sharding,
         optimizer=entries.optimizer("optimizer", default="adamw_torch_fused"),
         micro_batch=entries.whole("micro_batch_size", default=1),
         seq_len=entries.whole("sequence_len", default=512),
@@ -140,6 +147,20 @@ def _load(entries: Entries, asked: TrainingAsked, kernels: str | None, loss: str
         packed_experts=entries.switch("quantize_moe_experts", default=False),
         data_workers=entries.whole("dataloader_num_workers", default=0),
     )
+
+
+def _generates(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    """Return the question with the answers that GRPO generates behind prompts, which nothing cuts, and with
+    the engine that does so (core/trainers/grpo/__init__.py: its share is `vllm`'s)."""
+    if asked.task != "grpo":
+        return asked
+    colocated(entries.within("trl."), usual_share=0.3)
+    if entries.has("vllm.gpu_memory_utilization") and entries.beside.get("rollout_engine"):
+        share = entries.number("vllm.gpu_memory_utilization", default=0.9)
+        entries.beside["rollout_gpu_memory_utilization"] = share
+        entries.beside["rollout_tp"] = entries.whole("vllm.tensor_parallel_size", default=1)
+    answer = entries.whole("trl.max_completion_length", default=256)
+    return asked._replace(seq_len=(asked.seq_len or 0) + answer, query_len=asked.seq_len)
 
 
 def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> TrainingAsked:
