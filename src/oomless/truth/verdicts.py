@@ -126,7 +126,9 @@ def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
     if name not in names():
         return arguments
     said = value_of("--framework-version", arguments)
-    version = on_day(name, framework(name).packages, said or "", day)
+    read = names() if "--command" in arguments else (name,)  # a command names its framework itself
+    packages = tuple(dict.fromkeys(package for each in read for package in framework(each).packages))
+    version = on_day(name, packages, said or "", day)
     if not version or version == said:
         return arguments
     at = len(arguments) if said is None else arguments.index("--framework-version")

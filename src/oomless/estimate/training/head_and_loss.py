@@ -156,7 +156,7 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     if request.task in SAMPLING and kind.kind == "checkpointed" and earlier:
         kind = loss_kind(earlier, request.framework)
     if request.task in SAMPLING and of_labels and has_loss(SAMPLED, request.framework):
-        kind = loss_kind(SAMPLED, request.framework)
+        kind = loss_kind(earlier or SAMPLED, request.framework)
     selects = framework(request.framework).selects_log_probs
     if selects and (request.task, kind.kind) == ("grpo", "logits"):
         kind = loss_kind("selected")

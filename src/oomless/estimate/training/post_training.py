@@ -16,7 +16,7 @@ from ...frameworks import framework
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Asked
+from ...run.serving import Asked, Layout
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
 from .estimate import estimate_training
@@ -282,7 +282,8 @@ def _engine(
         return [], [], estimate_serving(estimate.model, asked, cards).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)
     asked = record_of(engine).rows.as_asked(asked, "")._replace(layout=None)
-    cards = cards._replace(num_gpus=min(companions.engine_ranks or cards.num_gpus, cards.num_gpus))
+    if ranks := min(companions.engine_ranks, cards.num_gpus):
+        asked, cards = asked._replace(layout=Layout(tp=ranks)), cards._replace(num_gpus=ranks)
     found = estimate_serving(estimate.model, asked, cards)
     spare = found.kv_cache.pool_bytes - found.kv_cache.needed_bytes
     lines = [

@@ -22,8 +22,8 @@ ASKED: tuple[Option, ...] = (
            "megatron-lm, megatron-bridge, llama-factory, axolotl, unsloth, ms-swift, litgpt, trl ... "
            "(facts/frameworks.csv).", DEFAULT_FRAMEWORK, listed="frameworks"),
     Option("framework_version", "--framework-version", "text", "training",
-           "An earlier release of transformers, TRL, DeepSpeed or Unsloth, or a day of torchtitan: 4.48, "
-           "'transformers 4.48, trl 0.13' or 2025-03-01; losses, optimizers, checkpoints, experts and "
+           "An earlier release of transformers, TRL, DeepSpeed, verl or Unsloth, or a day of torchtitan: "
+           "4.48, 'transformers 4.48, trl 0.13' or 2025-03-01; losses, optimizers, checkpoints, experts and "
            "prepared QLoRA models differ (facts/habits.csv) [the newest]."),
     Option("method", "--method", "text", "training", "What is trained; qlora freezes matrices in 4 bits.",
            "full", choices=("full", "lora", "qlora")),
