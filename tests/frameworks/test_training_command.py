@@ -366,6 +366,17 @@ def test_preferences_without_a_reference_run_pairs(command: str, loss: str) -> N
     assert (request["task"], request["beside"]["reference_model"]) == ("dpo", "none")
 
 
+def test_an_engine_may_bound_answers_below_their_own_limit() -> None:
+    """Question and answer share the 1,024 tokens that vLLM takes, so that an answer has at most all but one
+    (ms-swift 6209)."""
+    command = (
+        "swift rlhf --rlhf_type grpo --model Qwen/Qwen3-8B --max_length 1024 --max_completion_length 1024 "
+        "--use_vllm true --vllm_max_model_len 1024"
+    )
+    request = asked(command)["request"]
+    assert (request["seq_len"], request["query_len"]) == (1024, 1)
+
+
 def test_models_that_share_cards_stand_beside_the_actor() -> None:
     request = asked(OPENRLHF + "--critic.model_name_or_path meta-llama/Meta-Llama-3-8B")["request"]
     assert (request["task"], request["sharding"], request["seq_len"]) == ("ppo", "zero3", 2048)

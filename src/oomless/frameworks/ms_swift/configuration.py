@@ -142,7 +142,7 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
             "gradient_accumulation_steps", default=max(-(-BATCH // max(micro_batch, 1)), 1)
         ),
         seq_len=length,
-        query_len=length - answer if length and asked.task == "grpo" and not flat else None,
+        query_len=max(length - answer, 1) if length and asked.task == "grpo" and not flat else None,
         data_workers=entries.whole("dataloader_num_workers", default=0),
         recompute="full" if again else "none",
         attention=ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto"),
