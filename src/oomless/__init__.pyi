@@ -299,6 +299,7 @@ def reconcile(
     *files: str | Path,
     gpu: str = ...,
     model: str = ...,
+    engine_version: str = ...,
 ) -> Reconciled: ...
 
 def speed(

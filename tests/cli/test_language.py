@@ -130,6 +130,21 @@ def test_every_report_is_chinese(question: str) -> None:
     assert english_lines(found.out + found.err) == []
 
 
+OOM = """torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total \
+capacity of 79.15 GiB of which 1.06 GiB is free. Including non-PyTorch memory, this process has 78.08 GiB \
+memory in use. Of the allocated memory 74.46 GiB is allocated by PyTorch, and 2.39 GiB is reserved by \
+PyTorch but unallocated.
+"""
+
+
+def test_a_death_is_told_in_chinese(tmp_path: Path) -> None:
+    file = tmp_path / "train.log"
+    file.write_text(OOM, encoding="utf-8")
+    found = call("reconcile", str(file), "--lang", "zh")
+    assert "张量 74.46 GiB" in found.out
+    assert [line for line in english_lines(found.out) if "`" not in line] == []
+
+
 def test_a_reconciled_log_is_told_in_chinese(tmp_path: Path) -> None:
     file = tmp_path / "server.log"
     file.write_text(LOG, encoding="utf-8")

@@ -20,14 +20,14 @@ from ..truth.reconcile.read_log import follow_log, read_log, read_stream
 from ..truth.reconcile.reconciled import ReadSnapshot, Reconciled, ReconciledRun
 
 
-def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
-    """Return what logs tell beside the prediction; `gpu` and `model` stand in for what they do not say.
+def reconcile(*files: str | Path, gpu: str = "", model: str = "", engine_version: str = "") -> Reconciled:
+    """Return what logs tell beside the prediction; the others stand in for what they do not say.
 
     "-" is the standard input.
     """
     if not files:
         raise UsageError("no file is given", "oomless reconcile server.log, or - for the standard input")
-    for name, value in (("gpu", gpu), ("model", model)):
+    for name, value in (("gpu", gpu), ("model", model), ("engine_version", engine_version)):
         if not isinstance(value, str):  # Python may ask too
             raise UsageError(f"{name} is {shown(value)}", "it is a text, as on the command line")
     runs: list[LoggedRun] = []
@@ -43,7 +43,7 @@ def reconcile(*files: str | Path, gpu: str = "", model: str = "") -> Reconciled:
             snapshots += _snapshots(path, snapshots)
         else:
             runs += _runs_of(path, kind)
-    return beside_prediction(runs, gpu, model)._replace(snapshots=tuple(snapshots))
+    return beside_prediction(runs, gpu, model, engine_version)._replace(snapshots=tuple(snapshots))
 
 
 def kind_of(path: Path) -> str:
@@ -77,11 +77,13 @@ def _snapshots(path: Path, before: list[ReadSnapshot]) -> list[ReadSnapshot]:
     return found
 
 
-def beside_prediction(runs: Iterable[LoggedRun], gpu: str = "", model: str = "") -> Reconciled:
+def beside_prediction(
+    runs: Iterable[LoggedRun], gpu: str = "", model: str = "", engine_version: str = ""
+) -> Reconciled:
     """Return runs with the prediction of each."""
     found = []
     for run in runs:
-        asked = question_of(run, gpu, model)
+        asked = question_of(run, gpu, model, engine_version)
         comparison = compare(run, asked)
         word = _counted(gpu, asked) if gpu else ""
         found.append(ReconciledRun(run, asked, comparison, explain(run, asked, comparison), word))
@@ -95,14 +97,16 @@ def _counted(gpu: str, asked: LogQuestion) -> str:
     return f"{gpu}:{asked.question.hardware.num_gpus}"
 
 
-def follow(file: str | Path, gpu: str = "", model: str = "") -> Iterator[Reconciled]:
+def follow(
+    file: str | Path, gpu: str = "", model: str = "", engine_version: str = ""
+) -> Iterator[Reconciled]:
     """Return what a growing log tells, again each time that it tells more."""
     before: list[tuple[int, str, int]] = []
     for runs in follow_log(_readable(Path(file))):
         told = [(sum(map(len, run.values.values())), run.state, len(run.ooms)) for run in runs]
         if told != before:
             before = told
-            yield beside_prediction(runs, gpu, model)
+            yield beside_prediction(runs, gpu, model, engine_version)
 
 
 def _runs_of(path: Path, kind: str) -> tuple[LoggedRun, ...]:

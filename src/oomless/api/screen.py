@@ -198,11 +198,13 @@ def seconds(value: float) -> str:
 
 
 def rate_of(tokens_per_s: float) -> str:
-    """Tokens a second: below ten with two digits behind the point.
+    """Tokens or requests a second: below ten with two digits behind the point, of little the first two.
 
-    >>> rate_of(1234.5), rate_of(0.457)
-    ('1,234', '0.46')
+    >>> rate_of(1234.5), rate_of(0.457), rate_of(0.00178)
+    ('1,234', '0.46', '0.0018')
     """
+    if 0 < tokens_per_s < 0.1:
+        return f"{tokens_per_s:.2g}"
     return f"{tokens_per_s:,.0f}" if tokens_per_s >= 10 else f"{tokens_per_s:.2f}"
 
 

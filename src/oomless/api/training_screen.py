@@ -42,9 +42,10 @@ def question_line(answer: "TrainingAnswer") -> str:
     again = f"recompute {request.recompute}"
     if request.recompute == "selective":
         again += f" ({', '.join(request.recompute_modules)})"
+    sharding = "no sharding" if request.sharding == "none" else request.sharding
     return (
         f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, "
-        f"{request.sharding}, {again}, "
+        f"{sharding}, {again}, "
         f"{request.loss} loss, {request.framework}, {request.micro_batch} x "
         f"{request.seq_len:,} tokens a micro-batch"
     )

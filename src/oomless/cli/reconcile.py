@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True)
 @click.option("--gpu", default="", help="The card, where the log does not name it: h200 or h200:8.")
 @click.option("--model", default="", help="The model, where the log names only a path or a nickname.")
+@click.option("--engine-version", default="", help="The engine's release, where the log does not name it.")
 @click.option("--row", "rows", is_flag=True, help="Print measured rows (CSV) as validate reads them.")
 @click.option("--follow", is_flag=True, help="Go on reading a file that grows.")
 @click.option("--calibrate", is_flag=True, help="Keep what the logs teach for later answers on these cards.")
@@ -27,6 +28,7 @@ def reconcile(
     files: tuple[str, ...],
     gpu: str,
     model: str,
+    engine_version: str,
     rows: bool,
     follow: bool,
     calibrate: bool,
@@ -41,10 +43,10 @@ def reconcile(
     if follow:
         if len(files) != 1 or files[0] == "-" or rows:
             raise UsageError("--follow reads one file", "name one log file, without --row")
-        for found in following(files[0], gpu, model):
+        for found in following(files[0], gpu, model, engine_version):
             _show(found, as_json)
         return 0
-    found = answer(*files, gpu=gpu, model=model)
+    found = answer(*files, gpu=gpu, model=model, engine_version=engine_version)
     if calibrate:
         _calibrate(found)
     if plot:

@@ -19,6 +19,8 @@ MOST_NESTED = 4
 """Messages within messages."""
 MOST_CHARACTERS = 2_000
 """Of a text that is looked up."""
+WORDLESS = 3
+"""Letters of a message that says nothing by itself: `{}: {}`."""
 LISTS = ((", ", "、"), ("; ", "；"))
 """What parts of a list stand between, and what they stand between in Chinese."""
 
@@ -91,22 +93,28 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     '256 个专家不能被 --ep 7 整除'
     >>> in_chinese("did you mean deepseek-v3? `oomless models` lists all")
     '是不是要写 deepseek-v3？`oomless models` 列出全部'
+    >>> in_chinese("CUDA context, non-torch: NCCL, kernels, handles"), in_chinese("optimizer = adamw; tp = 8")
+    ('CUDA 上下文、非 torch：NCCL、内核、句柄', 'optimizer = adamw; tp = 8')
     """
     if nested < 0 or not text or len(text) > MOST_CHARACTERS:
         return text
     return (
-        _by_template(text, nested, strict=True)
+        _by_template(text, nested, strict=True, least=WORDLESS)
+        or _listed(text, nested)
+        or _by_template(text, nested, strict=True)
         or _sourced(text, nested)
         or _by_template(text, nested, strict=False)
-        or _listed(text, nested)
         or text
     )
 
 
-def _by_template(text: str, nested: int, strict: bool) -> str:
-    """Return a message by the most particular template whose values are known or names; "" without one.
-    Strictly, a name is one word or has no word in small letters."""
+def _by_template(text: str, nested: int, strict: bool, mark: str = "\n", least: int = 0) -> str:
+    """Return a message by the most particular template, of at least so many letters, whose values are known
+    or names, and neither hold a list's mark nor follow a key; "" without one. Strictly, a name is one word or
+    has no word in small letters."""
     for template, values in _possible(text):
+        if template.weight < least or any(each.startswith("= ") or mark in f"{each} " for each in values):
+            continue
         shown = [in_chinese(value, nested - 1) for value in values]
         unclear = _has_words if strict else is_english
         if not any(map(unclear, shown)):
@@ -124,8 +132,8 @@ def _has_words(text: str) -> bool:
 
 
 def _sourced(text: str, nested: int) -> str:
-    """Return a message whose end in parentheses is its source or a formula, which stay as they are; "" of any
-    other."""
+    """Return a message whose end in parentheses is its source or a formula, which stay as they are where they
+    are no message; "" of any other."""
     if not text.endswith(")"):
         return ""
     open_ones, at = 0, len(text)
@@ -137,7 +145,7 @@ def _sourced(text: str, nested: int) -> str:
     if not head or not QUOTED.search(source):
         return ""
     said = in_chinese(head, nested - 1)
-    return "" if is_english(said) else f"{said}（{source}）"
+    return "" if is_english(said) else f"{said}（{in_chinese(source, nested - 1)}）"
 
 
 def _listed(text: str, nested: int) -> str:
@@ -150,7 +158,8 @@ def _listed(text: str, nested: int) -> str:
         while at < len(parts) > 1:
             for end in range(len(parts) if at else len(parts) - 1, at, -1):
                 part = mark.join(parts[at:end])
-                said = _by_template(part, nested - 1, strict=True) or (part if end == at + 1 else "")
+                alone = end == at + 1
+                said = _by_template(part, nested - 1, True, "\n" if alone else mark) or part * alone
                 if said:
                     break
             changed = changed or said != part

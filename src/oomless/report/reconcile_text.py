@@ -59,13 +59,17 @@ def _run(each: ReconciledRun) -> str:
     if each.comparison.problem:
         lines += ["", f"Not predicted: {each.comparison.problem}."]
     if each.asked.missing:
-        flags = ", ".join(f"--{word}" if word in ("gpu", "model") else word for word in each.asked.missing)
+        flags = ", ".join(FLAGS.get(word, word) for word in each.asked.missing)
         lines += ["", f"Not found in the log: {', '.join(each.asked.missing)} (give {flags})."]
     if each.asked.assumed:
         lines += ["", f"Assumed, since the log does not say it: {', '.join(each.asked.assumed)}."]
     if each.command:
         lines += ["", f"The same question: oomless {' '.join(each.command)}"]
     return "\n".join(lines)
+
+
+FLAGS = {"gpu": "--gpu", "model": "--model", "engine_version": "--engine-version", "tp": "--gpu G:N"}
+"""What says in place of a log what it leaves out."""
 
 
 def _first_line(each: ReconciledRun) -> str:

@@ -196,7 +196,9 @@ def _version(row: dict[str, str]) -> str:
     if not re.match(r"\d+\.\d+(\D|$)", text) or (
         re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text)
     ):
-        raise Incomplete(f"engine_version {text!r} names no release")
+        raise Incomplete(
+            f"engine_version {text!r} names no release" if text else "engine_version is not given"
+        )
     found = re.match(r"\d+(?:\.\d+)+", text)
     number = found.group() if found else text
     words = row["other_flags"].split(",")[0].strip()

@@ -251,7 +251,7 @@ def _reconcile(model: str | None, fields: Fields, environ: Mapping[str, str], po
 
     if not posted:
         raise UsageError("no log is given", "POST its text, with file=server.log for its name")
-    return reconcile(posted[0], gpu=fields.get("gpu") or "", model=fields.get("model") or "")
+    return reconcile(posted[0], **{name: value for name, value in fields.items() if value})
 
 
 def _claims(model: str | None, fields: Fields, environ: Mapping[str, str], posted: Names) -> Any:

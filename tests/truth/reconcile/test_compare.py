@@ -51,6 +51,28 @@ def test_the_question_of_every_log_is_found(log: Written) -> None:
     assert layout.tp == log.facts["tp"]
 
 
+DEAD = """(VllmWorker rank=3 pid=5406) INFO 04-25 10:23:50 [gpu_model_runner.py:1347] Model loading took \
+32.8892 GiB and 25.1 seconds
+(VllmWorker rank=3 pid=5406) ERROR 04-25 10:24:22 torch.OutOfMemoryError: CUDA out of memory. Tried to \
+allocate 4.00 GiB. GPU 3 has a total capacity of 44.53 GiB of which 3.21 GiB is free.
+"""
+
+
+def test_a_piece_of_a_log_is_asked_with_what_the_user_adds() -> None:
+    """It has no release, and its fourth rank is not one of one: 131 GiB were predicted for 32.89."""
+
+    def asked(gpu: str, release: str) -> ReconciledRun:
+        found = beside_prediction(runs_of(DEAD), gpu, "deepseek-r1-distill-llama-70b", release)
+        return found.runs[-1]
+
+    whole = asked("l40s:4", "0.8.4")
+    assert whole.asked.missing == ()
+    assert "engine_version" not in whole.asked.assumed
+    assert [round((row.predicted or 0) / (row.measured or 1), 2) for row in whole.rows] == [1.0]
+    assert asked("l40s:4", "").asked.missing == ("engine_version",)
+    assert asked("l40s", "0.8.4").asked.missing == ("tp",)
+
+
 HEAD = "yuhuili/EAGLE3-LLaMA3.1-Instruct-8B"
 SAID = f"SpeculativeConfig(method='eagle3', model='{HEAD}', num_spec_tokens=3)"
 

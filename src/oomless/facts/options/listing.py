@@ -22,5 +22,7 @@ ASKED: dict[str, tuple[Option, ...]] = {
         Option("gpu", "--gpu", "text", "cards", "The card, where the log does not name it: h200 or h200:8."),
         Option("model", "--model", "text", "model",
                "The model, where the log names only a path or a nickname."),
+        Option("engine_version", "--engine-version", "text", "model",
+               "The engine's release, where the log does not name it."),
     ),
 }

@@ -14,6 +14,7 @@ from ...run.serving import Asked, Layout
 from ..serving_rows import Incomplete, ServingQuestion, drafting, question
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_of, file_type
+from .log_observed import rank_number
 from .log_row import configuration_row
 from .logged_run import LoggedRun
 from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, training_question
@@ -31,10 +32,11 @@ class LogQuestion(NamedTuple):
     """What a training log asks."""
 
 
-def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
-    """Return the question of a run; `gpu` and `model` stand in for what the log does not say."""
+def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: str = "") -> LogQuestion:
+    """Return the question of a run; the others stand in for what the log does not say."""
     named = model if model and _in_catalogue(model) else ""
     row = configuration_row(run, gpu, named)
+    row["engine_version"] = row["engine_version"] or engine_version
     if run.reader is None:
         return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
     if run.reader.is_training:
@@ -42,15 +44,16 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
         return LogQuestion(None, row, asks.missing, asks.assumed, asks.reason, asks)
     missing = [] if model or _in_catalogue(row["model"]) else ["model"]
     if missing:
-        return LogQuestion(
-            None, row, tuple(missing), (), f"model {row['model'] or 'unknown'} is not in the catalogue"
+        unknown = (
+            f"model {row['model']} is not in the catalogue" if row["model"] else "the log names no model"
         )
+        return LogQuestion(None, row, tuple(missing), (), unknown)
     try:
         loaded = load(model or row["model"])
         hardware = parse_gpu(gpu) if gpu else None
         if run.names_devices:
             return _llama(run, row, loaded, hardware)
-        row["tp"] = row["tp"] or "1"
+        row["tp"] = row["tp"] or _ranks(run, hardware)
         asked = question(
             {**row, "model": row["model"] if not model or named else "llama-3.1-70b"}, "weights_per_gpu"
         )
@@ -62,8 +65,13 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "") -> LogQuestion:
     if hardware is not None:
         ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
         asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))
-    unknown = [] if gpu or row["gpu"] else ["gpu"]
-    return LogQuestion(asked, row, tuple(unknown), _assumed(run, asked.asked))
+    return LogQuestion(asked, row, () if gpu or row["gpu"] else ("gpu",), _assumed(run, asked.asked))
+
+
+def _ranks(run: LoggedRun, hardware: Hardware | None) -> str:
+    """The ranks of a log that does not say how many: one, or where others speak, the cards that are named."""
+    others = any(rank_number(run, label) for label in run.of_ranks("weights_bytes"))
+    return str(hardware.num_gpus if hardware and hardware.num_gpus > 1 else "") if others else "1"
 
 
 def _in_catalogue(name: str) -> bool:
@@ -99,7 +107,7 @@ def _assumed(run: LoggedRun, asked: Asked) -> tuple[str, ...]:
     """Words that the log does not say and that the engine's defaults stand in for."""
     found = facts_of(run)
     share = share_of_card(asked.engine)
-    words = ["engine_version", "max_model_len", "max_num_seqs", "max_num_batched_tokens"]
+    words = ["max_model_len", "max_num_seqs", "max_num_batched_tokens"]
     words = [word for word in words if word not in found]
     return tuple(words + ([share.field] if share and getattr(asked, share.field) is None else []))
 
