@@ -8,7 +8,7 @@ from ...model.model import Model, Vision
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
-from .release import VllmRules
+from .release import UNSCORED, VllmRules
 
 MANY_IMAGES = 999
 """V1's --limit-mm-per-prompt where it is not given."""
@@ -179,7 +179,6 @@ def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
 
 
 MOONVIT_FAMILY = "kimi_vl"
-UNSCORED = "flash_attn"
 MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
 """Heads of its tower, which no rank divides, and patches of a token."""
 

@@ -10,6 +10,8 @@ COMPILED = "warm"
 """What the text says of a start that finds its compiled code on disk ("Directly load the compiled graph")."""
 SORTS, FLASHINFER = "no FlashInfer", "FlashInfer"
 """What the text says of the package that samples where it is installed: the official image has it."""
+UNSCORED = "flash_attn"
+"""A package without which towers of MoonViT make scores: named, or with a \"no\" before it."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
