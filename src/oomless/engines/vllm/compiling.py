@@ -5,7 +5,7 @@ from ...ledger import Line
 from ...model.attention import V4, V41
 from ...model.model import Model
 from ...run.serving import Resolved
-from ...units import gib
+from ...units import GIB, gib
 from ..overhead_lines import fitted_line
 from ..rank import Stage
 from ..runtime_formats import runtime_format
@@ -34,11 +34,17 @@ def compiling_lines(
     table = 0 if skipped else compiled_table(model, asked, stage, rules)
     if not table:
         return []
-    spread = facts.constant("vllm", "first_start", rules.release, *tags)
-    value = int(table * spread.value)
-    shares = spread._replace(low=0.0, high=spread.high / spread.value)
+    share, beside = (
+        facts.constant("vllm", each, rules.release, *tags) for each in ("first_start", "first_start_kernels")
+    )
+    value, most_tried = (
+        int(table * getattr(share, end) + getattr(beside, end) * GIB) for end in ("value", "high")
+    )
+    if not value:
+        return []
+    shares = share._replace(low=0.0, high=most_tried / value)
     formula = f"a table of {gib(table):.3f} GiB that kernels are tried with"
-    line = fitted_line("activations.profile_run", value, shares, formula, spread.source)
+    line = fitted_line("activations.profile_run", value, shares, formula, share.source)
     peaks = [each for each in charged if each.category in ("activations", "logits")]
     peak, most = sum(each.bytes for each in peaks), sum(each.high_bytes for each in peaks)
     more = max(line.bytes - peak, 0)
