@@ -116,9 +116,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     sized = full + index + int(ratio * swa)
     if swa and rules.counts_windows_of_mimo_twice and model.family.startswith("mimo_v2"):
         num_full = len(attentions) - num_windows
-        every = (
-            full // num_full * len(attentions) + swa
-        )  # each layer's row as a full one's, and windows again
+        every = full // num_full * len(attentions) + swa  # rows of full layers for all, and windows again
         sized = int(every * (ratio * num_windows + num_full) / len(attentions))
     states = state_pool(attentions, asked, rules)
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]

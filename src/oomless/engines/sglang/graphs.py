@@ -32,7 +32,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
         tags = tuple(tag for tag in tags if tag != "states")
     line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
     prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
-    if prefills and captures_prefills(asked, RELEASES.at(asked.engine_version)):
+    if prefills and captures_prefills(model, asked, hardware, RELEASES.at(asked.engine_version)):
         return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)

@@ -36,7 +36,14 @@ class SglangRules(ReleaseRules):
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
+    compiles_prefills: bool = False
+    """In pieces, which what a host holds of the cache forbids; later they are captured as they run."""
     captures_prefills_of_drafts: bool = False
+    captures_prefills_of_latents: bool = False
+    captures_prefills_of_sparse: bool = False
+    captures_prefills_of_images: bool = False
+    captures_prefills_of_groups: bool = False
+    """Data-parallel attention, tokens that are sent to experts, adapters."""
     has_one_page_table: bool = False
     """Of captured batches; before, one more for drafts whether there are any."""
     runs_fa3: bool = False

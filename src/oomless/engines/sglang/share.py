@@ -95,7 +95,11 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     if model.kinds.has(DSA) and rules.sparse_mla_share:
         return rules.sparse_mla_share
     by_class = rules.reserves_by_class
-    reserve = reserve_of_class(layout, memory) if by_class else reserve_of_sizes(model, asked, rules, chunk)
+    reserve = (
+        reserve_of_class(layout, memory)
+        if by_class
+        else reserve_of_sizes(model, asked, hardware, rules, chunk)
+    )
     if memory > 60 * GIB // MIB and not by_class:
         reserve = max(reserve, 10 * GIB // MIB)
     if asked.speculative:
@@ -155,32 +159,54 @@ def reserve_of_class(layout: Layout, memory: int) -> float:
     return (found + (4 if layout.enable_dp_attention else 0)) * GIB / MIB
 
 
-def reserve_of_sizes(model: Model, asked: Resolved, rules: SglangRules, chunk: int) -> float:
+def reserve_of_sizes(
+    model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int
+) -> float:
     """MiB that 0.5.3 and later keep free for a chunk, graphs and ranks."""
     layout, graphs = asked.layout, asked.cuda_graph_max_bs or 0
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
-    if captures_prefills(asked, rules) and not asked.enforce_eager:
-        reserve += 1536 if model.kinds.has(MLA, DSA, V4, V41) else 8 * len(prefill_sizes(chunk))
+    if captures_prefills(model, asked, hardware, rules) and not asked.enforce_eager:
+        reserve += 1536 if model.kinds.has(MLA, DSA) else 8 * len(prefill_sizes(chunk))
     return reserve
 
 
-def captures_prefills(asked: Resolved, rules: SglangRules) -> bool:
-    """Return whether graphs of prefills are captured besides (server_args.py, _handle_piecewise_cuda_graph):
-    not with adapters or weights on the host, nor where DeepEP or data-parallel attention sends tokens.
+def captures_prefills(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> bool:
+    """Return whether graphs of prefills are captured besides: what a release compiles or captures in parts
+    (server_args.py, _handle_piecewise_cuda_graph; arg_groups/cuda_graph_hook.py, disable_breakable...).
 
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
-    >>> from ...run.speculation import Speculation
-    >>> drafted = Resolved(layout=Layout(), speculation=Speculation("mtp"))
-    >>> [captures_prefills(drafted, RELEASES.at(text)) for text in ("0.5.10", "0.5.11")]
-    [False, True]
+    >>> for name in ("qwen3-32b", "deepseek-r1", "qwen3.5-35b-a3b", "qwen3-vl-8b"):
+    ...     texts = ("0.5.9", "0.5.10", "0.5.15", "0.5.16", "0.5.18")
+    ...     model, rules, card = load(name), map(RELEASES.at, texts), parse_gpu("h100")
+    ...     print([int(captures_prefills(model, Resolved(layout=Layout()), card, each)) for each in rules])
+    [0, 1, 1, 1, 1]
+    [0, 1, 0, 0, 1]
+    [0, 0, 0, 1, 1]
+    [0, 0, 0, 0, 0]
     """
-    if asked.disable_prefill_cuda_graph or asked.enable_lora or asked.cpu_offload_gb:
-        return False
-    if asked.moe_a2a_backend != "none" or asked.layout.enable_dp_attention:
-        return False
-    return rules.captures_prefills and (rules.captures_prefills_of_drafts or not asked.speculative)
+    kinds = model.kinds
+    images = rules.captures_prefills_of_images and model.family.startswith(CAPTURED_WITH_IMAGES)
+    groups = asked.moe_a2a_backend != "none" or asked.layout.enable_dp_attention or asked.enable_lora
+    refused = (
+        asked.disable_prefill_cuda_graph
+        or hardware.card.vendor == "AMD"
+        or kinds.has(V4, V41)
+        or (kinds.has(MLA) and not rules.captures_prefills_of_latents)
+        or (kinds.has(DSA) and not rules.captures_prefills_of_sparse)
+        or (asked.speculative and not rules.captures_prefills_of_drafts)
+        or (groups and not rules.captures_prefills_of_groups)
+        or (asked.enable_hierarchical_cache and rules.compiles_prefills)
+        or (reads_images(model, rules) and not images)
+    )
+    return rules.captures_prefills and not refused
+
+
+CAPTURED_WITH_IMAGES = ("qwen3_5", "kimi_k", "minimax_m3")
+"""Families whose texts are captured though they show images (configs/model_config.py)."""
 
 
 def prefill_sizes(chunk: int) -> list[int]:
