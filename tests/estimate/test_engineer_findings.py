@@ -105,3 +105,36 @@ def test_the_first_page_shows_every_row_of_training_and_what_was_blind() -> None
     page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert "--confidence" not in page
     assert "| train, blind " in page
+
+
+@pytest.mark.parametrize(("tp", "pp", "gpu", "passes"), [(2, 1, "h100:8", 1), (4, 8, "h100:8x8", 8)])
+def test_activations_of_megatron_can_be_reckoned_again(tp: int, pp: int, gpu: str, passes: int) -> None:
+    """The formula was the name of a file."""
+    found = train("llama-3.1-70b" if pp > 1 else "llama-3.1-8b", gpu, framework="megatron-lm", tp=tp, pp=pp)
+    line = next(line for line in found.ledger.lines if line.key == "activations.kept")
+    count, _, rest = line.formula.partition(" x ")
+    assert int(count) == passes
+    assert abs(line.bytes - passes * int(rest.split(" B ")[0].replace(",", ""))) < passes
+
+
+def test_moments_of_projections_can_be_reckoned_again() -> None:
+    found = train("qwen2.5-7b", "h100:8", framework="fsdp", optimizer="galore")
+    line = next(line for line in found.ledger.lines if line.key == "optimizer.moments")
+    values = line.formula.partition(": ")[2].partition(" values")[0].replace(",", "")
+    assert line.bytes == 4 * int(values)
+
+
+def test_a_machine_that_is_sold_again_pays_back_in_no_month() -> None:
+    """It paid back in month 0.0; a table of 48 months ended at 36."""
+    found = call("cost", "--gpu", "a100-80gb:8", "--resale", "0.5", "--months", "48").out
+    assert "costs less from the first day, as it can be sold" in found
+    assert "saved by month 48" in found
+
+
+@pytest.mark.parametrize("framework", ["torchtitan", "trl"])
+def test_a_plan_says_that_no_file_can_say_it(framework: str) -> None:
+    """Nothing held the step, or the engine did not run it: a 7B in FSDP on eight cards."""
+    flags = f"--for train --gpu h100:8 --framework {framework}".split()
+    found = call("plan", "deepseek-r1-distill-qwen-7b", *flags).out
+    assert "nothing that a launch file can say holds the step" in found
+    assert "no launch file can say it" in found

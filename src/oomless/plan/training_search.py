@@ -103,9 +103,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
 
     def of_framework(self, name: str, hardware: Hardware) -> TrainingRow | None:
         """A framework's best setting, if its files can say the model and its loss."""
-        if not launches(name, self.model):
-            return self.passed_over(NOT_RUN)
-        if said_loss(name, self.model, self.training.loss) is None:
+        if not launches(name, self.model) or said_loss(name, self.model, self.training.loss) is None:
             return self.passed_over(NO_LAUNCH)
         return self.best_of(name, hardware)
 

@@ -46,15 +46,14 @@ def verdict(answer: Cost) -> str:
     rent = answer.rent_price.label if answer.rent_price else "the given rent"
     if month is None:
         return f"rent: owning {what} does not pay back in ten years against {rent}"
-    return (
-        f"owning {what} pays back in month {month:.1f} against {rent}, "
-        f"{answer.question.rent.usd_per_hour:,.2f} USD an hour"
-    )
+    when = f"pays back in month {month:.1f}" if month else "costs less from the first day, as it can be sold,"
+    return f"owning {what} {when} against {rent}, {answer.question.rent.usd_per_hour:,.2f} USD an hour"
 
 
 def scope_table(answer: Cost) -> str:
     """Break-even and savings, the more is counted as a cost of owning."""
-    shown = [month for month in MONTHS_SHOWN if month < len(answer.months)]
+    last = answer.months[-1].month
+    shown = [*(month for month in MONTHS_SHOWN if month < last), last]
     rows = [
         ("counted as cost of owning", "break-even month", *(f"saved by month {month}" for month in shown))
     ]

@@ -287,13 +287,14 @@ def _phase(
 ) -> StepPhase:
     """A moment as parts. Of the pipeline inputs that stay between steps, one of an interleaved chunk is among
     its kept activations."""
+    each = f"{moment.kept / moment.waiting:,.0f} B that a chunk's layers keep of a micro-batch"
     parts = [
         *_gradients(kept, copies=False),
         PhasePart(
             "activations.kept",
             "kept for the backward",
             moment.kept - overlap,
-            "frameworks/megatron/layers.py",
+            f"{moment.waiting} x {each}",
             routed=moment.routed,
         ),
         PhasePart(

@@ -301,7 +301,8 @@ def moments_formula(sums: StateSums, form: Recipe, rule: Optimizer) -> str:
         pairs = sums.moments // form.moment - sums.values_here
         return f" x {form.moment} B, and again for {pairs:,} outside of matrices of layers"
     if rule.projected:
-        return f", {rule.moments} moments of projections to rank {GALORE_RANK}, and these"
+        kept = sums.moments // (1 if rule.moment_bits == 8 else form.moment)
+        return f", in projections to rank {GALORE_RANK}: {kept:,} values of moments and projections"
     if rule.factored:
         return ": a row and a column of each matrix x 4 B"
     each = f"{rule.moment_bits} bits and their scales" if 0 < rule.moment_bits < 32 else ""

@@ -29,6 +29,8 @@ class PassPeak(NamedTuple):
     """What the running layer or loss makes beside."""
     routed: int = 0
     """Of what is kept, that which grows with the rows that experts are given."""
+    waiting: int = 1
+    """Passes of a chunk whose backward is still to come."""
 
     @property
     def total(self) -> int:
@@ -54,7 +56,7 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
     """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
     pieces = [piece(run, chunk, device) for chunk in mine]
     waiting = deferred(run, mine)
-    alive = routed = 0
+    alive = routed = count = 0
     forward, backward = PassPeak("forward", "", 0, 0, 0), PassPeak("backward", "", 0, 0, 0)
     for step in passes(run, rank, len(mine)):
         own = pieces[step.chunk]
@@ -68,14 +70,18 @@ def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -
                     own.logits,
                     max(0, rest - own.kept),
                     routed + own.routed,
+                    count + 1,
                 )
             alive += own.kept
             routed += own.routed
+            count += 1
         else:
             if alive + own.backward > backward.total:
-                backward = PassPeak("backward", f"in chunk {step.chunk}", alive, 0, own.backward, routed)
+                where = f"in chunk {step.chunk}"
+                backward = PassPeak("backward", where, alive, 0, own.backward, routed, count)
             alive -= own.kept
             routed -= own.routed
+            count -= 1
     return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
 
 

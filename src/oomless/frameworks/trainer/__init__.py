@@ -9,4 +9,4 @@ RECORDS = {
     name: of_facts(name)._replace(plan=SPACE, log="trainer.log", reads=read)
     for name in ("transformers", "peft")
 }
-RECORDS["trl"] = of_facts("trl")._replace(title="TRL", reads=read)
+RECORDS["trl"] = of_facts("trl")._replace(title="TRL", reads=read, plan=SPACE)
