@@ -12,10 +12,11 @@ from ...run.serving import Resolved
 from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
 from .batch import F32, Batch, Left
-from .cache import drafting_layers, has_windows, row_bytes, states_of_slot, window_cells
+from .cache import drafting_layers, has_windows, one_slot, row_bytes, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
-from .graphs import buffer_bytes
+from .graph_v4 import v4_buffer_bytes
+from .graphs import buffer_bytes, representative
 from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
@@ -49,7 +50,10 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
     on_cards = offload(len(model.layers), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
     copied_output = output_matrix_bytes(model, asked) if sent else 0
-    window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding)), 0)
+    window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding | V4)), 0)
+    windows = window_cells(window, asked) // apart if window and has_windows(model, asked) else 0
+    if model.kinds.has(V4):
+        windows = window_cells(window, one_slot(asked))
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
     many = asked.layout.pp > 1 and asked.split_mode == "layer"
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
@@ -72,7 +76,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         row_indices=rules.inputs_row_indices,
         embedded_input=host and rules.inputs_embeddings,
         casts_mask=rules.casts_mask,
-        window_cells=window_cells(window, asked) // apart if window and has_windows(model, asked) else 0,
+        window_cells=windows,
         index_heads=index_heads(model, asked),
         num_seqs=slots,
         num_states=states_of_slot(asked),
@@ -102,7 +106,7 @@ def multiplies_output(asked: Resolved, stage: Stage) -> bool:
 def index_heads(model: Model, asked: Resolved) -> int:
     """Heads of the indexer whose scores are kept: all, or one since it is one operation; none before it was
     built."""
-    sparse = next((each for each in model.kinds.attentions if isinstance(each, DSA)), None)
+    sparse = next((each for each in model.kinds.attentions if isinstance(each, DSA | V4)), None)
     rules = rules_of(asked)
     if sparse is None or not rules.has_indexer:
         return 0
@@ -163,30 +167,6 @@ def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
         return max(sizes, default=0)
 
     return largest(down=False), largest(down=True)
-
-
-def v4_buffer_bytes(model: Model, asked: Resolved, batch: Batch) -> int:
-    """A bound of V4's graph, which is not replayed: queries four times over, streams, masks, and the
-    indexer's scores.
-
-    The scores of every head against every fourth token were there twice until the indexer became one
-    operation; then a row a token.
-    """
-    widest = max(
-        (each for each in model.kinds.attentions if isinstance(each, V4)),
-        key=lambda each: each.ratio,
-    )
-    queries = 4 * widest.num_heads * widest.head_dim
-    indexed = [each for each in model.kinds.attentions if isinstance(each, V4) and each.has_indexer]
-    rows = batch.num_cells // indexed[0].ratio if indexed else 0
-    heads = indexed[0].index_heads if indexed and not rules_of(asked).fuses_indexer else 1
-    streams = model.streams * model.hidden_size
-    logits = model.num_logits * batch.num_outputs * F32 if batch.has_output else 0
-    return (
-        batch.num_tokens * F32 * (queries + streams + 2 * rows * heads + rows)
-        + logits
-        + max(batch.copied_matrix, batch.copied_down)
-    )
 
 
 def layer_inputs_bytes(model: Model, batch: Batch) -> int:
@@ -313,7 +293,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
     left: tuple[tuple[Layer, Left], ...] = ()
     if model.kinds.has(V4):
-        value = v4_buffer_bytes(model, asked, batch)
+        shown = tuple(representative([(layer, place in host_experts) for place, layer in enumerate(layers)]))
+        sizes = model.hidden_size, model.streams, model.vocab_size
+        value = v4_buffer_bytes(shown, *sizes, batch, not stage.position) if shown else 0
     else:
         left = layers_left(model, asked, hardware, stage)
         value = (

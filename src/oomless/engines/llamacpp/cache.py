@@ -112,7 +112,7 @@ def v4_fixed_bytes(attention: V4, asked: Resolved) -> int:
     182.75
     """
     window = TYPES[asked.cache_type_k.upper()].num_bytes((attention.head_dim,)) * window_cells(
-        attention.window, _one_slot(asked)
+        attention.window, one_slot(asked)
     )
     if not attention.ratio:
         return window
@@ -121,7 +121,7 @@ def v4_fixed_bytes(attention: V4, asked: Resolved) -> int:
     return window + 2 * F32 * attention.ratio * attention.head_dim
 
 
-def _one_slot(asked: Resolved) -> Resolved:
+def one_slot(asked: Resolved) -> Resolved:
     """The question of one slot: V4 keeps slots apart, and each has cells for all of a shared context."""
     apart = 1 if asked.kv_unified else asked.max_num_seqs
     return asked._replace(max_num_seqs=1, concurrency=1, context=num_cells(asked) // apart)
