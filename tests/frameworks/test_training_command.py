@@ -82,6 +82,34 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "lora_rank": 64,
         "seq_len": 4096,
     },
+    "python src/train_sft.py --model_name_or_path huggyllama/llama-7b --finetuning_type lora --fp16 "
+    "--max_source_length 512 --max_target_length 256 --per_device_train_batch_size 4": {
+        "framework": "llama-factory",
+        "method": "lora",
+        "seq_len": 768,
+        "recompute": "full",
+    },
+    "PYTHONPATH=../.. CUDA_VISIBLE_DEVICES=0 python llm_sft.py --model_type qwen1half-7b-chat --sft_type "
+    "lora --lora_target_modules DEFAULT --batch_size 2 --use_flash_attn false --quantization_bit 4": {
+        "framework": "ms-swift",
+        "method": "qlora",
+        "lora_targets": ["q_proj", "k_proj", "v_proj"],
+        "micro_batch": 2,
+        "seq_len": 2048,
+        "attention": "eager",
+    },
+    "swift dpo --model_id_or_path qwen/Qwen2-7B-Instruct --sft_type full --max_length 1024": {
+        "framework": "ms-swift",
+        "task": "dpo",
+        "seq_len": 1024,
+    },
+    "deepspeed --module openrlhf.cli.train_ppo --pretrain meta-llama/Meta-Llama-3-8B --zero_stage 2 "
+    "--reward_pretrain meta-llama/Meta-Llama-3-8B --adam_offload --gradient_checkpointing": {
+        "framework": "openrlhf",
+        "task": "ppo",
+        "sharding": "zero2",
+        "beside": {"score_tokens": 2048, "reference_model": "same", "reward_model": "llama-3-8b"},
+    },
     # the figures are those that its authors wrote over these scripts: 8 x 80 GiB, and 2 x 76
     "PYTORCH_CUDA_ALLOC_CONF='expandable_segments:True' NPROC_PER_NODE=8 swift sft --model Qwen/Qwen2.5-32B "
     "--tuner_type full --per_device_train_batch_size 1 --packing true --max_length 8192 "

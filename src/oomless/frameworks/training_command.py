@@ -32,15 +32,17 @@ SCRIPT = r"(?:\S*/)?"
 PROGRAMS = (
     Program("llama-factory", rf"{SCRIPT}(?:llamafactory-cli|lmf) train"),
     Program("llama-factory", rf"{SCRIPT}src/train(?:_bash)?\.py"),
+    Program("llama-factory", rf"{SCRIPT}src/train_(?P<task>sft|pt|rm|dpo|ppo)\.py"),  # of mid-2023
     Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train"),
     Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward(?!_func))(?:_\w+)?\.py"),
     Program("ms-swift", rf"{SCRIPT}swift(?:\.cli\.main)? (?P<task>sft|pt|rlhf)", deals=True),
+    Program("ms-swift", rf"{SCRIPT}(?:swift |llm_)(?P<task>sft|dpo|orpo|simpo)(?:\.py)?", deals=True),  # 1, 2
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
-    Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray)"),
+    Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray|ppo)"),
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
 )
 OF_ACCELERATE = ("trl", "transformers")

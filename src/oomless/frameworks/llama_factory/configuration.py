@@ -23,6 +23,8 @@ NOT_MODELLED = (
     "shift_attn",
 )
 ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager"}
+HALVES = ("max_source_length", "max_target_length")
+"""Lengths of question and answer before there was cutoff_len (mid-2023)."""
 UNSLOTH = "unsloth"
 """use_unsloth runs adapters through that framework."""
 
@@ -101,7 +103,7 @@ def _projected(entries: Entries, asked: TrainingAsked, name: str) -> TrainingAsk
 def _task(entries: Entries) -> Task:
     """Return what is trained for; ORPO and SimPO run pairs as DPO does (train/dpo/trainer.py,
     concatenated_forward) without a reference model."""
-    stage = entries.text("stage", default="sft") or "sft"
+    stage = entries.text("stage", "task", default="sft") or "sft"
     if stage not in STAGES:
         raise OomlessError(f"{entries.path}: stage is {stage}", f"it is one of {', '.join(STAGES)}")
     loss = entries.text("pref_loss", default="sigmoid")
@@ -151,6 +153,8 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     optimizer = entries.optimizer("optim", default="adamw_torch_fused")
     micro_batch = entries.whole("per_device_train_batch_size", default=8)
     seq_len = entries.whole("cutoff_len", default=2048)
+    if entries.has(*HALVES):
+        seq_len = sum(entries.whole(name, default=512) for name in HALVES)
     grad_accum = entries.whole("gradient_accumulation_steps", default=1)
     workers = entries.whole("dataloader_num_workers", default=0)
     kept = entries.switch("disable_gradient_checkpointing", default=False)

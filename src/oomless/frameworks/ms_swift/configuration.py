@@ -28,6 +28,9 @@ PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 """Names of its own DeepSpeed files (swift/config)."""
 PARKED = {"optimizer": "offload_optimizer", "params": "offload_model"}
 """What waits on the host while the engine generates (rollout_mixin.py)."""
+BITS = ("quant_bits", "quantization_bit")
+USUAL_TARGETS = ("q_proj", "k_proj", "v_proj")
+"""What DEFAULT and AUTO of 1.x and 2.x are of most models (swift/llm/utils/model.py, LoRATM)."""
 METHODS = ("tuner_type", "train_type", "sft_type")
 """Its name of today, of 3.x and of 2.x."""
 
@@ -35,6 +38,8 @@ METHODS = ("tuner_type", "train_type", "sft_type")
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, which no argument says."""
     model = entries.text("model", "model_id_or_path")
+    if not model and (kind := entries.text("model_type")):  # of 1.x and 2.x: qwen1half-7b-chat
+        model = kind.replace("half", ".5").replace("_", ".")
     task = _task(entries)
     method = _method(entries)
     deep = _deep(entries)
@@ -81,7 +86,7 @@ def _task(entries: Entries) -> Task:
     word = entries.text("task", default="sft") or "sft"
     if word in TASKS:
         return TASKS[word]
-    kind = entries.text("rlhf_type", default="dpo") or "dpo"
+    kind = word if word in OF_RLHF else entries.text("rlhf_type", default="dpo") or "dpo"
     if kind not in OF_RLHF:
         raise UnsupportedError(
             f"{entries.path}: rlhf_type is {kind}, which is not modelled",
@@ -103,7 +108,7 @@ def _method(entries: Entries) -> Method:
 
 def _bits(entries: Entries) -> int:
     """Return the bits that frozen matrices are packed in; 0: they are not."""
-    return entries.whole("quant_bits", default=0) if entries.has("quant_bits") else 0
+    return next((entries.whole(name, default=0) for name in BITS if entries.has(name)), 0)
 
 
 def _deep(entries: Entries) -> Zero | None:
@@ -120,15 +125,15 @@ def _hpz(entries: Entries, deep: Zero | None) -> dict[str, Any]:
 
 def _precision(entries: Entries, by_zero: bool) -> str | None:
     """Return the recipe: that of the framework (None) for a model in bfloat16, which most configs name."""
-    kind = entries.text("torch_dtype", default="bfloat16")
-    if kind in ("bfloat16", "bf16", None):
+    kind = (entries.text("torch_dtype", "dtype", default="bfloat16") or "bfloat16").lower()
+    if kind in ("bfloat16", "bf16", "auto"):
         return None
-    return "deepspeed-fp16" if by_zero else "amp-fp16" if kind == "float32" else "fp16"
+    return "deepspeed-fp16" if by_zero else "amp-fp16" if kind in ("float32", "fp32") else "fp16"
 
 
 def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     """Return the question with optimizer, batch, length, recomputation and kernels."""
-    micro_batch = entries.whole("per_device_train_batch_size", default=1)
+    micro_batch = entries.whole("per_device_train_batch_size", "batch_size", default=1)
     again = entries.switch("gradient_checkpointing", default=True)
     liger = entries.switch("use_liger_kernel", default=False)
     packed = entries.switch("packing", default=False)
@@ -145,21 +150,27 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         query_len=max(length - answer, 1) if length and asked.task == "grpo" and not flat else None,
         data_workers=entries.whole("dataloader_num_workers", default=0),
         recompute="full" if again else "none",
-        attention=ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto"),
+        attention=_attention(entries),
         kernels="liger" if liger else None,
         loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
         packed=flat,
     )
 
 
+def _attention(entries: Entries) -> str:
+    if entries.has("use_flash_attn"):  # of 1.x and 2.x
+        return "flash" if entries.switch("use_flash_attn", default=False) else "eager"
+    return ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto")
+
+
 def _length(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
     """Return the tokens of a sample, with those of an answer where one is generated; None: nobody says, and
     the model's own length bounds it. A pack of pairs has room for both halves of each (template/base.py:
     lengths of chosen and rejected are added)."""
-    if not entries.has("max_length"):
+    if not entries.has("max_length") and not entries.has("sft_type"):
         entries.note("max_length is not set: samples may be as long as the model admits; say --seq-len")
         return None
-    length = entries.whole("max_length", default=0)
+    length = entries.whole("max_length", default=2048)  # that of 2.x
     if packed and task in ("dpo", "kto", "reward"):
         return -(-length // 2)
     if answer:
@@ -173,6 +184,8 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if asked.method == "full":
         return asked
     targets = entries.words("target_modules", "lora_target_modules")
+    if targets in (("DEFAULT",), ("AUTO",)) or (not targets and entries.has("sft_type")):
+        targets = USUAL_TARGETS
     everything = not targets or targets in (("all-linear",), ("ALL",))
     double = entries.switch("bnb_4bit_use_double_quant", default=True)
     plain = asked.method == "qlora" and not double

@@ -1,10 +1,10 @@
 """Arguments of `openrlhf.cli.train_sft`, `train_dpo`, `train_rm` and `train_ppo_ray`, by their names of today
-(`--ds.zero_stage`) and up to 0.9 (`--zero_stage`)."""
+(`--ds.zero_stage`) and up to 0.9 (`--zero_stage`), and of `train_ppo`, which 0.6 left out."""
 
 from ...run.training import Mesh, Sharding, Task, TrainingAsked
 from ..entries import Entries
 
-TASKS: dict[str, Task] = {"sft": "sft", "dpo": "dpo", "rm": "reward", "ppo_ray": "ppo"}
+TASKS: dict[str, Task] = {"sft": "sft", "dpo": "dpo", "rm": "reward", "ppo_ray": "ppo", "ppo": "ppo"}
 USUAL_RANKS = 8
 """Ranks that share the global batch, which its launcher alone knows."""
 SHARDINGS: tuple[Sharding, ...] = ("ddp", "zero1", "zero2", "zero3")
@@ -22,10 +22,11 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     task = TASKS[entries.text("task", default="sft") or "sft"]
     cards = None
     if task == "ppo":
-        cards = entries.whole("actor.num_nodes", "actor_num_nodes", default=1)
-        cards *= entries.whole("actor.num_gpus_per_node", "actor_num_gpus_per_node", default=8)
         sampled = entries.text("algo.advantage.estimator", "advantage_estimator", default="gae")
         task = "ppo" if sampled == "gae" else "grpo"
+    if not _together(entries) and task in ("ppo", "grpo"):
+        cards = entries.whole("actor.num_nodes", "actor_num_nodes", default=1)
+        cards *= entries.whole("actor.num_gpus_per_node", "actor_num_gpus_per_node", default=8)
     rank = entries.whole("ds.lora.rank", "lora_rank", default=0)
     four_bits = entries.switch("ds.load_in_4bit", "load_in_4bit", default=False)
     targets = entries.words("ds.lora.target_modules", "target_modules")
@@ -61,6 +62,11 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     return entries.text(*MODELS), asked, cards
 
 
+def _together(entries: Entries) -> bool:
+    """Return whether each rank has all models, as under train_ppo."""
+    return entries.text("task") == "ppo"
+
+
 def _length(entries: Entries, task: Task) -> int:
     """Return the tokens of a sample, those of its answer among them."""
     if entries.has("prompt_max_len", "generate_max_len"):
@@ -70,8 +76,8 @@ def _length(entries: Entries, task: Task) -> int:
 
 
 def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
-    """Return the question of train_ppo_ray, with what stands beside the actor where all models share cards;
-    else they have cards of their own."""
+    """Return the question of train_ppo and train_ppo_ray, with what stands beside the actor where all models
+    share cards; else they have cards of their own. Under train_ppo transformers generates."""
     length, cut = asked.seq_len or 0, asked.mesh.cp
     scored = entries.whole("rollout.micro_batch_size", "micro_rollout_batch_size", default=1) * length
     if entries.switch("train.dynamic_batch_enable", "use_dynamic_batch", default=False):
@@ -82,7 +88,8 @@ def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         asked = asked._replace(micro_batch=1, seq_len=max(tokens * cut, length), packed=True)
     beside = entries.beside
     beside["score_tokens"] = max(scored, length)
-    if not entries.switch("train.colocate_all", "colocate_all_models", default=False):
+    together = _together(entries)
+    if not (together or entries.switch("train.colocate_all", "colocate_all_models", default=False)):
         entries.note("models beside the actor have cards of their own, which are not counted")
         beside["reference_model"] = "none"
         return asked
@@ -95,6 +102,8 @@ def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     ):
         if (model := entries.text(*words)) and (name == "reward_model" or asked.task == "ppo"):
             beside[name] = model
+    if together:
+        return asked
     beside["rollout_engine"] = "vllm"
     beside["rollout_gpu_memory_utilization"] = entries.number(
         "vllm.gpu_memory_utilization", "vllm_gpu_memory_utilization", default=0.95
