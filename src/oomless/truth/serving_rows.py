@@ -331,8 +331,7 @@ def _cache_dtype(text: str, dtype: str, rules: Engine) -> str:
     word = text.strip().lower()
     if word.startswith(("fp8 656", "fp8 (656")):
         return "fp8_ds_mla" if "fp8_ds_mla" in rules.cache_types else "fp8"
-    known = {"fp16": "float16", "": "auto"}
-    word = known.get(word, word)
+    word = {"fp16": "float16", "": "auto"}.get(word, word)
     return "auto" if word == dtype else word
 
 

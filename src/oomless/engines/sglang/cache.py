@@ -115,9 +115,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)
     if swa and rules.counts_windows_of_mimo_twice and model.family.startswith("mimo_v2"):
-        num_full = len(attentions) - num_windows
-        every = full // num_full * len(attentions) + swa  # rows of full layers for all, and windows again
-        sized = int(every * (ratio * num_windows + num_full) / len(attentions))
+        sized = counted_twice(full, swa, ratio, num_windows, len(attentions))
     states = state_pool(attentions, asked, rules)
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]
     if swa:
@@ -141,6 +139,18 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         states.set_aside_bytes,
         states.share,
     )
+
+
+def counted_twice(full: int, swa: int, ratio: float, num_windows: int, num_layers: int) -> int:
+    """Return the bytes of a full layers' token by which 0.5.8 divided: rows of full layers for all of them,
+    and those of windows again (sglang#18039).
+
+    >>> counted_twice(9 * 640, 39 * 1280, 0.8, 39, 48)  # MiMo-V2-Flash at TP4; 45,696 later
+    67536
+    """
+    num_full = num_layers - num_windows
+    every = full // num_full * num_layers + swa
+    return int(every * (ratio * num_windows + num_full) / num_layers)
 
 
 def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> tuple[int, int]:
