@@ -228,6 +228,18 @@ def test_the_image_of_vllm_has_flashinfer(started: str, release: str) -> None:
     assert json.loads(call(*words).out)["request"]["engine_version"] == release
 
 
+def test_graphs_that_are_not_tried_leave_their_room_to_the_cache() -> None:
+    """--dp 2 on B200: 245,840 and 769,888 tokens of cache (vllm#45178)."""
+    words = ("infer", "--gpu", "b200:2", "--engine-version", "0.22.1", "--quantization", "nvfp4", "--json")
+    start = "vllm serve MiniMaxAI/MiniMax-M2.5 -dp 2 --enable-expert-parallel"
+    variable = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0"
+    tried, untried = (
+        json.loads(call(*words, "--command", each).out) for each in (start, f"{variable} {start}")
+    )
+    assert untried["kv_cache"]["max_tokens"] > 2 * tried["kv_cache"]["max_tokens"]
+    assert "0.22.1 (graphs untried)': fits" in tried["warnings"][0]
+
+
 def test_rules_are_not_changed() -> None:
     with pytest.raises(AttributeError):
         VLLM.at("0.19.0").graph_step = 4

@@ -23,7 +23,7 @@ from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
 from .rank_tensors import shard, stage_layers
-from .release import COMPILED, DRIVER, FLASHINFER, RELEASES, SORTS, UNSCORED, VllmRules
+from .release import COMPILED, DRIVER, FLASHINFER, RELEASES, SORTS, UNSCORED, UNTRIED, VllmRules
 from .runners import runs_second
 from .weights import released_ends, uncharged_draft
 
@@ -236,7 +236,7 @@ def unsaid(text: str, hardware: Hardware) -> tuple[tuple[str, ...], ...]:
 
     >>> from ...run.hardware import parse_gpu
     >>> [unsaid("0.28.0 (FlashInfer, flash_attn)", parse_gpu(each)) for each in ("h100", "rtx-5090")]
-    [(('driver 570', 'driver 535'), ('warm',)), (('warm',),)]
+    [(('driver 570', 'driver 535'), ('warm',), ('graphs untried',)), (('warm',), ('graphs untried',))]
     """
     drivers = tuple(f"{DRIVER}{each}" for each in (BLACKWELL_DRIVER, OLD_DRIVER))
     any_driver = hardware.card.vendor == "NVIDIA" and hardware.card.capability < 10
@@ -245,6 +245,7 @@ def unsaid(text: str, hardware: Hardware) -> tuple[tuple[str, ...], ...]:
         FLASHINFER: (FLASHINFER, SORTS),
         UNSCORED: (UNSCORED, f"no {UNSCORED}"),
         COMPILED: (COMPILED,),
+        "graphs": (UNTRIED,),
     }
     return tuple(words for sign, words in found.items() if words and sign not in text)
 

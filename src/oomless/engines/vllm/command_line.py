@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from ...errors import UsageError
-from .release import FIRST_RUNNER, FLASHINFER, LATENTS_OFF, SECOND_RUNNER, SORTS
+from .release import FIRST_RUNNER, FLASHINFER, LATENTS_OFF, SECOND_RUNNER, SORTS, TRIED, UNTRIED
 
 REMARKS = {
     "VLLM_USE_V1=0": "V0",
@@ -15,6 +15,8 @@ REMARKS = {
     "VLLM_MLA_DISABLE=1": LATENTS_OFF,
     "VLLM_USE_FLASHINFER_SAMPLER=0": SORTS,
     "VLLM_USE_FLASHINFER_SAMPLER=1": FLASHINFER,
+    "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0": UNTRIED,
+    "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=1": TRIED,
 }
 """Variables that no flag says (vllm/envs.py) -> the remark behind a release."""
 IMAGE = re.compile(r"(?:\S*/)?vllm/vllm-openai:v?0\.(?:9|10)\.\d\S*")

@@ -246,4 +246,4 @@ def estimates_graphs(model: Model, asked: Resolved, rules: VllmRules, tags: tupl
         return False
     if runs_second(model, asked, rules, tags) and not rules.second_runner_charges_graphs:
         return False
-    return rules.charges_graphs
+    return rules.tries_graphs

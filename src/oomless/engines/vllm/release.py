@@ -12,6 +12,9 @@ SORTS, FLASHINFER = "no FlashInfer", "FlashInfer"
 """What the text says of the package that samples where it is installed: the official image has it."""
 UNSCORED = "flash_attn"
 """A package without which towers of MoonViT make scores: named, or with a \"no\" before it."""
+TRIED, UNTRIED = "graphs tried", "graphs untried"
+"""What it says where captured graphs are tried before the cache is cut, or are not, against the release's
+default (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
@@ -192,6 +195,15 @@ class VllmRules(ReleaseRules):
         """
         chosen = FIRST_RUNNER in self.text, SECOND_RUNNER in self.text
         return None if chosen == (False, False) else chosen[1]
+
+    @property
+    def tries_graphs(self) -> bool:
+        """Whether graphs are tried before the cache is cut.
+
+        >>> [RELEASES.at(text).tries_graphs for text in ("0.24.0", "0.24.0 (graphs untried)", "0.19.0")]
+        [True, False, False]
+        """
+        return TRIED in self.text or (self.charges_graphs and UNTRIED not in self.text)
 
     @property
     def is_compiled(self) -> bool:
