@@ -253,7 +253,6 @@ def test_accelerates_own_file_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "not on this machine" in refused(
         "accelerate launch --config_file no.yaml sft.py --model_name_or_path m"
     )
-    assert "--framework megatron-bridge" in refused("NPROC_PER_NODE=8 megatron sft --model Qwen/Qwen3-8B")
 
 
 def test_an_engine_on_the_training_cards_is_read() -> None:
@@ -543,3 +542,51 @@ def test_published_scripts_take_what_their_authors_saw() -> None:
         if not ledger.low_bytes <= seen * GIB <= ledger.high_bytes:
             outside.add(name)
     assert outside == OUTSIDE
+
+
+MEGATRON_SWIFT = (
+    "PYTORCH_CUDA_ALLOC_CONF='expandable_segments:True' NPROC_PER_NODE=8 megatron sft "
+    "--model Qwen/Qwen3-30B-A3B-Instruct-2507 "
+    "--pipeline_model_parallel_size 2 --expert_model_parallel_size 4 "
+    "--micro_batch_size 1 --global_batch_size 16 --packing true --max_length 8192 --lr 1e-5 --min_lr 1e-6 "
+    "--recompute_granularity full --recompute_method uniform --recompute_num_layers 1 "
+)
+
+
+def test_megatron_swift_by_its_own_words() -> None:
+    found = asked(MEGATRON_SWIFT, gpu="h100:8")
+    request = found["request"]
+    assert (request["framework"], request["method"], request["recompute"]) == (
+        "megatron-swift",
+        "full",
+        "full",
+    )
+    assert (request["sharding"], request["grad_accum"], request["seq_len"]) == ("distopt", 4, 8192)
+    assert [request["mesh"][name] for name in ("pp", "ep", "etp")] == [2, 4, 1]
+    assert not any("not understood" in note for note in found["warnings"])
+    by_flags = asked(MEGATRON_SWIFT.replace("megatron sft", "megatron pt"), gpu="h100:8")["request"]
+    assert by_flags["task"] == "pretrain"
+    scored = asked(MEGATRON_SWIFT + "--task_type seq_cls --num_labels 2", gpu="h100:8")
+    assert scored["request"]["task"] == "reward"
+    assert "not modelled" in refused(MEGATRON_SWIFT + "--task_type embedding")
+    without = asked(MEGATRON_SWIFT.replace("NPROC_PER_NODE=8 ", ""), gpu="h100:8")
+    assert any("--grad-accum" in note for note in without["warnings"])
+
+
+def test_megatron_swift_adapts_each_expert_and_keeps_masters() -> None:
+    """128 experts of 2,048 and 768, rank 8: 51,200 values an expert and layer, 18 B each, an eighth of them
+    on a rank."""
+    lora = MEGATRON_SWIFT.replace("--pipeline_model_parallel_size 2 --expert_model_parallel_size 4", "{}")
+    lora += "--tuner_type lora --lora_rank 8 "
+    experts, attention = (
+        asked(
+            lora.format("--expert_model_parallel_size 8") + f"--target_modules linear_qkv {more}",
+            gpu="h100:8",
+        )
+        for more in ("linear_fc1 linear_fc2", "")
+    )
+    states = [
+        sum(found["ranks"][0]["by_category"].get(name, 0) for name in ("weights", "gradients", "optimizer"))
+        for found in (experts, attention)
+    ]
+    assert states[0] - states[1] == pytest.approx(51_200 * 16 * 48 * 18, rel=0.001)

@@ -14,6 +14,7 @@ FOLDERS = {
     "peft": "trainer",
     "trl": "trainer",
     "ms-swift": "ms_swift",
+    "megatron-swift": "ms_swift",
     "deepspeed": "deepspeed",
     "fsdp": "fsdp",
     "verl": "verl",

@@ -27,6 +27,8 @@ class Entries:
         self.beside: dict[str, Any] = {}
         """What stands beside the policy, by flag of `train`."""
         self.asked: set[str] = set()
+        self.like = framework
+        """Whose harmless entries are its own, too."""
         self.prefix = ""
         """How the names begin that are asked for."""
 
@@ -141,7 +143,8 @@ class Entries:
         """Notes of the reader, and entries that were not asked for and are not known to leave memory
         alone."""
         rows = facts.table("training_keys")
-        harmless = [row["key"] for row in rows if self.framework in row["framework"].split()]
+        alike = {self.framework, self.like}
+        harmless = [row["key"] for row in rows if alike & {*row["framework"].split()}]
         found = list(self.notes)
         for name, value in self.values.items():
             if (

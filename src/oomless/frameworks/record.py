@@ -125,6 +125,9 @@ class Framework(NamedTuple):
     accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
     peft: bool
     """Adapters are PEFT's."""
+    groups_adapters: bool
+    """Adapters follow Megatron-Core's own products: one beside each expert of a grouped one, one input half
+    for q, k and v, and for gate and up (ms-swift, mcore_bridge: LoraParallelLinear)."""
     adapters_in_unit: bool
     """FSDP1 has adapters in the unit of their layer: one flat parameter, whose frozen values have gradients,
     too (torch warns of it: _validate_frozen_params; two ranks on a CPU had them)."""
@@ -246,6 +249,7 @@ def of_facts(name: str) -> Framework:
         fuses_adapters=row["adapter_products"] == "fused",
         defers_scatter=row["accumulation"] == "deferred",
         peft=row["adapters"] == "peft",
+        groups_adapters=row["adapters"] == "grouped",
         adapters_in_unit=row["adapters"] == "in_unit",
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",

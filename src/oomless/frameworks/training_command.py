@@ -10,6 +10,7 @@ from ..errors import UsageError
 from ..files import shown
 from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, without_files
 from ..run.text_files import flat, toml_of, yaml_of
+from .ms_swift.megatron import NUM_RANKS
 from .trainer.accelerate import PREFIX
 from .training_file import TrainingFile, question_of, values_of
 
@@ -26,6 +27,8 @@ class Program(NamedTuple):
     """A pattern of its words; a group `task` says what is trained for."""
     deals: bool = False
     """Where nothing launches it, its one process deals layers over all cards that it sees."""
+    counts: bool = False
+    """Its arguments say sequences of all processes, so that it must know how many there are."""
 
 
 SCRIPT = r"(?:\S*/)?"
@@ -41,6 +44,8 @@ PROGRAMS = (
     Program("ms-swift", rf"{SCRIPT}swift(?:\.cli\.main)? (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}(?:swift |llm_)(?P<task>sft|dpo|orpo|simpo)(?:\.py)?", deals=True),  # 1, 2
     Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
+    Program("megatron-swift", rf"{SCRIPT}megatron (?P<task>sft|pt|rlhf)", counts=True),
+    Program("megatron-swift", rf"{SCRIPT}swift/cli/_megatron/(?P<task>sft|pt|rlhf)\.py", counts=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
     Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray|ppo)"),
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
@@ -58,7 +63,6 @@ ELSEWHERE = {
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
     r"\bopenrlhf\.cli\b": "openrlhf",
-    r"\bmegatron (?:sft|pt|rlhf)\b": "megatron-bridge",
 }
 """What starts other programs -> the framework to ask about."""
 MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
@@ -185,6 +189,8 @@ def _question(
     values |= {"task": task} if task else {}
     if program.deals and (seen := _num_visible(before)) and _num_processes(before) is None:
         values["cards_of_a_process"] = seen
+    if program.counts and (processes := _num_processes(before)):
+        values[NUM_RANKS] = processes
     found = question_of(program.framework, values, path)
     asked = found.training
     if any(EXPANDS.fullmatch(word) for word in before):

@@ -96,6 +96,7 @@ def work_of(job: Job) -> MicroBatchWork:
         adapter_bytes=adapter_compute(request, form, compute),
         adapter_dropout=of.adapter_dropout,
         fused_adapters=of.fuses_adapters and request.method != "full" and request.adapter == "lora",
+        grouped_adapters=of.groups_adapters,
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
         wide_norms=wide_norms(request),

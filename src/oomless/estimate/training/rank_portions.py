@@ -284,6 +284,8 @@ STACKED_BY_PEFT = frozenset(
     "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe "
     "qwen3_moe qwen3_next mixtral minimax_m2".split()
 )
+BEHIND_FIRST = ("k_proj", "v_proj", "up_proj")
+"""Matrices that lie in a product of Megatron-Core behind its first one."""
 FUSED = ("gate_proj", "up_proj", "w1", "w3")
 """Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has
 twice the rank.
@@ -360,6 +362,7 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
     found = []
     rank = request.lora_rank
     everything = "all-linear" in request.lora_targets
+    grouped = framework(request.framework).groups_adapters
     for tensor in model.tensors:
         layers = tuple(layer for layer in tensor.layers if layer in inside)
         if not layers or tensor.part != "main" or len(tensor.shape) < 2:
@@ -369,7 +372,7 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
             continue
         expert = tensor.role == "expert"
         stacked = expert and adapts_stacks(model, request)
-        if expert and everything and not stacked and not experts_apart(model, request):
+        if expert and everything and not (stacked or grouped or experts_apart(model, request)):
             continue  # stacked experts are no nn.Linear
         tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
         per_layer = -(-tensor.repeat // mesh.ep) if expert else tensor.repeat
@@ -379,7 +382,8 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
         group: Group = "expert" if expert else "dense"
         matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
         parts = beside_matrix(short, matrix, request.adapter, twice=stacked and short in FUSED)
-        if shares_input(model.family, short) and request.adapter == "lora":
+        behind = grouped and short in BEHIND_FIRST
+        if (behind or shares_input(model.family, short)) and request.adapter == "lora":
             parts = parts[1:]
         for name, rows, values in parts:
             found.append(

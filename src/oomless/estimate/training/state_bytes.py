@@ -89,9 +89,15 @@ def adapter_bytes(request: TrainingResolved) -> int:
 
 
 def adapter_form(request: TrainingResolved, form: Recipe) -> Recipe:
-    """Return the types of an adapter's states: all alike, unless a DeepSpeed engine keeps F32 masters of
-    it."""
-    if form.step == "flat":
+    """Return the types of an adapter's states: all alike, unless its optimizer keeps F32 masters of what it
+    trains (DeepSpeed's engine, Megatron-Core).
+
+    >>> from ...run.training import recipe
+    >>> asked = TrainingResolved(method="lora", adapter_dtype="bfloat16")
+    >>> [adapter_form(asked, recipe(name)).num_bytes for name in ("bf16", "megatron-bf16")]
+    [8, 18]
+    """
+    if form.master:
         return form
     size = adapter_bytes(request)
     return form._replace(weight=size, gradient=size, master=0, moment=size)

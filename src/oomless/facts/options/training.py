@@ -19,8 +19,8 @@ ASKED: tuple[Option, ...] = (
            "The allocator's setting of that name: PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True.", False),
     Option("framework", "--framework", "text", "training",
            "Whose defaults hold: transformers (Trainer), peft, deepspeed, fsdp, torchtitan, torchtune, "
-           "megatron-lm, megatron-bridge, llama-factory, axolotl, unsloth, ms-swift, litgpt, trl ... "
-           "(facts/frameworks.csv).", DEFAULT_FRAMEWORK, listed="frameworks"),
+           "megatron-lm, megatron-bridge, megatron-swift, llama-factory, axolotl, unsloth, ms-swift, litgpt, "
+           "trl ... (facts/frameworks.csv).", DEFAULT_FRAMEWORK, listed="frameworks"),
     Option("framework_version", "--framework-version", "text", "training",
            "An earlier release of transformers, TRL, DeepSpeed, verl or Unsloth, or a day of torchtitan: "
            "4.48, 'transformers 4.48, trl 0.13' or 2025-03-01; losses, optimizers, checkpoints, experts and "

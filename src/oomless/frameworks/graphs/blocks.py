@@ -44,6 +44,8 @@ class MicroBatchWork(NamedTuple):
     """An adapter drops some of what it reads: a mask of a byte and a copy are kept."""
     fused_adapters: bool = False
     """A matrix and its LoRA are one function; so are the three of a gated feed-forward."""
+    grouped_adapters: bool = False
+    """A grouped product of experts has adapters as any other matrix has."""
     adapted_experts: int = 0
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False

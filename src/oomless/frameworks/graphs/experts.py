@@ -83,15 +83,9 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
     again."""
     work, element = b.work, b.work.compute
     width = cut(kind.expert_width, work.expert_tp or work.tp)
-    both = rows * width * element * (2 if kind.gated else 1)
     stacks = adapted_stacks(b, inner, width, kind.gated)
-    read = work.trained or bool(stacks)
-    b.op(
-        "gate_up",
-        (given, *stacks[:1]),
-        {"gate_up": both},
-        (*((given,) if read else ()), *stacks[:1]),
-    )
+    both = width * (2 if kind.gated else 1)
+    _product(b, "gate_proj", given, (rows, inner, both), "gate_up", stacks[:1])
     b.module = "moe_act"
     if kind.gated and work.kernels == "eager":
         b.op("silu", ("gate_up",), {"moe.act": rows * width * element}, ("gate_up",))
@@ -100,13 +94,19 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
     else:
         b.op("act", ("gate_up",), {"moe.product": rows * width * element}, ("gate_up",))
     b.module = "moe"
-    kept = ("moe.product",) if read else ()
-    b.op(
-        "down",
-        ("moe.product", *stacks[1:]),
-        {"expert.out": rows * inner * element},
-        (*kept, *stacks[1:]),
-    )
+    _product(b, "down_proj", "moe.product", (rows, width, inner), "expert.out", stacks[1:])
+
+
+def _product(
+    b: Builder, name: str, x: str, sizes: tuple[int, int, int], out: str, stack: tuple[str, ...]
+) -> None:
+    """One grouped product: rows, width of what they are, width of what they become."""
+    rows, inner, outer = sizes
+    if b.work.grouped_adapters and b.work.targets(name):
+        linear(b, name, x, inner, outer, out, rows)
+        return
+    read = (x,) if b.work.trained or stack else ()
+    b.op(name, (x, *stack), {out: rows * outer * b.work.compute}, (*read, *stack))
 
 
 def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:

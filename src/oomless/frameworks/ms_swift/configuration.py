@@ -40,7 +40,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     model = entries.text("model", "model_id_or_path")
     if not model and (kind := entries.text("model_type")):  # of 1.x and 2.x: qwen1half-7b-chat
         model = kind.replace("half", ".5").replace("_", ".")
-    task = _task(entries)
+    task = task_of(entries)
     method = _method(entries)
     deep = _deep(entries)
     fsdp = entries.text("fsdp") if entries.has("fsdp") else None
@@ -63,7 +63,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             entries.beside["park"] = parked
         if entries.has("move_model_batches"):
             entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
-    return model, _adapters(entries, _load(entries, asked)), None
+    return model, adapters(entries, _load(entries, asked)), None
 
 
 def _dealt(entries: Entries, sharded: bool) -> int:
@@ -82,7 +82,8 @@ def _dealt(entries: Entries, sharded: bool) -> int:
     return cards
 
 
-def _task(entries: Entries) -> Task:
+def task_of(entries: Entries) -> Task:
+    """Return what is trained for."""
     word = entries.text("task", default="sft") or "sft"
     if word in TASKS:
         return TASKS[word]
@@ -139,7 +140,7 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     packed = entries.switch("packing", default=False)
     flat = entries.switch("padding_free", default=False) or packed
     answer = entries.whole("max_completion_length", default=512) if asked.task in ("grpo", "ppo") else 0
-    length = _length(entries, asked.task, packed, answer)
+    length = length_of(entries, asked.task, packed, answer)
     return asked._replace(
         optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
         micro_batch=micro_batch,
@@ -163,7 +164,7 @@ def _attention(entries: Entries) -> str:
     return ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto")
 
 
-def _length(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
+def length_of(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
     """Return the tokens of a sample, with those of an answer where one is generated; None: nobody says, and
     the model's own length bounds it. A pack of pairs has room for both halves of each (template/base.py:
     lengths of chosen and rejected are added)."""
@@ -180,18 +181,23 @@ def _length(entries: Entries, task: Task, packed: bool, answer: int) -> int | No
     return length
 
 
-def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+def adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
+    """Return the question with rank, targets and packing of what adapters stand on."""
     if asked.method == "full":
         return asked
     targets = entries.words("target_modules", "lora_target_modules")
     if targets in (("DEFAULT",), ("AUTO",)) or (not targets and entries.has("sft_type")):
         targets = USUAL_TARGETS
     everything = not targets or targets in (("all-linear",), ("ALL",))
-    double = entries.switch("bnb_4bit_use_double_quant", default=True)
-    plain = asked.method == "qlora" and not double
     return asked._replace(
         lora_rank=entries.whole("lora_rank", default=8),
         lora_targets=("all-linear",) if everything else targets,
-        quantization="int8" if _bits(entries) == 8 else "nf4" if plain else None,
+        quantization=_packing(entries) if asked.method == "qlora" else None,
         trained_ends=bool({"embed_tokens", "lm_head"} & {*entries.words("modules_to_save")}),
     )
+
+
+def _packing(entries: Entries) -> str | None:
+    if _bits(entries) == 8:
+        return "int8"
+    return None if entries.switch("bnb_4bit_use_double_quant", default=True) else "nf4"
