@@ -1,13 +1,16 @@
-"""The wheel: pages in one file, without tables of options and the long part of what their commands print,
-rules without the sources that only readers of the tables need, and all packed again as small as deflate makes
-it (the builder itself takes zlib's middle level)."""
+"""The wheel: modules without the examples of their docstrings, which are tests; pages in one file, without
+tables of options and the long part of what their commands print, rules without the sources that only readers
+of the tables need, and all packed again as small as deflate makes it (the builder itself takes zlib's middle
+level)."""
 
+import ast
 import csv
 import io
 import json
 import os
 import re
 import zipfile
+from doctest import DocTestParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,6 +103,19 @@ def without(path: Path, columns: str) -> str:
     return made.getvalue()
 
 
+def without_examples(module: str) -> str:
+    """Return a module whose docstrings have empty lines in place of their doctests: no line moves."""
+    lines = module.splitlines()
+    for node in ast.walk(ast.parse(module)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
+                for example in DocTestParser().get_examples(text):
+                    length = (example.source + example.want).count("\n")
+                    start = first - 1 + example.lineno
+                    lines[start : start + length] = [""] * length
+    return "\n".join([*lines, ""])
+
+
 class Whole:
     """A compressor as zipfile calls one, which waits for all of a file."""
 
@@ -127,6 +143,12 @@ class SmallWheel(BuildHookInterface[Any]):
         columns = dict.fromkeys(UNSOURCED, "source") | FOR_TESTS
         contents = {
             f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
+        }
+        package = Path(self.root, "src/oomless")
+        contents |= {
+            str(Path("oomless", module.relative_to(package))): without_examples(text)
+            for module in sorted(package.rglob("*.py"))
+            if ">>>" in (text := module.read_text(encoding="utf-8"))
         }
         pages = {
             page.stem: OPTIONS.sub(LISTED, PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8"))))

@@ -1,5 +1,6 @@
 """What is released: the same bytes twice, small, without tests and tables, with completions of the shells."""
 
+import ast
 import csv
 import hashlib
 import io
@@ -68,6 +69,30 @@ def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch:
         assert not read, f"{path.stem}: read, and not in the wheel"
     assert {"engine_rules", "habits"} <= {*shortened}
     assert not {"engines", "prices", "recipes"} & {*shortened}
+
+
+def code_of(module: str) -> str:
+    """A module without what its docstrings say, each statement with its line."""
+    tree = ast.parse(module)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()) as docstring):
+                docstring.value = ""
+    return ast.dump(tree, include_attributes=False) + str(
+        [node.lineno for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    )
+
+
+def test_the_wheel_has_the_modules_of_the_tree_without_their_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
+    modules = [name for name in wheel.namelist() if name.endswith(".py")]
+    assert len(modules) == len(list((ROOT / "src/oomless").rglob("*.py")))
+    for name in modules:
+        mine, its = (ROOT / "src" / name).read_text(encoding="utf-8"), wheel.read(name).decode()
+        assert code_of(its) == code_of(mine), name
+        assert "    >>> " not in its, name
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
