@@ -249,3 +249,42 @@ def test_decode_context_parallelism_divides_a_sequence(dcp: int) -> None:
         == dcp * VLLM.max_tokens([found], [pool], alone)
         == dcp * 65_536
     )
+
+
+PACKED = [
+    ("llama-3.1-70b", 2, "turboquant_3bit_nc", "0.20.0", 14.61, 400128),
+    ("qwen3-8b", 2, "turboquant_k8v4", "0.20.0", 12.0, 387248),
+    ("qwen3.6-27b", 1, "turboquant_k8v4", "0.21.0", 3.077, 116537),
+]
+
+
+@pytest.mark.parametrize(("model", "tp", "dtype", "version", "gib", "tokens"), PACKED)
+def test_tokens_of_packed_caches(
+    model: str, tp: int, dtype: str, version: str, gib: float, tokens: int
+) -> None:
+    """Logs of vllm#40798, #40706 and #43357: two layers at each end stay, not beside states."""
+    found = oomless.infer(
+        model,
+        gpu=f"h200:{tp}",
+        tp=tp,
+        engine_version=version,
+        kv_cache_dtype=dtype,
+        max_model_len=114688 if model == "qwen3.6-27b" else 32768,
+        enable_prefix_caching=True,
+        kv_cache_memory_bytes=int(gib * GIB),
+    )
+    assert found.kv_cache.max_tokens == pytest.approx(tokens, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "version"),
+    [
+        ("qwen3-8b", "turboquant_4bit_nc", "0.19.0"),
+        ("qwen3.6-27b", "turboquant_4bit_nc", "0.20.0"),
+        ("gpt-oss-20b", "turboquant_4bit_nc", "0.22.0"),
+        ("deepseek-v2-lite", "int8_per_token_head", "0.22.0"),
+    ],
+)
+def test_packed_caches_that_are_refused(model: str, dtype: str, version: str) -> None:
+    with pytest.raises(UnsupportedError):
+        cache(model, kv_cache_dtype=dtype, engine_version=version)

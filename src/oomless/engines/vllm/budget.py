@@ -17,6 +17,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
+from .cache import TURBOQUANT, scratch
 from .compiling import compiling_lines
 from .graphs import estimates_graphs, graph_lines, largest_graph
 from .profile import ProfileRun, profile_lines, warm_up_lines
@@ -102,6 +103,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     (charged if (rules.v0_charges_context if rules.v0 else in_budget) else beside).append(context)
     estimated = estimates_graphs(model, asked, rules, tags)
     untried = ("untried",) if rules.charges_graphs and not estimated else ()
+    if asked.kv_cache_dtype.startswith(TURBOQUANT):
+        (beside if rules.shares_codes_scratch else charged).append(scratch(model, asked, stage, rules))
     graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
     (charged if estimated else beside).extend(graphs)
     second = runs_second(model, asked, rules, tags)

@@ -5,6 +5,7 @@ v1/core/kv_cache_utils.py and kv_cache_interface.py of 0.8.5 to 0.33; worker/cac
 """
 
 from ...errors import UnsupportedError, UsageError
+from ...ledger import Line, exact
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -20,6 +21,67 @@ PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 """fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
 
 
+SLOTS = {
+    "turboquant_k8v4": (8, 0, 4, 4),
+    "turboquant_4bit_nc": (4, 2, 4, 4),
+    "turboquant_k3v4_nc": (3, 2, 4, 4),
+    "turboquant_3bit_nc": (3, 2, 3, 4),
+    "int8_per_token_head": (8, 4, 8, 4),
+    "fp8_per_token_head": (8, 4, 8, 4),
+    "int4_per_token_head": (4, 4, 4, 4),
+}
+"""Bits of a key's elements and the bytes of its scale, and those of a value (turboquant/config.py;
+v1/kv_cache_interface.py)."""
+TURBOQUANT = "turboquant"
+
+
+def slot_bytes(attention: GQA, dtype: str) -> int:
+    """Bytes of one head's key and value; an even number.
+
+    >>> [slot_bytes(GQA(32, 8, 128), dtype) for dtype in SLOTS]
+    [196, 134, 118, 102, 264, 264, 136]
+    """
+    bits, scale, value_bits, value_scale = SLOTS[dtype]
+    value = attention.cache_dim - attention.head_dim
+    size = -(-attention.head_dim * bits // 8) + scale + -(-value * value_bits // 8) + value_scale
+    return size + size % 2
+
+
+def uncoded(model: Model, asked: Resolved) -> tuple[int, ...]:
+    """Return the layers that TurboQuant leaves as they are: two at each end, none beside states."""
+    if not asked.kv_cache_dtype.startswith(TURBOQUANT) or model.kinds.has(Linear):
+        return ()
+    last = len(model.layers) - 1
+    return 0, 1, last - 1, last
+
+
+def scratch(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> Line:
+    """The line of what TurboQuant adds up as it decodes: 32 parts and their sum, in F32, for each sequence
+    and head, for all layers at once or each of them (turboquant_attn.py).
+
+    Llama-3.1-70B loads 39.5 GiB more in 0.20 (vllm#40798):
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(kv_cache_dtype="turboquant_3bit_nc", max_num_seqs=1024, layout=Layout(tp=2))
+    >>> line = scratch(load("llama-3.1-70b"), asked, Stage(0, 1, 0, 80), RELEASES.at("0.20.0"))
+    >>> round(line.bytes / 2**30, 1)
+    39.5
+    """
+    plain = uncoded(model, asked)
+    numbered = enumerate(model.layers[stage.start : stage.stop], stage.start)
+    coded = [layer.attention for index, layer in numbered if index not in plain]
+    seqs = asked.max_num_seqs or 0
+    sizes = [
+        seqs * each.num_heads // asked.layout.tp * (33 * each.head_dim + 33) * 4
+        for each in coded
+        if isinstance(each, GQA)
+    ]
+    size = max(sizes, default=0) if rules.shares_codes_scratch else sum(sizes)
+    formula = f"{seqs:,} sequences, 32 parts of each head's row"
+    return exact("runtime.workspaces", "engine", "scratch of TurboQuant", size, formula, "turboquant_attn.py")
+
+
 def element_bits(asked: Resolved) -> float:
     """Bits of a cache element, with the scale that 16 of nvfp4 share."""
     match asked.kv_cache_dtype:
@@ -29,6 +91,8 @@ def element_bits(asked: Resolved) -> float:
             return 8
         case "nvfp4" | "nvfp4_ds_mla":
             return 4.5
+        case name if name in SLOTS:
+            return SLOTS[name][0]
         case name:
             return DTYPES[name].bits
 
@@ -54,7 +118,10 @@ def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
                 raise UnsupportedError(
                     f"--kv-cache-dtype {asked.kv_cache_dtype} is for MLA", "use fp8 or auto", "kv_cache_dtype"
                 )
-            return int(max(attention.num_kv_heads // tp, 1) * attention.cache_dim * width)
+            heads = max(attention.num_kv_heads // tp, 1)
+            if asked.kv_cache_dtype in SLOTS and attention.cache_dim:
+                return heads * slot_bytes(attention, asked.kv_cache_dtype)
+            return int(heads * attention.cache_dim * width)
         case Sliding():
             return row_bytes(attention.inner, asked, rules)
         case DSA():
@@ -90,16 +157,18 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         return linear_layout(attentions, block, asked, rules)
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
     index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
-    counts: dict[Attention, int] = {}
-    for attention in attentions:
-        counts[attention] = counts.get(attention, 0) + 1
+    counts: dict[tuple[Attention, bool], int] = {}
+    plain = uncoded(model, asked)
+    for index, attention in enumerate(attentions, stage.start):
+        counts[attention, index in plain] = counts.get((attention, index in plain), 0) + 1
     groups_windows = rules.caches_windows and not rules.v0
-    for attention, num in counts.items():
+    for (attention, as_is), num in counts.items():
         window = attention.window if isinstance(attention, Sliding) and groups_windows else 0
         if isinstance(attention, Sliding) and attention.chunked:
             # groups of several kinds are off for local chunks unless an environment variable asks for them
             window = 0
-        key = (row_bytes(attention, asked, rules), window)
+        stored = asked._replace(kv_cache_dtype="auto") if as_is else asked
+        key = (row_bytes(attention, stored, rules), window)
         if not key[0]:  # reads another layer's cache
             continue
         rows[key] = rows.get(key, 0) + num

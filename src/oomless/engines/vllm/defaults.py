@@ -13,6 +13,7 @@ from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import Releases, first_with
+from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
 from .release import LATENTS_OFF, RELEASES, VllmRules
 
@@ -216,6 +217,7 @@ CACHE_TYPES = (
     "fp8_ds_mla",
     "nvfp4",
     "nvfp4_ds_mla",
+    *SLOTS,
 )
 
 
@@ -228,11 +230,28 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
             f"known are {', '.join(CACHE_TYPES)}",
             "kv_cache_dtype",
         )
+    if asked in SLOTS:
+        check_slots(model, rules, asked)
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:
             return stored
     return asked
+
+
+def check_slots(model: Model, rules: VllmRules, asked: str) -> None:
+    """Refuse a packed cache that the release, or the model's attention, does not have."""
+    rule = "codes_beside_states" if model.kinds.has(Linear) else "codes_caches"
+    if not getattr(rules, rule):
+        first = first_with("vllm", rule)
+        raise UnsupportedError(
+            f"vllm before {first} has no {asked} cache for {model.name}", "use fp8, or a later version"
+        )
+    known = (GQA, Linear) if asked.startswith(TURBOQUANT) else (GQA, Linear, Sliding)
+    if not all(isinstance(each, known) for each in model.kinds.attentions):
+        raise UnsupportedError(
+            f"--kv-cache-dtype {asked} is not for {model.name}", "use fp8 or auto", "kv_cache_dtype"
+        )
 
 
 def stored_cache_dtype(

@@ -69,6 +69,9 @@ class VllmRules(ReleaseRules):
     takes_flashinfer_sparse: bool = False
     """Sparse MLA on Blackwell runs FlashInfer's kernel, whose rows are plain."""
     caches_v4_in_nvfp4: bool = False
+    codes_caches: bool = False
+    codes_beside_states: bool = False
+    shares_codes_scratch: bool = False
     caches_latents: bool = False
     latents_of_fp8_alone: bool = False
     """MLA is off where a model is quantised in a form other than FP8."""
