@@ -232,13 +232,24 @@ def form_in_name(name: str) -> str:
 
     >>> form_in_name("DeepSeek-R1-0528-W4AFP8"), form_in_name("DeepSeek-R1-Channel-INT8"), form_in_name("R1")
     ('w4afp8', 'w8a8', '')
+    >>> [form_in_name(f"Qwen3-8B-{words}") for words in ("AWQ-4bit", "AWQ-8bit", "GPTQ-4bit", "bnb-4bit")]
+    ['awq', 'w8a8', 'gptq', 'bitsandbytes']
     """
     forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name.lower()]
     form = max(forms, key=len, default="")
     return FORMS_SPELLED.get(form, form)
 
 
-FORMS_SPELLED = {"gptq-int8": "w8a8", "int4": "w4a16", "4bit": "bitsandbytes", "int8": "w8a8", "fp4": "nvfp4"}
+FORMS_SPELLED = {
+    "awq-4bit": "awq",
+    "gptq-int8": "w8a8",
+    "gptq-8bit": "w8a8",
+    "int4": "w4a16",
+    "4bit": "bitsandbytes",
+    "int8": "w8a8",
+    "8bit": "w8a8",
+    "fp4": "nvfp4",
+}
 """How names of repositories spell a form in other words than engines do."""
 
 
