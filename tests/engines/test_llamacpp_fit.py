@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from oomless import infer
+from oomless.api.screen import verdict_line
 from oomless.api.serving import ServingAnswer
 from oomless.errors import UsageError
 from oomless.units import GIB, MIB
@@ -167,3 +168,14 @@ def test_the_margin_is_what_is_asked_for() -> None:
     wide = asked(LLAMA_70B, "rtx-4090", fit_target=4096)
     assert wide.headroom_bytes >= 4 * GIB
     assert (wide.request.n_gpu_layers or 0) < (asked(LLAMA_70B, "rtx-4090").request.n_gpu_layers or 0)
+
+
+def test_ten_cards_of_one_machine_are_filled_and_the_verdict_says_how_far() -> None:
+    """Ten were read as two machines of five, where nothing is moved to the host."""
+    found = infer("deepseek-r1-0528", "rtx-3090:10", engine="ollama", context=2048)
+    assert found.verdict == "fits"
+    little = infer("deepseek-r1-distill-qwen-32b", "rtx-4080", engine="ollama", max_model_len=16384)
+    layers = little.request.n_gpu_layers
+    assert layers is not None
+    assert 0 < layers < 65
+    assert f"{layers} of 65 layers on the cards" in verdict_line(little)

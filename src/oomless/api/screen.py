@@ -82,7 +82,10 @@ def verdict_line(answer: "ServingAnswer") -> str:
     replicas = f", one of {answer.replicas} replicas" if answer.replicas > 1 else ""
     if answer.request.instances > 1:
         where = f"one of {answer.request.instances} instances on {where}"
-    line = f"{verdict_of(answer.ledger)} ({where}{', ' + how if how else ''}{replicas})"
+    layers, all_layers = answer.request.n_gpu_layers, len(answer.model.layers) + 1
+    partly = layers is not None and 0 <= layers < all_layers
+    held = f", {layers} of {all_layers} layers on the cards" if partly else ""
+    line = f"{verdict_of(answer.ledger)} ({where}{', ' + how if how else ''}{held}{replicas})"
     return f"{waiting}; {line}" if (waiting := waiting_of(answer)) else line
 
 

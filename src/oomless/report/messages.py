@@ -19,8 +19,6 @@ MOST_NESTED = 4
 """Messages within messages."""
 MOST_CHARACTERS = 2_000
 """Of a text that is looked up."""
-WORDLESS = 3
-"""Letters of a message that says nothing by itself: `{}: {}`."""
 LISTS = ((", ", "、"), ("; ", "；"))
 """What parts of a list stand between, and what they stand between in Chinese."""
 
@@ -99,7 +97,7 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     if nested < 0 or not text or len(text) > MOST_CHARACTERS:
         return text
     return (
-        _by_template(text, nested, strict=True, least=WORDLESS)
+        _by_template(text, nested, strict=True, marked=True)
         or _listed(text, nested)
         or _by_template(text, nested, strict=True)
         or _sourced(text, nested)
@@ -108,12 +106,14 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     )
 
 
-def _by_template(text: str, nested: int, strict: bool, mark: str = "\n", least: int = 0) -> str:
-    """Return a message by the most particular template, of at least so many letters, whose values are known
-    or names, and neither hold a list's mark nor follow a key; "" without one. Strictly, a name is one word or
-    has no word in small letters."""
+def _by_template(text: str, nested: int, strict: bool, mark: str = "\n", marked: bool = False) -> str:
+    """Return a message by the most particular template whose values are known or names, and neither hold a
+    list's mark nor follow a key; "" without one. Strictly, a name is one word or has no word in small
+    letters. `marked`: of those alone that have such a mark themselves."""
     for template, values in _possible(text):
-        if template.weight < least or any(each.startswith("= ") or mark in f"{each} " for each in values):
+        if marked and not any(each in part for each, _ in LISTS for part in template.parts):
+            continue
+        if any(each.startswith("= ") or mark in f"{each} " for each in values):
             continue
         shown = [in_chinese(value, nested - 1) for value in values]
         unclear = _has_words if strict else is_english

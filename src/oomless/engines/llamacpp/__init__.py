@@ -11,7 +11,7 @@ from ..layouts import layers_over_cards, one_machine
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable, derived
 from .buffers import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
-from .defaults import resolve, stages
+from .defaults import MOST_DEVICES, resolve, stages
 from .fit import fit
 from .gguf_file import stored
 from .ollama_command import USUAL
@@ -20,9 +20,6 @@ from .weights import host_bytes, left_to_host, placed_weights
 
 MOST_LAYERS = 256
 """More than any model has."""
-MOST_DEVICES = 15
-"""GGML_SCHED_MAX_BACKENDS is 16, the host among them: a usual build ends in an assertion on sixteen cards
-(ollama issue 8920); one made for more has run (ik_llama.cpp issue 245)."""
 
 LLAMACPP = Engine(
     name="llamacpp",

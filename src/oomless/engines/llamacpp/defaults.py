@@ -16,6 +16,9 @@ from .ollama_command import USUAL
 from .placement import check, deal
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
+MOST_DEVICES = 15
+"""GGML_SCHED_MAX_BACKENDS is 16, the host among them: a usual build ends in an assertion on sixteen cards
+(ollama issue 8920); one made for more has run (ik_llama.cpp issue 245)."""
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
 HOSTS = ("generic", "Raspberry Pi")

@@ -17,7 +17,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
-from .defaults import CELLS
+from .defaults import CELLS, MOST_DEVICES
 from .ollama_layers import MINIMUM, estimates
 from .placement import HOST
 from .release import rules_of
@@ -52,7 +52,8 @@ Shares = tuple[CardShare, ...]
 def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[Asked, str] | None:
     """Return (the question as llama-server changes it so that it starts, a sentence of what it changed);
     None: it changes nothing, or not enough."""
-    if not (rules_of(asked).fits_itself and asked.fit) or hardware.num_nodes > 1 or estimates(model, asked):
+    itself = rules_of(asked).fits_itself and asked.fit and not estimates(model, asked)
+    if not itself or hardware.num_gpus > MOST_DEVICES:
         return None
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
