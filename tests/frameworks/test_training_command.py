@@ -404,6 +404,14 @@ def test_an_engine_may_bound_answers_below_their_own_limit() -> None:
     assert (request["seq_len"], request["query_len"]) == (1024, 1)
 
 
+def test_an_optimizer_that_nobody_names_goes_by_the_release() -> None:
+    """transformers before 4.54 took AdamW's foreach, whose step makes temporaries of all weights."""
+    command = "llamafactory-cli train --model_name_or_path Qwen/Qwen2.5-1.5B --finetuning_type full --bf16"
+    words = ("train", "--gpu", "h100", "--command", command, "--json", "--framework-version")
+    found = [json.loads(call(*words, version).out) for version in ("transformers 4.40", "transformers 5.5")]
+    assert [each["request"]["optimizer"] for each in found] == ["adamw", "adamw-fused"]
+
+
 def test_models_that_share_cards_stand_beside_the_actor() -> None:
     request = asked(OPENRLHF + "--critic.model_name_or_path meta-llama/Meta-Llama-3-8B")["request"]
     assert (request["task"], request["sharding"], request["seq_len"]) == ("ppo", "zero3", 2048)

@@ -150,7 +150,7 @@ def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) 
 
 def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAsked:
     """Return the question with optimizer, batch, recomputation and kernels."""
-    optimizer = entries.optimizer("optim", default="adamw_torch_fused")
+    optimizer = entries.optimizer("optim", default="") if entries.has("optim") else None
     micro_batch = entries.whole("per_device_train_batch_size", default=8)
     seq_len = entries.whole("cutoff_len", default=2048)
     if entries.has(*HALVES):

@@ -118,7 +118,7 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
     attention = entries.text("attn_implementation", default="auto") or "auto"
     liger = entries.switch("use_liger_kernel", "use_liger", default=False)
     return asked._replace(
-        optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
+        optimizer=entries.optimizer("optim", default="") if entries.has("optim") else None,
         micro_batch=entries.whole("per_device_train_batch_size", default=8),
         grad_accum=entries.whole("gradient_accumulation_steps", default=1),
         seq_len=_length(entries, asked.task),
