@@ -1,7 +1,10 @@
 """TensorRT-LLM: caches byte for byte, and a pool that is a share of what is free."""
 
+import json
+
 import pytest
 
+from command import call
 from oomless.api.serving import infer
 from oomless.engines.command_line import read_command
 from oomless.engines.rank import CacheLayout
@@ -148,3 +151,32 @@ def test_a_pool_that_is_taken_whole_has_left_the_graphs_their_room() -> None:
     found = infer("qwen3-32b", "l40s:4", engine="trtllm", tp=4, context=8192)
     assert found.verdict == "fits"
     assert any(line.key == "runtime.cuda_graphs" for line in found.ledger.lines)
+
+
+DRAFTING = """cat > extra.yml <<EOF
+speculative_config:
+  decoding_type: MTP
+  num_nextn_predict_layers: 3
+EOF
+trtllm-serve deepseek-ai/DeepSeek-R1 --tp_size 8 --ep_size 8 --max_num_tokens 4096"""
+
+
+@pytest.mark.parametrize(("version", "layers"), [("1.2", 64), ("1.3", 62)])
+def test_the_file_says_that_the_model_s_own_layer_drafts(version: str, layers: int) -> None:
+    """1.2 keeps rows for each token that the layer drafts, 1.3 for one layer."""
+    plain, drafted = (
+        json.loads(
+            call("infer", "--gpu", "h200:8", "--engine-version", version, "--command", text, "--json").out
+        )
+        for text in (DRAFTING.rpartition("\n")[2], DRAFTING + FILE)
+    )
+    assert drafted["kv_cache"]["bytes_per_token"] == layers * 1152
+    assert plain["kv_cache"]["bytes_per_token"] == 61 * 1152
+    held = [
+        sum(line["bytes"] for line in each["ranks"][0]["lines"] if line["key"].startswith("weights."))
+        for each in (plain, drafted)
+    ]
+    assert held[1] - held[0] == pytest.approx(1.6 * GIB, rel=0.1)  # a layer of experts at EP8
+
+
+FILE = " --extra_llm_api_options extra.yml"

@@ -205,6 +205,8 @@ class Reading:
         if self.line.table == "sglang":
             need_own_experts(self.unknown)
             flags = as_sglang(flags)
+        if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
+            flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")

@@ -46,8 +46,13 @@ def row_bytes(attention: Attention, asked: Resolved) -> float:
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
-    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence."""
+    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence; the MTP
+    layer has rows for each token that it drafts (speculative/utils.py, get_num_spec_layers), from 1.3 on one
+    for all."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    if asked.speculative and stage.last:
+        shares = RELEASES.at(asked.engine_version).shares_draft_layer
+        attentions += [layer.attention for layer in model.draft] * (1 if shares else asked.draft_tokens)
     block = asked.block_size or 32
     token = sum(row_bytes(attention, asked) for attention in attentions)
     fixed = 0

@@ -12,6 +12,7 @@ class TrtllmRules(ReleaseRules):
     serves_v4: bool = False
     pads_mxfp4: bool = False
     prints_tokens_in_blocks: bool = False
+    shares_draft_layer: bool = False
 
 
 RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")

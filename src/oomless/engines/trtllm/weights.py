@@ -25,9 +25,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     check_published(model, asked)
     placed = []
     for tensor in model.tensors:
-        if tensor.part not in ("main", "vision") or tensor.copy_of:
-            continue
-        layers = layers_on(tensor, stage, model.tied)
+        layers = None if tensor.copy_of else layers_of(tensor, model, asked, stage)
         if layers is None:
             continue
         shape, repeat = shard(tensor, asked)
@@ -43,12 +41,18 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     return placed + absorbed(model, asked, stage)
 
 
+def layers_of(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
+    """Return the layers of a stage that have a tensor; None: it is not there. The last stage drafts."""
+    if tensor.part == "mtp":
+        return tensor.layers if asked.speculative and stage.last else None
+    return layers_on(tensor, stage, model.tied) if tensor.part in ("main", "vision") else None
+
+
 def absorbed(model: Model, asked: Resolved, stage: Stage) -> list[Placed]:
     """MLA's k_b_proj_trans and v_b_proj, which lie beside kv_b_proj: in FP8 if it is, else in 16 bit."""
     found: dict[int, list[int]] = {}
     for tensor in model.tensors:
-        main = tensor.part == "main" and tensor.name.endswith(KV_B)
-        layers = layers_on(tensor, stage, tied=False) if main else None
+        layers = layers_of(tensor, model, asked, stage) if tensor.name.endswith(KV_B) else None
         if layers:
             shape, _ = shard(tensor, asked)
             width = 1 if is_fp8(runtime_format(tensor, model, asked)) else 2

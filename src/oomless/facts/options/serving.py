@@ -174,7 +174,7 @@ ASKED: tuple[Option, ...] = (
            "(eagle, eagle3, dflash). Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for "
            "each drafted token, and a second context takes a cache and a buffer.",
            known={VLLM: "--speculative-config", "sglang": "--speculative-algorithm --speculative-algo",
-                  "llamacpp": "--spec-draft-n-max"}),
+                  "llamacpp": "--spec-draft-n-max", "trtllm": "--speculative-config.decoding-type=file"}),
     Option("enable_lora", "--enable-lora", "switch", "adapters",
            "vLLM: slots for adapters beside every matrix, which are there from the start.", False,
            known={"vllm": "--enable-lora"}),
@@ -231,7 +231,9 @@ ASKED: tuple[Option, ...] = (
     Option("max_prefill_tokens", "--max-prefill-tokens", "tokens", "sglang",
            "Tokens of the prompts of one step [16384].", None, 1, known={"sglang": "--max-prefill-tokens"}),
     Option("speculative_num_steps", "", "whole", "speculation", "SGLang: tokens drafted one after another.",
-           known={"sglang": "--speculative-num-steps"}),
+           known={"sglang": "--speculative-num-steps",
+                  "trtllm": "--speculative-config.num-nextn-predict-layers "
+                            "--speculative-config.max-draft-len"}),
     Option("speculative_num_draft_tokens", "", "whole", "speculation",
            "SGLang: tokens that are verified at a time, the sampled one among them.",
            known={"sglang": "--speculative-num-draft-tokens"}),
