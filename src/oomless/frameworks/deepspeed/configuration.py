@@ -188,7 +188,7 @@ def beside(entries: Entries, name: str) -> Zero | None:
     if found is None:
         raise OomlessError(
             f"{entries.path}: {name} is {word}, which lies not beside it",
-            "put the DeepSpeed file beside this one",
+            "put the DeepSpeed file beside this one, or leave it out and give --zero",
         )
     offload = " with offload" if found.offload else ""
     entries.note(
@@ -205,8 +205,10 @@ def by_name(name: str) -> Zero | None:
 
     >>> by_name("ds_z3_offload_config.json").offload, by_name("zero2").sharding, by_name("mine.json")
     (('optimizer', 'params'), 'zero2', None)
+    >>> [by_name(f"{name}.json").sharding for name in ("ds_config_3", "ds_config_v7_stage2", "ds3")]
+    ['zero3', 'zero2', 'zero3']
     """
-    stage = re.search(r"z(?:ero)?[_-]?([0-3])", name)
+    stage = re.search(r"(?:z|zero|stage|config|ds|_s)[_-]?([0-3])(?![0-9])", name)
     if stage is None:
         return None
     away = ("optimizer", "params") if stage[1] == "3" else ("optimizer",)
