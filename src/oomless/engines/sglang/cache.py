@@ -19,7 +19,7 @@ PACKED_ROW_BYTES = 656
 """Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
 INDEX_ROW_BYTES = 132
 """Key of the indexer: 128 fp8 values and an F32 scale."""
-SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2")
+SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2", "step3p", "laguna")
 """Families whose window layers have a pool of their own (configs/model_config.py, is_hybrid_swa_model);
 others store every token."""
 SWA_RATIO = 0.8
