@@ -30,7 +30,8 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
     if asked.disable_prefill_cuda_graph:  # with states not measured
         tags = tuple(tag for tag in tags if tag != "states")
-    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, tags)
+    few = captures_few(asked) and "mla" not in tags
+    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, ("few",) if few else tags)
     prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
     if prefills and captures_prefills(model, asked, hardware, RELEASES.at(asked.engine_version)):
         return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
@@ -47,6 +48,23 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
         formula=f"{line.formula} + {heads} heads x {each.value:g} GiB",
         source=f"{line.source}; {each.source}",
     )
+
+
+FEW_BATCH = 8
+
+
+def captures_few(asked: Resolved) -> bool:
+    """Return whether batches of at most eight are captured, which are four sizes: no more than may run
+    (cuda_graph_runner.py, get_batch_sizes_to_capture).
+
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(cuda_graph_max_bs=256, layout=Layout())
+    >>> [captures_few(asked._replace(max_num_seqs=num)) for num in (4, 64)]
+    [True, False]
+    """
+    groups = asked.layout.dp if asked.layout.enable_dp_attention else 1
+    graphs = asked.cuda_graph_max_bs or FEW_BATCH + 1
+    return min(graphs, (asked.max_num_seqs or graphs) // groups) <= FEW_BATCH
 
 
 def with_prefills(line: Line, num_sizes: int, release: Release, tags: tuple[str, ...]) -> Line:
