@@ -158,7 +158,8 @@ def test_linear_attention_of_any_kind_takes_a_buffer(name: str) -> None:
     buffer = next(line for line in found.ledgers[0].lines if line.key == "activations.compute_buffer")
     model = load(name)
     assert buffer.low_bytes > 512 * model.hidden_size * 4
-    assert buffer.kind == "assumed"
+    graph_is_known = name in ("nemotron-3-nano-30b-a3b", "granite-4.0-h-small")
+    assert buffer.kind == ("fitted" if graph_is_known else "assumed")
 
 
 def test_a_draft_of_some_families_has_cells_for_every_layer() -> None:

@@ -235,6 +235,7 @@ def layers_left(
         if (
             not isinstance(heads, GQA | Linear)
             or not replayed(heads, asked)
+            or getattr(heads, "variant", "gdn") == "mamba2"
             or not isinstance(layer.ffn, Dense)
         ):
             return ()
@@ -264,10 +265,9 @@ def with_host_experts(model: Model, asked: Resolved) -> frozenset[int]:
 
 def replayed(attention: Attention, asked: Resolved) -> bool:
     """Whether the graph of such a layer is the engine's own: of linear attention the fused gated delta rule
-    alone, which stands for the others."""
-    return not isinstance(attention, Linear) or (
-        attention.variant == "gdn" and rules_of(asked).fuses_gated_delta
-    )
+    and Mamba-2, which stand for the others."""
+    fused = rules_of(asked).fuses_gated_delta
+    return not isinstance(attention, Linear) or {"gdn": fused, "mamba2": True}.get(attention.variant, False)
 
 
 def kinds_of_graph(model: Model, asked: Resolved, batch: Batch) -> set[str]:

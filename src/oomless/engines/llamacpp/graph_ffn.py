@@ -60,9 +60,10 @@ def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node, on_host: bool) 
     if batch.ik:  # up and gate in one operation, the sum over experts too
         product = graph.expand(graph.op(inner, *copies(one, one), graph.view(normed), chosen))
     else:
-        up = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
-        gate = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
-        product = graph.expand(graph.op(inner, gate, up))
+        product = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
+        if ffn.gated:
+            gate = graph.expand(graph.op(inner, *copies(one), graph.view(normed), chosen))
+            product = graph.expand(graph.op(inner, gate, product))
     outputs = graph.expand(graph.op(normed.size * most, *copies(batch.copied_down), product, chosen))
     outputs = graph.op(outputs.size, outputs, weights, in_place=True)
     if batch.ik or most == 1:

@@ -151,7 +151,8 @@ def _attention(graph: Graph, batch: Batch, attention: Attention, normed: Node, i
         case MLA():
             return latent(graph, batch, attention, normed, inputs.positions, inputs.mask)
         case Linear():
-            return delta_net(graph, batch, attention, normed)
+            mixer = mamba2 if attention.variant == "mamba2" else delta_net
+            return mixer(graph, batch, attention, normed)
         case V4() | V41():
             raise AssertionError(attention.kind)  # refused before: their caches are not known
         case _:
@@ -175,7 +176,7 @@ def representative(layers: list[tuple[Layer, bool]]) -> list[tuple[Layer, bool]]
 
 def delta_net(graph: Graph, batch: Batch, kind: Linear, normed: Node) -> Node:
     """A layer of the gated delta rule, fused (llama.cpp's src/models/delta-net-base.cpp and qwen35.cpp of
-    2026); Mamba and short convolutions, whose sizes go by the same names, are laid out so too, as
+    2026); Mamba-1 and short convolutions, whose sizes go by the same names, are laid out so too, as
     an estimate.
 
     States of the convolution before its inputs, the convolution, then one operation whose result holds
@@ -202,3 +203,22 @@ def delta_net(graph: Graph, batch: Batch, kind: Linear, normed: Node) -> Node:
     graph.store(graph.view(both))
     gate = graph.op(size, *sent(graph, sizes[1]), normed)
     return graph.op(size, graph.op(size, graph.view(both)), graph.op(size, graph.view(gate)), in_place=True)
+
+
+def mamba2(graph: Graph, batch: Batch, kind: Linear, normed: Node) -> Node:
+    """A layer of Mamba-2 (llama.cpp's src/models/mamba-base.cpp): one projection of gate, inputs and steps,
+    the convolution, the scan, whose result holds outputs and new states, and the gated norm."""
+    tokens, slots, inner = batch.num_tokens, batch.num_seqs, kind.value_width * batch.num_tokens * F32
+    state = kind.num_value_heads * kind.key_head_dim * kind.value_head_dim * slots * F32
+    steps = kind.num_value_heads * tokens * F32
+    before = graph.op((kind.conv_kernel - 1) * kind.conv_width * slots * F32, graph.stored)
+    mixed = graph.op(inner + kind.conv_width * tokens * F32 + steps, normed)
+    inputs = graph.op(before.size + kind.conv_width * tokens * F32, before, graph.view(mixed))
+    graph.store(graph.view(inputs))
+    convolved = graph.op(kind.conv_width * tokens * F32, inputs)
+    convolved = graph.op(convolved.size, convolved, in_place=True)
+    both = graph.op(inner + state, graph.view(convolved), graph.op(steps, graph.view(mixed)))
+    graph.store(graph.view(both))
+    gate = graph.op(inner, graph.view(mixed))
+    skipped = graph.op(inner, graph.view(both), graph.op(inner, graph.view(convolved)), in_place=True)
+    return graph.op(inner, graph.view(graph.op(inner, gate, skipped, in_place=True)))

@@ -7,7 +7,7 @@ Its own engine measures since 0.11.11 (ollama eb10390de), llama-server since 0.3
 from typing import NamedTuple
 
 from ... import facts
-from ...model.attention import MLA, Sliding
+from ...model.attention import MLA, Linear, Sliding
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Resolved
@@ -17,10 +17,8 @@ from .release import rules_of
 from .tower import ONE_SIZE, scores_bytes, tower_bytes
 
 MINIMUM, MINIMUM_OF_METAL, BATCH = 457 * MIB, 512 * MIB, 512
-NOT_MEASURED = (
-    "llama mistral mixtral qwen2 qwen2_moe gemma gemma2 cohere deepseek_v2 deepseek_v3 phi3".split()
-)
-"""Families that its own engine does not run."""
+MEASURED = "gemma3 gemma4 gpt_oss llama4 mistral3 mllama qwen2_5_vl qwen3 nemotron_h olmo3 lfm2 glm4_moe_lite"
+"""Families that its own engine runs, as their names begin (fs/ggml/ggml.go, OllamaEngineRequired)."""
 WINDOWS = {"gemma3": 0, "gemma3_text": 0, "gpt_oss": 4096}
 """Families whose windows are known, and their length where it is not taken from the file."""
 
@@ -28,7 +26,8 @@ WINDOWS = {"gemma3": 0, "gemma3_text": 0, "gpt_oss": 4096}
 def estimates(model: Model, asked: Asked) -> bool:
     """Return whether a release estimates the layers of a model."""
     rules = rules_of(asked)
-    return rules.estimates_layers and not (rules.measures_layers and model.family not in NOT_MEASURED)
+    own = model.family.startswith(tuple(MEASURED.split()))
+    return rules.estimates_layers and not (rules.measures_layers and own)
 
 
 class Sizes(NamedTuple):
@@ -67,11 +66,13 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
         value = getattr(core, "value_dim", 0) or key
     row = int((key + value) * num_kv * {"q8_0": 1, "q4_0": 0.5}.get(asked.cache_type_k, 2))
     layers = [context * row] * len(model.layers)
-    cache = sum(layers)
     for index, layer in enumerate(model.layers):
         if isinstance(layer.attention, Sliding) and family in WINDOWS:
             layers[index] = ((WINDOWS[family] or layer.attention.window) * slots + BATCH) * row
-    output = 0
+        if isinstance(layer.attention, Linear) and rules.measures_layers:  # since ollama#12186
+            kept = layer.attention
+            layers[index] = ((kept.conv_kernel - 1) * kept.conv_width + kept.state_size) * 4
+    cache, output = sum(layers) if rules.measures_layers else context * row * len(layers), 0
     for each in stored(model, asked).tensors:
         size = each.format.num_bytes(each.shape) * each.repeat
         for index in each.layers if each.part == "main" else ():
