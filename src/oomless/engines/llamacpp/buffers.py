@@ -15,7 +15,6 @@ from .batch import F32, Batch, Left
 from .cache import drafting_layers, has_windows, one_slot, row_bytes, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
-from .graph_v4 import v4_buffer_bytes
 from .graphs import buffer_bytes, representative
 from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, offload
@@ -295,6 +294,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     if model.kinds.has(V4):
         shown = tuple(representative([(layer, place in host_experts) for place, layer in enumerate(layers)]))
         sizes = model.hidden_size, model.streams, model.vocab_size
+        from .graph_v4 import v4_buffer_bytes  # of one family
+
         value = v4_buffer_bytes(shown, *sizes, batch, not stage.position) if shown else 0
     else:
         left = layers_left(model, asked, hardware, stage)

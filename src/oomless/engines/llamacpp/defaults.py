@@ -62,11 +62,10 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
     )
-    if asked.n_gpu_layers is None and not alone and rules_of(asked).estimates_layers:
-        from .ollama_layers import estimates, on_cards  # most questions are of other engines
+    if asked.n_gpu_layers is None and not alone and estimates(model, asked):
+        from .ollama_layers import on_cards  # most questions are of other engines
 
-        if estimates(model, asked):
-            found = on_cards(model, hardware, found._replace(max_num_seqs=asked.max_num_seqs or 0))
+        found = on_cards(model, hardware, found._replace(max_num_seqs=asked.max_num_seqs or 0))
     slots = found.max_num_seqs or 1
     if rules_of(asked).slots_have_context:
         found = found._replace(concurrency=max(found.concurrency, slots))
@@ -77,6 +76,17 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+MEASURED = "gemma3 gemma4 gpt_oss llama4 mistral3 mllama qwen2_5_vl qwen3 nemotron_h olmo3 lfm2 glm4_moe_lite"
+"""Families that its own engine runs, as their names begin (fs/ggml/ggml.go, OllamaEngineRequired)."""
+
+
+def estimates(model: Model, asked: Asked) -> bool:
+    """Return whether a release estimates the layers of a model."""
+    rules = rules_of(asked)
+    own = model.family.startswith(tuple(MEASURED.split()))
+    return rules.estimates_layers and not (rules.measures_layers and own)
 
 
 def flashes_unasked(model: Model, asked: Resolved) -> bool:

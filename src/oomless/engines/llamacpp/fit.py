@@ -17,8 +17,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
-from .defaults import CELLS, MOST_DEVICES
-from .ollama_layers import MINIMUM, estimates
+from .defaults import CELLS, MOST_DEVICES, estimates
 from .placement import HOST
 from .release import rules_of
 from .weights import maps_file
@@ -58,7 +57,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
     if rules_of(asked).deals_whole_layers:
-        of_server, kept = spare, asked.fit_target * MIB - MINIMUM
+        of_server, kept = spare, (asked.fit_target - 457) * MIB
         said = "what was not set is changed so that it starts"
 
         def spare(asked: Asked) -> tuple[int, ...]:

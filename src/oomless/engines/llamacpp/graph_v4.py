@@ -17,7 +17,7 @@ CELLS = 256
 """Compressed rows come in multiples of it."""
 
 
-class Inputs:
+class V4Inputs:
     """Positions, and the masks of the window and of the rows of each ratio; the indexer's is F32."""
 
     def __init__(self, graph: Graph, batch: Batch, ratios: tuple[int, ...]) -> None:
@@ -53,7 +53,7 @@ def v4_buffer_bytes(
     one, wide = hidden * tokens * F32, streams * hidden * tokens * F32
     arrived = graph.expand(arriving(graph, batch, one if first else wide))
     attentions = [layer.attention for layer, _ in layers if isinstance(layer.attention, V4)]
-    inputs = Inputs(graph, batch, tuple(sorted({each.ratio for each in attentions if each.ratio})))
+    inputs = V4Inputs(graph, batch, tuple(sorted({each.ratio for each in attentions if each.ratio})))
     mixed = graph.op(wide, arrived) if first else arrived
 
     def before(residual: Node) -> tuple[Node, Node, Node]:
@@ -98,7 +98,7 @@ def _turned(graph: Graph, node: Node, share: float, positions: Node) -> Node:
     return graph.op(node.size, graph.view(node), part)
 
 
-def _attention(graph: Graph, batch: Batch, kind: V4, normed: Node, inputs: Inputs, size: int) -> Node:
+def _attention(graph: Graph, batch: Batch, kind: V4, normed: Node, inputs: V4Inputs, size: int) -> Node:
     tokens, heads, dim, share = batch.num_tokens, kind.num_heads, kind.head_dim, kind.rope_dim / kind.head_dim
     low = graph.op(kind.q_lora_rank * tokens * F32, normed)
     low = graph.op(low.size, low, in_place=True)

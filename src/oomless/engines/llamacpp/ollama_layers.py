@@ -10,24 +10,15 @@ from ... import facts
 from ...model.attention import MLA, Linear, Sliding
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.cards import Hardware
-from ...run.serving import Asked, Resolved
+from ...run.serving import Resolved
 from ...units import GIB, MIB
 from .gguf_file import expands, heads_of, stored
 from .release import rules_of
 from .tower import ONE_SIZE, scores_bytes, tower_bytes
 
 MINIMUM, MINIMUM_OF_METAL, BATCH = 457 * MIB, 512 * MIB, 512
-MEASURED = "gemma3 gemma4 gpt_oss llama4 mistral3 mllama qwen2_5_vl qwen3 nemotron_h olmo3 lfm2 glm4_moe_lite"
-"""Families that its own engine runs, as their names begin (fs/ggml/ggml.go, OllamaEngineRequired)."""
 WINDOWS = {"gemma3": 0, "gemma3_text": 0, "gpt_oss": 4096}
 """Families whose windows are known, and their length where it is not taken from the file."""
-
-
-def estimates(model: Model, asked: Asked) -> bool:
-    """Return whether a release estimates the layers of a model."""
-    rules = rules_of(asked)
-    own = model.family.startswith(tuple(MEASURED.split()))
-    return rules.estimates_layers and not (rules.measures_layers and own)
 
 
 class Sizes(NamedTuple):
@@ -51,28 +42,17 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
     >>> [size // MIB for size in found[1:]]
     [974, 0, 1287, 313]
     """
-    rules, hidden, words, family = rules_of(asked), model.hidden_size, model.vocab_size, model.family
-    whole, context = expands(model, asked), asked.context * slots
-    heads, kv = zip(*(heads_of(each, whole) for each in model.kinds.attentions), strict=True)
-    num, num_kv = max(heads), max(kv)
-    core = next(each.core for each, of in zip(model.kinds.attentions, heads, strict=True) if of == num)
-    key = value = hidden // num
-    if isinstance(core, MLA) and not rules.divides_width:
-        key, value = core.latent_dim, core.kv_lora_rank
-        if whole:
-            key, value = core.qk_nope_head_dim + core.qk_rope_head_dim, core.v_head_dim
-    elif not rules.divides_width:
-        key = getattr(core, "head_dim", key)
-        value = getattr(core, "value_dim", 0) or key
-    row = int((key + value) * num_kv * {"q8_0": 1, "q4_0": 0.5}.get(asked.cache_type_k, 2))
-    layers = [context * row] * len(model.layers)
+    heads, context, family, output = heads_in_file(model, asked), asked.context * slots, model.family, 0
+    hybrids = rules_of(asked).measures_layers  # ollama#12186 came with it
+    row = int((heads.key + heads.value) * heads.kv * {"q8_0": 1, "q4_0": 0.5}.get(asked.cache_type_k, 2))
+    layers, cache = [context * row] * len(model.layers), 0
     for index, layer in enumerate(model.layers):
-        if isinstance(layer.attention, Sliding) and family in WINDOWS:
-            layers[index] = ((WINDOWS[family] or layer.attention.window) * slots + BATCH) * row
-        if isinstance(layer.attention, Linear) and rules.measures_layers:  # since ollama#12186
-            kept = layer.attention
+        kept = layer.attention
+        if hybrids and isinstance(kept, Linear):
             layers[index] = ((kept.conv_kernel - 1) * kept.conv_width + kept.state_size) * 4
-    cache, output = sum(layers) if rules.measures_layers else context * row * len(layers), 0
+        cache += layers[index]
+        if isinstance(kept, Sliding) and family in WINDOWS:
+            layers[index] = ((WINDOWS[family] or kept.window) * slots + BATCH) * row
     for each in stored(model, asked).tensors:
         size = each.format.num_bytes(each.shape) * each.repeat
         for index in each.layers if each.part == "main" else ():
@@ -80,31 +60,60 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
         if not each.layers and each.name == (EMBEDDING if model.tied else HEAD):
             output += size
     tower = tower_bytes(model, "F16") + (scores_bytes(model) if family in ONE_SIZE else 0)
-    of_latent = family.startswith("deepseek")
-    grouped = num_kv if of_latent else num
-    wide, llama = key * grouped, (2, 4, 0, hidden, hidden // num * num_kv)
-    graphs = {
-        "llama": llama,
-        "mistral": llama,
-        "llama4": llama,
+    of_sinks = 4 if rules_of(asked).doubles_graph_of_sinks else 2
+    return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks))
+
+
+class Heads(NamedTuple):
+    """Heads and their widths as the file's metadata has them."""
+
+    num: int
+    kv: int
+    least_kv: int
+    key: int
+    value: int
+
+
+def heads_in_file(model: Model, asked: Resolved) -> Heads:
+    whole = expands(model, asked)
+    found = [(*heads_of(each, whole), each.core) for each in model.kinds.attentions]
+    num, _, core = max(found, key=lambda each: each[0])
+    kv = [each[1] for each in found]
+    key = value = model.hidden_size // num
+    if isinstance(core, MLA) and not rules_of(asked).divides_width:
+        key, value = core.latent_dim, core.kv_lora_rank
+        if whole:
+            key, value = core.qk_nope_head_dim + core.qk_rope_head_dim, core.v_head_dim
+    elif not rules_of(asked).divides_width:
+        key = getattr(core, "head_dim", key)
+        value = getattr(core, "value_dim", 0) or key
+    return Heads(num, max(kv), min(kv) or 1, key, value)
+
+
+def graph_sizes(model: Model, heads: Heads, context: int, cache: int, of_sinks: int) -> tuple[int, int]:
+    """What GraphSize takes a graph for where layers stay on the host, and where none do; `cache` is that of
+    all layers."""
+    hidden, words, batch = model.hidden_size, model.vocab_size, min(BATCH, context)
+    family = next((each for each in ("gemma", "deepseek") if model.family.startswith(each)), model.family)
+    grouped = heads.kv if family == "deepseek" else heads.num
+    wide, llama = heads.key * grouped, (2, 4, 0, hidden, hidden // heads.num * heads.kv)
+    shapes = {
+        **dict.fromkeys(("llama", "mistral", "llama4"), llama),
         "qwen2": (1, 2, 0, 0, hidden),
         "cohere": (1, 4, 0, hidden, hidden),
-        "gemma": (1, 2, 2 * wide, wide, 8 * key),
+        "gemma": (1, 2, 2 * wide, wide, 8 * heads.key),
         "deepseek": (3, 3, 2 * wide, wide, wide),
     }
-    short = next((each for each in ("gemma", "deepseek") if family.startswith(each)), family)
-    if short not in graphs:
-        of_sinks = 4 if rules.doubles_graph_of_sinks else 2
-        graph = (of_sinks if family == "gpt_oss" else 1) * num // (min(kv) or 1) * cache // 6
-        return Sizes(layers, output, tower, graph, graph)
-    outputs, states, more, square, rows = graphs[short]
-    batch, scores = min(BATCH, context), context * (1 + grouped)
+    if family not in shapes:
+        size = (of_sinks if family == "gpt_oss" else 1) * heads.num // heads.least_kv * cache // 6
+        return size, size
+    outputs, states, more, square, rows = shapes[family]
+    scores = context * (1 + grouped)
     partial = max(
         4 * batch * (outputs * hidden + words) + hidden * words * 105 // 128,
         4 * (batch * (2 * hidden + more + scores) + context * rows) + hidden * square * 9 // 16,
     )
-    full = 4 * batch * max(outputs * hidden + words, states * hidden + more + scores)
-    return Sizes(layers, output, tower, partial, full)
+    return partial, 4 * batch * max(outputs * hidden + words, states * hidden + more + scores)
 
 
 def counted(sizes: Sizes, free: list[int], metal: bool, forwards: bool) -> list[int]:
