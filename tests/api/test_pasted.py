@@ -92,6 +92,22 @@ def test_a_tag_of_ollama_says_model_and_type(tag: str) -> None:
     assert found["request"]["engine"] == "ollama"
 
 
+def test_a_checkpoint_in_16_bit_is_not_answered_as_the_published_one_in_fewer() -> None:
+    """R1 in BF16 was said to fit eight H200, as its FP8."""
+    for place in ("unsloth/DeepSeek-R1-BF16", "/models/deepseek-r1-bf16"):
+        found = pasted(f"vllm serve {place} --tensor-parallel-size 8", "deepseek-r1", gpu="h200:8")
+        assert found["verdict"] == "does_not_fit"
+        assert found["ranks"][0]["by_category"]["weights"] > 140 * 2**30
+    assert pasted("vllm serve org/Qwen3-8B-BF16", "qwen3-8b")["request"].get("hf_overrides") is None
+
+
+def test_none_is_the_checkpoint_as_it_is() -> None:
+    words = ("infer", "deepseek-r1", "--gpu", "h200:8", "--json")
+    assert call(*words, "--quantization", "none").out == call(*words).out
+    wide = call(*words, "--quantization", "bf16")
+    assert (wide.code, "--hf-overrides" in wide.err) == (4, True)
+
+
 def test_variables_of_ollama_are_its_flags() -> None:
     found = pasted(
         "docker run -d -e OLLAMA_CONTEXT_LENGTH=16384 -e OLLAMA_KV_CACHE_TYPE=q8_0 ollama run qwen3:8b 'why?'"

@@ -14,7 +14,8 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import read_command
-    from ..model.load import catalogue_name
+    from ..model.load import catalogue_name, is_widened
+    from ..model.quantization_scheme import WIDENED
 
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
@@ -45,6 +46,9 @@ def from_command(
     if served != place:
         given, of_name = with_form(given, place, known=catalogue_name(place) == served)
         said = (*said, *of_name)
+        if served and catalogue_name(served) == served and is_widened(place, served):
+            given = {"hf_overrides": WIDENED, **given}
+            said = (*said, f"16 bit is read from the name of {place}")
     given = with_cards(given, command)
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)

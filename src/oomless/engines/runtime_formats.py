@@ -2,7 +2,7 @@
 
 from ..errors import UnsupportedError, UsageError
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
+from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED, WIDENED
 from ..model.storage import DTYPES, Format
 from ..run.serving import Resolved
 
@@ -43,11 +43,14 @@ def is_fp8(form: Format) -> bool:
 def check_quantization(model: Model, asked: Resolved) -> None:
     """Refuse a quantisation that the checkpoint cannot have, and say what could."""
     wanted = asked.quantization
-    if wanted not in (None, "none", model.quantization):
+    if wanted not in (None, model.quantization):
         if wanted not in REQUANTISED:
+            wide = wanted in ("bf16", "bfloat16", "fp16", "float16")
             raise UnsupportedError(
                 f"--quantization {wanted} on {model.name} is not known",
-                f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
+                f"weights in 16 bit: leave it out, of one published in fewer --hf-overrides '{WIDENED}'"
+                if wide
+                else f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
             )
         if wanted in EXPERTS_ALONE and not model.kinds.has_experts:
             raise UsageError(f"--quantization {wanted}: {model.name} has no experts", "choose another form")

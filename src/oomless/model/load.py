@@ -11,7 +11,7 @@ from ..files import shown
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
-from .quantization_scheme import REQUANTISED
+from .quantization_scheme import REQUANTISED, WIDENED
 from .storage import F32
 
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ def load_path(path: "Path") -> Model:
 
 
 def instead_of(repo_id: str, known: str | None) -> str:
-    """Return what the catalogue has in place of a repository that cannot be read, as the end of a hint; "" if
-    nothing: itself, or the model whose name it begins with and the form that it ends with.
+    r"""Return what the catalogue has in place of a repository that cannot be read, as the end of a hint; ""
+    if nothing: itself, or the model whose name it begins with and the form that it ends with.
 
     >>> instead_of("Qwen/Qwen3-14B-AWQ", None)
     '; the catalogue has its shape: qwen3-14b --quantization awq'
@@ -208,7 +208,13 @@ def instead_of(repo_id: str, known: str | None) -> str:
     '; the catalogue has its shape: gemma-4-26b-a4b'
     >>> instead_of("meta-llama/Meta-Llama-3.1-405B-Instruct-FP8", None)
     '; the catalogue has its shape: llama-3.1-405b --quantization fp8'
+    >>> instead_of("unsloth/DeepSeek-R1-BF16", None)
+    '; the catalogue has its shape: deepseek-r1 --hf-overrides \'{"quantization_config": null}\''
+    >>> instead_of("microsoft/Phi-4-multimodal-instruct", None)
+    ''
     """
+    import re  # a refusal's, not every answer's
+
     if known:
         return f"; the catalogue has it as {known}"
     maker, _, rest = repo_id.rpartition("/")[2].lower().partition("_")
@@ -219,12 +225,31 @@ def instead_of(repo_id: str, known: str | None) -> str:
         for short in (row["name"], row["hub_id"].rpartition("/")[2].lower())
         if short and name.startswith(f"{short}-")
     ]
-    if not begins:
+    length, model = max(begins, default=(0, ""))
+    if not model or re.search(OTHER_SHAPE, name[length:]):
         return ""
-    length, model = max(begins)
     form = form_in_name(name[length:])
     flag = f" --quantization {form}" if form else ""
+    if is_widened(name[length:], model):
+        flag = f" --hf-overrides '{WIDENED}'"
     return f"; the catalogue has its shape: {model}{flag}"
+
+
+OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|[\d.]+b)(-|$)"
+"""What makes a name that begins with another's one of another shape."""
+
+
+def is_widened(name: str, model: str) -> bool:
+    """Return whether the name of a checkpoint says 16 bit where the model of the catalogue is published in
+    fewer.
+
+    >>> is_widened("DeepSeek-R1-BF16", "deepseek-r1"), is_widened("Qwen3-8B-BF16", "qwen3-8b")
+    (True, False)
+    """
+    import re  # of pasted names
+
+    wide = re.search(r"(^|[-_.])(bf16|fp16|bfloat16|float16)([-_.]|$)", name.lower())
+    return wide is not None and "quantization_config" in facts.model_config(model)
 
 
 def form_in_name(name: str) -> str:

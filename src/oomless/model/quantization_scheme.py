@@ -81,6 +81,8 @@ REQUANTISED: dict[str, Format] = {
 }
 """What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
 as they are."""
+WIDENED = '{"quantization_config": null}'
+"""The override that makes a checkpoint published in fewer bits one of 16, as somebody's of V3 and R1."""
 EXPERTS_ALONE = ("w4afp8",)
 """Forms of routed experts alone: of a model in FP8 all else stays so (sglang
 srt/layers/quantization/w4afp8.py: 4 bits, a scale for 128 columns, in BF16 once loaded)."""

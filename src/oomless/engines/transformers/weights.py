@@ -56,7 +56,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Resolved, hardware: Hard
 def check_quantization(model: Model, asked: Resolved) -> None:
     """Refuse what transformers cannot quantise, or has quantised already."""
     wanted = asked.quantization
-    if wanted in (None, "none", model.quantization):
+    if wanted in (None, model.quantization):
         return
     if wanted not in REQUANTISED:
         raise UnsupportedError(

@@ -65,7 +65,7 @@ def check_published(model: Model, asked: Resolved) -> None:
     """A requantised checkpoint must be one that ModelOpt or the engine's own converter writes; also of a
     model that is published in FP8 (nvidia/DeepSeek-R1-FP4, W4AFP8)."""
     wanted = asked.quantization
-    if wanted not in (None, "none", model.quantization, *CHECKPOINTS):
+    if wanted not in (None, model.quantization, *CHECKPOINTS):
         raise UnsupportedError(
             f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}"
         )

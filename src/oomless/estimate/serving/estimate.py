@@ -109,6 +109,8 @@ def estimate_serving(
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
     `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
+    if asked.quantization == "none":  # the checkpoint as it is
+        asked = asked._replace(quantization=None)
     for card in hardware.mixed or (hardware.card,):
         check_card(asked.engine, card.vendor)
     if model.encodes and not engine(asked.engine).encodes:
