@@ -180,3 +180,10 @@ def test_the_file_says_that_the_model_s_own_layer_drafts(version: str, layers: i
 
 
 FILE = " --extra_llm_api_options extra.yml"
+
+
+def test_a_file_bounds_the_tokens_of_the_cache() -> None:
+    text = "cat > o.yaml <<EOF\nkv_cache_config:\n  max_tokens: 65536\nEOF\n"
+    words = ("--gpu", "h100", "--engine-version", "1.2", "--json", "--command")
+    found = call("infer", *words, text + "trtllm-serve Qwen/Qwen3-8B --extra_llm_api_options o.yaml")
+    assert json.loads(found.out)["kv_cache"]["max_tokens"] == 65536

@@ -213,7 +213,8 @@ FIRST = (
 
 
 def own_flags(engine: str) -> dict[str, str]:
-    """Return each field that an engine's command line has, with the spelling that is written.
+    """Return each field that an engine's command line has, with the spelling that is written; a key of a
+    file is none.
 
     >>> own_flags("sglang")["max_model_len"], own_flags("vllm")["dcp"], "context" in own_flags("vllm")
     ('--context-length', '--decode-context-parallel-size', False)
@@ -222,7 +223,7 @@ def own_flags(engine: str) -> dict[str, str]:
     for option in asked_of("infer"):
         for names, flags in (option.known or {}).items():
             first = flags.partition(" ")[0]
-            if engine in names.split() and first and "=" not in first:
+            if engine in names.split() and first and not {"=", "."} & set(first):
                 found[option.field] = first
     return found
 

@@ -14,7 +14,7 @@ from ...run.serving import Asked
 from ..layouts import tensor_parallel, tensor_parallel_layouts
 from ..record import Candidates, CardMakers, Engine, EngineRows, PrintedText, SaidText, Start, Tunable
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
-from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
+from .cache import cache_layout, longest_sequence, made_pool, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .release import RELEASES
 from .weights import placed_weights
@@ -67,6 +67,7 @@ TRTLLM = Engine(
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,
+    made_pool=made_pool,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,
     max_tokens=max_tokens,

@@ -70,6 +70,12 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype)
 
 
+def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
+    """Return the pool that is made: of the tokens that kv_cache_config says, where the room has more."""
+    blocks = (asked.max_total_tokens or 0) // (asked.block_size or 32)
+    return min(left, blocks * layout.block_bytes) if blocks else left
+
+
 def one(layout: CacheLayout, length: int) -> int:
     """Bytes of one sequence of a length."""
     return layout.fixed_bytes + layout.groups[0].blocks(length, 0) * layout.block_bytes

@@ -174,7 +174,7 @@ ASKED: tuple[Option, ...] = (
            "(eagle, eagle3, dflash). Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for "
            "each drafted token, and a second context takes a cache and a buffer.",
            known={VLLM: "--speculative-config", "sglang": "--speculative-algorithm --speculative-algo",
-                  "llamacpp": "--spec-draft-n-max", "trtllm": "--speculative-config.decoding-type=file"}),
+                  "llamacpp": "--spec-draft-n-max", "trtllm": "--speculative-config.decoding-type"}),
     Option("enable_lora", "--enable-lora", "switch", "adapters",
            "vLLM: slots for adapters beside every matrix, which are there from the start.", False,
            known={"vllm": "--enable-lora"}),
@@ -213,7 +213,8 @@ ASKED: tuple[Option, ...] = (
            known={"sglang": "--moe-dense-tp-size"}),
     Option("max_total_tokens", "--max-total-tokens", "tokens", "sglang",
            "Tokens of the cache at most, whatever the room.", None, 1,
-           known={"sglang": "--max-total-tokens --max-total-token"}),
+           known={"sglang": "--max-total-tokens --max-total-token",
+                  "trtllm": "--kv-cache-config.max-tokens"}),
     Option("attention_backend", "--attention-backend", "text", "sglang",
            "What attention runs on, which sets pages and graphs [by model and card].", "auto",
            known={"sglang": "--attention-backend"}),
