@@ -79,6 +79,7 @@ and SGLang's."""
 SAME_FORM = {
     "awq_marlin": "awq",
     "gptq_marlin": "gptq",
+    "fp4": "nvfp4",
     "modelopt_fp4": "nvfp4",
     "modelopt_fp8": "fp8",
     "w8a8_int8": "w8a8",

@@ -38,11 +38,13 @@ def remark(before: list[str]) -> str:
 
 def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return (flags, what of them is not known): sizes of graphs belong to --compilation-config, the
-    indexer's type to --attention-config, Engram's place to --engram-config, the largest image to
-    --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
+    indexer's type to --attention-config, Engram's place to --engram-config, copies of experts to
+    --eplb-config, the largest image to --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
+    >>> as_vllm({"eplb_config": '{"num_redundant_experts": 32, "window_size": 1000}'})
+    ({'num_redundant_experts': 32}, [])
     >>> as_vllm({"images_per_prompt": '{"image": 0, "video": 0}'})
     ({'language_model_only': True}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
@@ -65,6 +67,10 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if away is not None:
             found["engram"] = "host" if away in (True, "True", "true") else "gpu"
         unread += [f"--engram-config {json.dumps(keys)}"] if keys else []
+    keys = _object(flags.get("eplb_config", "{}"), "--eplb-config")
+    copies = str(flags.get("redundant_experts") or keys.get("num_redundant_experts"))
+    if re.fullmatch(r"\d{1,3}", copies):
+        found["num_redundant_experts"] = int(copies)
     if "mm_processor_kwargs" in flags:
         keys = _object(flags["mm_processor_kwargs"], "--mm-processor-kwargs")
         most = keys.pop("max_pixels", None)
@@ -112,9 +118,11 @@ PARTS = (
     "capture_sizes",
     "draft_model",
     "engram_config",
+    "eplb_config",
     "max_capture_size",
     "mm_processor_kwargs",
     "num_speculative_tokens",
+    "redundant_experts",
 )
 
 

@@ -122,7 +122,8 @@ ASKED: tuple[Option, ...] = (
            "nothing.", False, known={VLLM: "--enable-prefix-caching"}),
     Option("kv_cache_memory_bytes", "--kv-cache-memory-bytes", "tokens", "memory",
            "vLLM: the cache of each rank, exactly: 20G is 20 GiB, 20g 20 GB; the share of the card then "
-           "decides nothing [0: what is left].", 0, known={VLLM: "--kv-cache-memory-bytes"}),
+           "decides nothing [0: what is left].", 0,
+           known={VLLM: "--kv-cache-memory-bytes --kv-cache-memory"}),
     Option("num_gpu_blocks_override", "--num-gpu-blocks-override", "whole", "memory",
            "vLLM: blocks of the cache, whatever the room.", None, 1,
            known={VLLM: "--num-gpu-blocks-override"}),
@@ -138,6 +139,10 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--attention-config -ac"}),
     Option("engram_config", "", "json", "memory", "vLLM: of its keys --engram is one.",
            known={VLLM: "--engram-config"}),
+    Option("eplb_config", "", "json", "memory", "vLLM: of its keys --num-redundant-experts is one.",
+           known={VLLM: "--eplb-config"}),
+    Option("redundant_experts", "", "whole", "memory", "vLLM: the same, before 0.11.",
+           known={VLLM: "--num-redundant-experts"}),
     Option("no_enable_chunked_prefill", "--no-enable-chunked-prefill", "switch", "memory",
            "vLLM: a prompt is read whole, so a step has room for --max-model-len tokens, and the profile run "
            "as many.", False, known={VLLM: "--no-enable-chunked-prefill"}),
