@@ -219,11 +219,13 @@ def test_a_variable_before_the_program_chooses_the_engine(variable: str, version
             "docker run -e VLLM_USE_FLASHINFER_SAMPLER=0 vllm/vllm-openai:v0.10.2 --model m",
             "0.10.2 (no FlashInfer)",
         ),
-        ("docker run vllm/vllm-openai:v0.8.5 --model m", "0.8.5"),
+        ("docker run vllm/vllm-openai:v0.8.5 --model m", "0.8.5 (FlashInfer)"),
+        ("docker run vllm/vllm-openai:v0.7.3 --model m", "0.7.3"),
     ],
 )
 def test_the_image_of_vllm_has_flashinfer(started: str, release: str) -> None:
-    """0.8 falls back to a sort where FlashInfer is too new, later ones take it (topk_topp_sampler.py)."""
+    """0.8 sorts where FlashInfer is 0.2.3 or later, and its image has 0.2.1; later ones take any
+    (topk_topp_sampler.py, docker/Dockerfile)."""
     words = ("infer", "llama-3.1-8b", "--command", started, "--gpu", "a100-80gb", "--json")
     assert json.loads(call(*words).out)["request"]["engine_version"] == release
 
