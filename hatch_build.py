@@ -66,6 +66,7 @@ UNSOURCED = (
     "kernel_curves",
     "launch_keys",
     "launch_losses",
+    "launch_optimizers",
     "llamacpp_builds",
     "losses",
     "measured_frameworks",

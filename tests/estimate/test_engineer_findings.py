@@ -138,3 +138,11 @@ def test_a_plan_says_that_no_file_can_say_it(framework: str) -> None:
     found = call("plan", "deepseek-r1-distill-qwen-7b", *flags).out
     assert "nothing that a launch file can say holds the step" in found
     assert "no launch file can say it" in found
+
+
+@pytest.mark.parametrize(("sharding", "least"), [("zero2", 8), ("fsdp1", 4), ("fsdp2", 0)])
+def test_adafactor_of_flat_pieces_is_not_factored(sharding: str, least: int) -> None:
+    """A partition of ZeRO has one dimension: its second moment is whole, beside F32 copies."""
+    found = train("qwen3-8b", "h100:8", framework="transformers", sharding=sharding, optimizer="adafactor")
+    each = found.ledger.by_category().get("optimizer", 0) * 8 / found.model.num_parameters
+    assert least <= each < least + 0.1

@@ -59,6 +59,7 @@ KEYS = {
     "known_misses": "title_en",
     "launch_keys": "framework keys",
     "launch_losses": "launch loss",
+    "launch_optimizers": "launch optimizer",
     "llamacpp_builds": "program build",
     "losses": "loss framework",
     "measured": "device engine kind",

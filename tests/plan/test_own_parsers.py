@@ -195,8 +195,20 @@ def _trained() -> Iterator[tuple[Launch, int]]:
         training = WantedTraining(method=method, frameworks=(framework,), loss=loss)
         for planned in plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), training).rows:
             yield planned.launch, planned.row.hardware.num_gpus
+    for framework, optimizer in OPTIMIZERS:
+        training = WantedTraining(frameworks=(framework,), optimizer=optimizer)
+        for planned in plan_training("llama-3.1-8b", Wanted(gpus=("h200:8",)), training).rows:
+            yield planned.launch, planned.row.hardware.num_gpus
 
 
+OPTIMIZERS = (
+    ("deepspeed", "muon"),
+    ("megatron-lm", "muon"),
+    ("torchtitan", "adam-fused"),
+    ("torchtitan", "adamw-loop"),
+    ("llama-factory", "adafactor"),
+    ("axolotl", "adamw-8bit"),
+)
 LOSSES: tuple[tuple[str, Method, str], ...] = (
     ("torchtitan", "full", "compiled"),
     ("axolotl", "qlora", "fused"),
@@ -207,10 +219,10 @@ LOSSES: tuple[tuple[str, Method, str], ...] = (
 )
 FILES = {
     "deepspeed": ("ds.json", 5),
-    "torchtitan": ("job.toml", 4),
+    "torchtitan": ("job.toml", 6),
     "axolotl": ("axolotl.yaml", 5),
     "llama-factory": ("llama_factory.yaml", 5),
-    "megatron-lm": ("megatron.args", 5),
+    "megatron-lm": ("megatron.args", 6),
 }
 
 

@@ -124,6 +124,21 @@ def test_sharded_scripts_start_with_the_weights_of_the_checkpoint(
 
 
 @pytest.mark.slow  # two ranks over gloo
+@pytest.mark.parametrize(
+    "optimizer", ["adamw-fused", "adam", "sgd", "adamw-loop", "adamw-8bit", "adamw-4bit"]
+)
+def test_sharded_scripts_step_with_the_optimizer_that_is_planned(tmp_path: Path, optimizer: str) -> None:
+    python = ENVIRONMENTS / "axolotl" / "bin" / "python"  # it has torchao
+    if not python.exists():
+        pytest.skip("axolotl is not installed: make parsers")
+    model = saved(tmp_path / "model", tied=False)
+    asked = TrainingAsked(framework="fsdp", sharding="fsdp2", seq_len=16, optimizer=optimizer)
+    losses = started(tmp_path, asked, 2, str(python))
+    assert losses[0] == pytest.approx(loss_of(model), rel=0.02)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow  # two ranks over gloo
 @pytest.mark.parametrize("recompute", ["full", "none"])
 def test_accelerate_shards_as_its_file_says(tmp_path: Path, recompute: Recompute) -> None:
     pytest.importorskip("accelerate")
@@ -136,15 +151,32 @@ def test_accelerate_shards_as_its_file_says(tmp_path: Path, recompute: Recompute
 
 
 @pytest.mark.slow  # two ranks over gloo, in an environment of `make parsers`
-@pytest.mark.parametrize(("sharding", "before"), [("zero1", ""), ("zero2", ""), ("zero3", MEETS)])
-def test_files_of_deepspeed_start_and_learn(tmp_path: Path, sharding: Sharding, before: str) -> None:
+@pytest.mark.parametrize(
+    ("sharding", "before", "optimizer"),
+    [
+        ("zero1", "", None),
+        ("zero2", "", None),
+        ("zero3", MEETS, None),
+        ("zero2", "", "muon"),
+        ("zero2", "", "adafactor"),
+        ("zero2", "", "sgd-plain"),
+    ],
+)
+def test_files_of_deepspeed_start_and_learn(
+    tmp_path: Path, sharding: Sharding, before: str, optimizer: str | None
+) -> None:
     """DeepSpeed reads the file that says its stage, and the first loss is the model's own."""
     python = ENVIRONMENTS / "deepspeed" / "bin" / "python"
     if not python.exists():
         pytest.skip("deepspeed is not installed: make parsers")
     model = saved(tmp_path / "model", tied=False)
     asked = TrainingAsked(
-        framework="deepspeed", sharding=sharding, mesh=Mesh(dp=2), seq_len=16, recompute="full"
+        framework="deepspeed",
+        sharding=sharding,
+        mesh=Mesh(dp=2),
+        seq_len=16,
+        recompute="full",
+        optimizer=optimizer,
     )
     losses = started(tmp_path, asked, 2, str(python), before)
     assert len(losses) >= STEPS

@@ -155,7 +155,8 @@ def sums_of(
     if portion.name == EMBEDDING and rule.name in BITSANDBYTES and wide_embedding:
         moments = mine * rule.moments * 4
     else:
-        moments = moment_bytes(portion, mine, rule, held_as.moment)
+        seen = portion._replace(matrix=False) if rule.factored and in_flat_parts(request, form) else portion
+        moments = moment_bytes(seen, mine, rule, held_as.moment)
     return StateSums(
         weights=weights,
         gradients=local_values(portion, over.gradients, over.padded) * held_as.gradient,
@@ -167,6 +168,12 @@ def sums_of(
         graded=portion.total,
         one_moment=mine * held_as.moment,
     )
+
+
+def in_flat_parts(request: TrainingResolved, form: Recipe) -> bool:
+    """Whether an optimizer sees pieces of flat tensors, which Adafactor does not factor (transformers,
+    Adafactor._get_options): DeepSpeed's partitions, and what FSDP1 leaves of a parameter."""
+    return form.step == "flat" or request.sharding == "fsdp1"
 
 
 def states(

@@ -134,7 +134,7 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     if mesh.schedule == "dualpipe" and (mesh.pp == 1 or mesh.virtual_stages > 1):
         return None
     if (
-        request.optimizer != "adam-fused"
+        request.optimizer not in OPTIMIZERS
         or request.precision not in OWN_PRECISIONS
         or request.sharding not in ("none", "ddp", "distopt", "megatron_fsdp")
     ):
@@ -144,6 +144,7 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     except OomlessError:
         return None
     run = run._replace(
+        optimizer=OPTIMIZERS[request.optimizer],
         distributed=request.sharding in ("distopt", "megatron_fsdp"),
         fsdp="optim_grads_params" if request.sharding == "megatron_fsdp" else "",
         instances=_instances(mesh),
@@ -153,6 +154,7 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
     return run if near else None
 
 
+OPTIMIZERS = {"adam-fused": "adam", "sgd": "sgd", "muon": "muon"}
 OWN_PRECISIONS = (
     "megatron-bf16",
     "megatron-bf16-gradients",

@@ -44,7 +44,14 @@ def deepspeed_json(
         }
     )
     enabled = {name: {"enabled": True} for name in types.switches}
-    return json_text({**batch, **enabled, "zero_optimization": zero, "gradient_clipping": 1.0})
+    steps = said_optimizer(asked)
+    own = {"type": steps.word, "params": {"lr": "auto", "weight_decay": "auto"}}
+    settings = {
+        "zero_optimization": zero,
+        "gradient_clipping": 1.0,
+        **({"optimizer": own} if steps.own else {}),
+    }
+    return json_text({**batch, **enabled, **settings})
 
 
 def accelerate_yaml(asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> FileText:
@@ -91,7 +98,7 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         "micro_batch_size": asked.micro_batch,
         "gradient_accumulation_steps": asked.grad_accum,
         "gradient_checkpointing": asked.recompute == "full",
-        "optimizer": said_optimizer(asked),
+        "optimizer": said_optimizer(asked).word,
         "learning_rate": 1e-5,
         "num_epochs": 1,
         **(types.switches or {"bf16": False}),
@@ -149,7 +156,7 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> File
         "gradient_accumulation_steps": asked.grad_accum,
         "disable_gradient_checkpointing": asked.recompute != "full",
         **({"enable_liger_kernel": True} if asked.loss == "fused" else {}),
-        **({"optim": said_optimizer(asked)} if asked.optimizer else {}),
+        **({"optim": said_optimizer(asked).word} if asked.optimizer else {}),
         "learning_rate": 1e-5,
         "num_train_epochs": 1,
         **(types.switches or {"bf16": False}),

@@ -9,6 +9,7 @@ from ...model.attention import GQA, MLA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model, Rope
 from ...run.training import Mesh, TrainingAsked
+from .optimizers import said_optimizer
 from .types import FileTypes
 
 BF16 = FileTypes("bfloat16", "bfloat16")
@@ -183,7 +184,8 @@ def _parallelism(num_layers: int, mesh: Mesh) -> list[str]:
 
 
 def _sharding_and_recomputation(asked: TrainingAsked) -> list[str]:
-    words: list[str] = []
+    steps = said_optimizer(asked).word
+    words = [] if steps == "adam" else [f"--optimizer {steps}"]
     if asked.sharding == "distopt":
         words += ["--use-distributed-optimizer", "--overlap-grad-reduce", "--overlap-param-gather"]
     match asked.recompute:

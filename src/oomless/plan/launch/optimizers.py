@@ -1,4 +1,7 @@
-"""Which optimizers the files that start a framework can say (facts/optimizer_words.csv)."""
+"""Which optimizers the files that start a framework can say (facts/optimizer_words.csv: transformers' words;
+facts/launch_optimizers.csv: those of other files)."""
+
+from typing import NamedTuple
 
 from ... import facts
 from ...errors import UnsupportedError
@@ -6,33 +9,61 @@ from ...frameworks import framework as record
 from ...frameworks.defaults import resolved
 from ...run.training import TrainingAsked
 
-TRAINER_WORDS = ("accelerate_script", "factory_yaml", "axolotl_yaml")
-"""Files that take transformers' words."""
-MORE_TO_SAY = ("galore", "galore-8bit", "muon")
+TRAINER_WORDS = ("accelerate_script", "zero_script", "factory_yaml", "axolotl_yaml")
+"""Files that take transformers' words. Its Trainer allows what DeepSpeed has not tested (transformers 5.24,
+integrations/deepspeed.py, deepspeed_optim_sched)."""
+MORE_TO_SAY = ("galore", "galore-8bit", "apollo", "muon")
 """Optimizers that need modules or arguments beside their word."""
-OWN = {"fsdp_script": ("adamw", "adamw-loop")}
-"""What other files say beside their framework's own."""
 
 
-def said_optimizer(asked: TrainingAsked) -> str:
+class SaidOptimizer(NamedTuple):
+    """An optimizer in the words of a framework's files."""
+
+    word: str
+    package: str = ""
+    """What pip must install for it; "": nothing."""
+    own: bool = False
+    """The word is DeepSpeed's, in its own file, and not the trainer's."""
+
+    @property
+    def settings(self) -> dict[str, bool | float]:
+        """Settings of a class of torch behind its name.
+
+        >>> SaidOptimizer("torch.optim.SGD momentum=0.9").settings
+        {'momentum': 0.9}
+        """
+        pairs = (each.split("=") for each in self.word.split()[1:])
+        return {name: float(value) if value[0].isdigit() else value == "True" for name, value in pairs}
+
+
+def said_optimizer(asked: TrainingAsked) -> SaidOptimizer:
     """Return the optimizer in the words of a framework's files; refused where they cannot say it.
 
-    >>> [said_optimizer(TrainingAsked(framework=name, optimizer="paged-adamw-8bit")) for name in ("peft",)]
-    ['paged_adamw_8bit']
-    >>> said_optimizer(TrainingAsked(framework="deepspeed"))
-    'adamw_torch_fused'
+    >>> said_optimizer(TrainingAsked(framework="peft", optimizer="paged-adamw-8bit")).word
+    'paged_adamw_8bit'
+    >>> said_optimizer(TrainingAsked(framework="fsdp", optimizer="adamw-fused"))
+    SaidOptimizer(word='torch.optim.AdamW fused=True', package='', own=False)
     """
     of, name = record(asked.framework), str(resolved(asked).optimizer)
-    if asked.optimizer is None or name in (of.optimizer, *OWN.get(of.launch or "", ())):
-        return USUAL
-    if of.launch in TRAINER_WORDS and name not in MORE_TO_SAY:
+    trainer = of.launch in TRAINER_WORDS
+    if trainer and (asked.optimizer is None or name == of.optimizer):
+        return SaidOptimizer(USUAL)
+    adam_alone = of.launch == "megatron_args" and asked.sharding == "distopt" and name == "sgd"
+    for row in facts.table("launch_optimizers"):
+        if of.launch == row["launch"] and name in row["optimizer"].split() and not adam_alone:
+            return SaidOptimizer(row["word"], row["package"], trainer)
+    if trainer and name not in MORE_TO_SAY:
         for row in facts.table("optimizer_words"):
-            if row["framework"] in ("", of.name) and row["optimizer"] == name:
-                return row["word"]
+            cut = asked.sharding == "fsdp2" and any(each in row["word"] + row["source"] for each in WHOLE)
+            if row["framework"] in ("", of.name) and row["optimizer"] == name and not cut:
+                return SaidOptimizer(row["word"], "torchao" if "torchao" in row["source"] else "")
     raise UnsupportedError(
         f"no launch file of {of.name} says --optimizer {name}", "leave it out, or take another framework"
     )
 
 
+WHOLE = ("bitsandbytes", "adafactor")
+"""Words of optimizers that step no distributed tensor, as torchao's and torch's do (axolotl 0.19,
+check_fsdp2_w_8bit_optimizer; transformers 5.24's Adafactor mixes them with plain ones)."""
 USUAL = "adamw_torch_fused"
 """What transformers takes where nothing is said."""

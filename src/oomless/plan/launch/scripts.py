@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from . import FileText
 
-Value = str | int | float | bool | list[str] | None
+Value = str | int | float | bool | list[str] | dict[str, bool | float] | None
 
 
 def python(head: str, values: Mapping[str, Value], body: str) -> FileText:
@@ -44,6 +44,7 @@ FSDP_HEAD = '''"""Full training with FSDP2: torchrun starts one of these on each
 Put your data where random tokens are made.
 """
 
+import importlib
 import os
 
 import torch
@@ -82,7 +83,8 @@ if rank == 0:  # needs host memory for the whole model on the first machine
 set_model_state_dict(
     model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 )
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, foreach=FOREACH)
+package, kind = OPTIMIZER.rsplit(".", 1)
+optimizer = getattr(importlib.import_module(package), kind)(model.parameters(), lr=1e-5, **SETTINGS)
 model.train()
 for step in range(STEPS):
     for _ in range(GRAD_ACCUM):

@@ -20,7 +20,7 @@ from .documents import toml, yaml
 from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
 from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
-from .optimizers import said_optimizer
+from .optimizers import USUAL, SaidOptimizer, said_optimizer
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script
@@ -54,16 +54,17 @@ def flavor(model: Model) -> tuple[str, str] | None:
 
 def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Hardware) -> Launch:
     """Return how a framework is started for a question; refused where its files cannot say the optimizer."""
-    said_optimizer(asked)
+    steps = said_optimizer(asked)
     asked = asked._replace(grad_accum=micro_batches(asked, asked.mesh), lora_targets=targets_of(model, asked))
     hub = place(hub_word(model, word))
     types = types_of(asked, hardware)
-    framework, need = with_loss(model, asked)
+    framework, need = with_packages(model, asked, steps)
     match framework.launch:
         case "fsdp_script":
             values = script_values(hub, asked, types) | fsdp_values(asked, types)
             files = {"train.py": python(FSDP_HEAD, values, FSDP)}
-            return with_cluster(model, Launch(torchrun(hardware, "train.py"), files), hardware, framework)
+            launch = Launch(torchrun(hardware, "train.py"), files, need)
+            return with_cluster(model, launch, hardware, framework)
         case "titan_toml":
             start = torchrun(hardware, "-m", "torchtitan.train", "--job.config_file", "job.toml")
             files = {"job.toml": titan_toml(model, hub, asked, hardware, types)}
@@ -74,7 +75,8 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            return with_cluster(model, Launch(start, files, megatron_note(model)), hardware, framework)
+            note = "; ".join(filter(None, (need, megatron_note(model))))
+            return with_cluster(model, Launch(start, files, note), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
@@ -114,17 +116,18 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             assert_never(never)
 
 
-def with_loss(model: Model, asked: TrainingAsked) -> tuple[Framework, str]:
-    """Return the framework, whose setup installs what the loss needs, and a note of that."""
+def with_packages(model: Model, asked: TrainingAsked, steps: SaidOptimizer) -> tuple[Framework, str]:
+    """Return the framework, whose setup installs what loss and optimizer need, and a note of that."""
     framework, said = record(asked.framework), said_loss(asked.framework, model, asked.loss)
     if said is None:
         raise UnsupportedError(
             f"no launch file of {asked.framework} says --loss {asked.loss} of {model.name}"
         )
-    if not said.package:
-        return framework, ""
-    setup = (*framework.setup, ("pip", "install", said.package))
-    return framework._replace(setup=setup), f"pip install '{said.package}': its loss needs it"
+    needs = ((said.package, "loss"), (steps.package, "optimizer"))
+    installs = [(package, what) for package, what in needs if package]
+    setup = (*framework.setup, *(("pip", "install", package) for package, _ in installs))
+    notes = (f"pip install '{package}': its {what} needs it" for package, what in installs)
+    return framework._replace(setup=setup), "; ".join(notes)
 
 
 def launched() -> list[str]:
@@ -243,7 +246,9 @@ def by_accelerate(asked: TrainingAsked) -> bool:
 def fsdp_values(asked: TrainingAsked, types: FileTypes) -> dict[str, Value]:
     """Return what FSDP's script is told beside that: ranks that share a copy of the states, 0 for all."""
     shards = asked.mesh.shard_size if asked.sharding == "hsdp" else 0
-    return {"WEIGHTS": types.weights, "FOREACH": foreach(asked), "SHARD_SIZE": shards}
+    steps = said_optimizer(asked)
+    said: dict[str, Value] = {"OPTIMIZER": steps.word.split()[0], "SETTINGS": steps.settings}
+    return {"WEIGHTS": types.weights, "SHARD_SIZE": shards, **said}
 
 
 def targets_of(model: Model, asked: TrainingAsked) -> tuple[str, ...]:
@@ -252,17 +257,13 @@ def targets_of(model: Model, asked: TrainingAsked) -> tuple[str, ...]:
     return as_modules(model.family, named) if "all-linear" not in named else asked.lora_targets
 
 
-def foreach(asked: TrainingAsked) -> bool | None:
-    """Return what torch's AdamW is told: False for one tensor after the other, None for its own choice."""
-    return False if "loop" in str(resolved(asked).optimizer) else None
-
-
 def trainer_script(
     hub: str, asked: TrainingAsked, types: FileTypes, deepspeed: str | None = None
 ) -> FileText:
     """Return a script of transformers' Trainer: of all weights, or of adapters."""
     values = script_values(hub, asked, types) | {"DEEPSPEED": deepspeed, "LIGER": asked.loss == "fused"}
-    values["OPTIM"] = said_optimizer(asked)
+    steps = said_optimizer(asked)
+    values["OPTIM"] = USUAL if steps.own else steps.word
     if asked.method == "full":
         return python(TRAINER_HEAD, values | {"WEIGHTS": types.weights}, TRAINER)
     modules = list(asked.lora_targets or resolved(asked).lora_targets)
@@ -289,6 +290,7 @@ def titan_toml(
     ranks_of_data = hardware.num_gpus // (mesh.tp * mesh.pp * mesh.cp)
     shards = max(1, mesh.shard_size // mesh.cp) if asked.sharding == "hsdp" else ranks_of_data
     mode = asked.recompute or "selective"
+    name, implementation = said_optimizer(asked).word.split()
     tables: dict[str, dict[str, Any]] = {
         "job": {"dump_folder": "./outputs", "description": hub + ": planned by oomless"},
         "model": {
@@ -296,7 +298,7 @@ def titan_toml(
             "flavor": found[1],
             "hf_assets_path": "./assets/hf/" + last_part(hub),
         },
-        "optimizer": {"name": "AdamW", "lr": 1e-5, "implementation": "fused"},
+        "optimizer": {"name": name, "lr": 1e-5, "implementation": implementation},
         "training": {
             "local_batch_size": asked.micro_batch * (asked.grad_accum if mesh.pp > 1 else 1),
             "global_batch_size": asked.micro_batch * asked.grad_accum * ranks_of_data,
