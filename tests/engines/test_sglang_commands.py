@@ -59,3 +59,11 @@ def test_another_backend_has_pages_of_its_own_and_no_partial_results(backend: st
     assert answer(command + backend, "0.5.3")["request"]["block_size"] == page
     other, usual = (held(command + word, "0.5.3")["runtime.cuda_graphs"] for word in (backend, "fa3"))
     assert usual > other + 4 * GIB
+
+
+def test_without_chunks_a_prompt_is_read_whole_and_less_is_reserved() -> None:
+    """managers/scheduler.py, init_chunked_prefill: -1 means disable; server_args.py reserves for 2,048."""
+    asked = V3 + "--context-length 65536 "
+    cut, whole = (answer(asked + flags, "0.5.6") for flags in ("", "--chunked-prefill-size -1"))
+    assert whole["request"]["max_num_batched_tokens"] == 65536
+    assert whole["request"]["mem_fraction_static"] > cut["request"]["mem_fraction_static"]

@@ -183,6 +183,10 @@ class Reading:
             self.model = value
         elif option.kind == "length" and value in ENGINE_CHOOSES:
             self.left_open.append(shown)
+        elif (
+            value in ("-1", "0") and option.field == "max_num_batched_tokens" and self.line.table == "sglang"
+        ):
+            self.flags["no_enable_chunked_prefill"] = True
         elif option.kind == "switch":
             self.flags[option.field] = value.lower() not in OFF_WORDS
         elif option.kind == "words":

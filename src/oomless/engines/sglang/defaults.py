@@ -48,13 +48,14 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_batched_tokens=asked.max_num_batched_tokens or 0,
     )
     chunk, graphs = default_chunk(found, hardware, rules)
+    cut = not asked.no_enable_chunked_prefill
     found = found._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)
     divided = layout.dp if layout.enable_dp_attention else 1
     share = asked.mem_fraction_static
     if share is None:
-        share = default_share(model, found, hardware, rules, chunk)
+        share = default_share(model, found, hardware, rules, chunk * cut)
     shows = reads_images(model, rules)
-    if shows and rules.cuts_no_prompt_of_vision_models:
+    if not cut or (shows and rules.cuts_no_prompt_of_vision_models):
         chunk = max(chunk, length)
     if shows and rules.cuts_any_share_of_vision_models:
         share *= facts.constant(

@@ -145,7 +145,7 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--num-redundant-experts"}),
     Option("no_enable_chunked_prefill", "--no-enable-chunked-prefill", "switch", "memory",
            "vLLM: a prompt is read whole, so a step has room for --max-model-len tokens, and the profile run "
-           "as many.", False, known={VLLM: "--no-enable-chunked-prefill"}),
+           "as many.", False, known={VLLM: "--no-enable-chunked-prefill", "sglang": ""}),
     Option("no_async_scheduling", "--no-async-scheduling", "switch", "memory",
            "vLLM: no batch is prepared while another runs; from 0.26 on windows then need less room.", False,
            known={VLLM: "--no-async-scheduling"}),
