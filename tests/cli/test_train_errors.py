@@ -63,7 +63,7 @@ BAD = {
     "what it cannot": (
         ["deepseek-coder-1.3b", "--gpu", "h100", "--framework", "torchtitan", "--method", "lora"],
         4,
-        "does not run --method lora",
+        "--method lora of",
     ),
     "context parallel": (
         ["deepseek-coder-1.3b", "--gpu", "h100:3", "--cp", "3", "--seq-len", "4096"],

@@ -72,7 +72,9 @@ def check_known(asked: TrainingAsked, of: Framework) -> None:
     """Refuse a method that the framework does not run, and modules that it does not know."""
     if asked.method not in of.methods:
         raise UnsupportedError(
-            f"{of.name} does not run --method {asked.method}", f"it runs {', '.join(of.methods)}", "method"
+            f"--method {asked.method} of {of.name} is not known here",
+            f"known are {', '.join(of.methods)}",
+            "method",
         )
     for name in asked.recompute_modules:
         if name not in of.modules:
