@@ -45,17 +45,29 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
         model, options, notes = from_command(model, options)
     options, from_settings = with_defaults(options, environ)
     notes = (*notes, *from_settings)
-    if model is None:
-        raise UsageError(
-            "MODEL is missing",
-            "name a model: oomless infer deepseek-r1 --gpu h200:8; `oomless models` lists them",
-        )
+    model = named("infer", model)
     how = {option.field: options.get(option.field) for option in answered_of("infer")}
     asked = {name: value for name, value in options.items() if name not in how}
     need_category(how["explain"])
-    if "gpu" not in asked and not (how["compare"] or "").startswith("gpu="):
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    if not (how["compare"] or "").startswith("gpu="):
+        need_cards(asked)
     return PutQuestion(model, asked, how, notes)
+
+
+def named(command: str, model: str | None) -> str:
+    """Return MODEL; a question of a command without one is refused."""
+    if model is None:
+        example = f"oomless {command} deepseek-r1 --gpu h200:8; `oomless models` lists them"
+        raise UsageError("MODEL is missing", f"name a model: {example}", "model")
+    return model
+
+
+def need_cards(asked: Mapping[str, Any]) -> None:
+    """Refuse a question without its cards."""
+    if "gpu" not in asked:
+        raise UsageError(
+            "--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them", "gpu"
+        )
 
 
 def with_defaults(
@@ -108,13 +120,8 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     settings, notes = with_defaults(rest, environ)
     taken = {option.field for option in asked_of("speed")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
-    if model is None:
-        raise UsageError(
-            "MODEL is missing",
-            "name a model: oomless speed deepseek-r1 --gpu h200:8; `oomless models` lists them",
-        )
-    if "gpu" not in asked:
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    model = named("speed", model)
+    need_cards(asked)
     return speed(model, **asked, **own, notes=notes)
 
 
@@ -129,8 +136,7 @@ def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str
     settings, notes = with_defaults(rest, environ)
     taken = {option.field for option in asked_of("tune")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
-    if "gpu" not in asked:
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    need_cards(asked)
     learned = calibration(environ)
     if learned is not None and (said := learned.note()):
         notes = (*notes, said)
@@ -144,10 +150,8 @@ def guide_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     settings, _ = with_defaults(options, environ)
     taken = {option.field for option in asked_of("guide")}
     asked = {name: value for name, value in settings.items() if name in taken}
-    if model is None:
-        raise UsageError("MODEL is missing", "name a model: oomless guide deepseek-r1 --gpu h200:8", "model")
-    if "gpu" not in asked:
-        raise UsageError("--gpu is missing", "say which cards: --gpu h200:8; `oomless gpus` lists them")
+    model = named("guide", model)
+    need_cards(asked)
     return guide(model, **asked)
 
 
@@ -160,13 +164,10 @@ def need_training(model: str | None, options: dict[str, Any], compare: str | Non
     if options.get("world_size"):
         raise UsageError("--world-size goes with --megatron-args", "say how many cards with --gpu: h100:8")
     read = "from_file" in options or "command" in options
-    if model is None and not read:
-        raise UsageError(
-            "MODEL is missing",
-            "name a model: oomless train deepseek-v2-lite --gpu a100-80gb; `oomless models` lists them",
-        )
-    if "gpu" not in options and "from_file" not in options and not (compare or "").startswith("gpu="):
-        raise UsageError("--gpu is missing", "say which cards: --gpu h100:8; `oomless gpus` lists them")
+    if not read:
+        named("train", model)
+    if "from_file" not in options and not (compare or "").startswith("gpu="):
+        need_cards(options)
 
 
 def training_answer(
@@ -189,6 +190,5 @@ def cost_answer(options: dict[str, Any]) -> "Cost":
     """Return the answer to a question of `cost`."""
     from .cost import cost
 
-    if "gpu" not in options:
-        raise UsageError("--gpu is missing", "say which cards: --gpu a100-80gb:8; `oomless gpus` lists them")
+    need_cards(options)
     return cost(**options)
