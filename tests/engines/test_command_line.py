@@ -244,3 +244,18 @@ def test_json_is_read_with_and_without_quotes_around_it(text: str) -> None:
     (words,) = answers
     assert '{"method":"mtp"' in " ".join(words)
     assert words[-2:] == ("-tp", "4")
+
+
+@pytest.mark.parametrize(
+    ("program", "engine"),
+    [
+        ("vllm bench throughput --model m", "vllm"),
+        ("python3 benchmarks/benchmark_latency.py --model m", "vllm"),
+        ("python -m dynamo.vllm --model m", "vllm"),
+        ("python -m dynamo.sglang --model-path m", "sglang"),
+    ],
+)
+def test_programs_that_start_an_engine_of_another(program: str, engine: str) -> None:
+    found = read_command(f"{program} --tensor-parallel-size 2 --num-prompts 9")
+    assert (found.engine, found.model, found.flags) == (engine, "m", {"tp": 2})
+    assert found.unknown == ("--num-prompts 9",)

@@ -44,8 +44,9 @@ COMMAND_LINES = (
     CommandLine(
         VLLM,
         (
-            r"(\S*/)?vllm serve",
-            r"(\S*/)?python[\w.]* -m vllm\.entrypoints\.\S+",
+            r"(\S*/)?vllm (serve|bench (throughput|latency))",
+            r"(\S*/)?python[\w.]* -m (vllm\.entrypoints\.\S+|dynamo\.vllm)",
+            r"(\S*/)?python[\w.]* \S*benchmark_(throughput|latency)\.py",
             r"(\S*/)?vllm/vllm-openai(:\S+)?",
         ),
         "vllm serve",
@@ -57,7 +58,7 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "sglang",
-        (r"(\S*/)?sglang serve", r"(\S*/)?python[\w.]* -m sglang\.launch_server"),
+        (r"(\S*/)?sglang serve", r"(\S*/)?python[\w.]* -m (sglang\.launch_server|dynamo\.sglang)"),
         "python -m sglang.launch_server --model-path",
         {
             "k": KB,
