@@ -41,12 +41,16 @@ KEPT_KINDS = (MLA, DSA, Linear)
 """Attention that makers of NVFP4 leave in 16 bit as a rule where experts hold the weight: nvidia's R1, GLM-5
 and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
 quantise it too."""
-SMALLEST_GROUP = 32
+SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
+"""Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
+(docs/examples.md)."""
 
 
-def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]]) -> list[Line]:
+def kept_line(
+    model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]], by_autoawq: bool = False
+) -> list[Line]:
     """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a
-    maker.
+    maker. `by_autoawq`: AWQ that AutoAWQ wrote, which keeps no linear layer of a block but a router.
 
     high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of their scales
     and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
@@ -61,23 +65,27 @@ def kept_line(model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape,
     [310]
     >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts)]  # zero points: 4 bits a group
     [388]
+    >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts, by_autoawq=True)]
+    [129]
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
     form, experts = REQUANTISED[wanted], model.kinds.has_experts
+    smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
     as_a_rule = wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS)
     more = usual = 0
     for tensor, shape, number in parts:
         elements = prod(shape) * number
         if wanted in EXPERTS_ALONE:  # its packing says the groups, and all else is as published
             continue
-        if tensor.role == "linear" and (experts or (wanted in KEEP_ATTENTION and "attn" in tensor.name)):
+        may_keep = (experts and not by_autoawq) or (wanted in KEEP_ATTENTION and "attn" in tensor.name)
+        if tensor.role == "linear" and may_keep:
             wider = elements * max(16 - form.bits, 0) // 8
             more += wider
             usual += wider if as_a_rule and "attn" in tensor.name else 0
         elif tensor.role in ("linear", "expert") and _groups(form):
             scales, (_, columns) = form.scale_bytes(shape) * number, form.block or (0, 0)
-            more += scales * columns // SMALLEST_GROUP - scales
+            more += scales * columns // smallest - scales
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
     return (
         [

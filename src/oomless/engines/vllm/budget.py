@@ -226,7 +226,8 @@ def beside_weights(
         if layers:
             shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
             parts.append((tensor, shape, repeat * len(layers)))
-    return found + kept_line(model, asked.quantization, parts)
+    by_autoawq = asked.quantization == "awq" and rules.reads_awq_of_autoawq_alone
+    return found + kept_line(model, asked.quantization, parts, by_autoawq)
 
 
 SMALL_GRAPHS_DRIVER, BLACKWELL_DRIVER, OLD_DRIVER = 550, 570, 535

@@ -158,6 +158,7 @@ class VllmRules(ReleaseRules):
     has_later_mega_moe: bool = False
 
     # what loading leaves
+    reads_awq_of_autoawq_alone: bool = False
     reserves_sparse_rows_at_load: bool = False
     fuses_qkv_a: bool = False
     fuses_indexer_inputs: bool = False
