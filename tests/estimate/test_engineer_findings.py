@@ -146,3 +146,48 @@ def test_adafactor_of_flat_pieces_is_not_factored(sharding: str, least: int) -> 
     found = train("qwen3-8b", "h100:8", framework="transformers", sharding=sharding, optimizer="adafactor")
     each = found.ledger.by_category().get("optimizer", 0) * 8 / found.model.num_parameters
     assert least <= each < least + 0.1
+
+
+def test_13b_trains_on_one_v100_with_its_optimizer_on_the_host() -> None:
+    """ZeRO-Offload's own example did not fit: its gradients stayed on the card."""
+    asked: dict[str, Any] = {
+        "zero": 2,
+        "offload": "optimizer",
+        "precision": "deepspeed-fp16",
+        "seq_len": 1024,
+    }
+    found = train("llama-2-13b", "v100", framework="deepspeed", recompute="full", **asked)
+    assert found.verdict == "fits"
+    assert "gradients" not in found.ledger.by_category()
+    assert found.ram_bytes >= 16 * found.model.num_parameters
+
+
+def test_modules_that_are_recomputed_keep_less() -> None:
+    """layernorm and moe_act kept as much as nothing, mla_up_proj more."""
+    kept = {}
+    for module in ("core_attn", "layernorm", "moe_act", "mla_up_proj"):
+        asked: dict[str, Any] = {"recompute": "selective", "recompute_modules": module, "ep": 8}
+        found = train("deepseek-v2-lite", "h100:8", framework="megatron-lm", **asked)
+        kept[module] = found.ledger.by_category()["activations"]
+    assert max(kept["layernorm"], kept["moe_act"], kept["mla_up_proj"]) < 0.96 * kept["core_attn"]
+
+
+def test_a_plan_is_no_slower_than_what_train_finds() -> None:
+    """It kept the least recomputation that fits and small batches: a third of the speed."""
+    flags = "--for train --gpu h100:8x2 --framework fsdp --global-batch 64".split()
+    planned = json.loads(call("plan", "deepseek-r1-distill-llama-8b", *flags, "--json").out)["rows"][0]
+    asked: dict[str, Any] = {"micro_batch": 4, "grad_accum": 1, "recompute": "full", "sharding": "fsdp2"}
+    found = train("deepseek-r1-distill-llama-8b", "h100:8x2", framework="fsdp", seq_len=4096, **asked)
+    speed = found.speed[0]
+    assert speed is not None
+    assert planned["tokens_per_s"]["value"] >= speed.tokens_per_s.value
+
+
+def test_a_plan_for_any_card_meets_cards_without_a_peak() -> None:
+    """A card of which no BF16 rate is known was divided by."""
+    assert call("plan", "deepseek-coder-1.3b", *"--for train --method lora".split()).code == 0
+
+
+def test_zero_2_of_one_card_stays_deepspeeds() -> None:
+    """It became none, without a word."""
+    assert train("qwen3-8b", "h200", framework="deepspeed", zero=2).request.sharding == "zero2"
