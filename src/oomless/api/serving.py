@@ -73,6 +73,8 @@ class ServingAnswer(MemoryAnswer):
     @cached_property
     def settled(self) -> tuple[str, ...]:
         """Return what a tight answer becomes once the text of its release says more, as sentences."""
+        if self.verdict != "tight":
+            return ()
         from ..estimate.serving.changes import settled
         from .screen import settled_line
 

@@ -29,7 +29,7 @@ class Settled(NamedTuple):
 
 
 def settled(estimate: Estimate) -> tuple[Settled, ...]:
-    """Return what a tight answer becomes with each word that its release leaves open, where one of them makes
+    """Return what an answer that is tight becomes with each word that its release leaves open, where one of them makes
     it firm.
 
     >>> from ...model.load import load
@@ -40,7 +40,7 @@ def settled(estimate: Estimate) -> tuple[Settled, ...]:
     [('0.11.0 (driver 570)', 'fits'), ('0.11.0 (driver 535)', 'does_not_fit')]
     """
     unsaid, text = engine(estimate.request.engine).unsaid, estimate.request.engine_version
-    if unsaid is None or estimate.verdict != "tight":
+    if unsaid is None:
         return ()
     found: list[Settled] = []
     for words in unsaid(text, estimate.hardware):
