@@ -29,7 +29,7 @@ class Settled(NamedTuple):
 
 
 def settled(estimate: Estimate) -> tuple[Settled, ...]:
-    """Return what an answer that is tight becomes with each word that its release leaves open, where one of them makes
+    """Return what a tight answer becomes with each word that its release leaves open, where one of them makes
     it firm.
 
     >>> from ...model.load import load
