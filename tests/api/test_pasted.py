@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from command import call
+from oomless.report.messages import in_chinese, is_english
 
 
 def pasted(command: str, *words: str, gpu: str = "rtx-4090:1") -> dict[str, Any]:
@@ -106,6 +107,16 @@ def test_none_is_the_checkpoint_as_it_is() -> None:
     assert call(*words, "--quantization", "none").out == call(*words).out
     wide = call(*words, "--quantization", "bf16")
     assert (wide.code, "--hf-overrides" in wide.err) == (4, True)
+
+
+def test_a_misspelt_flag_is_asked_back() -> None:
+    """vLLM refuses it; the answer of one rank was all that came of it."""
+    found = pasted("vllm serve qwen/qwen3-8b --tensor-paralel-size 2 --no-such-flag 3", gpu="h100:2")
+    named = next(note for note in found["warnings"] if note.startswith("flags not known"))
+    assert named.endswith(
+        ": --tensor-paralel-size 2 (did you mean --tensor-parallel-size?), --no-such-flag 3"
+    )
+    assert not is_english(in_chinese(named))
 
 
 def test_variables_of_ollama_are_its_flags() -> None:

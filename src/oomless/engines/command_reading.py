@@ -141,8 +141,13 @@ class Reading:
             self.beside[self.line.beside[name]] = value or "".join(words[position:last])
         elif spelled:
             self.take(spelled, value, shown)
+        elif plain:
+            self.ignored.append(shown)
         else:
-            (self.ignored if plain else self.unknown).append(shown)
+            from difflib import get_close_matches  # imported late: few commands have a flag that nobody knows
+
+            near = get_close_matches(name, self.known, 1, LIKE_A_TYPO)
+            self.unknown.append(f"{shown} (did you mean {near[0]}?)" if near else shown)
         return last
 
     def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
@@ -244,6 +249,8 @@ class Reading:
         )
 
 
+LIKE_A_TYPO = 0.9
+"""Of likeness, 0 to 1: `--tensor-paralel-size` has 0.98."""
 OFF_WORDS = ("false", "off", "0", "no")
 ON_OFF_WORDS = ("on", "off", "auto", "1", "0", "true", "false", "enabled", "disabled")
 
