@@ -51,6 +51,14 @@ def test_one_rank_is_helped_by_its_whole_node_before_other_cards(engine: str) ->
     assert flags(found)[0] == "--tp 8 on 8 cards"
 
 
+def test_no_second_memory_is_offered_to_a_machine_of_one() -> None:
+    """`--pp 2 on 2 cards` was offered to a MacBook."""
+    found = oomless.infer("deepseek-r1-distill-llama-70b", "m3-max-64gb", engine="ollama")
+    assert found.verdict == "does_not_fit"
+    assert flags(found)
+    assert not [each for each in flags(found) if "cards" in each or "--gpu" in each]
+
+
 def test_no_length_is_offered_that_nobody_wants() -> None:
     """It was `--max-model-len 75` once, and 82."""
     for model, asked in (

@@ -221,8 +221,12 @@ def of_offloads(estimate: Estimate) -> Iterator[Change]:
 
 
 def of_more_cards(estimate: Estimate) -> Iterator[Change]:
-    """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool."""
-    tuned = engine(estimate.request.engine).candidates.tuned
+    """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool; none
+    where one process serves and the machine has one memory (Apple's)."""
+    rules = engine(estimate.request.engine)
+    if rules.axis == "pp" and estimate.hardware.card.shared_bytes:
+        return
+    tuned = rules.candidates.tuned
     beside = {each.field for each in tuned if each.purpose in ("graphs", "share")}
     levers = [{field: values[0]} for field, values in milder_first(estimate).items() if field in beside]
     made = (on_more_cards(estimate, values) for values in ({}, *levers))
