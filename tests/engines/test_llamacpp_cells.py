@@ -58,6 +58,22 @@ def test_drafting_takes_what_cards_showed(card: str, file: str, cache: str, leng
     assert (drafts.total_bytes - alone.total_bytes) / MIB == pytest.approx(mib, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "logged", "flags"),
+    [
+        ("rtx-5060-ti-16gb:2", 1024 + 613.03, {"context": 262_144, "ubatch_size": 256, "pp": 2}),
+        ("rtx-3090", 520, {"context": 8192, "ubatch_size": 2048, "max_num_seqs": 4, "kv_unified": True}),
+    ],
+)
+def test_what_drafts_has_the_buffer_of_its_own_graph(gpu: str, logged: float, flags: dict[str, Any]) -> None:
+    """Logs of Qwen3.8-27B: 613.03 MiB beside a cache of 1,024; 520 with one of 32."""
+    asked = {"engine_version": "2026-08", "quantization": "Q4_K_M", "spec_draft_n_max": 3, "max_num_seqs": 1}
+    asked |= {"n_gpu_layers": 99, "flash_attn": True, **flags}
+    found = oomless.infer("qwen3.8-27b", gpu, engine="llamacpp", offline=True, **asked)
+    lines = [line for led in found.ledgers for line in led.lines if line.key == "activations.draft_context"]
+    assert sum(line.bytes for line in lines) / MIB == pytest.approx(logged, abs=0.1)
+
+
 def test_ik_llama_cpp_once_kept_cells_for_layers_that_it_does_not_run() -> None:
     """#843: until then 47 layers of GLM-4.5-Air had cells, 46 run."""
     asked: dict[str, Any] = {

@@ -85,6 +85,14 @@ class Batch(NamedTuple):
     cast_values: int = 0
     """The same of values."""
 
+    turns_keys: bool = False
+    """llama.cpp since #21038 (2026-04): a matrix turns queries and keys whose cache is quantised."""
+    turns_values: bool = False
+    """The same of values, and of what attention makes of them."""
+
+    keeps_states: bool = False
+    """The last states of all tokens stay, for the layer that drafts (embeddings_nextn)."""
+
     host_activation: bool = False
     """The host computes the activation of a feed-forward layer, for which the card has no kernel."""
 

@@ -83,6 +83,9 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         cast_values=cast_streams(asked.cache_type_v, asked, hardware),
         has_output=copied_output > 0 or (on_cards and multiplies_output(asked, stage)),
         copied_output=copied_output,
+        turns_keys=rules.turns_quantised and TYPES[asked.cache_type_k.upper()].block > 1,
+        turns_values=rules.turns_quantised and TYPES[asked.cache_type_v.upper()].block > 1,
+        keeps_states=bool(asked.draft_tokens and drafting_layers(model, asked, stage)),
         host_activation=rules.lacks_xielu and model.family == XIELU and not host,
     )
 
@@ -284,27 +287,31 @@ def kinds_of_graph(model: Model, asked: Resolved, batch: Batch) -> set[str]:
     return kinds
 
 
+def graph_bytes(
+    model: Model, asked: Resolved, batch: Batch, stage: Stage, left: tuple[tuple[Layer, Left], ...]
+) -> int:
+    """Return the bytes of the graph of a card's layers, and of those `left` to the host that it computes."""
+    layers = tuple(model.layers[stage.start : stage.stop])
+    on_host = with_host_experts(model, asked)
+    host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
+    if not layers and not left:
+        return layer_inputs_bytes(model, batch)
+    if model.kinds.has(V4):
+        from .graph_v4 import v4_buffer_bytes  # of one family
+
+        shown = tuple(representative([(layer, place in host_experts) for place, layer in enumerate(layers)]))
+        sizes = model.hidden_size, model.streams, model.vocab_size
+        return v4_buffer_bytes(shown, *sizes, batch, not stage.position)
+    size = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left)
+    return size + layer_inputs_bytes(model, batch)
+
+
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Compute buffer and context. The output buffer of logits is on the host."""
     batch = batch_of(model, asked, hardware, stage)
     layers = tuple(model.layers[stage.start : stage.stop])
-    on_host = with_host_experts(model, asked)
-    host_experts = frozenset(number - stage.start for number in on_host if stage.start <= number < stage.stop)
-    left: tuple[tuple[Layer, Left], ...] = ()
-    if model.kinds.has(V4):
-        shown = tuple(representative([(layer, place in host_experts) for place, layer in enumerate(layers)]))
-        sizes = model.hidden_size, model.streams, model.vocab_size
-        from .graph_v4 import v4_buffer_bytes  # of one family
-
-        value = v4_buffer_bytes(shown, *sizes, batch, not stage.position) if shown else 0
-    else:
-        left = layers_left(model, asked, hardware, stage)
-        value = (
-            buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left)
-            if layers or left
-            else 0
-        )
-        value += layer_inputs_bytes(model, batch)
+    left = layers_left(model, asked, hardware, stage)
+    value = graph_bytes(model, asked, batch, stage, left)
     copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
     formula = (
         f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention "
@@ -351,31 +358,25 @@ def draft_lines(
     model: Model, asked: Resolved, hardware: Hardware, stage: Stage, buffer: int
 ) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
-    other, and a buffer of its own; in 16 bit whatever the target's type (--spec-draft-type-k), so that
-    nothing is cast. Qwen3.8-27B: 640 MiB for 131,072 tokens more (two cards, sudoingX/qwen38-mtp#14)."""
+    other, in 16 bit whatever the target's type (--spec-draft-type-k), and the buffer of its graph, which is
+    that layer behind embedding and state; of V4 at most the target's `buffer`.
+
+    Logs of Qwen3.8-27B have 613.03 MiB on two cards and 488 on one, against 613.01 and 488.04.
+    """
     drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
     if not drafting:
         return ()
     plain = asked._replace(cache_type_k="f16", cache_type_v="f16")
     cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in drafting)
+    low, high = buffer // 2, buffer
     if not stage.last:
-        buffer = 0
-    if not model.kinds.has(V4) and plain != asked:
-        batch, layers = batch_of(model, plain, hardware, stage), tuple(model.layers[stage.start : stage.stop])
-        uncast = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, frozenset(), ())
-        buffer = min(buffer, uncast + layer_inputs_bytes(model, batch)) if layers else buffer
-    share = facts.constant("llamacpp", "draft_buffer_share", (0,))
-    whole = cache + int(buffer * share.value)
-    formula = f"cache of {len(drafting)} layers, {format_bytes(cache)}, + a buffer as large as the target's"
+        low = buffer = high = 0
+    elif not model.kinds.has(V4):
+        batch = batch_of(model, plain, hardware, stage)
+        buffer = buffer_bytes(tuple(model.draft), model.hidden_size, model.vocab_size, batch, drafts=True)
+        spread = facts.constant("llamacpp", "compute_buffer_spread", (0,))
+        low, high = int(buffer * spread.low), int(buffer * spread.high)
+    formula = f"cache of {len(drafting)} layers, {format_bytes(cache)}, + a graph of {format_bytes(buffer)}"
     source = "common/speculative.cpp: a context over the same weights"
-    return (
-        ranged(
-            "activations.draft_context",
-            "draft",
-            "draft context",
-            (whole, cache + int(buffer * share.low), cache + int(buffer * share.high)),
-            "assumed",
-            formula,
-            source,
-        ),
-    )
+    whole = (cache + buffer, cache + low, cache + high)
+    return (ranged("activations.draft_context", "draft", "draft context", whole, "assumed", formula, source),)

@@ -4,6 +4,9 @@ from ...model.attention import GQA
 from .batch import F16, F32, Batch, sent
 from .ggml import Graph, Node
 
+LEAST_TURNED = 64
+"""Heads of multiples of it are turned where their cache is quantised (llama-kv-cache.cpp)."""
+
 
 def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions: Node, mask: Node) -> Node:
     """Queries, keys and values, and their attention; of gated heads (Qwen3-Next on) the gate lies beside its
@@ -30,9 +33,20 @@ def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions:
         query = projected(attention.num_heads, True, gated=attention.gated)
         key = projected(attention.num_kv_heads, True)
         value = projected(attention.num_kv_heads, False)
+
+    def turned(node: Node, heads: int, turns: bool) -> Node:
+        turns = turns and dim % LEAST_TURNED == 0
+        return graph.op(heads * dim * tokens * F32, graph.view(node)) if turns else node
+
+    query, key = (
+        turned(query, attention.num_heads, batch.turns_keys),
+        turned(key, attention.num_kv_heads, batch.turns_keys),
+    )
+    value = turned(value, attention.num_kv_heads, batch.turns_values)
     attended = many_heads(
         graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask
     )
+    attended = turned(attended, attention.num_heads, batch.turns_values)
     for gate in gates:  # laid out anew, since it lay between the queries
         opened = graph.op(attention.num_heads * dim * tokens * F32, gate)
         attended = graph.op(

@@ -14,7 +14,7 @@ from ...model.model import Layer
 from .batch import F16, F32, I32, I64, Batch, Left, arriving, sent
 from .ggml import Graph, Node
 from .graph_ffn import feed_forward
-from .graph_heads import grouped
+from .graph_heads import LEAST_TURNED, grouped
 from .graph_latent import Sparse, latent
 
 
@@ -35,9 +35,10 @@ def buffer_bytes(
     batch: Batch,
     host_experts: frozenset[int] = frozenset(),
     left: tuple[tuple[Layer, Left], ...] = (),
+    drafts: bool = False,
 ) -> int:
     """Bytes of the compute buffer of a device that computes these layers; the routed experts of some lie on
-    the host, by position.
+    the host, by position. What `drafts` joins the embedding to the target's state first.
 
     `left` are layers of the host before them, which the first card computes too (ggml-backend.cpp: a weight
     begins a split of its own, so one matrix is copied at a time).
@@ -54,15 +55,23 @@ def buffer_bytes(
     residual = _embedded(graph, hidden, batch)
     heads = next((found for layer in layers if (found := _heads_of(layer.attention))), None)
     inputs = _inputs(graph, batch, residual, heads)
+    if drafts:
+        state = graph.op(residual.size, graph.expand(arriving(graph, batch, residual.size)))
+        joined = graph.op(2 * residual.size, graph.op(residual.size, residual), state)
+        residual = graph.op(residual.size, joined)
     for layer, copied in left:
         residual = _layer(graph, batch._replace(left=copied), layer, residual, inputs)
     shown = [(layer, index in host_experts) for index, layer in enumerate(layers)]
     if not (batch.host_activation and batch.num_copies > 1):  # else each layer's copies stay
         shown = representative(shown)
     for index, (layer, on_host) in enumerate(shown):
-        ends = index == len(shown) - 1 and batch.has_output
+        ends = index == len(shown) - 1 and batch.has_output and not batch.keeps_states
         residual = _layer(graph, batch, layer, residual, inputs, on_host, ends)
     if batch.has_output:
+        if batch.keeps_states and shown:
+            residual.lasts = True
+            chosen = arriving(graph, batch, _outputs(batch) * I32)
+            residual = graph.op(residual.size // batch.num_tokens * _outputs(batch), residual, chosen)
         normed = graph.op(
             residual.size, residual, in_place=not batch.ik
         )  # ik_llama.cpp's own norms take a place of their own
@@ -126,6 +135,10 @@ def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> In
         if heads is not None:  # an MLA latent has no values of its own
             each = heads.num_kv_heads * heads.head_dim if batch.transposed_values else 1
             graph.expand(graph.input(tokens * I64 * each, first=True, lasts=True))
+    for turns in (batch.turns_keys, batch.turns_values):
+        side = heads.head_dim & -heads.head_dim if heads is not None else 0  # the power of two in it
+        if turns and side >= LEAST_TURNED:
+            graph.expand(arriving(graph, batch, side * side * F32))
     casts = batch.flash and (batch.ik or batch.casts_mask)
     element = F16 if batch.flash and not casts else F32
     apart = batch.window_cells or (batch.num_cells if batch.index_heads else 0)

@@ -64,7 +64,7 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
     return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks))
 
 
-class Heads(NamedTuple):
+class HeadsInFile(NamedTuple):
     """Heads and their widths as the file's metadata has them."""
 
     num: int
@@ -74,7 +74,7 @@ class Heads(NamedTuple):
     value: int
 
 
-def heads_in_file(model: Model, asked: Resolved) -> Heads:
+def heads_in_file(model: Model, asked: Resolved) -> HeadsInFile:
     whole = expands(model, asked)
     found = [(*heads_of(each, whole), each.core) for each in model.kinds.attentions]
     num, _, core = max(found, key=lambda each: each[0])
@@ -87,10 +87,10 @@ def heads_in_file(model: Model, asked: Resolved) -> Heads:
     elif not rules_of(asked).divides_width:
         key = getattr(core, "head_dim", key)
         value = getattr(core, "value_dim", 0) or key
-    return Heads(num, max(kv), min(kv) or 1, key, value)
+    return HeadsInFile(num, max(kv), min(kv) or 1, key, value)
 
 
-def graph_sizes(model: Model, heads: Heads, context: int, cache: int, of_sinks: int) -> tuple[int, int]:
+def graph_sizes(model: Model, heads: HeadsInFile, context: int, cache: int, of_sinks: int) -> tuple[int, int]:
     """What GraphSize takes a graph for where layers stay on the host, and where none do; `cache` is that of
     all layers."""
     hidden, words, batch = model.hidden_size, model.vocab_size, min(BATCH, context)

@@ -63,6 +63,7 @@ class LlamaRules(ReleaseRules):
     fuses_indexer: bool = False
     fuses_gated_delta: bool = False
     casts_mask: bool = False
+    turns_quantised: bool = False
     reserves_cast_cache: bool = False
     """Of a cache that is not F16, for flash attention; before, the copies came out of the backend's pool."""
     reserves_logits_of_slots: bool = False
