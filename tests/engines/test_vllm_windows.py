@@ -1,11 +1,14 @@
 """Sequences that run together: the blocks that a cache with windows needs, against a scheduler played out
 step by step."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oomless
+from command import call
 from oomless.engines.rank import CacheGroup, CacheLayout
 from oomless.engines.vllm.capacity import blocks_to_admit, blocks_together, needed_bytes, sequences
 from oomless.run.serving import Layout, Resolved
@@ -119,3 +122,19 @@ def test_without_windows_every_sequence_counts_alike() -> None:
         max_model_len=4096, max_num_batched_tokens=8192, layout=Layout(), engine_version="0.33.0"
     )
     assert blocks_together(layout, 7, 4096, asked) == 7 * blocks_to_admit(layout, 4096, asked) == 7 * 256
+
+
+@pytest.mark.parametrize(
+    ("flag", "held"),
+    [
+        ("", 24_576),
+        ("--disable-hybrid-kv-cache-manager", 49_152),
+        ('--kv-transfer-config \'{"kv_connector": "LMCacheConnectorV1"}\'', 49_152),
+        ("--no-disable-hybrid-kv-cache-manager", 24_576),
+    ],
+)
+def test_windows_without_groups_are_cached_as_full_layers_are(flag: str, held: int) -> None:
+    """config/vllm.py, disable_hybrid_kv_cache_manager; LMCacheConnectorV1 is no SupportsHMA."""
+    words = ("--gpu", "h100", "--engine-version", "0.11.0", "--json")
+    found = call("infer", "--command", f"vllm serve openai/gpt-oss-20b {flag}", *words)
+    assert json.loads(found.out)["kv_cache"]["bytes_per_token"] == held

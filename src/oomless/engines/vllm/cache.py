@@ -13,7 +13,7 @@ from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from ..recurrent_states import recurrent_state_bytes, state_width
 from .rank_tensors import draft_layers
-from .release import RELEASES, VllmRules
+from .release import RELEASES, WINDOWS_WHOLE, VllmRules
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
 """Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
@@ -161,7 +161,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     plain = uncoded(model, asked)
     for index, attention in enumerate(attentions, stage.start):
         counts[attention, index in plain] = counts.get((attention, index in plain), 0) + 1
-    groups_windows = rules.caches_windows and not rules.v0
+    groups_windows = rules.caches_windows and not rules.v0 and WINDOWS_WHOLE not in rules.text
     for (attention, as_is), num in counts.items():
         window = attention.window if isinstance(attention, Sliding) and groups_windows else 0
         if isinstance(attention, Sliding) and attention.chunked:

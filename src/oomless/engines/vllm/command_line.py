@@ -5,7 +5,16 @@ import re
 from typing import Any
 
 from ...errors import UsageError
-from .release import FIRST_RUNNER, FLASHINFER, LATENTS_OFF, SECOND_RUNNER, SORTS, TRIED, UNTRIED
+from .release import (
+    FIRST_RUNNER,
+    FLASHINFER,
+    LATENTS_OFF,
+    SECOND_RUNNER,
+    SORTS,
+    TRIED,
+    UNTRIED,
+    WINDOWS_WHOLE,
+)
 
 REMARKS = {
     "VLLM_USE_V1=0": "V0",
@@ -25,15 +34,24 @@ sampler takes it where it is there (v1/sample/ops/topk_topp_sampler.py; 0.8 sort
 its image has 0.2.1)."""
 
 
-def remark(before: list[str]) -> str:
-    """Return what variables and an image before the program say of how a release runs.
+WHOLE = ("--disable-hybrid-kv-cache-manager", "LMCacheConnectorV1")
+"""A flag and a connector that switch groups of windows off."""
 
-    >>> remark(["VLLM_USE_V1=0", "CUDA_VISIBLE_DEVICES=0"]), remark(["vllm/vllm-openai:v0.10.2"]), remark([])
+
+def remark(before: list[str], unread: list[str]) -> str:
+    """Return what variables and an image before the program, and flags that no option reads, say of how a
+    release runs.
+
+    >>> remark(["VLLM_USE_V1=0", "A=0"], []), remark(["vllm/vllm-openai:v0.10.2"], []), remark([], [])
     ('V0', 'FlashInfer', '')
+    >>> remark([], ["--disable-hybrid-kv-cache-manager"])
+    'windows whole'
     """
     said = [REMARKS[word] for word in before if word in REMARKS]
     if not {SORTS, FLASHINFER} & {*said} and any(IMAGE.fullmatch(word) for word in before):
         said.append(FLASHINFER)
+    if any(word in flag for flag in unread for word in WHOLE if not flag.startswith("--no-")):
+        said.append(WINDOWS_WHOLE)
     return ", ".join(said)
 
 
