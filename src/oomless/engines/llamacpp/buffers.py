@@ -272,15 +272,18 @@ def replayed(attention: Attention, asked: Resolved) -> bool:
     return not isinstance(attention, Linear) or {"gdn": fused, "mamba2": True}.get(attention.variant, False)
 
 
-def kinds_of_graph(model: Model, asked: Resolved, batch: Batch) -> set[str]:
+def kinds_of_graph(model: Model, asked: Resolved, batch: Batch, vendor: str) -> set[str]:
     """What the spread of the compute buffer goes by: the kinds of attention whose graph is less certain than
-    that of plain heads."""
+    that of plain heads, or more: CUDA leaves the order of a graph whose tensors lie together."""
     attentions = model.kinds.attentions
     kinds: set[str] = {each.kind for each in attentions if isinstance(each, MLA | V4)}
     if any(isinstance(each, DSA) for each in attentions):
         kinds.add("dsa_fused" if batch.index_heads == 1 else "dsa")
     if any(isinstance(each, Linear) for each in attentions):
         kinds.add("gdn" if all(replayed(each, asked) for each in attentions) else "linear")
+        variants = {each.variant for each in attentions if isinstance(each, Linear)}
+        if variants == {"gdn"} and vendor == "NVIDIA" and not by_hand(asked):
+            kinds.add("in_order")
     heads = (each.core for each in attentions)
     if not batch.flash and any(isinstance(each, GQA) and each.sinks for each in heads):
         kinds.add("sinks")
@@ -319,7 +322,10 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     )
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     spread = facts.constant(
-        "llamacpp", "compute_buffer_spread", (0,), *sorted(kinds_of_graph(model, asked, batch))
+        "llamacpp",
+        "compute_buffer_spread",
+        (0,),
+        *sorted(kinds_of_graph(model, asked, batch, hardware.card.vendor)),
     )
     compute = exact(
         "activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py"
