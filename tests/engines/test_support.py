@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from command import call
-from oomless import facts
+from oomless import facts, infer
 from oomless.engines.sglang.cache import BLOCK_SCALED
 from oomless.engines.support import (
     CACHE_WORDS,
@@ -21,8 +21,10 @@ from oomless.engines.support import (
     support_rows,
     weights_word,
 )
+from oomless.errors import UnsupportedError
 from oomless.facts.options import ENGINE_NAMES
 from oomless.model.load import load
+from oomless.report.messages import in_chinese, is_english
 from oomless.run.cards import cards
 
 DOES_NOT_RUN, RUNS, UNKNOWN = "does_not_run", "runs", "unknown"
@@ -152,3 +154,19 @@ def test_every_model_and_form_has_words() -> None:
         assert weights_word(model, None) in WEIGHTS, model.name
         assert model.family in model_words(model)
     assert len(FAMILIES) > 60
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "engine", "said"),
+    [
+        ("deepseek-coder-33b", "v100-32gb", "vllm", "no release from 0.20.0 on runs there"),
+        ("qwen3-8b", "v100-32gb", "sglang", "no release runs there"),
+    ],
+)
+def test_a_refusal_says_what_does_not_run_and_not_only_where_it_was_read(
+    model: str, card: str, engine: str, said: str
+) -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        infer(model, card, engine=engine)
+    assert said in caught.value.message
+    assert not is_english(in_chinese(caught.value.message))

@@ -112,7 +112,7 @@ def support(asked: SupportQuestion) -> Support:
     holding = [row for row in rows if _suits(row.weights, asked.weights) and _suits(row.caches, asked.cache)]
     for row in holding:
         if row.runs == "does_not_run":
-            return Support("does_not_run", row.how, row.source, _way_out(row, asked))
+            return Support("does_not_run", row.how or _why(row, asked), row.source, _way_out(row, asked))
     if not asked.card:
         return Support("runs")
     for row in holding:
@@ -160,10 +160,27 @@ FAMILIES_OF_KINDS = frozenset(
 """Families that rows name in place of the kinds of their layers."""
 
 
+def _why(row: SupportRow, asked: SupportQuestion) -> str:
+    """Return what a row without words of its own says does not run, and where that was read."""
+    if row.weights:
+        said = f"no {asked.weights} weights there"
+    elif row.caches:
+        said = f"no cache of {asked.cache} there"
+    elif row.models:
+        said = "no model of this kind there"
+    elif row.first:
+        said = f"no release from {'.'.join(map(str, row.first))} on runs there"
+    else:
+        said = "no release runs there"
+    return f"{said} ({row.source})"
+
+
 def _way_out(row: SupportRow, asked: SupportQuestion) -> str:
     """Return what could be changed: the release, the cache, the weights, the card."""
     if row.last:
         return "use a later release"
+    if row.first and not (row.models or row.weights or row.caches):
+        return f"use an earlier release, or --engine {GGUF_ENGINE}"
     if row.caches:
         return "use --kv-cache-dtype auto"
     others = (each for each in support_rows(asked.engine) if each.runs == "runs" and _names(each, asked))
@@ -199,9 +216,8 @@ def check_support(model: Model, asked: Asked, card: Card) -> Support:
     found = support(question)
     if found.runs == "does_not_run":
         version = asked.engine_version or engine(asked.engine).latest
-        why = f": {found.reason}" if found.reason else f" ({found.source})"
         raise UnsupportedError(
-            f"{asked.engine} {version} does not run {model.name} on {card.name}{why}", found.hint
+            f"{asked.engine} {version} does not run {model.name} on {card.name}: {found.reason}", found.hint
         )
     return found
 

@@ -19,6 +19,8 @@ MOST_NESTED = 4
 """Messages within messages."""
 MOST_CHARACTERS = 2_000
 """Of a text that is looked up."""
+CLOSING = ("", ")", ".")
+"""What a message ends with behind its last value, which may be a list."""
 LISTS = ((", ", "、"), ("; ", "；"))
 """What parts of a list stand between, and what they stand between in Chinese."""
 
@@ -97,7 +99,7 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     if nested < 0 or not text or len(text) > MOST_CHARACTERS:
         return text
     return (
-        _by_template(text, nested, strict=True, marked=True)
+        _by_template(text, nested, strict=True, mark=", ")
         or _listed(text, nested)
         or _by_template(text, nested, strict=True)
         or _sourced(text, nested)
@@ -106,14 +108,15 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     )
 
 
-def _by_template(text: str, nested: int, strict: bool, mark: str = "\n", marked: bool = False) -> str:
-    """Return a message by the most particular template whose values are known or names, and neither hold a
-    list's mark nor follow a key; "" without one. Strictly, a name is one word or has no word in small
-    letters. `marked`: of those alone that have such a mark themselves."""
+def _by_template(text: str, nested: int, strict: bool, mark: str = "", part: bool = False) -> str:
+    """Return a message by the most particular template whose values are known or names, follow no key, and
+    hold no list's mark but at the end, or nowhere where it is part of a list; "" without one. Strictly, a
+    name is one word or has no word in small letters."""
     for template, values in _possible(text):
-        if marked and not any(each in part for each, _ in LISTS for part in template.parts):
-            continue
-        if any(each.startswith("= ") or mark in f"{each} " for each in values):
+        inside = values if part or template.parts[-1] not in CLOSING else values[:-1]
+        if any(each.startswith("= ") for each in values) or (
+            mark and any(mark in f"{each} " for each in inside)
+        ):
             continue
         shown = [in_chinese(value, nested - 1) for value in values]
         unclear = _has_words if strict else is_english
@@ -159,7 +162,7 @@ def _listed(text: str, nested: int) -> str:
             for end in range(len(parts) if at else len(parts) - 1, at, -1):
                 part = mark.join(parts[at:end])
                 alone = end == at + 1
-                said = _by_template(part, nested - 1, True, "\n" if alone else mark) or part * alone
+                said = _by_template(part, nested - 1, True, "" if alone else mark, part=True) or part * alone
                 if said:
                     break
             changed = changed or said != part
