@@ -242,6 +242,12 @@ def test_graphs_that_are_not_tried_leave_their_room_to_the_cache() -> None:
     assert "0.22.1 (graphs untried)': fits" in tried["warnings"][0]
 
 
+def test_graphs_are_captured_whether_they_were_tried_or_not() -> None:
+    """Qwen3.8-27B on consumer Blackwell takes 5 to 7 GiB while it captures (vLLM recipes#810, #831)."""
+    words = ("infer", "qwen3.8-27b-fp8", "--gpu", "rtx-pro-6000", "--engine-version")
+    assert json.loads(call(*words, "0.27.0 (graphs untried)", "--json").out)["verdict"] == "tight"
+
+
 def test_rules_are_not_changed() -> None:
     with pytest.raises(AttributeError):
         VLLM.at("0.19.0").graph_step = 4
