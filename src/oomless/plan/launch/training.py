@@ -61,8 +61,7 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
     framework, need = with_packages(model, asked, steps)
     match framework.launch:
         case "fsdp_script":
-            values = script_values(hub, asked, types) | fsdp_values(asked, types)
-            files = {"train.py": python(FSDP_HEAD, values, FSDP)}
+            files = {"train.py": fsdp_script(hub, asked, types)}
             launch = Launch(torchrun(hardware, "train.py"), files, need)
             return with_cluster(model, launch, hardware, framework)
         case "titan_toml":
@@ -75,8 +74,7 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             start = torchrun(hardware, "pretrain_gpt.py", Code("$(cat megatron.args)"))
             if hardware.card.vendor == "NVIDIA" and hardware.card.capability < MANY_CONNECTIONS:
                 start = command("env", "CUDA_DEVICE_MAX_CONNECTIONS=1", start)
-            note = "; ".join(filter(None, (need, megatron_note(model))))
-            return with_cluster(model, Launch(start, files, note), hardware, framework)
+            return with_cluster(model, Launch(start, files, megatron_note(model, need)), hardware, framework)
         case "zero_script":
             files = {
                 "ds.json": deepspeed_json(asked, hardware, types),
@@ -148,9 +146,10 @@ MEGATRON_NOTE = (
 )
 
 
-def megatron_note(model: Model) -> str:
+def megatron_note(model: Model, need: str) -> str:
     """Return what must be there before, and what no argument of ours says."""
-    return f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
+    needed = f"{need}; " if need else ""
+    return needed + f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
 
 
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
@@ -243,12 +242,13 @@ def by_accelerate(asked: TrainingAsked) -> bool:
     return record(asked.framework).launch == "accelerate_script" and asked.sharding in ("fsdp1", "fsdp2")
 
 
-def fsdp_values(asked: TrainingAsked, types: FileTypes) -> dict[str, Value]:
-    """Return what FSDP's script is told beside that: ranks that share a copy of the states, 0 for all."""
+def fsdp_script(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
+    """Return FSDP's script, which is told beside that how many ranks share a copy of the states, 0 for all."""
     shards = asked.mesh.shard_size if asked.sharding == "hsdp" else 0
     steps = said_optimizer(asked)
     said: dict[str, Value] = {"OPTIMIZER": steps.word.split()[0], "SETTINGS": steps.settings}
-    return {"WEIGHTS": types.weights, "SHARD_SIZE": shards, **said}
+    said |= {"WEIGHTS": types.weights, "SHARD_SIZE": shards}
+    return python(FSDP_HEAD, script_values(hub, asked, types) | said, FSDP)
 
 
 def targets_of(model: Model, asked: TrainingAsked) -> tuple[str, ...]:
