@@ -177,6 +177,8 @@ class Model(Record):
     """What is known to be missing from `tensors`, or was read and not understood; every answer repeats it."""
     vision: Vision | None = None
     """The encoder that runs with the model; None: text alone, or an encoder of unknown size."""
+    tower: float = 0.0
+    """Size of the encoder in ViT-L/14, as SGLang counts it; 0: no vision_config."""
     pooled: bool = False
     """A vector comes out for each sequence, and no logits."""
     dropout: float = 0.0

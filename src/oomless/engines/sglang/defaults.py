@@ -3,7 +3,6 @@
 
 from typing import assert_never
 
-from ... import facts
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
@@ -17,7 +16,7 @@ from ..releases import first_with
 from .cache import BLOCK_SCALED
 from .cache_v4 import ALL_16_BIT
 from .release import RELEASES, SglangRules
-from .share import default_chunk, default_share, reads_images
+from .share import default_chunk, default_share, reads_images, share_beside_tower
 from .states import fixed_slots, slots_of_request
 
 V4_WINDOWS = 0.1
@@ -57,10 +56,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     shows = reads_images(model, rules)
     if not cut or (shows and rules.cuts_no_prompt_of_vision_models):
         chunk = max(chunk, length)
-    if shows and rules.cuts_any_share_of_vision_models:
-        share *= facts.constant(
-            "sglang", "multimodal_share", rules.release
-        ).value  # model_runner.py: whoever chose the share
+    if rules.cuts_any_share_of_vision_models:
+        share *= share_beside_tower(model, rules)  # model_runner.py: whoever chose the share
     if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)

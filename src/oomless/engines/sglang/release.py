@@ -55,6 +55,7 @@ class SglangRules(ReleaseRules):
     """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
+    share_of_vision_models: float = 0.0
     reads_images_if_asked: bool = False
     """Models that are served for their texts as a rule need --enable-multimodal."""
     cuts_no_prompt_of_vision_models: bool = False

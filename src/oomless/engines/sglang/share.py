@@ -112,8 +112,23 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
             f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
             "lower --chunked-prefill-size, or say --mem-fraction-static",
         )
-    shows = reads_images(model, rules)
-    return share * facts.constant("sglang", "multimodal_share", rules.release).value if shows else share
+    return share if rules.cuts_any_share_of_vision_models else share * share_beside_tower(model, rules)
+
+
+def share_beside_tower(model: Model, rules: SglangRules) -> float:
+    """What of the share is left to a server of images: by the release, and from 0.4.9.post4 by the tower
+    (adjust_mem_fraction_for_vlm of 0.5.6, where the log of sglang#11830 says 0.7629746875 for 0.851).
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> [share_beside_tower(load("qwen2.5-vl-7b"), RELEASES.at(text)) for text in ("0.4.4", "0.5.6")]
+    [0.95, 0.8965625]
+    """
+    if not reads_images(model, rules):
+        return 1.0
+    if rules.share_of_vision_models or not model.tower:
+        return rules.share_of_vision_models or 1.0
+    return 0.95 * max(0.8, min(1.05, 1.1 - 0.1 * model.tower))
 
 
 def reads_images(model: Model, rules: SglangRules) -> bool:

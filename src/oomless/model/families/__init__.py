@@ -169,6 +169,7 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
         raise UnsupportedError(f"{where}: model_type {model_type!r} is not known", _nearest(model_type))
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
+    model = model._replace(tower=tower_size(values))
     need_sound(model, config)
     config.check()
     if config.values.get("architectures") in HEADLESS:
@@ -182,6 +183,20 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
             warnings=(*model.warnings, f"keys not understood, which may change memory: {named}")
         )
     return model
+
+
+def tower_size(values: dict[str, Any]) -> float:
+    """Return the size of the tower in ViT-L/14, as an engine reads it off vision_config: 24 layers of 1,024
+    where its keys have other names.
+
+    >>> tower_size({"vision_config": {"depth": 32, "hidden_size": 1280}})
+    1.5625
+    """
+    vision = values.get("vision_config")
+    if not isinstance(vision, dict):
+        return 0.0
+    layers, width = vision.get("num_hidden_layers") or 24, vision.get("hidden_size") or 1024
+    return float(layers * width**2 / (24 * 1024**2))
 
 
 HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["Gemma3TextModel"])
