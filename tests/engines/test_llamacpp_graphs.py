@@ -318,3 +318,11 @@ def test_logs_that_were_predicted_before_they_were_compared(
     found = oomless.infer(name, "h200", engine="llamacpp", offline=True, **asked)
     buffer = next(line for line in found.ledger.lines if line.key == "activations.compute_buffer")
     assert buffer.bytes / MIB == pytest.approx(logged, rel=0.03 if "ultra" in name else 0.001)
+
+
+def test_machines_over_rpc_do_not_work_on_several_micro_batches_at_once() -> None:
+    """A log of Llama-70B over one card and one of another machine has 1,104.00 MiB on both: no copies."""
+    flags: dict[str, Any] = {"engine_version": "2024-09", "quantization": "Q4_K_S", "context": 8192, "pp": 2}
+    found = oomless.infer("llama-3.1-70b", "rtx-4090:1x2", engine="llamacpp", offline=True, **flags)
+    lines = [line for led in found.ledgers for line in led.lines if line.key == "activations.compute_buffer"]
+    assert [round(line.bytes / MIB) for line in lines] == [1104, 1104]

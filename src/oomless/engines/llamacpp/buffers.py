@@ -54,7 +54,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
     if model.kinds.has(V4):
         windows = window_cells(window, one_slot(asked))
     all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
-    many = asked.layout.pp > 1 and asked.split_mode == "layer"
+    many = asked.layout.pp > 1 and asked.split_mode == "layer" and hardware.num_nodes == 1  # not over RPC
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
