@@ -67,3 +67,20 @@ def test_without_chunks_a_prompt_is_read_whole_and_less_is_reserved() -> None:
     cut, whole = (answer(asked + flags, "0.5.6") for flags in ("", "--chunked-prefill-size -1"))
     assert whole["request"]["max_num_batched_tokens"] == 65536
     assert whole["request"]["mem_fraction_static"] > cut["request"]["mem_fraction_static"]
+
+
+def test_a_server_of_prompts_captures_no_graphs() -> None:
+    """For LMSYS's prefill servers 26 to 43 GiB of graphs were counted, and the answer was tight."""
+    command = (
+        "deepseek-ai/DeepSeek-R1 --tp 32 --dp 32 --enable-dp-attention --moe-a2a-backend deepep "
+        "--mem-fraction-static 0.85 --chunked-prefill-size 524288 --max-running-requests 8192 "
+        "--max-total-tokens 131072 --context-length 8192 --ep-num-redundant-experts 32"
+    )
+    alone, pair = (
+        answer(command + mode, "0.5.9", "h100:8x4") for mode in ("", " --disaggregation-mode prefill")
+    )
+    assert (alone["verdict"], pair["verdict"]) != ("fits", "fits")
+    assert pair["verdict"] == "fits"
+    assert pair["request"]["enforce_eager"] is True
+    eager = answer(command + " --disable-cuda-graph", "0.5.9", "h100:8x4")
+    assert pair["ranks"] == eager["ranks"]

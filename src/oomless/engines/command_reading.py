@@ -214,6 +214,9 @@ class Reading:
         if self.line.table == "sglang":
             need_own_experts(self.unknown)
             flags = as_sglang(flags)
+            if PREFILLS in self.ignored:
+                self.ignored.remove(PREFILLS)
+                flags = {"enforce_eager": True, **flags}
         if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
             flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
         if "rope_scaling" in flags:
@@ -249,6 +252,9 @@ class Reading:
         )
 
 
+PREFILLS = "--disaggregation-mode prefill"
+"""SGLang's server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of
+prompts (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
 LIKE_A_TYPO = 0.9
 """Of likeness, 0 to 1: `--tensor-paralel-size` has 0.98."""
 OFF_WORDS = ("false", "off", "0", "no")
