@@ -148,8 +148,8 @@ MEGATRON_NOTE = (
 
 def megatron_note(model: Model, need: str) -> str:
     """Return what must be there before, and what no argument of ours says."""
-    needed = f"{need}; " if need else ""
-    return needed + f"{MEGATRON_NOTE}; add as its config.json has them: {', '.join(unsaid(model))}"
+    first = f"{need}; {MEGATRON_NOTE}" if need else MEGATRON_NOTE
+    return f"{first}; add as its config.json has them: {', '.join(unsaid(model))}"
 
 
 TITAN_NOTE = "job.toml is for torchtitan 0.2 (pip install 'torchtitan<0.3'): 0.3 reads no TOML"
