@@ -412,6 +412,14 @@ def test_an_optimizer_that_nobody_names_goes_by_the_release() -> None:
     assert [each["request"]["optimizer"] for each in found] == ["adamw", "adamw-fused"]
 
 
+def test_a_length_that_nobody_says_goes_by_the_release() -> None:
+    """LLaMA-Factory cut at 1,024 tokens up to 0.9.0."""
+    command = "llamafactory-cli train --model_name_or_path Qwen/Qwen2.5-1.5B --finetuning_type lora --bf16"
+    words = ("train", "--gpu", "h100", "--command", command, "--json", "--framework-version")
+    found = [json.loads(call(*words, f"llamafactory {version}").out) for version in ("0.9.0", "0.9.3")]
+    assert [each["request"]["seq_len"] for each in found] == [1024, 2048]
+
+
 def test_models_that_share_cards_stand_beside_the_actor() -> None:
     request = asked(OPENRLHF + "--critic.model_name_or_path meta-llama/Meta-Llama-3-8B")["request"]
     assert (request["task"], request["sharding"], request["seq_len"]) == ("ppo", "zero3", 2048)

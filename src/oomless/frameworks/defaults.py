@@ -35,7 +35,7 @@ def resolved(
         if getattr(asked, name) is None:
             chosen[name] = getattr(of, name)
     if asked.seq_len is None:
-        chosen["seq_len"] = min(DEFAULT_SEQ_LEN, longest)
+        chosen["seq_len"] = min(earlier.seq_len or of.seq_len or DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
     if asked.recompute is None and earlier.recompute:

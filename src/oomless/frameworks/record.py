@@ -137,6 +137,8 @@ class Framework(NamedTuple):
     """Frozen models fill a cache of keys and values as they run forward."""
     packages: tuple[str, ...]
     """Packages whose earlier releases did otherwise (facts/habits.csv)."""
+    seq_len: int
+    """Tokens of a sample where nobody says; 0: no length of its own."""
     torch_pipelines: bool
     """Its pipelines are torch.distributed.pipelining's."""
     starts_pipelines: bool
@@ -254,6 +256,7 @@ def of_facts(name: str) -> Framework:
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",
         packages=_words(row["packages"]),
+        seq_len=int(row["seq_len"] or 0),
         torch_pipelines=row["pipelines"] in ("torch", "script"),
         starts_pipelines=row["pipelines"] not in ("none", "script"),
         ulysses=row["context"] == "ulysses",

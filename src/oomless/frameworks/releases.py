@@ -17,6 +17,8 @@ class Habits(NamedTuple):
     """Their loss of the log-probabilities of whole logits (facts/losses.csv)."""
     optimizer: str | None = None
     """Their optimizer where none is named."""
+    seq_len: int = 0
+    """Their tokens of a sample where nobody says."""
     experts_apart: bool = False
     """Each matrix of an expert is a module of its own, not a slice of a stack."""
     reentrant_checkpoints: bool = False
@@ -80,6 +82,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         loss=found.get("loss"),
         log_probs=found.get("log_probs"),
         optimizer=found.get("optimizer"),
+        seq_len=int(found.get("seq_len", 0)),
         experts_apart=found.get("experts") == "apart",
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
         inputs_on_card=found.get("inputs") == "card",

@@ -152,16 +152,12 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     """Return the question with optimizer, batch, recomputation and kernels."""
     optimizer = entries.optimizer("optim", default="") if entries.has("optim") else None
     micro_batch = entries.whole("per_device_train_batch_size", default=8)
-    seq_len = entries.whole("cutoff_len", default=2048)
-    if entries.has(*HALVES):
-        seq_len = sum(entries.whole(name, default=512) for name in HALVES)
     grad_accum = entries.whole("gradient_accumulation_steps", default=1)
     workers = entries.whole("dataloader_num_workers", default=0)
     kept = entries.switch("disable_gradient_checkpointing", default=False)
     again = "use_reentrant_gc"
     attention = entries.text("flash_attn", default="auto") or "auto"
-    if asked.task == "ppo":  # an update runs over a query and its answer (train/ppo/trainer.py)
-        seq_len += entries.whole("max_new_tokens", default=1024)
+    if asked.task == "ppo":
         kind = entries.text("reward_model_type", default="lora")  # adapters on the policy's weights
         if entries.text("reward_model") and kind == "full":
             entries.note("a reward model of its own is counted with --reward-model alone")
@@ -171,7 +167,7 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
         loss="fused" if fused else asked.loss,
         optimizer=optimizer,
         micro_batch=micro_batch,
-        seq_len=seq_len,
+        seq_len=_length(entries, asked.task),
         grad_accum=grad_accum,
         data_workers=workers,
         recompute="none" if kept else "full",
@@ -179,6 +175,16 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
         attention=ATTENTION.get(attention, "auto"),
         kernels="liger" if liger else None if unsloth else "eager",
     )
+
+
+def _length(entries: Entries, task: Task) -> int | None:
+    """Return the tokens of a sample; None: nobody says, and it goes by the release. An update of PPO runs
+    over a query and its answer (train/ppo/trainer.py)."""
+    if entries.has(*HALVES):
+        return sum(entries.whole(name, default=512) for name in HALVES)
+    if task == "ppo":
+        return entries.whole("cutoff_len", default=2048) + entries.whole("max_new_tokens", default=1024)
+    return entries.whole("cutoff_len", default=0) or None
 
 
 def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> TrainingAsked:
