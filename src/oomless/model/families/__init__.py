@@ -195,8 +195,11 @@ def tower_size(values: dict[str, Any]) -> float:
     vision = values.get("vision_config")
     if not isinstance(vision, dict):
         return 0.0
-    layers, width = vision.get("num_hidden_layers") or 24, vision.get("hidden_size") or 1024
-    return float(layers * width**2 / (24 * 1024**2))
+    sizes = {**VIT_L, **{key: vision[key] for key in VIT_L if isinstance(vision.get(key), int)}}
+    return float(sizes["num_hidden_layers"] * sizes["hidden_size"] ** 2 / (24 * 1024**2))
+
+
+VIT_L = {"num_hidden_layers": 24, "hidden_size": 1024}
 
 
 HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["Gemma3TextModel"])
