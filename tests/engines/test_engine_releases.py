@@ -255,3 +255,23 @@ def test_rules_are_not_changed() -> None:
 
 def test_where_a_rule_begins_is_written_as_people_write_it() -> None:
     assert first_with("sglang", "serves_v4") == "0.5.11"
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "tokens", "eager"),
+    [
+        ("0.7.3", "0.7.3", 40960, True),
+        ("0.8.5", "0.8.5 (V0)", 40960, True),
+        ("0.8.5 (V1)", "0.8.5 (V1)", 2048, False),
+        ("0.9.1", "0.9.1", 40960, False),
+    ],
+)
+def test_ascend_runs_the_first_engine_without_graphs_or_chunks(
+    version: str, text: str, tokens: int, eager: bool
+) -> None:
+    """Logs of 0.8.5: npu is experimental on VLLM_USE_V1=1, falling back to V0; NPU compilation support
+    pending; the model's long length may cause OOM (vllm-ascend platform.py; engine/arg_utils.py, is_gpu)."""
+    words = ("--gpu", "ascend-910b", "--engine", "vllm-ascend", "--engine-version", version, "--json")
+    request = json.loads(call("infer", "qwen3-8b", *words).out)["request"]
+    assert (request["engine_version"], request["max_num_batched_tokens"]) == (text, tokens)
+    assert request["enforce_eager"] is eager

@@ -5,10 +5,10 @@ The profile run executes max_num_batched_tokens tokens and then samples max_num_
 larger phase.
 """
 
-from math import ceil
+from math import ceil, prod
 
 from ... import facts
-from ...ledger import Category, Key, Line, exact, sums
+from ...ledger import Category, Key, Line, exact, ranged, sums
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
 from ...model.storage import DTYPES, NVFP4
@@ -209,8 +209,9 @@ def beside_pool(
 def beside_weights(
     model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
-    """What counts as weights and is no tensor that is known: remains of loading on ROCm, and what another's
-    checkpoint may keep."""
+    """What counts as weights and is no tensor that is known: remains of loading on ROCm, what another's
+    checkpoint may keep, and on Ascend before 0.8 up to another copy of experts in 8 bits: 0.7.3 with MindIE
+    Turbo loaded DeepSeek-R1 and V3 over 16 NPUs until 60.3 GiB were given out, of 42 to 45."""
     found = (
         [measured("vllm", "fragmentation.loading", "load_extra", rules.release, tags)]
         if "amd" in tags
@@ -226,6 +227,11 @@ def beside_weights(
         if layers:
             shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
             parts.append((tensor, shape, repeat * len(layers)))
+    if {"ascend", "experts"} <= {*tags} and rules.runs_v0 and asked.quantization == "w8a8":
+        copies = sum(prod(shape) * repeat for tensor, shape, repeat in parts if ".experts." in tensor.name)
+        formula, source = "another copy of experts in 8 bits", "vllm-ascend#1127, vllm-ascend#2378"
+        what, ends = "experts that loading turns", (0, 0, copies)
+        found.append(ranged("fragmentation.loading", "engine", what, ends, "assumed", formula, source))
     by_autoawq = asked.quantization == "awq" and rules.reads_awq_of_autoawq_alone
     return found + kept_line(model, asked.quantization, parts, by_autoawq)
 

@@ -74,7 +74,10 @@ def resolve(
             block_size=asked.block_size or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
             images_per_prompt=0 if asked.language_model_only else asked.images_per_prompt,
-            enforce_eager=asked.enforce_eager or said.are_off or not rules.captures_graphs,
+            enforce_eager=asked.enforce_eager
+            or said.are_off
+            or not rules.captures_graphs
+            or (rules.v0 and hardware.card.vendor == "Huawei"),
             compilation_config=in_pieces(asked.compilation_config) if pieces else asked.compilation_config,
         ),
         engine_version=version,
@@ -171,7 +174,9 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
     and the models that are SupportsV0Only)."""
     card, reads_fp8 = hardware.card, [9]
     if card.vendor != "NVIDIA":
-        return card.vendor == "AMD" and rules.has_v1_on_cuda_alone
+        return {"AMD": rules.has_v1_on_cuda_alone, "Huawei": rules.v1_asked_for_on_ascend}.get(
+            card.vendor, False
+        )
     if rules.v1_caches_fp8_on_blackwell:
         reads_fp8.append(10)
     in_fp8 = rules.v1_caches_fp8_by_fa3 and (asked.kv_cache_dtype or "").startswith("fp8")

@@ -43,7 +43,7 @@ def v0_batch(model: Model, asked: Asked, hardware: Hardware, length: int, rules:
 
 def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules) -> bool:
     """Return whether a feature keeps a release from cutting long prompts: a draft, adapters, windows, states
-    in all of them.
+    in all of them, and any device but `cuda` (engine/arg_utils.py, is_gpu).
 
     In 0.7 latents switch the cutting off again, but only after the batch was chosen.
     """
@@ -56,6 +56,7 @@ def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules
         or (images and not rules.v0_cuts_beside_images)
         or (model.kinds.has(MLA) and not rules.v0_cuts_latents)
         or (hardware.card.vendor == "AMD" and not rules.v0_cuts_on_rocm)
+        or hardware.card.vendor == "Huawei"
     )
 
 
