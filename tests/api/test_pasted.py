@@ -327,6 +327,7 @@ def test_what_is_far_behind_the_nearest_name_is_not_suggested() -> None:
             "qwen3-8b",
             4096,
         ),
+        ("./main -m models/qwen3-8b-Q4_K_M.gguf -c 4096 -ngl 37", "qwen3-8b", 4096),
         ("FROM qwen3:8b\nPARAMETER num_ctx 4096\nPARAMETER temperature 0.2", "qwen3-8b", 4096),
         ("OLLAMA_CONTEXT_LENGTH=4096 ollama run gemma4:26b", "gemma-4-26b-a4b", 4096),
         ("OLLAMA_CONTEXT_LENGTH=4096 ollama run qwen3:30b-a3b-q4_K_M", "qwen3-30b-a3b", 4096),

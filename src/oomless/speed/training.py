@@ -157,7 +157,7 @@ def _filled(mesh: Mesh, hardware: Hardware) -> Mesh:
         if mesh.num_ranks > hardware.num_gpus:
             raise UsageError(
                 f"the mesh needs {mesh.num_ranks} cards, --gpu gives {hardware.num_gpus}",
-                "ask for more cards or smaller sizes",
+                f"their number stands behind the card, --gpu CARD:{mesh.num_ranks}; or ask for smaller sizes",
             )
         return mesh
     if hardware.num_gpus % inner:

@@ -251,7 +251,7 @@ def check_layout(layout: Layout, hardware: Hardware) -> None:
         raise UsageError(
             f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} "
             f"cards, --gpu gives {hardware.num_gpus}",
-            "ask for more cards or smaller sizes",
+            f"their number stands behind the card, --gpu CARD:{layout.num_ranks}; or ask for smaller sizes",
         )
     if hardware.card.alone and layout.num_ranks > 1:
         raise UsageError(

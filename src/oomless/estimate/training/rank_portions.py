@@ -102,7 +102,7 @@ def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
     if dp * inner > num_gpus:
         raise UsageError(
             f"--dp {dp} x {inner} ranks needs {dp * inner} cards, --gpu gives {num_gpus}",
-            "ask for more cards or smaller sizes",
+            f"their number stands behind the card, --gpu CARD:{dp * inner}; or ask for smaller sizes",
         )
     mesh = mesh._replace(dp=dp)
     for layer in model.layers:

@@ -77,7 +77,11 @@ COMMAND_LINES = (
     ),
     CommandLine(
         LLAMA,
-        (r"(\S*/)?llama-(server|cli)(\.exe)?", r"(\S*/)?llama\.cpp:server\S*"),
+        (
+            r"(\S*/)?llama-(server|cli)(\.exe)?",
+            r"\S*/(server|main)(\.exe)?(?= -m \S+\.gguf)",  # until June 2024
+            r"(\S*/)?llama\.cpp:server\S*",
+        ),
         "llama-server -m",
         image=r"llama\.cpp",
         release=r"(?:[a-z\d]+-)+(b\d+)",
