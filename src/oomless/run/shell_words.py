@@ -215,8 +215,8 @@ def _lines(text: str) -> list[list[str]]:
 def valued(word: str, values: dict[str, str]) -> str:
     """Return a word with the variables whose values are known, and whole numbers calculated.
 
-    >>> valued("--tp=$((N / 2))", {"N": "8"}), valued("$N", {})
-    ('--tp=4', '$N')
+    >>> valued("--tp=$((N / 2))", {"N": "8"}), valued("$N", {}), valued("${A:-${B:-${N:-2}}}", {"N": "8"})
+    ('--tp=4', '$N', '8')
     """
 
     def value(match: re.Match[str]) -> str:
@@ -227,4 +227,7 @@ def valued(word: str, values: dict[str, str]) -> str:
     if "$" not in word:
         return word
     word = VARIABLE.sub(value, word)
+    for _ in range(MOST_SHELLS):  # what is left of ${X:-${Y:-8}}, from the inside out
+        if "${" in word and len(word) <= MOST_VALUE:
+            word = VARIABLE.sub(value, word)
     return ARITHMETIC.sub(lambda found: calculated(found[1], values) or found[0], word)
