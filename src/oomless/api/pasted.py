@@ -14,7 +14,8 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import read_command
-    from ..model.load import catalogue_name, is_widened
+    from ..model.checkpoint_names import is_widened
+    from ..model.load import catalogue_name
     from ..model.quantization_scheme import WIDENED
 
     command = read_command(options["command"])
@@ -100,7 +101,7 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     >>> with_form({"quantization": "auto_round"}, "Lorbus/Qwen3.6-27B-int4-AutoRound", True)
     ({}, ())
     """
-    from ..model.load import form_in_name
+    from ..model.checkpoint_names import form_in_name
 
     word = given.get("quantization")
     if word is not None and word not in IN_CHECKPOINT:

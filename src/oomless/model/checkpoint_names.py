@@ -1,0 +1,84 @@
+"""What the name of a checkpoint says: whose shape it has, and in which form its weights are."""
+
+import re
+
+from .. import facts
+from .quantization_scheme import REQUANTISED, WIDENED
+
+
+def instead_of(repo_id: str, known: str | None) -> str:
+    r"""Return what the catalogue has in place of a repository that cannot be read, as the end of a hint; ""
+    if nothing: itself, or the model whose name it begins with and the form that it ends with.
+
+    >>> instead_of("Qwen/Qwen3-14B-AWQ", None)
+    '; the catalogue has its shape: qwen3-14b --quantization awq'
+    >>> instead_of("org/DeepSeek-R1-Distill-Llama-70B-FP8-dynamic", None)
+    '; the catalogue has its shape: deepseek-r1-distill-llama-70b --quantization fp8-dynamic'
+    >>> instead_of("bartowski/google_gemma-4-26B-A4B-it-GGUF", None)
+    '; the catalogue has its shape: gemma-4-26b-a4b'
+    >>> instead_of("meta-llama/Meta-Llama-3.1-405B-Instruct-FP8", None)
+    '; the catalogue has its shape: llama-3.1-405b --quantization fp8'
+    >>> instead_of("unsloth/DeepSeek-R1-BF16", None)
+    '; the catalogue has its shape: deepseek-r1 --hf-overrides \'{"quantization_config": null}\''
+    >>> instead_of("microsoft/Phi-4-multimodal-instruct", None)
+    ''
+    """
+    if known:
+        return f"; the catalogue has it as {known}"
+    maker, _, rest = repo_id.rpartition("/")[2].lower().partition("_")
+    name = (rest if rest and maker.isalpha() else "_".join(filter(None, (maker, rest)))).removeprefix("meta-")
+    begins = [
+        (len(short), row["name"])
+        for row in facts.table("catalogue")
+        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower())
+        if short and name.startswith(f"{short}-")
+    ]
+    length, model = max(begins, default=(0, ""))
+    if not model or re.search(OTHER_SHAPE, name[length:]):
+        return ""
+    form = form_in_name(name[length:])
+    flag = f" --quantization {form}" if form else ""
+    if is_widened(name[length:], model):
+        flag = f" --hf-overrides '{WIDENED}'"
+    return f"; the catalogue has its shape: {model}{flag}"
+
+
+OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|[\d.]+b)(-|$)"
+"""What makes a name that begins with another's one of another shape."""
+
+
+def is_widened(name: str, model: str) -> bool:
+    """Return whether the name of a checkpoint says 16 bit where the model of the catalogue is published in
+    fewer.
+
+    >>> is_widened("DeepSeek-R1-BF16", "deepseek-r1"), is_widened("Qwen3-8B-BF16", "qwen3-8b")
+    (True, False)
+    """
+    wide = re.search(r"(^|[-_.])(bf16|fp16|bfloat16|float16)([-_.]|$)", name.lower())
+    return wide is not None and "quantization_config" in facts.model_config(model)
+
+
+def form_in_name(name: str) -> str:
+    """Return the form of weights that the name of a checkpoint says; "" if it says none.
+
+    >>> form_in_name("DeepSeek-R1-0528-W4AFP8"), form_in_name("DeepSeek-R1-Channel-INT8"), form_in_name("R1")
+    ('w4afp8', 'w8a8', '')
+    >>> [form_in_name(f"Qwen3-8B-{words}") for words in ("AWQ-4bit", "AWQ-8bit", "GPTQ-4bit", "bnb-4bit")]
+    ['awq', 'w8a8', 'gptq', 'bitsandbytes']
+    """
+    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name.lower()]
+    form = max(forms, key=len, default="")
+    return FORMS_SPELLED.get(form, form)
+
+
+FORMS_SPELLED = {
+    "awq-4bit": "awq",
+    "gptq-int8": "w8a8",
+    "gptq-8bit": "w8a8",
+    "int4": "w4a16",
+    "4bit": "bitsandbytes",
+    "int8": "w8a8",
+    "8bit": "w8a8",
+    "fp4": "nvfp4",
+}
+"""How names of repositories spell a form in other words than engines do."""
