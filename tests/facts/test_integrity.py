@@ -274,6 +274,8 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "torchtitan",
         "trl",
         "unsloth",
+        "verl",
+        "llamafactory",
     }
 
 

@@ -39,6 +39,8 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
             f"activations of {', '.join(kinds)} follow the published code and were never compared with a run"
         )
     found += on_packed_experts(model, request)
+    if request.mesh.ep > 1 and framework(request.framework).groups_adapters:
+        found.append("its examples with experts took 5 to 11 GiB more than is counted here")
     if any(tensor.part == "mtp" for tensor in model.tensors) and not request.mtp_layers:
         found.append(
             "MTP layers are left out: --mtp-layers counts them"
