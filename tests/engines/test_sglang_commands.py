@@ -84,3 +84,12 @@ def test_a_server_of_prompts_captures_no_graphs() -> None:
     assert pair["request"]["enforce_eager"] is True
     eager = answer(command + " --disable-cuda-graph", "0.5.9", "h100:8x4")
     assert pair["ranks"] == eager["ranks"]
+
+
+def test_graphs_of_prompts_that_are_asked_for_lower_the_share() -> None:
+    """Qwen2.5-VL-7B on B200: server_args of such a command says mem_fraction_static=0.7629746875
+    (sglang#11830, 0.5.6)."""
+    start = "Qwen/Qwen2.5-VL-7B-Instruct --disable-radix-cache "
+    for flags, share in (("--enable-piecewise-cuda-graph", 0.7629746875), ("", 0.857 * 0.8965625)):
+        found = answer(start + flags, "0.5.6", "b200")["request"]["mem_fraction_static"]
+        assert found == pytest.approx(share, abs=1e-9)

@@ -108,6 +108,7 @@ class Asked(Record):
     attention_backend: str = "auto"
     cuda_graph_max_bs: int | None = None
     disable_prefill_cuda_graph: bool = False
+    enable_piecewise_cuda_graph: bool = False
     enable_hierarchical_cache: bool = False
     hicache_ratio: float = 2.0
     hicache_size: int = 0

@@ -36,6 +36,9 @@ class SglangRules(ReleaseRules):
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
     captures_prefills: bool = False
+    captures_prefills_if_asked: bool = False
+    reserves_for_prefills: bool = False
+    mib_of_prefills: float = 0.0
     compiles_prefills: bool = False
     """In pieces, which what a host holds of the cache forbids; later they are captured as they run."""
     captures_prefills_of_drafts: bool = False

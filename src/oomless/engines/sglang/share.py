@@ -183,8 +183,26 @@ def reserve_of_sizes(
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
     if captures_prefills(model, asked, hardware, rules) and not asked.enforce_eager:
-        reserve += 1536 if model.kinds.has(MLA, DSA) else 8 * len(prefill_sizes(chunk))
+        reserve += reserve_of_prefills(model.kinds.has(MLA, DSA), rules, chunk)
     return reserve
+
+
+def reserve_of_prefills(latents: bool, rules: SglangRules, chunk: int) -> float:
+    """MiB kept free for graphs of prefills: 8 for each size, which stop at 2,048 tokens of latents before
+    0.5.10 (server_args.py).
+
+    >>> from .release import RELEASES
+    >>> [
+    ...     reserve_of_prefills(False, RELEASES.at(text), 8192)
+    ...     for text in ("0.5.5", "0.5.6", "0.5.8", "0.5.10")
+    ... ]
+    [0.0, 1024, 464.0, 464.0]
+    """
+    if not rules.reserves_for_prefills or rules.mib_of_prefills:
+        return rules.mib_of_prefills
+    if latents and rules.captures_prefills:
+        return 1536.0
+    return 8.0 * len(prefill_sizes(min(chunk, 2048) if latents else chunk))
 
 
 def captures_prefills(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> bool:
@@ -203,6 +221,8 @@ def captures_prefills(model: Model, asked: Resolved, hardware: Hardware, rules: 
     [0, 0, 0, 1, 1]
     [0, 0, 0, 0, 0]
     """
+    if asked.enable_piecewise_cuda_graph and rules.captures_prefills_if_asked:
+        return asked.layout.pp == 1
     kinds = model.kinds
     images = rules.captures_prefills_of_images and model.family.startswith(CAPTURED_WITH_IMAGES)
     groups = asked.moe_a2a_backend != "none" or asked.layout.enable_dp_attention or asked.enable_lora
