@@ -232,7 +232,9 @@ def beside_weights(
         formula, source = "another copy of experts in 8 bits", "vllm-ascend#1127, vllm-ascend#2378"
         what, ends = "experts that loading turns", (0, 0, copies)
         found.append(ranged("fragmentation.loading", "engine", what, ends, "assumed", formula, source))
-    by_autoawq = asked.quantization == "awq" and rules.reads_awq_of_autoawq_alone
+    by_autoawq = (
+        asked.quantization == "awq" and rules.reads_awq_of_autoawq_alone and not model.kinds.latents
+    )  # DeepSeek's was written by a copy of it (vllm#15014)
     return found + kept_line(model, asked.quantization, parts, by_autoawq)
 
 

@@ -27,9 +27,12 @@ def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
     return LARGEST_GRAPH * 2 if doubles else LARGEST_GRAPH
 
 
-def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) -> tuple[int, int, int]:
+def graph_sizes(
+    asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH, family: str = ""
+) -> tuple[int, int, int]:
     """Return (steps captured in pieces, steps captured whole, tokens of the largest whole one): sizes 1, 2,
-    4, then every 8 to 256, every 16 to 512 (before 0.11.1: every 8).
+    4, then every 8 to 256, every 16 to 512 (before 0.11.1: every 8). gpt-oss has a size of its own, however
+    few its sequences are (models/config.py, GptOssForCausalLMConfig).
 
     Pieces cover all of them, whole graphs (0.11 on) those of steps of decoding: up to max_num_seqs, each with
     the tokens of its draft. V0 captures whole steps up to 256 sequences for each of its virtual engines, one
@@ -44,14 +47,18 @@ def graph_sizes(asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH) ->
     >>> drafted = Resolved(max_num_seqs=256, max_num_batched_tokens=8192, speculation=Speculation("mtp", 4))
     >>> graph_sizes(drafted, RELEASES.at("0.27.1"))[:2]
     (51, 51)
+    >>> few = Resolved(max_num_seqs=64, max_num_batched_tokens=2048)
+    >>> [graph_sizes(few, RELEASES.at(each), family="gpt_oss")[:2] for each in ("0.11.0", "0.12.0")]
+    [(81, 11), (83, 11)]
     """
-    step, sequences, drafted = rules.graph_step, asked.max_num_seqs, 1 + asked.draft_tokens
+    own = rules.largest_graph_of_gpt_oss if family == "gpt_oss" else 0
+    step, sequences, drafted = 16 if own else rules.graph_step, asked.max_num_seqs, 1 + asked.draft_tokens
     said = captures(asked.compilation_config)
     if rules.v0:
         return 0, _num_sizes(min(sequences, 256), step) * asked.layout.pp, 0
     usual = 2 * sequences * (drafted if rules.captures_drafted_steps else 1)
     largest = most if rules.captures_all_sizes else min(most, usual)
-    largest = min(said.largest or largest, asked.max_num_batched_tokens)
+    largest = min(said.largest or own or largest, asked.max_num_batched_tokens)
 
     def count(most: int) -> int:
         if said.sizes is None:
@@ -81,7 +88,7 @@ def graph_lines(
     largest has in its pool. Few leave at least what the first do."""
     if asked.enforce_eager:
         return []
-    in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most)
+    in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most, model.family)
     number, num_layers = in_pieces + whole, stage.stop - stage.start
     kept = driver_bytes(model, asked, num_layers, (in_pieces, whole), rules, tags)
     few = max(1 - number / facts.constant("vllm", "graphs_fitted", rules.release, *tags).value, 0)

@@ -120,6 +120,8 @@ class VllmRules(ReleaseRules):
     doubles_graphs_on_blackwell: bool = False
     graph_step: int = 16
     """Tokens between two captured sizes above 256."""
+    largest_graph_of_gpt_oss: int = 0
+    """Tokens of the largest step of gpt-oss that is captured; 0: as of any model."""
     captures_with_and_without_adapters: bool = False
     expands_context_when_profiled: bool = False
     charges_sampler_state: bool = False
