@@ -126,7 +126,8 @@ def test_bounds_of_a_request(client: TestClient, monkeypatch: pytest.MonkeyPatch
     assert client.post("/api/reconcile?file=a.log", content=b"x" * 1001).status_code == 413
     assert client.get("/api/models?pattern=" + "x" * 40_000).status_code == 414
     assert client.post("/api/engines").status_code == 405
-    assert client.get("/api/reconcile").status_code == 405
+    wrong = client.get("/api/reconcile")
+    assert (wrong.status_code, wrong.json()["error"]["hint"]) == (405, "send POST")
     assert client.get("/api/nothing").json()["error"]["code"] == 2
 
 

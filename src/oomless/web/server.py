@@ -171,9 +171,10 @@ async def _openapi(request: "Request") -> "Response":
 
 async def _nothing(request: "Request", error: Exception) -> "Response":
     """Say that nothing is there, or not in this way."""
-    status = getattr(error, "status_code", 404)
-    hint = f"there are: {', '.join(f'/api/{command}' for command in COMMANDS)}"
-    what = "not in this way" if status == 405 else "nothing is there"
+    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None) or {}
+    what, hint = "nothing is there", f"there are: {', '.join(f'/api/{command}' for command in COMMANDS)}"
+    if status == 405:
+        what, hint = f"{request.method} is not answered", f"send {headers.get('Allow', 'GET')}"
     found = _response(request, refusal(UsageError(f"{request.url.path[:80]}: {what}", hint), status))
-    found.headers.update(getattr(error, "headers", None) or {})  # Allow, which RFC 9110 asks of a 405
+    found.headers.update(headers)  # Allow, which RFC 9110 asks of a 405
     return found
