@@ -216,7 +216,7 @@ class Reading:
             flags = as_sglang(flags)
             if PREFILLS in self.ignored:
                 self.ignored.remove(PREFILLS)
-                flags = {"enforce_eager": True, **flags}
+                flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
         if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
             flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
         if "rope_scaling" in flags:
