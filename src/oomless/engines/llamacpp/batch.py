@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     """Bytes of the output matrix, if it lies on the host and the card multiplies it for a whole micro-batch.
     """
     row_indices: bool = False
-    """llama.cpp since #14285 (2025-07): rows of the cache to write to are an input, one a token; of
+    """llama.cpp since #14959 (2025-08): rows of the cache to write to are an input, one a token; of
     transposed values one a value."""
     embedded_input: bool = False
     """llama.cpp on a host since #18898 (2026-01): room for embeddings as input, beside those that it looks

@@ -6,6 +6,7 @@ June 2025. 22 of 26 logged buffers of MLA models come out to 0.01 MiB (tests/eng
 Kinds of layers: graph_heads, graph_latent, graph_ffn, and delta_net here.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, assert_never
 
@@ -53,8 +54,7 @@ def buffer_bytes(
     """
     graph = Graph()
     residual = _embedded(graph, hidden, batch)
-    heads = next((found for layer in layers if (found := _heads_of(layer.attention))), None)
-    inputs = _inputs(graph, batch, residual, heads)
+    inputs = _inputs(graph, batch, residual, _heads_of_caches(layers, batch))
     if drafts:
         state = graph.op(residual.size, graph.expand(arriving(graph, batch, residual.size)))
         joined = graph.op(2 * residual.size, graph.op(residual.size, residual), state)
@@ -124,21 +124,23 @@ def _outputs(batch: Batch) -> int:
     return batch.num_outputs or batch.num_tokens
 
 
-def _inputs(graph: Graph, batch: Batch, residual: Node, heads: GQA | None) -> Inputs:
+def _inputs(graph: Graph, batch: Batch, residual: Node, caches: list[GQA]) -> Inputs:
     """Positions and masks, one for each of the two caches; on a host the rows of the cache too that a
     micro-batch writes to."""
     tokens = batch.num_tokens
     positions = arriving(graph, batch, tokens * I32)
     if batch.row_indices:
         graph.expand(positions)
-        graph.expand(graph.input(tokens * I64, first=True, lasts=True))
-        if heads is not None:  # an MLA latent has no values of its own
+        for _ in range(max(len(caches), 1)):
+            graph.expand(graph.input(tokens * I64, first=True, lasts=True))
+        for heads in caches:  # an MLA latent has no values of its own
             each = heads.num_kv_heads * heads.head_dim if batch.transposed_values else 1
             graph.expand(graph.input(tokens * I64 * each, first=True, lasts=True))
-    for turns in (batch.turns_keys, batch.turns_values):
-        side = heads.head_dim & -heads.head_dim if heads is not None else 0  # the power of two in it
-        if turns and side >= LEAST_TURNED:
-            graph.expand(arriving(graph, batch, side * side * F32))
+    for heads in caches:
+        side = heads.head_dim & -heads.head_dim  # the power of two in it
+        for turns, rows in ((batch.turns_keys, side), (batch.turns_values, LEAST_TURNED)):
+            if turns and side >= LEAST_TURNED:
+                graph.expand(arriving(graph, batch, rows * rows * F32))
     casts = batch.flash and (batch.ik or batch.casts_mask)
     element = F16 if batch.flash and not casts else F32
     apart = batch.window_cells or (batch.num_cells if batch.index_heads else 0)
@@ -170,6 +172,16 @@ def _attention(graph: Graph, batch: Batch, attention: Attention, normed: Node, i
             raise AssertionError(attention.kind)  # refused before: their caches are not known
         case _:
             assert_never(attention)
+
+
+def _heads_of_caches(layers: Sequence[Layer], batch: Batch) -> list[GQA]:
+    """Plain heads of each cache: of the whole context, and of windows if they have cells of their own."""
+    found: dict[bool, GQA] = {}
+    for layer in layers:
+        heads = _heads_of(layer.attention)
+        if heads is not None:
+            found.setdefault(isinstance(layer.attention, Sliding) and bool(batch.window_cells), heads)
+    return [found[windows] for windows in sorted(found)]
 
 
 def _heads_of(attention: Attention) -> GQA | None:
