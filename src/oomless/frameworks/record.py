@@ -123,14 +123,8 @@ class Framework(NamedTuple):
     defers_scatter: bool
     """Under FSDP gradients of all but the last micro-batch stay whole on each rank (no_sync: accelerate's
     accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
-    peft: bool
-    """Adapters are PEFT's."""
-    groups_adapters: bool
-    """Adapters follow Megatron-Core's own products: one beside each expert of a grouped one, one input half
-    for q, k and v, and for gate and up (ms-swift, mcore_bridge: LoraParallelLinear)."""
-    adapters_in_unit: bool
-    """FSDP1 has adapters in the unit of their layer: one flat parameter, whose frozen values have gradients,
-    too (torch warns of it: _validate_frozen_params; two ranks on a CPU had them)."""
+    adapters: Literal["peft", "own", "in_unit", "grouped"]
+    """Whose adapters they are, and where these lie."""
     ties: bool
     """A model whose embedding and head are one tensor keeps them so."""
     frozen_cache: bool
@@ -205,6 +199,23 @@ class Framework(NamedTuple):
         return "selective" in self.rollouts
 
     @property
+    def peft(self) -> bool:
+        """Whether adapters are PEFT's."""
+        return self.adapters == "peft"
+
+    @property
+    def adapters_in_unit(self) -> bool:
+        """Whether FSDP1 has adapters in the unit of their layer: one flat parameter, whose frozen values have
+        gradients, too (torch warns of it: _validate_frozen_params; two ranks on a CPU had them)."""
+        return self.adapters == "in_unit"
+
+    @property
+    def groups_adapters(self) -> bool:
+        """Whether adapters follow Megatron-Core's own products: one beside each expert of a grouped one, one
+        input half for q, k and v, and for gate and up (ms-swift, mcore_bridge: LoraParallelLinear)."""
+        return self.adapters == "grouped"
+
+    @property
     def has_releases(self) -> bool:
         """Whether earlier releases are known that did otherwise."""
         return bool(self.packages)
@@ -250,9 +261,7 @@ def of_facts(name: str) -> Framework:
         runs_transformers=row["modules"] == "transformers",
         fuses_adapters=row["adapter_products"] == "fused",
         defers_scatter=row["accumulation"] == "deferred",
-        peft=row["adapters"] == "peft",
-        groups_adapters=row["adapters"] == "grouped",
-        adapters_in_unit=row["adapters"] == "in_unit",
+        adapters=row["adapters"],  # type: ignore[arg-type]  # a test holds cells and words together
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",
         packages=_words(row["packages"]),

@@ -38,9 +38,7 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
         found.append(
             f"activations of {', '.join(kinds)} follow the published code and were never compared with a run"
         )
-    found += on_packed_experts(model, request)
-    if request.mesh.ep > 1 and framework(request.framework).groups_adapters:
-        found.append("its examples with experts took 5 to 11 GiB more than is counted here")
+    found += on_experts(model, request)
     if any(tensor.part == "mtp" for tensor in model.tensors) and not request.mtp_layers:
         found.append(
             "MTP layers are left out: --mtp-layers counts them"
@@ -120,8 +118,10 @@ def unusual(model: Model) -> tuple[str, ...]:
     return tuple(name for name, there in names.items() if there)
 
 
-def on_packed_experts(model: Model, request: TrainingResolved) -> list[str]:
-    """Return what is to be said of experts that QLoRA may or may not pack."""
+def on_experts(model: Model, request: TrainingResolved) -> list[str]:
+    """Return what is to be said of experts that QLoRA may or may not pack, and of Megatron-SWIFT's."""
+    if request.mesh.ep > 1 and framework(request.framework).groups_adapters:
+        return ["its examples with experts took 5 to 11 GiB more than is counted here"]
     stacked = any(tensor.role == "expert" for tensor in model.tensors) and not packs_apart(model, request)
     if request.method != "qlora" or not stacked:
         return []

@@ -196,10 +196,11 @@ def tower_size(values: dict[str, Any]) -> float:
     if not isinstance(vision, dict):
         return 0.0
     sizes = {**VIT_L, **{key: vision[key] for key in VIT_L if isinstance(vision.get(key), int)}}
-    return float(sizes["num_hidden_layers"] * sizes["hidden_size"] ** 2 / (24 * 1024**2))
+    return float(sizes["num_hidden_layers"] * sizes["hidden_size"] ** 2 / PER_VIT_L)
 
 
 VIT_L = {"num_hidden_layers": 24, "hidden_size": 1024}
+PER_VIT_L = VIT_L["num_hidden_layers"] * VIT_L["hidden_size"] ** 2
 
 
 HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["Gemma3TextModel"])
