@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from command import call
+from oomless.engines.sglang.beside import low_latency_bytes
 from oomless.units import GIB
 
 START = "python -m sglang.launch_server --model-path "
@@ -93,3 +94,20 @@ def test_graphs_of_prompts_that_are_asked_for_lower_the_share() -> None:
     for flags, share in (("--enable-piecewise-cuda-graph", 0.7629746875), ("", 0.857 * 0.8965625)):
         found = answer(start + flags, "0.5.6", "b200")["request"]["mem_fraction_static"]
         assert found == pytest.approx(share, abs=1e-9)
+
+
+def test_nvshmem_takes_memory_beside_the_buffers_of_deepep() -> None:
+    """3.1 GiB where DeepEP's own test has buffers of 1.97 (DeepEP#510); other carriers have no NVSHMEM."""
+    keys = {name: held(V3 + f"--moe-a2a-backend {name}", "0.5.9") for name in ("deepep", "mooncake")}
+    apart = keys["deepep"]["communication.buffers"] - keys["mooncake"]["communication.buffers"]
+    assert (low_latency_bytes(7168, 288) + apart) / GIB == pytest.approx(3.1, abs=0.05)
+
+
+def test_a_prompt_read_whole_holds_four_copies_of_its_tokens() -> None:
+    """400,000 tokens of Scout at once ran out on eight H100 (sglang#5212, 0.4.5): the residual, what experts
+    read and wrote in place, the shared expert's and their sum."""
+    scout = "meta-llama/Llama-4-Scout-17B-16E-Instruct --tp 8 --context-length 400000"
+    lines = answer(scout, "0.4.5")["ranks"][0]["lines"]
+    line = next(each for each in lines if each["key"] == "activations.profile_run")
+    assert line["formula"].startswith("400,000 tokens")
+    assert line["low_bytes"] == 4 * 400_000 * 5120 * 2

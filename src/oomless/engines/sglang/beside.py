@@ -2,15 +2,16 @@
 longest length, a row for each request of the largest batch (init_cuda_graph_state of each attention backend);
 DeepEP's buffers of tokens that ranks send, and the products of those that came, from the first step on."""
 
+from ... import facts
 from ...ledger import Line, exact, ranged
 from ...model.attention import MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import MIB
+from ...units import GIB, MIB
 from ..rank import Stage
-from .release import SglangRules, by_fa3, expert_ranks
+from .release import RELEASES, SglangRules, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
 SIZES = (1, 2, 4, 8, *range(16, 257, 8))
@@ -102,16 +103,18 @@ def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     sent = low_latency_bytes(model.hidden_size, most.num_experts)
     rows = most.num_experts // expert_ranks(asked) * TOKENS_A_RANK * asked.layout.tp
     held = masked_bytes(model.hidden_size, most.expert_width, rows)
+    own = facts.constant("sglang", "nvshmem", RELEASES.at(asked.engine_version).release)
+    runs = asked.moe_a2a_backend == "deepep"
     per_rank = f"{TOKENS_A_RANK} tokens of each rank"
     return [
         ranged(
             "communication.buffers",
             "engine",
             "buffers of tokens for experts",
-            (sent, 0, sent + NORMAL_BYTES),
+            (sent + runs * int(own.value * GIB), 0, sent + NORMAL_BYTES + runs * int(own.high * GIB)),
             "assumed",
-            f"{most.num_experts} experts x {per_rank}",
-            "DeepEP csrc/config.hpp; none of single steps in the normal mode",
+            f"{most.num_experts} experts x {per_rank}" + f" + {own.value:g} GiB of NVSHMEM" * runs,
+            f"DeepEP csrc/config.hpp; none of single steps in the normal mode; {own.source}",
         ),
         ranged(
             "temporaries.running",

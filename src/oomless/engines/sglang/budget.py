@@ -219,7 +219,8 @@ def prefill_tokens(asked: Resolved) -> int:
 
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
-    expanded heads of MLA; then the logits, where those are more.
+    expanded heads of MLA; then the logits, where those are more. At least what is carried past a layer, what
+    it reads and what it writes, and the sum with a shared expert's (models/llama4.py).
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
@@ -240,10 +241,16 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
             largest,
             mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
         )
-    spread = facts.constant("sglang", "activation_spread", RELEASES.at(asked.engine_version).release)
+    rules = RELEASES.at(asked.engine_version)
+    spread = facts.constant("sglang", "activation_spread", rules.release)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"
-    lines = [assumed_line("activations.profile_run", size, spread, formula)]
+    line = assumed_line("activations.profile_run", size, spread, formula)
+    if asked.moe_a2a_backend == "none":  # else ranks may share the tokens between layers
+        beside = any(isinstance(ffn, MoE) and ffn.shared_width for ffn in model.kinds.ffns)
+        copies = 3 + (beside and not rules.fuses_shared_expert)
+        line = line._replace(low_bytes=max(line.low_bytes, copies * tokens * width * hidden))
+    lines = [line]
     if stage.last:
         rows = max(asked.cuda_graph_max_bs or 0, 1)
         logits = rows * model.num_logits * (width + 4)
