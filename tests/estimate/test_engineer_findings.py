@@ -131,7 +131,7 @@ def test_a_machine_that_is_sold_again_pays_back_in_no_month() -> None:
     assert "saved by month 48" in found
 
 
-@pytest.mark.parametrize("framework", ["torchtitan", "trl"])
+@pytest.mark.parametrize("framework", ["torchtitan", "megatron-bridge"])
 def test_a_plan_says_that_no_file_can_say_it(framework: str) -> None:
     """Nothing held the step, or the engine did not run it: a 7B in FSDP on eight cards."""
     flags = f"--for train --gpu h100:8 --framework {framework}".split()

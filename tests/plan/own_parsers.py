@@ -103,6 +103,13 @@ def axolotl(item: dict[str, Any]) -> None:
         raise ValueError(f"the schema has no {', '.join(sorted(extra))}")
 
 
+def trl(item: dict[str, Any]) -> None:
+    """The argument classes of `trl sft`: an entry that none of them has is refused."""
+    parser = import_module("trl.scripts.sft").make_parser()
+    config = import_module("yaml").safe_load(item["text"])
+    parser.parse_dict({**config, "use_cpu": True})
+
+
 def llama_factory(item: dict[str, Any]) -> None:
     """LLaMA-Factory's argument classes: an entry that none of them has is refused."""
     parser = import_module("transformers").HfArgumentParser(
@@ -144,6 +151,7 @@ FRAMEWORKS: dict[str, Callable[[Any], None]] = {
     "deepspeed": deepspeed,
     "torchtitan": torchtitan,
     "axolotl": axolotl,
+    "trl": trl,
     "llama-factory": llama_factory,
     "megatron-lm": megatron,
 }

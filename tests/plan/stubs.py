@@ -11,7 +11,7 @@ from unittest.mock import MagicMock, patch
 
 RECORDERS = (
     "vllm vllm-router python trtllm-serve llama-server ollama ray torchrun accelerate axolotl "
-    "llamafactory-cli sleep pip git cp"
+    "llamafactory-cli sleep pip git cp trl"
 ).split()
 """Programs that write down their words. `ray list` says one line a machine, `sleep` does not wait."""
 RUNNERS = ("srun", "trtllm-llmapi-launch")

@@ -68,6 +68,8 @@ QUESTIONS = (
         "h100:1",
         TrainingAsked(framework="axolotl", method="qlora", lora_targets=("q_proj", "v_proj"), seq_len=4096),
     ),
+    ("llama-3.1-8b", "h100:8", TrainingAsked(framework="trl", sharding="fsdp2", seq_len=4096)),
+    ("llama-3.1-8b", "h100:1", TrainingAsked(framework="trl", method="qlora", seq_len=4096)),
     ("llama-3.1-8b", "h100:8", TrainingAsked(framework="llama-factory", sharding="zero3", seq_len=4096)),
     ("llama-3.1-8b", "h100:1", TrainingAsked(framework="llama-factory", method="qlora", seq_len=4096)),
 )
@@ -76,6 +78,7 @@ IS_OF = {
     "ds.json": "deepspeed",
     "accelerate.yaml": "accelerate",
     "axolotl.yaml": "axolotl",
+    "sft.yaml": "trl",
     "llama_factory.yaml": "llama-factory",
     "megatron.args": "megatron-lm",
     "sky.yaml": "skypilot",
@@ -221,7 +224,8 @@ def test_accelerate_reads_its_files_and_commands(tmp_path: Path) -> None:
         path.write_text(files["accelerate.yaml"], encoding="utf-8")
         loaded = config.load_config_from_file(str(path))
         words = shlex.split(command.replace("$NODE_RANK", "1").replace("$HEAD", "10.0.0.1"))
-        parsed = launch.launch_command_parser().parse_args(words[2:])
+        given = words[2:] if words[0] == "accelerate" else ["--config_file", "accelerate.yaml", "train.py"]
+        parsed = launch.launch_command_parser().parse_args(given)  # trl gives accelerate its file itself
         assert parsed.training_script == "train.py"
         flags = vars(parsed)
         assert [key for key in loaded.fsdp_config or {} if key not in flags] == []

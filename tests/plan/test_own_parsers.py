@@ -85,7 +85,7 @@ GONE = {"vllm": ("swap_space", "indexer_kv_dtype", "engram"), "sglang": ("indexe
 """Fields whose flags only other releases have."""
 
 
-BESIDE = {"sglang": "vllm"}
+BESIDE = {"sglang": "vllm", "trl": "axolotl"}
 """Frameworks that share another's environment."""
 
 
@@ -176,7 +176,7 @@ def _trained() -> Iterator[tuple[Launch, int]]:
     for name, gpu, asked in QUESTIONS:
         hardware = parse_gpu(gpu)
         yield training_launch(load(name), name, asked, hardware), hardware.num_gpus
-    for framework in ("deepspeed", "torchtitan", "axolotl", "llama-factory", "megatron-lm"):
+    for framework in ("deepspeed", "torchtitan", "axolotl", "trl", "llama-factory", "megatron-lm"):
         for name in ("llama-3.1-8b", "deepseek-v2-lite", "deepseek-v3"):
             for method in ("full", "lora", "qlora"):
                 wanted = Wanted(
@@ -221,6 +221,7 @@ FILES = {
     "deepspeed": ("ds.json", 5),
     "torchtitan": ("job.toml", 6),
     "axolotl": ("axolotl.yaml", 5),
+    "trl": ("sft.yaml", 5),
     "llama-factory": ("llama_factory.yaml", 5),
     "megatron-lm": ("megatron.args", 6),
 }

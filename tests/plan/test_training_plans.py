@@ -348,3 +348,20 @@ def test_an_optimizer_that_no_file_says_gives_no_row() -> None:
     assert any("launch file" in reason for reason in found.excluded)
     flags = ("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8", "--framework", "fsdp")
     assert "nothing that a launch file can say holds the step" in call(*flags, "--optimizer", "muon").out
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_files_of_trl_are_read_as_they_were_planned(
+    method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file started TRL, and `--accelerate_config` of its command was not understood."""
+    training = WantedTraining(method=method, frameworks=("trl",))
+    planned = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), training).rows[0]
+    for name, text in planned.launch.files.items():
+        (tmp_path / name).write_text(str(text), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = call("train", "--command", planned.launch.command, "--gpu", "h100:8", "--json")
+    answer = json.loads(found.out)
+    assert (answer["verdict"] == "fits") == planned.row.fits
+    assert answer["headroom_bytes"] == planned.row.headroom_bytes
+    assert not any("not understood" in note for note in answer["warnings"])

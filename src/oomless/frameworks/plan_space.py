@@ -23,6 +23,11 @@ def as_it_is(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator
         yield base._replace(mesh=Mesh())
 
 
+def in_full_sequences(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
+    """Yield fine-tuning on sequences of full length, which is what the files that are written say."""
+    yield from as_it_is(base._replace(task="sft", packed=True), model, cards)
+
+
 def with_copies(base: TrainingAsked, mesh: Mesh, cards: PlannedCards) -> Iterator[TrainingAsked]:
     """Yield the sharding over all ranks of a mesh, and over those of one machine, with a copy on each: HSDP,
     whose weights never pass between machines.

@@ -52,6 +52,7 @@ LaunchFiles = Literal[
     "accelerate_script",
     "axolotl_yaml",
     "factory_yaml",
+    "trl_yaml",
 ]
 """What starts a framework. Scripts: of FSDP2 under torchrun; of the Trainer, under torchrun with ZeRO's file
 or under accelerate with its. Else the framework's own configuration file."""

@@ -26,8 +26,9 @@ class Launcher(NamedTuple):
 
 
 def launcher(entries: Entries) -> Launcher:
-    """Return what the file says that `accelerate launch --config_file` names, or the words behind it."""
-    word = entries.text("accelerate.config_file")
+    """Return what the file says that `accelerate launch --config_file` names, or TRL's own command, or the
+    words behind it."""
+    word = entries.text("accelerate.config_file", "accelerate_config")
     inside = {
         name.removeprefix(PREFIX): value for name, value in entries.values.items() if name.startswith(PREFIX)
     }

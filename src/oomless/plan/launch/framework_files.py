@@ -125,6 +125,33 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
     return yaml(config)
 
 
+def trl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
+    """Return what `trl sft` reads; accelerate's file says what of it is wrapped in checkpoints."""
+    wrapped = asked.sharding in ("fsdp1", "fsdp2")
+    config: dict[str, Any] = {"model_name_or_path": hub, "dtype": types.weights}
+    if asked.method != "full":
+        named = [name for name in asked.lora_targets if name != "all-linear"]
+        config |= {"use_peft": True, "lora_r": asked.lora_rank, "lora_alpha": 2 * asked.lora_rank}
+        config["lora_target_modules"] = named or "all-linear"
+    if asked.method == "qlora":
+        config |= {"load_in_4bit": True, "use_bnb_nested_quant": True}
+    config |= {
+        "dataset_name": "trl-lib/Capybara",
+        "max_length": asked.seq_len,
+        "packing": True,
+        "packing_strategy": "wrapped",
+        "per_device_train_batch_size": asked.micro_batch,
+        "gradient_accumulation_steps": asked.grad_accum,
+        "gradient_checkpointing": asked.recompute == "full" and not wrapped,
+        "optim": said_optimizer(asked).word,
+        "learning_rate": 1e-5,
+        "num_train_epochs": 1,
+        **(types.switches or {"bf16": False}),
+        "output_dir": "./outputs",
+    }
+    return yaml(config)
+
+
 LIGER = ("liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_fused_linear_cross_entropy")
 
 

@@ -9,7 +9,7 @@ from ...frameworks import framework as record
 from ...frameworks.defaults import resolved
 from ...run.training import TrainingAsked
 
-TRAINER_WORDS = ("accelerate_script", "zero_script", "factory_yaml", "axolotl_yaml")
+TRAINER_WORDS = ("accelerate_script", "zero_script", "factory_yaml", "axolotl_yaml", "trl_yaml")
 """Files that take transformers' words. Its Trainer allows what DeepSpeed has not tested (transformers 5.24,
 integrations/deepspeed.py, deepspeed_optim_sched)."""
 MORE_TO_SAY = ("galore", "galore-8bit", "apollo", "muon")

@@ -45,6 +45,7 @@ Put your data where random tokens are made.
 """
 
 import importlib
+import operator
 import os
 
 import torch
@@ -83,8 +84,9 @@ if rank == 0:  # needs host memory for the whole model on the first machine
 set_model_state_dict(
     model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 )
-package, kind = OPTIMIZER.rsplit(".", 1)
-optimizer = getattr(importlib.import_module(package), kind)(model.parameters(), lr=1e-5, **SETTINGS)
+package, kind = OPTIMIZER.split(".", 1)
+make = operator.attrgetter(kind)(importlib.import_module(package))
+optimizer = make(model.parameters(), lr=1e-5, **SETTINGS)
 model.train()
 for step in range(STEPS):
     for _ in range(GRAD_ACCUM):

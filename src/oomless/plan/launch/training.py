@@ -17,7 +17,7 @@ from ...run.training import TrainingAsked, TrainingResolved
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import toml, yaml
-from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml
+from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml, trl_yaml
 from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
 from .optimizers import USUAL, SaidOptimizer, said_optimizer
@@ -89,6 +89,13 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             }
             start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
             return Launch(command(start, "train.py"), files, need)
+        case "trl_yaml":
+            files = {
+                "accelerate.yaml": accelerate_yaml(asked, hardware, types),
+                "sft.yaml": trl_yaml(hub, asked, types),
+            }
+            start = command("trl", "sft", "--config", "sft.yaml", "--accelerate_config", "accelerate.yaml")
+            return Launch(command(start, *ranks(hardware)), files, need)
         case "axolotl_yaml":
             several = (
                 ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
@@ -239,7 +246,8 @@ def script_values(hub: str, asked: TrainingAsked, types: FileTypes) -> dict[str,
 
 def by_accelerate(asked: TrainingAsked) -> bool:
     """Return whether accelerate's FSDP plugin wraps layers in checkpoints."""
-    return record(asked.framework).launch == "accelerate_script" and asked.sharding in ("fsdp1", "fsdp2")
+    by_its_file = record(asked.framework).launch in ("accelerate_script", "trl_yaml")
+    return by_its_file and asked.sharding in ("fsdp1", "fsdp2")
 
 
 def fsdp_script(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
