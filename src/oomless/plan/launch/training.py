@@ -83,19 +83,9 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             launch = Launch(torchrun(hardware, "train.py"), files, need)
             return with_cluster(model, launch, hardware, framework)
         case "accelerate_script":
-            files = {
-                "accelerate.yaml": accelerate_yaml(asked, hardware, types),
-                "train.py": trainer_script(hub, asked, types),
-            }
-            start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
-            return Launch(command(start, "train.py"), files, need)
+            return accelerate_launch(hub, asked, hardware, types)._replace(note=need)
         case "trl_yaml":
-            files = {
-                "accelerate.yaml": accelerate_yaml(asked, hardware, types),
-                "sft.yaml": trl_yaml(hub, asked, types),
-            }
-            start = command("trl", "sft", "--config", "sft.yaml", "--accelerate_config", "accelerate.yaml")
-            return Launch(command(start, *ranks(hardware)), files, need)
+            return trl_launch(hub, asked, hardware, types)._replace(note=need)
         case "axolotl_yaml":
             several = (
                 ("--launcher", "torchrun", "--", *node_words(hardware)) if hardware.num_nodes > 1 else ()
@@ -119,6 +109,26 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             )
         case never:
             assert_never(never)
+
+
+def accelerate_launch(hub: str, asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> Launch:
+    """Return a script of transformers' Trainer under accelerate, with its file."""
+    files = {
+        "accelerate.yaml": accelerate_yaml(asked, hardware, types),
+        "train.py": trainer_script(hub, asked, types),
+    }
+    start = command("accelerate", "launch", "--config_file", "accelerate.yaml", *ranks(hardware))
+    return Launch(command(start, "train.py"), files)
+
+
+def trl_launch(hub: str, asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> Launch:
+    """Return TRL's own command, which hands accelerate its file."""
+    files = {
+        "accelerate.yaml": accelerate_yaml(asked, hardware, types),
+        "sft.yaml": trl_yaml(hub, asked, types),
+    }
+    words = ("--config", "sft.yaml", "--accelerate_config", "accelerate.yaml", *ranks(hardware))
+    return Launch(command(asked.framework, "sft", *words), files)
 
 
 def with_packages(model: Model, asked: TrainingAsked, steps: SaidOptimizer) -> tuple[Framework, str]:
