@@ -79,7 +79,7 @@ def test_boards_by_other_names() -> None:
 
 @pytest.mark.parametrize("engine", ["sglang", "trtllm", "vllm"])
 def test_a_host_takes_its_part_of_shared_memory(engine: str) -> None:
-    assert line(ask("qwen3-8b", "spark", engine=engine), "runtime.context").low_bytes == 6 * GIB
+    assert line(ask("qwen3-8b", "spark", engine=engine), "runtime.context").low_bytes == 4 * GIB
     assert line(ask("qwen3-8b", "h100", engine=engine), "runtime.context").high_bytes < GIB
 
 
