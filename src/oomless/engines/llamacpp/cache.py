@@ -12,7 +12,7 @@ from ...model.gguf_types import TYPES
 from ...model.model import Layer, Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, flash, num_cells, stages
+from .defaults import CELLS, flash, num_cells, padded, stages
 from .gguf_file import expands
 from .placement import HOST
 from .release import is_ik, rules_of
@@ -226,8 +226,8 @@ def drafting_layers(model: Model, asked: Resolved, stage: Stage) -> tuple[Layer,
 
 
 def window_cells(window: int, asked: Resolved) -> int:
-    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256, at most the
-    whole context.
+    """Cells of a window layer: the window of each slot and a micro-batch, in multiples of 256 (`padded`), at
+    most the whole context.
 
     Slots with caches of their own have a micro-batch each.
 
@@ -239,7 +239,7 @@ def window_cells(window: int, asked: Resolved) -> int:
     shared, apart = (slots, 1) if asked.kv_unified else (1, slots)
     whole = num_cells(asked) // apart
     cells = whole if asked.swa_full else min(whole, window * shared + (asked.ubatch_size or 512))
-    return -(-cells // CELLS) * CELLS * apart
+    return padded(cells, asked) * apart
 
 
 def cached_on(model: Model, asked: Resolved, stage: Stage) -> Stage:
@@ -294,7 +294,13 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     """The cache is allocated for the whole context of all slots."""
-    grows = sum(-(-num_cells(asked) // group.block_size) * group.page_bytes for group in layout.groups)
+    cells = num_cells(asked)
+    grows = sum(
+        cells * group.page_bytes // CELLS  # not padded to whole blocks in each build
+        if group.block_size == CELLS
+        else -(-cells // group.block_size) * group.page_bytes
+        for group in layout.groups
+    )
     return grows + layout.set_aside_bytes
 
 

@@ -21,6 +21,8 @@ MOST_DEVICES = 15
 (ollama issue 8920); one made for more has run (ik_llama.cpp issue 245)."""
 CELLS = 256
 """The context is padded to a multiple of it (llama_kv_cache padding with flash attention)."""
+PADDED_UNFLASHED = 32
+"""The same without it, for a time (`pads_less_unflashed`)."""
 HOSTS = ("generic", "Raspberry Pi")
 """Makers of "cards" that are the host itself."""
 
@@ -224,9 +226,16 @@ def default_ubatch(model: Model, hardware: Hardware, asked: Resolved) -> int:
 def num_cells(asked: Resolved) -> int:
     """The context is shared by all slots, so it is their number times the length of one. Slots with caches of
     their own hold a block of cells each at least."""
-    cells = -(-asked.context * asked.concurrency // CELLS) * CELLS
+    cells = padded(asked.context * asked.concurrency, asked)
     apart = rules_of(asked).keeps_slots_apart and not asked.kv_unified
     return max(cells, CELLS * asked.max_num_seqs) if apart else cells
+
+
+def padded(cells: int, asked: Resolved) -> int:
+    """Cells of a cache that holds this many."""
+    less = rules_of(asked).pads_less_unflashed and asked.flash_attn is False
+    block = PADDED_UNFLASHED if less else CELLS
+    return -(-cells // block) * block
 
 
 def flash(model: Model, asked: Resolved) -> bool:

@@ -59,6 +59,9 @@ class LlamaRules(ReleaseRules):
     drafts_with_all_cells: bool = False
     """The context that drafts has cells for layers which it does not run."""
 
+    pads_less_unflashed: bool = False
+    """Without flash attention the context is padded to 32 cells, not to 256."""
+
     # the graph of a micro-batch
     fuses_indexer: bool = False
     fuses_gated_delta: bool = False
