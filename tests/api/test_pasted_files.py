@@ -155,7 +155,9 @@ def test_a_container_is_the_command_that_it_starts(text: str, gpu: str, same: st
 
 
 def test_the_image_says_the_release() -> None:
-    assert answered(COMPOSE, gpu="h200")["request"]["engine_version"] == "0.11.0"
+    assert (
+        answered(COMPOSE, gpu="h200")["request"]["engine_version"] == "0.11.0 (FlashInfer)"
+    )  # its image has it
     assert answered(DEPLOYMENT, gpu="h200")["request"]["engine_version"] == "0.5.3"
 
 
@@ -300,7 +302,7 @@ def test_values_of_charts_are_the_commands_that_they_make() -> None:
         "vllm serve Qwen/Qwen3-8B --enable-chunked-prefill --no-enable-prefix-caching --max-model-len 16384 "
         "--tensor-parallel-size 2 --gpu-memory-utilization 0.85 --kv-cache-dtype fp8"
     )
-    plain = answered(command, "--engine-version", "0.11.0", gpu="h100:2")["request"]
+    plain = answered(command, "--engine-version", "0.11.0 (FlashInfer)", gpu="h100:2")["request"]
     assert stack | {"gpu": ""} == plain | {"gpu": ""}
     service = answered(LLM_D, gpu="h100:8")["request"]
     assert (service["layout"]["tp"], service["enforce_eager"], service["max_model_len"]) == (4, True, 32768)

@@ -326,3 +326,13 @@ def test_machines_over_rpc_do_not_work_on_several_micro_batches_at_once() -> Non
     found = oomless.infer("llama-3.1-70b", "rtx-4090:1x2", engine="llamacpp", offline=True, **flags)
     lines = [line for led in found.ledgers for line in led.lines if line.key == "activations.compute_buffer"]
     assert [round(line.bytes / MIB) for line in lines] == [1104, 1104]
+
+
+def test_a_graph_may_be_deeper_than_a_stack() -> None:
+    """A browser's Python stopped at V4's layers, which hang on one another."""
+    graph = Graph()
+    last = graph.op(128)
+    for _ in range(5_000):
+        last = graph.op(128, last)
+    graph.expand(last)
+    assert (len(graph.nodes), graph.buffer_bytes()) == (5_001, 256)

@@ -73,13 +73,23 @@ class Graph:
         self.expand(Node(0, operands, base=self.stored))
 
     def expand(self, node: Node) -> Node:
-        """Put a node and all that it needs into the order (ggml_build_forward_expand)."""
-        if node in self._seen or node.external:
-            return node
-        self._seen.add(node)
-        for operand in node.operands:
-            self.expand(operand)
-        self.nodes.append(node)
+        """Put a node and all that it needs into the order (ggml_build_forward_expand).
+
+        A model's layers may hang on one another without end: nothing recurses, since a browser's stack is
+        short.
+        """
+        path = [(node, iter((node,)))]
+        while path:
+            current, operands = path[-1]
+            for operand in operands:
+                if operand not in self._seen and not operand.external:
+                    self._seen.add(operand)
+                    path.append((operand, iter(operand.operands)))
+                    break
+            else:
+                path.pop()
+                if path:
+                    self.nodes.append(current)
         return node
 
     def buffer_bytes(self) -> int:
@@ -104,6 +114,8 @@ class Graph:
         for node in self.nodes:
             _place(node, memory)
             _release(node.operands, memory)
+        for node in self.nodes:
+            node.operands = ()  # else the first that goes takes all others with it, one inside of the other
         return memory.end
 
 
