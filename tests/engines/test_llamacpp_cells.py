@@ -67,8 +67,8 @@ def test_drafting_takes_what_cards_showed(card: str, file: str, cache: str, leng
 )
 def test_what_drafts_has_the_buffer_of_its_own_graph(gpu: str, logged: float, flags: dict[str, Any]) -> None:
     """Logs of Qwen3.8-27B: 613.03 MiB beside a cache of 1,024; 520 with one of 32."""
-    asked = {"engine_version": "2026-08", "quantization": "Q4_K_M", "spec_draft_n_max": 3, "max_num_seqs": 1}
-    asked |= {"n_gpu_layers": 99, "flash_attn": True, **flags}
+    asked: dict[str, Any] = {"engine_version": "2026-08", "quantization": "Q4_K_M", "n_gpu_layers": 99}
+    asked |= {"spec_draft_n_max": 3, "max_num_seqs": 1, "flash_attn": True, **flags}
     found = oomless.infer("qwen3.8-27b", gpu, engine="llamacpp", offline=True, **asked)
     lines = [line for led in found.ledgers for line in led.lines if line.key == "activations.draft_context"]
     assert sum(line.bytes for line in lines) / MIB == pytest.approx(logged, abs=0.1)

@@ -72,7 +72,7 @@ def test_cards_that_share_an_engines_weights_hold_a_part_of_them() -> None:
 def test_verl_before_0_4_keeps_the_logits_of_entropies() -> None:
     """They were computed whatever their coefficient (dp_actor.py of 0.3): 24,000 tokens of 14B on 8 x H100
     ran out (verl 855)."""
-    asked = {"framework": "verl", "task": "grpo", "seq_len": 8192}
+    asked: dict[str, Any] = {"framework": "verl", "task": "grpo", "seq_len": 8192}
     earlier, today = (
         train("qwen2.5-0.5b", "h100", framework_version=version, **asked).groups[0].peaks.allocated_bytes
         for version in ("verl 0.3.0", "verl 0.4.0")
