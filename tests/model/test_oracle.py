@@ -85,6 +85,8 @@ def class_count(values: dict[str, Any]) -> tuple[int, int]:
     values = copy.deepcopy(values)
     for part in (values, *(each for each in values.values() if isinstance(each, dict))):
         part.pop("quantization_config", None)
+    if "longrope" in str(values.get("rope_scaling")):
+        del values["rope_scaling"]  # the catalogue leaves its lists out, which are no parameters
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
     named = (values.get("architectures") or [""])[0]
     if named.endswith(VECTORS):

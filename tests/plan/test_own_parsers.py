@@ -60,6 +60,7 @@ SERVED = (
     ),
 )
 VALUES: dict[str, Any] = {
+    "attention_backend": "fa3",
     "dtype": "bfloat16",
     "quantization": "fp8",
     "kv_cache_dtype": "fp8",
@@ -81,7 +82,10 @@ VALUES: dict[str, Any] = {
     "mm_encoder_tp_mode": "data",
 }
 """A value of each field that is neither a whole number nor a switch."""
-GONE = {"vllm": ("swap_space", "indexer_kv_dtype", "engram"), "sglang": ("indexer_kv_dtype", "engram")}
+GONE = {
+    "vllm": ("swap_space", "indexer_kv_dtype", "engram"),
+    "sglang": ("indexer_kv_dtype", "engram", "enable_piecewise_cuda_graph"),
+}
 """Fields whose flags only other releases have."""
 
 

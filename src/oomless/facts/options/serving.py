@@ -11,6 +11,15 @@ from . import DEFAULT_ENGINE, ENGINE_NAMES, LLAMA, VLLM, Option
 IK = "llamacpp ik-llamacpp"
 RANKS = 65536
 MAX_COPIES = 1 << 20
+# fmt: off
+SGLANG_ATTENTION = (
+    "triton", "torch_native", "flex_attention", "dsa", "nsa", "qsa", "dsv4", "compressed", "fa3", "fa4",
+    "flashinfer", "flashmla", "cutlass_mla", "trtllm_mla", "cutedsl_mla", "tokenspeed_mla", "trtllm_mha",
+    "dual_chunk_flash_attn", "hpc_ops", "minicpm_flashattn", "minicpm_flashinfer", "aiter", "wave", "ascend",
+    "intel_amx", "intel_xpu",
+)
+# fmt: on
+"""Backends of SGLang 0.4 to 0.5.23 (arg_groups/choices.py; before, server_args.py)."""
 
 # A table: an option in a few lines.
 # fmt: off
@@ -222,7 +231,7 @@ ASKED: tuple[Option, ...] = (
                   "trtllm": "--kv-cache-config.max-tokens"}),
     Option("attention_backend", "--attention-backend", "text", "sglang",
            "What attention runs on, which sets pages and graphs [by model and card].", "auto",
-           known={"sglang": "--attention-backend"}),
+           choices=("auto", *SGLANG_ATTENTION), known={"sglang": "--attention-backend"}),
     Option("cuda_graph_bs", "", "words", "sglang", "The batches that are captured.",
            known={"sglang": "--cuda-graph-bs --cuda-graph-bs-decode"}),
     Option("enable_hierarchical_cache", "--enable-hierarchical-cache", "switch", "host",
