@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from .. import facts
 from ..errors import UnsupportedError, UsageError
 from .allocator import AllocatorSettings
+from .option_values import text_of
 from .options import by_keyword
 from .training import Mesh, TrainingResolved
 
@@ -54,8 +55,9 @@ class Tracing(NamedTuple):
         for name, allowed in {"framework": frameworks, **FOLLOWED}.items():
             value = getattr(asked, name)
             if value not in allowed:
+                said = " ".join(filter(None, (table[name].flag, text_of(table[name], value))))
                 raise UnsupportedError(
-                    f"a trace does not follow {table[name].flag} {value}",
+                    f"a trace does not follow {said}",
                     "oomless train has a formula for it",
                     name,
                 )

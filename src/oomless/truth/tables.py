@@ -134,7 +134,8 @@ def kind_of(path: Path, header: set[str]) -> TableKind:
     if missing := {"id", quantity, "value", "unit", *COLUMNS[kind]} - header:
         raise OomlessError(
             f"{path}: not a table of measured rows: columns missing: {', '.join(sorted(missing))}",
-            "known are the columns of inference.csv, training.csv, perf.csv and gguf_sizes.csv",
+            "known are the columns of inference.csv, training.csv, perf.csv and gguf_sizes.csv; "
+            "post_training.csv is scored by a test of the repository",
         )
     return kind
 
