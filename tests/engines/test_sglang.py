@@ -399,3 +399,17 @@ def test_0_5_8_divides_the_pool_of_mimo_by_its_windows_twice() -> None:
     """375,360 tokens where 0.5.9 has 555,000 (sglang#18039)."""
     old, new = (cache("mimo-v2-flash", "h200:4", Layout(tp=4), engine_version=v) for v in ("0.5.8", "0.5.9"))
     assert old.block_bytes / new.block_bytes == pytest.approx(67_536 / 45_696, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "flags", "named"),
+    [
+        ("mi300x:8", {"max_num_batched_tokens": 131_072, "mem_fraction_static": 0.8}, "activations of"),
+        ("h200:8", {}, ""),
+    ],
+)
+def test_a_wide_tight_answer_says_first_what_decides_it(gpu: str, flags: dict[str, Any], named: str) -> None:
+    """What comes beside the pool, where the card may lack it: not what only moves the pool."""
+    asked = flags | {"tp": 8, "max_prefill_tokens": 131_072, "context": 9216}
+    answer = infer("deepseek-r1-0528", gpu, engine="sglang", engine_version="0.5.12", **asked)
+    assert bool(named) == repr(answer).splitlines()[1].startswith(f"most of the doubt: {named or '-'}")

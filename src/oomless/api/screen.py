@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..ledger import CATEGORIES, Ledger, Verdict
+from ..ledger import CATEGORIES, Ledger, Line, Verdict
 from ..model.feedforward import MoE
 from ..model.model import Model
 from ..units import format_bytes, gib
@@ -51,13 +51,19 @@ def spread_of(ledger: Ledger) -> str:
     return format_bytes(max(ledger.high_bytes - ledger.total_bytes, ledger.total_bytes - ledger.low_bytes))
 
 
-def widest_of(ledger: Ledger) -> str:
-    """Return the line that leaves most open, where a tight answer is wider than a fifth of the card; "" where
-    it is not."""
+def widest_of(ledger: Ledger, lines: Iterable[Line] = ()) -> str:
+    """Return what leaves most open, among the ledger's lines or those that decide, where a tight answer is
+    wider than a fifth of the card; "" where it is not."""
     if ledger.verdict != "tight" or 5 * (ledger.high_bytes - ledger.low_bytes) <= ledger.capacity_bytes:
         return ""
-    line = max(ledger.lines, key=lambda each: each.high_bytes - each.low_bytes)
-    return f"most is left open by {line.what}: {gib(line.low_bytes):.2f} to {gib(line.high_bytes):.2f} GiB"
+    line = max(lines or ledger.lines, key=lambda each: each.high_bytes - each.low_bytes)
+    low, high = gib(line.low_bytes), gib(line.high_bytes)
+    return f"most of the doubt: {line.what}, {low:.2f} to {high:.2f} GiB"
+
+
+def doubt_of(answer: "ServingAnswer") -> str:
+    """Return what leaves most open of the worst rank of a tight answer; "" of others."""
+    return widest_of(answer.ledger, answer.estimate.ranks[answer.worst_rank].deciding)
 
 
 def waiting_of(answer: "ServingAnswer") -> str:
@@ -178,7 +184,7 @@ def serving_screen(answer: "ServingAnswer") -> list[str]:
     help, notes."""
     lines = [
         verdict_line(answer),
-        question_line(answer),
+        *filter(None, (doubt_of(answer), question_line(answer))),
         "",
         *aligned([COLUMNS, *table_rows(answer.ledger)]),
         "",

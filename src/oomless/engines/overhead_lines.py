@@ -5,12 +5,12 @@ from ..ledger import Category, Key, Kind, Line, Owner, category_of, ranged
 from ..units import GIB, gib
 
 WORDS: dict[Key, str] = {
-    "logits.sampler": "sampler over the profile batch",
-    "activations.profile_run": "activations of the profile run",
-    "runtime.non_torch": "non-torch: NCCL, kernels, handles",
+    "logits.sampler": "logits and sampling of the largest batch",
+    "activations.profile_run": "activations of the largest batch",
+    "runtime.non_torch": "outside PyTorch: NCCL, kernels, handles",
     "runtime.cuda_graphs": "CUDA graphs",
     "runtime.context": "CUDA context",
-    "fragmentation.loading": "loaded beside the weights",
+    "fragmentation.loading": "what loading leaves beside the weights",
 }
 """What engines call these lines alike. On ROCm vLLM takes for weights what the card has less of after loading
 (platforms/rocm.py, get_current_memory_usage): that is `fragmentation.loading`."""

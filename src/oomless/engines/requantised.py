@@ -92,7 +92,7 @@ def kept_line(
             ranged(
                 "weights.unquantized",
                 "engine",
-                "what the checkpoint may keep in 16 bit, or in groups of 32",
+                "weights that the checkpoint may keep in 16 bit, or in groups of 32",
                 (usual, 0, more),
                 "assumed",
                 formula,

@@ -148,7 +148,7 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
         mask = exact(
             "temporaries.running",
             "engine",
-            "mask of a prompt",
+            "attention mask of a prompt",
             tokens * tokens * width,
             f"{tokens:,} x {tokens:,} x {width} B",
             "vllm_ascend/attention/attention_mask.py",

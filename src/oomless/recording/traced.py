@@ -43,7 +43,7 @@ class Traced(NamedTuple):
         held = ranged(
             "fragmentation.reserved",
             "policy",
-            "held by the allocator beyond that",
+            "held unused by PyTorch's allocator",
             (more, min(more, 0), more),
             "assumed",
             "reserved - requested",

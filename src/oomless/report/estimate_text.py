@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..api.screen import cache_lines, question_line, verdict_line
+from ..api.screen import cache_lines, doubt_of, question_line, verdict_line
 from ..api.serving import ServingAnswer
 from ..ledger import CATEGORIES, Ledger
 from ..units import format_bytes, gib
@@ -21,7 +21,7 @@ def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, wid
     console = open_console(colour, width)
     style = {"fits": "bold green", "tight": "bold yellow", "does_not_fit": "bold red"}[answer.verdict]
     console.print(verdict_line(answer), style=style if colour else None, soft_wrap=True)
-    for line in (question_line(answer), *answer.settled):
+    for line in filter(None, (doubt_of(answer), question_line(answer), *answer.settled)):
         console.print(line, soft_wrap=True)
     console.print()
     for index, ledger in enumerate(answer.ledgers):

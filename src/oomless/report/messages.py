@@ -93,8 +93,11 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     '256 个专家不能被 --ep 7 整除'
     >>> in_chinese("did you mean deepseek-v3? `oomless models` lists all")
     '是不是要写 deepseek-v3？`oomless models` 列出全部'
-    >>> in_chinese("CUDA context, non-torch: NCCL, kernels, handles"), in_chinese("optimizer = adamw; tp = 8")
-    ('CUDA 上下文、非 torch：NCCL、内核、句柄', 'optimizer = adamw; tp = 8')
+    >>> (
+    ...     in_chinese("CUDA context, outside PyTorch: NCCL, kernels, handles"),
+    ...     in_chinese("optimizer = adamw; tp = 8"),
+    ... )
+    ('CUDA 上下文、PyTorch 之外：NCCL、内核、句柄', 'optimizer = adamw; tp = 8')
     """
     if nested < 0 or not text or len(text) > MOST_CHARACTERS:
         return text

@@ -110,7 +110,7 @@ def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
         ranged(
             "communication.buffers",
             "engine",
-            "buffers of tokens for experts",
+            "buffers that carry tokens to experts",
             (sent + runs * int(own.value * GIB), 0, sent + NORMAL_BYTES + runs * int(own.high * GIB)),
             "assumed",
             f"{most.num_experts} experts x {per_rank}" + f" + {own.value:g} GiB of NVSHMEM" * runs,
@@ -119,7 +119,7 @@ def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
         ranged(
             "temporaries.running",
             "engine",
-            "products of tokens that came",
+            "results of experts for the tokens they got",
             (held, 0, held),
             "assumed",
             f"{rows:,} rows: {per_rank} for each of its experts",

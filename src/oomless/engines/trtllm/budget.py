@@ -97,7 +97,9 @@ def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Lin
         f"{row.low:g} to {row.high:g}"
     )
     value, low, high = (int(logits * each) for each in (row.value, row.low, row.high))
-    return ranged("logits.decoder", "engine", "decoder", (value, low, high), "fitted", formula, row.source)
+    return ranged(
+        "logits.decoder", "engine", "logits of the decoder", (value, low, high), "fitted", formula, row.source
+    )
 
 
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:

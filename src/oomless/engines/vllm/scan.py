@@ -70,7 +70,7 @@ def scan_line(
     return ranged(
         "temporaries.running",
         "engine",
-        "scan of linear attention, which is not profiled",
+        "work of linear attention, outside the profile run",
         (value + max(layer + scan - profiled, 0), least, most + max(scan, layer + scan - profiled)),
         "assumed",
         f"{tokens:,} tokens: {scan:,} B of the scan beside {layer:,} B of its layer, {profiled:,} B profiled",

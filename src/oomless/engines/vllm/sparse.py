@@ -90,7 +90,7 @@ def sum_lines(
     dim, padded = mla.kv_lora_rank, mla.latent_dim + mla.kv_lora_rank
     size = tokens * (KERNEL_HEADS * (2 * dim * 4 + padded * 2) + mixed[0].index_topk * 4)
     left = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
-    what = "sums of sparse attention, which are not profiled"
+    what = "partial sums of sparse attention, outside the profile run"
     formula = f"{tokens:,} tokens x ({KERNEL_HEADS} heads x (2 x {dim} x 4 B + {padded} x 2 B)"
     formula += f" + {mixed[0].index_topk} x 4 B)"
     ends = (size, max(size - left, 0), size)

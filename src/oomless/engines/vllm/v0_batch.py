@@ -80,5 +80,5 @@ def held_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, r
     spread = facts.constant("vllm", "reduced_spread", rules.release)
     formula = f"2 sums of {tokens:,} tokens x {model.hidden_size} in each of {layers} layers"
     return fitted_line("activations.profile_run", size, spread, formula, spread.source)._replace(
-        key="fragmentation.reserved", category="fragmentation", what="sums of ranks that torch holds"
+        key="fragmentation.reserved", category="fragmentation", what="all-reduce results that PyTorch holds"
     )

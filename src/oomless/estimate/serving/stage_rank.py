@@ -88,10 +88,7 @@ class StageRank(Record):
         comes beside the budget raises what a rank may use, and so does not decide whether the pool holds the
         load; what is charged to the budget only moves the pool, and not what is left of the card.
         """
-        charged = [line for line in self.lines if line not in self.beside]
-        in_pool = Room.of(self.pool_bytes - self.needed_bytes, charged)
-        left = self.card_bytes - self.budget_bytes
-        on_card = Room.of(left - sum(line.bytes for line in self.beside), self.beside).plus(self.unused)
+        in_pool, on_card = self.pool_room, self.card_room
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
         if self.passing:
             rooms.append(self.loading_room)
@@ -102,6 +99,28 @@ class StageRank(Record):
         idle = capacity - most - low, high - (capacity - least)
         overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
         return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
+
+    @property
+    def charged(self) -> list[Line]:
+        """Return what the budget is charged with, and the cache that is needed."""
+        return [line for line in self.lines if line not in self.beside]
+
+    @property
+    def pool_room(self) -> Room:
+        """Return what the pool has left of the load."""
+        return Room.of(self.pool_bytes - self.needed_bytes, self.charged)
+
+    @property
+    def card_room(self) -> Room:
+        """Return what the card has left of the whole pool and what comes beside it."""
+        left = self.card_bytes - self.budget_bytes
+        return Room.of(left - sum(line.bytes for line in self.beside), self.beside).plus(self.unused)
+
+    @property
+    def deciding(self) -> Iterable[Line]:
+        """Return the lines whose spreads decide: of what comes beside the pool, where the card may lack most,
+        or of what is charged."""
+        return self.beside if self.card_room.least < min(self.pool_room.least, 0) else self.charged
 
     @property
     def loading_room(self) -> Room:

@@ -124,7 +124,7 @@ WORDS: dict[Key, str] = {
     "weights.hyper_connections": "hyper-connections",
     "weights.engram": "Engram",
     "weights.vision": "vision",
-    "weights.layers": "layers",
+    "weights.layers": "weights of the layers",
     "weights.adapters": "LoRA slots",
     "weights.scales": "scales on Blackwell",
     "weights.workspaces": "workspaces",

@@ -119,14 +119,14 @@ def backward_in_layers(step: StageStep) -> StepPhase:
     )
     held = PhasePart(
         "activations.kept",
-        "kept by other layers" if waits else "kept by layers below",
+        "activations kept by the other layers" if waits else "activations kept by the layers below",
         at.held,
         f"layers below {segment.layers[0]}"
         + ("; inputs and their gradients of those above, which FSDP1 holds" if waits else ""),
     )
     running = PhasePart(
         "activations.running",
-        "running layer",
+        "activations of the layer that runs",
         segment.backward_peak,
         f"layers {span(segment.layers)}, {segment.what}",
     )

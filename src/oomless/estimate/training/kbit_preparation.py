@@ -58,7 +58,7 @@ def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> l
     line = ranged(
         "activations.norms",
         "policy",
-        "F32 norms and what they hand on",
+        "norms in F32 and their outputs",
         (0, 0, most),
         "assumed",
         formula,

@@ -292,7 +292,7 @@ def _phase(
         *_gradients(kept, copies=False),
         PhasePart(
             "activations.kept",
-            "kept for the backward",
+            "activations kept for the backward",
             moment.kept - overlap,
             f"{moment.waiting} x {each}",
             routed=moment.routed,
@@ -301,7 +301,10 @@ def _phase(
             "logits.loss", "logits and softmax", moment.logits, f"{run.padded_vocab} / {run.tp} columns"
         ),
         PhasePart(
-            "temporaries.running", "of the running layer", moment.temporaries, "its operations replayed"
+            "temporaries.running",
+            "temporaries of the layer that runs",
+            moment.temporaries,
+            "its operations replayed",
         ),
         PhasePart(
             "fragmentation.remainders",

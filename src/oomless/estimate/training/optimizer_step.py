@@ -20,7 +20,11 @@ def optimizer_in_step(step: StageStep) -> StepPhase:
         parts(
             PhasePart("gradients.trained", "gradients", gradients, "all of them"),
             PhasePart(
-                "temporaries.optimizer_step", f"{rule.step} step of {rule.name}", temporaries, formula, most
+                "temporaries.optimizer_step",
+                f"temporaries of the {rule.name} step, {rule.step}",
+                temporaries,
+                formula,
+                most,
             ),
             step.inputs(),
         ),

@@ -97,7 +97,7 @@ def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     running = exact(
         "logits.loss",
         owner,
-        "frozen forward: a layer, or logits",
+        "forward of the frozen model: a layer, or logits",
         passing - min(cache, passing),
         formula,
         SOURCE,

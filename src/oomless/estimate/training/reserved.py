@@ -282,7 +282,7 @@ def held_beyond(
     return ranged(
         "fragmentation.reserved",
         "policy",
-        "held by the allocator beyond that",
+        "held unused by PyTorch's allocator",
         (value, low, high),
         kind,
         (f"{apart:,} B of other streams + " if apart else "")

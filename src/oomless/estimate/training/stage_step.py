@@ -174,7 +174,7 @@ class StageStep(NamedTuple):
         chunks, each = self.in_flight, self.job.mesh.virtual_stages
         others = 0 if self.offloads else max(0, self.kept * chunks // each - self.kept)
         formula = f"{chunks} chunks of {each} a micro-batch"
-        return PhasePart("activations.in_flight", "micro-batches in flight", others, formula)
+        return PhasePart("activations.in_flight", "activations of micro-batches in flight", others, formula)
 
     def pipes(self) -> PhasePart:
         """Return what passes between the stages of a pipeline."""
@@ -200,7 +200,7 @@ class StageStep(NamedTuple):
             sizes[segment.saved] = sizes.get(segment.saved, 0) + 1
         formula = " + ".join(f"{count} x {size:,} B" for size, count in sizes.items())
         num_bytes = min(self.window, self.kept) if self.offloads else self.kept
-        return PhasePart("activations.kept", "kept by layers", num_bytes, formula)
+        return PhasePart("activations.kept", "activations kept by the layers", num_bytes, formula)
 
     @property
     def casts(self) -> int:

@@ -247,9 +247,7 @@ def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved)
     if engine.stage in (1, 2) and "optimizer" in request.offload:
         formula = f"2 x {sums.largest:,} values of the largest tensor"
         found.append(
-            exact(
-                "temporaries.gradient", "policy", "gradients on their way", 2 * sums.largest, formula, source
-            )
+            exact("temporaries.gradient", "policy", "gradients in transit", 2 * sums.largest, formula, source)
         )
     return tuple(found)
 

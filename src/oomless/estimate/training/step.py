@@ -60,7 +60,10 @@ def forward_in_layers(step: StageStep) -> StepPhase:
             most, at = alive, segment
         below += segment.saved
     running = PhasePart(
-        "activations.running", "kept and running layers", most, f"layers {span(at.layers)} run, {at.what}"
+        "activations.running",
+        "activations of the layers, kept and running",
+        most,
+        f"layers {span(at.layers)} run, {at.what}",
     )
     return StepPhase(
         "forward",
