@@ -35,6 +35,7 @@ TRAIN_8 = TABLES / "verdicts_blind_train_8.csv"
 TRAIN_9 = TABLES / "verdicts_blind_train_9.csv"
 TRAIN_10 = TABLES / "verdicts_blind_train_10.csv"
 TRAIN_11 = TABLES / "verdicts_blind_train_11.csv"
+TRAIN_12 = TABLES / "verdicts_blind_train_12.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -58,6 +59,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_9.jsonl": TRAIN_9,
     TABLES / "blind" / "verdicts_train_10.jsonl": TRAIN_10,
     TABLES / "blind" / "verdicts_train_11.jsonl": TRAIN_11,
+    TABLES / "blind" / "verdicts_train_12.jsonl": TRAIN_12,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -215,6 +217,10 @@ TRAIN_11_BUDGET = Confusion(right=0.83, wrong_fits=2, wrong_does_not_fit=2, tigh
 """As first predicted 21 of 26 firm, 3 wrong "fits", 2 wrong "no", 5 tight, 2 without an answer."""
 
 
+TRAIN_12_BUDGET = Confusion(right=0.82, wrong_fits=1, wrong_does_not_fit=4, tight=6, none=0)
+"""As first predicted 24 of 29 firm, 1 wrong "fits", 4 wrong "no", 6 tight."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -263,6 +269,7 @@ ROUNDS = {
     TRAIN_9: ("train", TRAIN_9_BUDGET),
     TRAIN_10: ("train", TRAIN_10_BUDGET),
     TRAIN_11: ("train", TRAIN_11_BUDGET),
+    TRAIN_12: ("train", TRAIN_12_BUDGET),
 }
 
 
