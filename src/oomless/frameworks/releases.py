@@ -41,6 +41,8 @@ class Habits(NamedTuple):
     """Where DeepSpeed casts an offloaded partition of ZeRO-1 and 2 in the step: host, or card."""
     copies_sub_groups: bool = False
     """DeepSpeed makes F32 masters of a 16-bit copy of each sub-group."""
+    wide_gradients: bool = False
+    """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -94,6 +96,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         weights_stay=found.get("gathered") == "stays",
         offload_step=found.get("offload_step"),
         copies_sub_groups=found.get("masters") == "copied",
+        wide_gradients=found.get("gradients") == "wide",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",

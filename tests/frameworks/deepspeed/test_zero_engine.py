@@ -379,3 +379,30 @@ def test_releases_that_give_up_no_weights_in_the_backward() -> None:
     }
     assert len({most[version, again] for version, again in most if version != "0.16.4" or again}) == 1
     assert most["0.16.4", None] - most["0.16.8", None] > 0.9 * 2 * 70.5e9
+
+
+def test_bfloat16_without_zero_adds_wide_gradients_in_earlier_releases() -> None:
+    """BF16_Optimizer to 0.17.5: states over eight ranks, and F32 gradients of all values beside 16-bit ones;
+    float16, and later releases, keep all states on each rank."""
+
+    def without(release: str, precision: str = "deepspeed-bf16") -> TrainingAnswer:
+        asked: dict[str, Any] = {"framework": "deepspeed", "zero": 0, "recompute": "full", "seq_len": 512}
+        version = f"deepspeed {release}"
+        return train("qwen3-8b", "h200:8", **asked, framework_version=version, precision=precision)
+
+    values = 8_190_735_360
+    early = without("0.17.5")
+    assert held(early, "optimizer.master_copies") == pytest.approx(values * 4 / 8, rel=1e-3)
+    assert in_phase(early, "optimizer", "gradients.trained") == 6 * values
+    assert in_phase(early, "optimizer", "temporaries.optimizer_step") == 0
+    for late in (without("0.17.6"), without("0.17.5", "deepspeed-fp16")):
+        assert held(late, "optimizer.master_copies") == 4 * values
+        assert in_phase(late, "optimizer", "gradients.trained") == 2 * values
+
+
+def test_one_rank_of_stage_3_gathers_nothing() -> None:
+    """Its partition is the weights (NoGatherHandle), unless they wait in host memory."""
+    asked: dict[str, Any] = {"framework": "deepspeed", "zero": 3, "seq_len": 512}
+    assert gathered_forward(train("qwen-1.8b", "a100-80gb", **asked))[0] == 0
+    away = train("qwen-1.8b", "a100-80gb", **asked, offload="optimizer,params")
+    assert gathered_forward(away)[0] > 1_000_000_000

@@ -76,7 +76,8 @@ def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...
         case "fsdp2" | "hsdp" if job.mesh.pp > 1:
             return through_the_flush(per_layer)
         case "zero3" if job.engine is not None:
-            return by_modules(job.engine, per_layer)
+            alone = job.mesh.dp * job.mesh.cp == 1 and "params" not in job.request.offload
+            return by_modules(job.engine, per_layer, alone)
         case "zero3" | "megatron_fsdp":
             return with_whole_gradients(job, units_of(per_layer, layers))
         case "fsdp2" | "hsdp" if ends_apart(job):
@@ -106,14 +107,15 @@ def through_the_flush(per_layer: dict[int, LayerStates]) -> Gathered:
     return Gathered(part(WEIGHTS, whole, text), both, both, both)
 
 
-def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates]) -> Gathered:
+def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates], alone: bool = False) -> Gathered:
     """Return what DeepSpeed's ZeRO-3 holds: what it gathers ahead and keeps for later use, and the running
     module.
 
     A module is a matrix, or a layer's experts where they are one tensor or one leaf; these come in one
-    gather, whose buffer lies beside the copies. In the backward comes the whole gradient of a tensor.
+    gather, whose buffer lies beside the copies. In the backward comes the whole gradient of a tensor. A rank
+    that is `alone` computes with its own partition (partition_parameters.py, NoGatherHandle).
     """
-    whole = sum(each.unit for each in per_layer.values())
+    whole = 0 if alone else sum(each.unit for each in per_layer.values())
     live = min(whole, HALF * engine.gathered_at_most())
     second = -(-whole // engine.second_copy_over) if engine.second_copy_over else 0
 

@@ -53,8 +53,8 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
         values = engine.updated_at_once(values, -(-held.largest_trained // (step.job.mesh.dp or 1)))
         twice = 8 if rule.moments == 2 and not rule.moment_bits else 0  # a partition is one tensor
         # without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose wrapper takes 8 B in all
-        # (fp16/fused_optimizer.py; full training in Qwen's README)
-        early = 8 if engine.stage else 4
+        # (fp16/fused_optimizer.py)
+        early = 8 if engine.stage or engine.wide_gradients else 4
         made = {"foreach": 4, "foreach-2.0": early, "loop": twice}.get(rule.step, 0)
         most = engine.step_bytes(values, form.gradient, made, groups)
         copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"

@@ -25,9 +25,10 @@ def resident_gradients(job: Job) -> bool:
 
 def held_always(job: Job) -> bool:
     """Whether gradients lie in buffers that live from the first step on: those of DDP and Megatron, and the
-    partition of DeepSpeed's ZeRO-3. A DeepSpeed engine without ZeRO has no buckets."""
+    partition of DeepSpeed's ZeRO-3. A DeepSpeed engine without ZeRO has no buckets; its BF16_Optimizer keeps
+    16-bit gradients until the next backward."""
     if job.engine is not None:
-        return job.engine.stage == 3
+        return job.engine.stage == 3 or job.engine.wide_gradients
     return job.request.sharding in ("distopt", "megatron_fsdp") or views_into_buckets(job.request)
 
 

@@ -190,6 +190,8 @@ def states(
     True
     """
     form, rule = recipe(request.precision), optimizer(request.optimizer)
+    if engine is not None and engine.wide_gradients:
+        request = request._replace(sharding="zero1")
     sums = StateSums()
     for portion in portions:
         sums = sums.plus(sums_of(portion, mesh, request, form, rule))
@@ -239,6 +241,10 @@ def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved)
     """Return what a DeepSpeed engine holds from start to end beside the states."""
     source = "deepspeed/runtime/zero/stage3.py, __ipg_bucket_flat_buffer; stage_1_and_2.py, temp_grad_buffer"
     found = []
+    if engine.wide_gradients:
+        wide, formula = 4 * sums.trained, f"{sums.trained:,} values x 4 B"
+        by = "deepspeed/runtime/bf16_optimizer.py, fp32_groups_gradients_flat"
+        found.append(exact("gradients.master_copies", "policy", "F32 gradients", wide, formula, by))
     if engine.permanent:
         formula = f"{engine.reduce_bucket:,} values x 2 B"
         found.append(

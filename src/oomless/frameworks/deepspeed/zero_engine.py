@@ -37,6 +37,10 @@ class ZeroEngine(NamedTuple):
     """Releases in which an offloaded step of stage 1 and 2 casts its partition on the card."""
     copies_sub_groups: bool = False
     """Releases in which stage 3 makes F32 masters of a 16-bit copy of each sub-group."""
+    wide_gradients: bool = False
+    """bfloat16 without ZeRO in releases in which BF16_Optimizer runs it: states are shared as in stage 1, and
+    F32 gradients of all values lie there from start to end, beside 16-bit ones that go in the next backward
+    (runtime/bf16_optimizer.py)."""
     host_keeps_half: bool = True
     """Releases in which stage 1 and 2 keep a 16-bit copy of the offloaded partition on the host."""
 
@@ -81,14 +85,15 @@ class ZeroEngine(NamedTuple):
 
     def at_boundary(self, trained: int, mine: int, ranks: int) -> int:
         """Return the bytes of buckets when the last backward is over and gradients are reduced: stage 1 makes
-        its partition's copy beside all gradients, stage 0 copies what it reduces at once.
+        its partition's copy beside all gradients, stage 0 copies what it reduces at once, but for F32
+        gradients, which are one tensor.
 
         >>> ZeroEngine(1).at_boundary(6_738_415_616, 842_301_952, 8)
         3684603904
         """
         match self.stage:
             case 0:
-                return HALF * min(trained, self.reduce_bucket) if ranks > 1 else 0
+                return HALF * min(trained, self.reduce_bucket) if ranks > 1 and not self.wide_gradients else 0
             case 1:
                 bucket = self.buckets + HALF * min(self.reduce_bucket, trained)
                 return HALF * mine + bucket if ranks > 1 else 0
@@ -114,7 +119,7 @@ class ZeroEngine(NamedTuple):
         >>> [ZeroEngine(2).step_bytes(1_000, 2, 4, groups) for groups in (1, 2)]
         [6000, 8000]
         """
-        if gradient == 4:
+        if gradient == 4 or self.wide_gradients:
             return (4 * (self.stage == 3) + made) * values
         given_up = 2 if self.stage in (1, 2) and groups == 1 else 0
         return max(6 if self.stage else 0, 4 + made - given_up) * values
@@ -209,6 +214,9 @@ def engine_of(request: TrainingResolved, hidden: int) -> ZeroEngine | None:
         offload_steps_on_card=habits.offload_step == "card",
         host_keeps_half=not habits.offload_step,
         copies_sub_groups=habits.copies_sub_groups,
+        wide_gradients=stage == 0
+        and habits.wide_gradients
+        and recipe(request.precision).arithmetic == "bf16",
     )
     if stage == 3 and of.zero_by_hidden_size:
         if request.reduce_bucket_size is None:
