@@ -103,7 +103,7 @@ def test_tables_are_bounded(name: str) -> None:
 
 
 def test_a_column_that_is_missing_is_named() -> None:
-    with pytest.raises(OomlessError, match="columns missing: c"):
+    with pytest.raises(OomlessError, match="columns missing: `c`"):
         list(parse_csv("a,b\n1,2\n", "file", TABLE, ("a", "c")))
 
 

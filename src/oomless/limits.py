@@ -290,7 +290,7 @@ def parse_csv(
     if missing := [name for name in needed if name not in names]:
         has = ", ".join(names[:8])[:200] or "none"
         raise OomlessError(
-            f"{where}: columns missing: {', '.join(missing)}",
+            f"{where}: columns missing: `{'`, `'.join(missing)}`",
             f"it has {has!a}; needed are {', '.join(needed)}",
         )
     for row in rows:

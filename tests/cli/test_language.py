@@ -1,6 +1,7 @@
 """`--lang`, OOMLESS_LANG and the locale choose the language of text; JSON, flags, names and numbers never
 change with it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from command import call
 from oomless.cli.app import app
 from oomless.monitor.blame import ADVICE
 from oomless.monitor.entries import Entry, Leak, MemoryDeath, MonitorFault
-from oomless.report.messages import is_english
+from oomless.report.messages import in_chinese, is_english
 from oomless.report.printed_tables import cells_of
 
 LOCALES = ("OOMLESS_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
@@ -213,3 +214,43 @@ def test_wide_characters_are_aligned() -> None:
     for text in (printed.out, chinese.out):
         rows = [cells_of(line) for line in text.splitlines() if line[-1:].isdigit()]
         assert len({(row[1].end, row[2].end) for row in rows}) == 1
+
+
+ELSEWHERE = (
+    "infer --from {}/none.json",
+    "infer --command @{}/none.yaml --gpu h100",
+    "train --from {}/broken.yaml --gpu h100",
+    "infer Qwen/None-9B --gpu h100",
+    "infer Qwen/Qwen3-8B-AWQ --gpu h100",
+)
+"""Questions whose errors quote a system, a parser or a network, whose words are English."""
+
+
+@pytest.mark.parametrize("question", ELSEWHERE)
+def test_what_quotes_another_is_said_in_chinese(
+    question: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    (tmp_path / "broken.yaml").write_text("a: [1\nb: {", encoding="utf-8")
+    found = call(*question.format(tmp_path).split(), "--lang", "zh")
+    assert all(re.search("[\u4e00-\u9fff]", line) for line in found.err.splitlines()), found.err
+
+
+def test_names_of_columns_stay_in_chinese(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    found = call("validate", str(tmp_path / "rows.csv"), "--lang", "zh")
+    assert "`optimizer`" in found.err
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "61 layers x 1152 B + 61 indexers x 132 B",
+        "12 layers x 1024 B + 36 states x 274432 B in pages of 393216 B x 2",
+        "30 layers x 4096 B + 30 layers x 4096 B up to 1024 tokens",
+        "70,272 B in 61 layers + 8,052 B of index keys",
+        "3 states x 4096 B a sequence",
+    ],
+)
+def test_each_term_of_a_formula_is_chinese(formula: str) -> None:
+    assert not re.search(r"layers|states|indexers|keys|tokens|pages", in_chinese(formula))

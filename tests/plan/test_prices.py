@@ -88,7 +88,7 @@ def test_a_file_is_named_by_its_folder_or_by_the_user(tmp_path: Path) -> None:
 
 HEADER = "InstanceType,AcceleratorName,AcceleratorCount,Price,Region\n"
 BAD = {
-    "wrong columns": ("name,price\nH100,3\n", "columns missing: InstanceType"),
+    "wrong columns": ("name,price\nH100,3\n", "columns missing: `InstanceType"),
     "empty": ("", "columns missing"),
     "mixed currencies": (
         HEADER + "a,H100,1,$3.0,x\nb,H100,1,€2.5,x\n",

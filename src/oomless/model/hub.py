@@ -317,12 +317,19 @@ class _Hub:
         """No answer, or not all of it."""
         reason = str(error).split("\n")[0][:160] or type(error).__name__
         hint = "check the network, proxies and HF_ENDPOINT; --offline answers from what was read before"
-        if "timeout" in type(error).__name__.lower() or "timed out" in reason:
-            what = f"did not {'finish its answer' if began else 'answer'} within {timeout_s:g} s"
+        if slow := "timeout" in type(error).__name__.lower() or "timed out" in reason:
             hint = f"HF_HUB_DOWNLOAD_TIMEOUT sets another limit; {hint}"
-        else:
-            what = f"{'broke off its answer' if began else 'cannot be reached'} ({reason})"
-        return OomlessError(f"{self.endpoint} {what}, asked about {self.repo_id}", hint)
+        hub, asked = self.endpoint, self.repo_id
+        match slow, began:
+            case True, True:
+                what = f"{hub} did not finish its answer within {timeout_s:g} s, asked about {asked}"
+            case True, False:
+                what = f"{hub} did not answer within {timeout_s:g} s, asked about {asked}"
+            case False, True:
+                what = f"{hub} broke off its answer, asked about {asked} ({reason})"
+            case _:
+                what = f"{hub} cannot be reached, asked about {asked} ({reason})"
+        return OomlessError(what, hint)
 
     def refused(self, status: int, headers: Mapping[str, str], what: str) -> OomlessError:
         """The error of an answer that is not 200."""

@@ -21,7 +21,7 @@ MOST_CHARACTERS = 2_000
 """Of a text that is looked up."""
 CLOSING = ("", ")", ".")
 """What a message ends with behind its last value, which may be a list."""
-LISTS = ((", ", "、"), ("; ", "；"))
+LISTS = ((", ", "、"), ("; ", "；"), (" + ", " + "))
 """What parts of a list stand between, and what they stand between in Chinese."""
 
 
@@ -98,6 +98,8 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
     ...     in_chinese("optimizer = adamw; tp = 8"),
     ... )
     ('CUDA 上下文、PyTorch 之外：NCCL、内核、句柄', 'optimizer = adamw; tp = 8')
+    >>> in_chinese("outside PyTorch: NCCL, kernels, handles, CUDA context")
+    'PyTorch 之外：NCCL、内核、句柄、CUDA 上下文'
     """
     if nested < 0 or not text or len(text) > MOST_CHARACTERS:
         return text
@@ -107,23 +109,28 @@ def in_chinese(text: str, nested: int = MOST_NESTED) -> str:
         or _by_template(text, nested, strict=True)
         or _sourced(text, nested)
         or _by_template(text, nested, strict=False)
+        or _by_template(text, nested, strict=False, quotes=True)
         or text
     )
 
 
-def _by_template(text: str, nested: int, strict: bool, mark: str = "", part: bool = False) -> str:
+def _by_template(
+    text: str, nested: int, strict: bool, mark: str = "", part: bool = False, quotes: bool = False
+) -> str:
     """Return a message by the most particular template whose values are known or names, follow no key, and
     hold no list's mark but at the end, or nowhere where it is part of a list; "" without one. Strictly, a
-    name is one word or has no word in small letters."""
+    name is one word or has no word in small letters. `quotes`: a value in parentheses at the end may be
+    another's words, which stay."""
     for template, values in _possible(text):
         inside = values if part or template.parts[-1] not in CLOSING else values[:-1]
         if any(each.startswith("= ") for each in values) or (
-            mark and any(mark in f"{each} " for each in inside)
+            mark and (template.weight <= len(": ") or any(mark in f"{each} " for each in inside))
         ):
             continue
         shown = [in_chinese(value, nested - 1) for value in values]
         unclear = _has_words if strict else is_english
-        if not any(map(unclear, shown)):
+        quoted = quotes and template.parts[-1] == ")" and template.parts[-2].endswith("(")
+        if not any(map(unclear, shown[:-1] if quoted else shown)):
             return filled(template.zh, shown)
     return ""
 
@@ -133,8 +140,11 @@ def _has_words(text: str) -> bool:
 
     >>> _has_words("num_layers"), _has_words("M3 Ultra with 512 GB"), _has_words("H100 80GB SXM5")
     (False, True, False)
+    >>> _has_words("qwen3-8b --quantization awq")
+    False
     """
-    return " " in text and any(WORD.fullmatch(each.strip(EDGES)) for each in NOT_PROSE.sub(" ", text).split())
+    plain = FLAG.sub(" ", NOT_PROSE.sub(" ", text))
+    return " " in text and any(WORD.fullmatch(each.strip(EDGES)) for each in plain.split())
 
 
 def _sourced(text: str, nested: int) -> str:
@@ -219,3 +229,5 @@ NOT_PROSE = re.compile(
     r"|\boomless [a-z]+( --[\w-]+)*"
 )
 """What stands between quotes, a source or a formula in parentheses, a command."""
+FLAG = re.compile(r"--[\w-]+ [\w.-]+")
+"""A flag with its value."""

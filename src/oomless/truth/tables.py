@@ -133,7 +133,7 @@ def kind_of(path: Path, header: set[str]) -> TableKind:
     quantity = "kind" if kind == "speed" else "quantity"
     if missing := {"id", quantity, "value", "unit", *COLUMNS[kind]} - header:
         raise OomlessError(
-            f"{path}: not a table of measured rows: columns missing: {', '.join(sorted(missing))}",
+            f"{path}: not a table of measured rows: columns missing: `{'`, `'.join(sorted(missing))}`",
             "known are the columns of inference.csv, training.csv, perf.csv and gguf_sizes.csv; "
             "post_training.csv is scored by a test of the repository",
         )
