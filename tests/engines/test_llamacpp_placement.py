@@ -207,3 +207,26 @@ def test_before_2024_the_first_card_had_every_cache_and_what_operations_left() -
     assert [each["kv_cache.needed"] for each in rows] == [8192 * 80 * 4096, 0, 0]
     assert sum(each["kv_cache.needed"] for each in layers) == rows[0]["kv_cache.needed"]
     assert rows[0]["temporaries.running"] > 4 * layers[0]["temporaries.running"]
+
+
+def test_the_layer_that_drafts_is_dealt_with_the_others() -> None:
+    """Qwen3.8-27B's files have it (66/66 layers), those of Qwen3.5-27B have not (26/65): three cards of
+    sudoingX/qwen38-mtp#16 hold 24, 24 and 16 layers by 35,37,28, and -ngl 65 leaves one to the host."""
+    asked = {"engine": "llamacpp", "quantization": "Q4_K_M", "context": 4096, "tensor_split": "35,37,28"}
+    dealt = {
+        name: [
+            rank.cache.groups[0].num_layers
+            for rank in oomless.infer(name, "rtx-3060-12gb:3", pp=3, **asked).estimate.ranks
+        ]
+        for name in ("qwen3.8-27b", "qwen3.5-27b")
+    }
+    assert dealt["qwen3.8-27b"] == [24, 24, 16]
+    assert dealt["qwen3.5-27b"] == [23, 24, 17]
+    left = [
+        oomless.infer(name, "rtx-4090", engine="llamacpp", quantization="Q4_K_M", n_gpu_layers=65)
+        .estimate.ranks[0]
+        .cache.groups[0]
+        .num_layers
+        for name in dealt
+    ]
+    assert left == [63, 64]

@@ -157,10 +157,15 @@ def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[StoredTen
     return sorted(found, key=lambda piece: (piece.layer, piece.name))
 
 
+def keeps_mtp(model: Model, build: str = "") -> bool:
+    """Return whether the converter of that month keeps the MTP layer; "": of the model's usual one."""
+    month = build or usual_build(model.name, model.family)
+    return model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and month >= MTP_SINCE)
+
+
 def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Tensor]:
     """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values in one."""
-    keeps_mtp = model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and build >= MTP_SINCE)
-    if tensor.part != "main" and not (tensor.part == "mtp" and keeps_mtp):
+    if tensor.part != "main" and not (tensor.part == "mtp" and keeps_mtp(model, build)):
         return
     if model.family in FUSED and (found := re.search(r"self_attn\.([qkv])_proj\.", tensor.name)):
         if found[1] == "q":

@@ -17,7 +17,7 @@ from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes, representative
 from .operation_pool import pool_lines
-from .placement import HOST, by_hand, device_of, held, offload
+from .placement import HOST, by_hand, device_of, held, num_blocks, offload
 from .release import is_ik, rules_of
 from .tower import tower_lines
 
@@ -46,14 +46,14 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
     cells = num_cells(asked) // apart
     tokens = min(asked.ubatch_size or 512, cells)
     outputs = slots if rules.reserves_logits_of_slots else tokens
-    on_cards = offload(len(model.layers), asked, output_first(asked)).output
+    on_cards = offload(num_blocks(model), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH
     copied_output = output_matrix_bytes(model, asked) if sent else 0
     window = next((each.window for each in model.kinds.attentions if isinstance(each, Sliding | V4)), 0)
     windows = window_cells(window, asked) // apart if window and has_windows(model, asked) else 0
     if model.kinds.has(V4):
         windows = window_cells(window, one_slot(asked))
-    all_offloaded = (asked.n_gpu_layers or 0) > len(model.layers)
+    all_offloaded = (asked.n_gpu_layers or 0) > num_blocks(model)
     many = asked.layout.pp > 1 and asked.split_mode == "layer" and hardware.num_nodes == 1  # not over RPC
     copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
@@ -184,7 +184,7 @@ LAYER_TABLE = "model.embed_tokens_per_layer.weight"
 def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers left on the host: the first card multiplies it for a whole
     micro-batch. The graph itself has the copy of an output that is left there (`copied_output`)."""
-    left = offload(len(model.layers), asked, output_first(asked))
+    left = offload(num_blocks(model), asked, output_first(asked))
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
         return 0
     if not left.first:
@@ -218,7 +218,7 @@ def layers_left(
 ) -> tuple[tuple[Layer, Left], ...]:
     """The layers of the host that the first card computes for a whole micro-batch, one of each kind: plain or
     linear attention and MLPs alone."""
-    first = offload(len(model.layers), asked, output_first(asked)).first
+    first = offload(num_blocks(model), asked, output_first(asked)).first
     if (
         hardware.card.vendor in HOSTS
         or stage.position

@@ -13,7 +13,7 @@ from ..releases import first_with
 from .builds import dated
 from .gguf_file import expands, heads_of, published_as
 from .ollama_command import USUAL
-from .placement import check, deal
+from .placement import check, deal, num_blocks
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
 MOST_DEVICES = 15
@@ -50,12 +50,13 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_model_len=length,
         max_num_seqs=asked.max_num_seqs or 0,
     )
+    all_layers = num_blocks(model) + 1
     found = found._replace(
         quantization=asked.quantization
         or (None if model.quantization.startswith("gguf") else served_as(model, asked.engine)),
-        n_gpu_layers=len(model.layers) + 1
+        n_gpu_layers=all_layers
         if asked.n_gpu_layers is None or alone
-        else min(asked.n_gpu_layers, len(model.layers) + 1),
+        else min(asked.n_gpu_layers, all_layers),
         mla_attn=mode,
         flash_attn=flashes_unasked(model, found) if asked.flash_attn is None else asked.flash_attn,
         max_num_seqs=num_slots(found),
@@ -252,4 +253,5 @@ def output_first(asked: Resolved) -> bool:
 
 def stages(model: Model, asked: Resolved) -> list[Stage]:
     """Layers of each card."""
-    return deal(len(model.layers), asked, output_first(asked))
+    drafting = num_blocks(model) - len(model.layers)
+    return deal(len(model.layers), asked, output_first(asked), drafting)

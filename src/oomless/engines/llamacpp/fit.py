@@ -18,7 +18,7 @@ from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
 from .defaults import CELLS, MOST_DEVICES, estimates
-from .placement import HOST
+from .placement import HOST, num_blocks
 from .release import rules_of
 from .weights import maps_file
 
@@ -79,13 +79,14 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         asked.cpu_moe or asked.n_cpu_moe > 0,
         asked.split_mode != "layer",
     )
-    shares = None if any(by_hand) else Filling(model, asked, spare).filled()
+    filling = Filling(model, asked, spare)
+    shares = None if any(by_hand) else filling.filled()
     if shares is None:
         return None
     layers, parts = (sum(each) for each in zip(*(share[:2] for share in shares), strict=True))
-    said += f"{',' if ':' in said else ':'} {layers} of {len(model.layers) + 1} layers on the cards"
+    said += f"{',' if ':' in said else ':'} {layers} of {filling.num_layers + 1} layers on the cards"
     said += f", {parts} of them without their experts" if parts else ""
-    return told(asked, len(model.layers), shares), f"{said}; the rest is on the host"
+    return told(asked, filling.num_layers, shares), f"{said}; the rest is on the host"
 
 
 def has_experts(model: Model) -> bool:
@@ -129,7 +130,7 @@ class Filling:
 
     def __init__(self, model: Model, asked: Asked, spare: Spare) -> None:
         self.asked, self.spare = asked, spare
-        self.num_layers = len(model.layers)
+        self.num_layers = num_blocks(model)
         self.num_cards = asked.sizes.pp
         self.has_experts = has_experts(model) and not rules_of(asked).deals_whole_layers
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...files import shown
 from ...kept import Kept
-from ...model.gguf_model import gguf_name
+from ...model.gguf_model import gguf_name, keeps_mtp
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
@@ -29,6 +29,20 @@ class Offload(NamedTuple):
     first: int
     active: int
     output: bool
+
+
+def num_blocks(model: Model) -> int:
+    """Return the layers that -ngl counts and --tensor-split deals: those of the file, the one that drafts
+    among them where it has it (src/llama-model.cpp, n_layer_all: 66/66 of Qwen3.8-27B, 48/48 of GLM-4.5-Air).
+
+    >>> from ...model.load import load
+    >>> [num_blocks(load(name)) for name in ("qwen3.8-27b", "glm-4.5-air", "deepseek-r1")]
+    [65, 47, 61]
+    """
+    if not keeps_mtp(model):
+        return len(model.layers)
+    drafting = {layer for tensor in model.tensors if tensor.part == "mtp" for layer in tensor.layers}
+    return len(model.layers) + len(drafting)
 
 
 def offload(num_layers: int, asked: Resolved, output_first: bool) -> Offload:
@@ -85,15 +99,15 @@ def shares_of(text: str) -> list[float]:
     return shares
 
 
-def deal(num_layers: int, asked: Resolved, output_first: bool) -> list[Stage]:
-    """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; the output
-    after the last.
+def deal(num_layers: int, asked: Resolved, output_first: bool, drafting: int = 0) -> list[Stage]:
+    """Layers of each card: the offloaded ones, each to the card whose share of them it falls into; those that
+    are `drafting` and the output after the last.
 
     >>> from ...run.serving import Layout
     >>> deal(61, Resolved(layout=Layout(pp=2), tensor_split="3,1"), True)
     [Stage(position=0, num_stages=2, start=0, stop=47), Stage(position=1, num_stages=2, start=47, stop=61)]
     """
-    first, active, _ = offload(num_layers, asked, output_first)
+    first, active, _ = offload(num_layers + drafting, asked, output_first)
     points = split_points(asked)
     ends = [
         first + next((n for n in range(active + 1) if n / max(active, 1) >= point), active)
@@ -204,7 +218,7 @@ def held(
     model: Model, asked: Resolved, stages: Sequence[Stage], device: int, output_first: bool
 ) -> list[Held]:
     """What a device holds of the file's tensors."""
-    output = len(stages) - 1 if offload(len(model.layers), asked, output_first).output else HOST
+    output = len(stages) - 1 if offload(num_blocks(model), asked, output_first).output else HOST
     key = (tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
     return _PLACES.of(model, key, lambda: _places(model, asked, stages, output)).get(device, [])
 

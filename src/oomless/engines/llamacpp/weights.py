@@ -8,7 +8,7 @@ from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, output_first, stages
 from .gguf_file import stored
-from .placement import HOST, Held, held, offload, rows_of_card, split_points
+from .placement import HOST, Held, held, num_blocks, offload, rows_of_card, split_points
 
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
@@ -52,7 +52,7 @@ def one_memory(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     from its first tensor to its last (llama-model.cpp, buffer_from_host_ptr) and so the embedding between
     them, if every layer is on it. Each of several machines holds its layers alone (ggml-rpc)."""
     if hardware.card.vendor == "Apple" and asked.layout.pp == 1:
-        return offload(len(model.layers), asked, output_first(asked)).active > len(model.layers)
+        return offload(num := num_blocks(model), asked, output_first(asked)).active > num
     return hardware.card.vendor in HOSTS
 
 
