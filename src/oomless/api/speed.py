@@ -44,8 +44,7 @@ class SpeedAnswer:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        own = self.speed.warnings
-        return own if isinstance(self.speed, Dynamic) else (*self.serving.warnings, *own)
+        return (*self.serving.warnings, *self.speed.warnings)
 
     def beside_silicon(self) -> "SpeedAnswer":
         """Return the same answer with what NVIDIA's measured kernels give; the extra `silicon` has them."""

@@ -27,7 +27,7 @@ def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:
         course(answer),
         f"times and rates may be off by a factor of {answer.band:g} either way",
     ]
-    lines += [f"warning: {note}" for note in answer.warnings]
+    lines += [f"warning: {note}" for note in (*serving.warnings, *answer.warnings)]
     return "\n".join(lines)
 
 

@@ -160,7 +160,7 @@ def run_workload(
     rate = (len(ordered) - 1) / lasted if lasted > 0 else float("inf")
     duration = done.moments[-1].time_s if done.moments else 0.0
     tokens = done.moments[-1].output_tokens * estimate.replicas if done.moments else 0
-    warnings = list(estimate.warnings)
+    warnings = list[str]()
     if estimate.replicas > 1:
         warnings.append(
             f"requests are dealt in turn to {estimate.replicas} replicas; one of them is simulated"
