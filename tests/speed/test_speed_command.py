@@ -71,3 +71,37 @@ def test_a_card_of_unknown_speed_gets_a_bound_or_is_refused() -> None:
     refused = call("speed", "deepseek-v2-lite", "--gpu", "80GiB")
     assert (refused.code, refused.out) == (4, "")
     assert "bandwidth" in refused.err
+
+
+PASTED = "vllm serve deepseek-ai/DeepSeek-V2-Lite --max-model-len 4096 --enforce-eager --port 1 --no-such 1"
+LOAD = ("--input-len", "1000", "--output-len", "100")
+
+
+def test_a_pasted_command_is_read_as_infer_reads_it() -> None:
+    """It stood behind `infer --command` alone; a workload left out what is said of the question."""
+    asked = (*LOAD, "--gpu", "a100-80gb", "--json")
+    typed = call("speed", "deepseek-v2-lite", "--max-model-len", "4096", "--enforce-eager", *asked)
+    wanted, found = (json.loads(each.out) for each in (typed, call("speed", "--command", PASTED, *asked)))
+    for name in ("ttft_s", "tpot_s", "tokens_per_s", "decode", "layout", "headroom_bytes"):
+        assert found[name] == wanted[name]
+    said = "flags not known, which may change memory: --no-such 1"
+    served = json.loads(
+        call("speed", "--command", PASTED, *asked, "--arrival-rate", "2", "--requests", "9").out
+    )
+    infer = json.loads(call("infer", "--command", PASTED, "--gpu", "a100-80gb", "--json").out)
+    for document in (found, served, infer):
+        assert said in document["warnings"]
+        assert any(each.startswith("flags that do not touch memory") for each in document["warnings"])
+
+
+def test_a_load_over_all_cards_is_divided_by_copies_of_a_pasted_command() -> None:
+    command = "python -m sglang.launch_server --model-path deepseek-ai/DeepSeek-V2-Lite --tp 2"
+    asked = ("speed", "--gpu", "h100:8", "--command", command, *LOAD, "--json")
+    assert json.loads(call(*asked).out)["replicas"] == 1
+    assert json.loads(call(*asked, "--concurrency", "16").out)["replicas"] == 4
+
+
+def test_a_command_that_starts_no_engine_is_refused() -> None:
+    answer = call("speed", "--command", "python train.py", "--gpu", "h100")
+    assert (answer.code, answer.out) == (2, "")
+    assert "starts no engine" in answer.err

@@ -34,15 +34,11 @@ class PutQuestion(Record):
 
 def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> PutQuestion:
     """Return what `infer` is asked; what is missing or contradicts itself is a UsageError."""
-    notes: tuple[str, ...] = ()
     if "from_file" in options:
         from .pasted import from_saved
 
         model, options = from_saved(model, options)
-    if "command" in options:
-        from .pasted import from_command
-
-        model, options, notes = from_command(model, options)
+    model, options, notes = unpasted(model, options)
     options, from_settings = with_defaults(options, environ)
     notes = (*notes, *from_settings)
     model = named("infer", model)
@@ -52,6 +48,17 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
     if not (how["compare"] or "").startswith("gpu="):
         need_cards(asked)
     return PutQuestion(model, asked, how, notes)
+
+
+def unpasted(
+    model: str | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
+    """Return MODEL, options and notes with what a pasted command says; nothing is imported without one."""
+    if "command" not in options:
+        return model, options, ()
+    from .pasted import from_command
+
+    return from_command(model, options)
 
 
 def named(command: str, model: str | None) -> str:
@@ -115,14 +122,15 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     from ..facts.options.simulating import OWN
     from .speed import speed
 
+    model, options, notes = unpasted(model, options)
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
-    settings, notes = with_defaults(rest, environ)
+    settings, from_settings = with_defaults(rest, environ)
     taken = {option.field for option in asked_of("speed")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
     model = named("speed", model)
     need_cards(asked)
-    return speed(model, **asked, **own, notes=notes)
+    return speed(model, **asked, **own, notes=(*notes, *from_settings))
 
 
 def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> "TuneAnswer":

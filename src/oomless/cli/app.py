@@ -112,11 +112,7 @@ OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
     ("train", "zero1 zero2 zero3 zero-stage deepspeed", "the stage of ZeRO is --zero"),
     ("train", "epochs lr learning-rate dataset", "it does not change memory: leave it out"),
     ("infer speed tune", "b num-batch", "the micro-batch alone counts: --ubatch-size"),
-    (
-        "speed plan guide",
-        "command",
-        "`oomless infer` and `tune` read a pasted command; tune says how fast it is",
-    ),
+    ("plan guide", "command", "`oomless infer`, `speed` and `tune` read a pasted command"),
     (SERVING, "batch-size batch bs users num-users requests", "sequences at once are --concurrency"),
     (
         "speed",

@@ -6,18 +6,17 @@ from typing import Any
 
 from ..api.command_question import speed_answer
 from ..files import json_text
-from ..run.options import answered_of
 from .options import asking
 
 
 def _speed(model: str | None, **options: Any) -> int:
     from ..speed.serving import ServingSpeed
 
-    how = {option.field: options.pop(option.field, None) for option in answered_of("speed")}
+    against, as_json = options.pop("against", None), options.pop("json", None)
     answer = speed_answer(model, options, os.environ)
-    if how["against"]:
+    if against:
         answer = answer.beside_silicon()
-    if how["json"]:
+    if as_json:
         text = json_text(answer.to_json())
     elif isinstance(answer.speed, ServingSpeed):
         from ..report.speed_text import speed_text
@@ -41,5 +40,6 @@ speed = asking(
     "--output-len 500 --concurrency 32\n"
     "  oomless speed deepseek-coder-1.3b --gpu t4 --arrival-rate 4 --input-len "
     "128-1024 --output-len 200~0.6\n"
+    "  oomless speed --command 'vllm serve deepseek-ai/DeepSeek-R1 -tp 8' --gpu h200:8\n"
     "  oomless speed deepseek-v2-lite --gpu a100-80gb --workload requests.csv --memory-policy no-evict",
 )

@@ -344,12 +344,15 @@ ASKED: tuple[Option, ...] = (
            "dynamic grows with the sequence, static is made for the longest one.", "dynamic",
            choices=("dynamic", "static"), known={"transformers": ""}),
 )
+COMMAND = Option(
+    "command", "--command", "text", "ask",
+    "A real command line of vLLM, SGLang, llama-server, trtllm-serve or Ollama in place of MODEL and "
+    "flags, as it was typed, docker run and all; or a script, a Compose file or Kubernetes objects, "
+    "pasted or as @FILE. A MODEL beside it stands for a path of that machine; flags that are not "
+    "known are named in the notes, and our own options come first.", own_default=False,
+)
 ANSWER: tuple[Option, ...] = (
-    Option("command", "--command", "text", "ask",
-           "A real command line of vLLM, SGLang, llama-server, trtllm-serve or Ollama in place of MODEL and "
-           "flags, as it was typed, docker run and all; or a script, a Compose file or Kubernetes objects, "
-           "pasted or as @FILE. A MODEL beside it stands for a path of that machine; flags that are not "
-           "known are named in the notes, and our own options come first.", own_default=False),
+    COMMAND,
     Option("from_file", "--from", "text", "ask",
            "Ask again what an earlier answer (the JSON of infer) was asked: what was given, and its release "
            "of the engine; other cards or flags beside it get defaults of their own.", own_default=False,

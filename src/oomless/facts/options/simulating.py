@@ -2,6 +2,7 @@
 
 from . import Option
 from .serving import ASKED as SERVING
+from .serving import COMMAND
 
 COUNT = 100_000_000
 
@@ -40,6 +41,7 @@ ASKED: tuple[Option, ...] = (
     *OWN,
 )
 ANSWER: tuple[Option, ...] = (
+    COMMAND,
     Option("against", "--against", "text", "answer",
            "Beside it what NVIDIA's measured kernels give, asked from the package aiconfigurator-core (extra "
            "silicon): a steady load.", choices=("silicon",)),
