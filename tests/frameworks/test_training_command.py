@@ -449,6 +449,19 @@ def test_entropies_keep_the_logits() -> None:
     assert policy(kept["update"], "logits") - policy(usual["update"], "logits") >= 2 * logits
 
 
+def test_a_launcher_alone_divides_nothing() -> None:
+    """LLaMA-Factory's issue 1936: its log shows that no DeepSpeed file was named, and each card ran full."""
+    words = "src/train_bash.py --stage rm --model_name_or_path meta-llama/Llama-2-13b-hf --lora_target q_proj"
+    alone = read_training_command(f"deepspeed --num_gpus 5 {words}")
+    assert alone.training.sharding is None
+    assert "no DeepSpeed file" in alone.warnings[-1]
+    for other in (
+        f"torchrun --nproc_per_node 5 {words}",
+        "deepspeed --module openrlhf.cli.train_sft --max_len 4",
+    ):
+        assert "no DeepSpeed file" not in " ".join(read_training_command(other).warnings)
+
+
 def test_a_flag_that_nobody_knows_is_named() -> None:
     found = asked("trl sft --model_name_or_path Qwen/Qwen2.5-7B --learning_rate 1e-5 --frobnicate 3")
     assert [note for note in found["warnings"] if "may change memory" in note] == [

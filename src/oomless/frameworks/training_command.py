@@ -52,6 +52,7 @@ PROGRAMS = (
 )
 OF_ACCELERATE = ("trl", "transformers")
 """Frameworks whose readers know what accelerate is told."""
+NO_ENGINE = "deepspeed starts it, but no DeepSpeed file is named: nothing is divided unless --zero says so"
 FILE_FLAGS = ("config", "job.config_file")
 """Flags that name a configuration file; a first word that ends like one does so too."""
 ENDINGS = (".yaml", ".yml", ".toml", ".json")
@@ -195,7 +196,12 @@ def _question(
     asked = found.training
     if any(EXPANDS.fullmatch(word) for word in before):
         asked = asked._replace(expandable_segments=True)
-    return found._replace(training=asked, num_gpus=found.num_gpus or _num_cards(before))
+    alone = program.framework != "openrlhf" and "deepspeed" in before and "deepspeed" not in values
+    return found._replace(
+        training=asked,
+        num_gpus=found.num_gpus or _num_cards(before),
+        warnings=(*found.warnings, *([NO_ENGINE] if alone else [])),
+    )
 
 
 def _of_text(text: str, path: Path) -> dict[str, Any]:
