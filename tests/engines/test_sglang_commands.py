@@ -17,18 +17,19 @@ LARGE_SCALE = (
 V3 = "deepseek-ai/DeepSeek-V3 --tp 8 "
 
 
-def answer(command: str, version: str, gpu: str = "h200:8") -> dict[str, Any]:
-    found = call("infer", "--gpu", gpu, "--engine-version", version, "--command", START + command, "--json")
+def answer(command: str, version: str, gpu: str = "h200:8", before: str = "") -> dict[str, Any]:
+    pasted = before + START + command
+    found = call("infer", "--gpu", gpu, "--engine-version", version, "--command", pasted, "--json")
     assert found.code in (0, 3), found.err
     said: dict[str, Any] = json.loads(found.out)
     assert not [each for each in said["warnings"] if "flags not known" in each]
     return said
 
 
-def held(command: str, version: str) -> dict[str, int]:
+def held(command: str, version: str, gpu: str = "h200:8") -> dict[str, int]:
     """The bytes of a rank by the keys of its lines."""
     lines: dict[str, int] = {}
-    for line in answer(command, version)["ranks"][0]["lines"]:
+    for line in answer(command, version, gpu)["ranks"][0]["lines"]:
         lines[line["key"]] = lines.get(line["key"], 0) + line["bytes"]
     return lines
 
@@ -94,6 +95,48 @@ def test_graphs_of_prompts_that_are_asked_for_lower_the_share() -> None:
     for flags, share in (("--enable-piecewise-cuda-graph", 0.7629746875), ("", 0.857 * 0.8965625)):
         found = answer(start + flags, "0.5.6", "b200")["request"]["mem_fraction_static"]
         assert found == pytest.approx(share, abs=1e-9)
+
+
+def test_the_buffers_of_deepep_are_as_large_as_its_variable_and_mode_say() -> None:
+    """token_dispatcher/deepep.py: normal has none of single steps, and captures no graphs."""
+    sent, deepep = "communication.buffers", V3 + "--moe-a2a-backend deepep"
+    names = ("", "SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK=512 ")
+    small, large = (
+        {line["key"]: line for line in answer(deepep, "0.5.9", before=name)["ranks"][0]["lines"]}[sent]
+        for name in names
+    )
+    assert large["low_bytes"] == low_latency_bytes(7168, 256, 512) > 3.9 * small["low_bytes"]
+    normal = held(deepep + " --deepep-mode normal", "0.5.9")
+    assert normal[sent] == 0
+    assert "runtime.cuda_graphs" not in normal
+
+
+def test_fused_experts_have_the_symmetric_buffer_alone() -> None:
+    found = held(V3 + "--moe-a2a-backend megamoe", "0.5.23", gpu="b200:8")
+    assert "communication.buffers" not in found
+    assert found["communication.symmetric"] > GIB
+
+
+def test_kimi_k3_has_its_tower_whole_on_every_rank() -> None:
+    """models/kimi_k3.py: 12 heads of vision on eight and sixteen ranks, as its recipes run; texts alone have
+    none."""
+    k3 = "moonshotai/Kimi-K3 --tp 8 --mem-fraction-static 0.9 "
+    shown, alone = (held(k3 + flag, "0.5.23", gpu="b300:8") for flag in ("", "--language-only"))
+    assert shown["weights.vision"] > 0.5 * GIB
+    assert "weights.vision" not in alone
+
+
+@pytest.mark.parametrize(
+    ("flags", "largest", "eager"),
+    [
+        ('--cuda-graph-config \'{"decode":{"max_bs":64},"prefill":{"backend":"disabled"}}\'', 64, False),
+        ("--cuda-graph-backend-decode disabled --cuda-graph-backend-prefill disabled", 0, True),
+        ("--disable-decode-cuda-graph", 1, False),
+    ],
+)
+def test_graphs_are_read_by_phase(flags: str, largest: int, eager: bool) -> None:
+    asked = answer(f"Qwen/Qwen3-8B {flags}", "0.5.23", "h100")["request"]
+    assert (asked["cuda_graph_max_bs"], asked["enforce_eager"]) == (largest, eager)
 
 
 def test_nvshmem_takes_memory_beside_the_buffers_of_deepep() -> None:

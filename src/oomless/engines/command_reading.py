@@ -16,7 +16,7 @@ from ..run.shell_words import VARIABLE
 from .config_words import config_words
 from .llamacpp.command_line import as_asked, taken_along
 from .llamacpp.ollama_command import tagged, variables
-from .sglang.command_line import as_sglang, need_own_experts
+from .sglang.command_line import as_sglang, need_own_experts, with_variables
 from .vllm.command_line import WHOLE, as_vllm, remark
 
 SECRET = re.compile(r"key|token|password", re.IGNORECASE)
@@ -213,7 +213,7 @@ class Reading:
             self.unknown += unread
         if self.line.table == "sglang":
             need_own_experts(self.unknown)
-            flags = as_sglang(flags)
+            flags = with_variables(as_sglang(flags), self.before)
             if PREFILLS in self.ignored:
                 self.ignored.remove(PREFILLS)
                 flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}

@@ -102,6 +102,8 @@ class Asked(Record):
     mamba_full_memory_ratio: float = 0.9
     mamba_scheduler_strategy: str = "auto"
     moe_a2a_backend: str = "none"
+    moe_a2a_tokens: int | None = None
+    deepep_mode: str = "auto"
     enable_dp_lm_head: bool = False
     moe_dense_tp_size: int = 0
     max_total_tokens: int | None = None

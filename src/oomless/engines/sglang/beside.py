@@ -11,14 +11,16 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, MIB
 from ..rank import Stage
+from ..symmetric_buffer import symmetric_line
 from .release import RELEASES, SglangRules, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
 SIZES = (1, 2, 4, 8, *range(16, 257, 8))
 DRAFT_SIZES = (*range(1, 9), *range(10, 33, 2), *range(48, 161, 16))
 """Batches that were captured before 0.5 (cuda_graph_runner.py, get_batch_sizes_to_capture)."""
-TOKENS_A_RANK = 128
-"""SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK, where nothing else is said."""
+TOKENS_A_RANK, FUSED_TOKENS = 128, 8192
+"""SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK and that of fused experts, where nothing else is said
+(environ.py)."""
 NORMAL_BYTES = 512 * MIB
 """At most, within and between nodes, of the mode for prompts: 20 SMs, 256 and 128 tokens of 7,168 values
 (csrc/config.hpp, get_nvl_buffer_size_hint, get_rdma_buffer_size_hint)."""
@@ -68,8 +70,8 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     )
 
 
-def low_latency_bytes(hidden: int, num_experts: int) -> int:
-    """Return the buffers of single steps, in bytes: two of each that sends and that receives 128 tokens for
+def low_latency_bytes(hidden: int, num_experts: int, tokens: int = TOKENS_A_RANK) -> int:
+    """Return the buffers of single steps, in bytes: two of each that sends and that receives `tokens` for
     each expert, messages of 16 B and `hidden` values of 16 bit, and two of flags (csrc/config.hpp,
     LowLatencyLayout).
 
@@ -78,7 +80,7 @@ def low_latency_bytes(hidden: int, num_experts: int) -> int:
     """
     message = 16 + 2 * hidden
     flags = -(-4 * num_experts // 128) * 128
-    return 2 * (num_experts * TOKENS_A_RANK * (2 * hidden + message) + flags)
+    return 2 * (num_experts * tokens * (2 * hidden + message) + flags)
 
 
 def masked_bytes(hidden: int, width: int, tokens: int) -> int:
@@ -93,36 +95,60 @@ def masked_bytes(hidden: int, width: int, tokens: int) -> int:
     return tokens * max(first, second)
 
 
-def deepep_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
-    """The lines of DeepEP, and of what carries tokens in its place, whose buffers are as large."""
+def carried_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Line]:
+    """The lines of what carries tokens to experts: DeepEP, those in its place, whose buffers are as large,
+    and DeepGEMM's fused experts.
+
+    DeepEP's are there from the first step on: those of single steps unless the mode is normal, and those of
+    prompts unless it is low_latency (token_dispatcher/deepep.py, get_deepep_buffer). NVSHMEM holds them, in
+    the normal mode only between nodes.
+    """
     layers = model.layers[stage.start : stage.stop]
     experts = [layer.ffn for layer in layers if isinstance(layer.ffn, MoE)]
-    if asked.moe_a2a_backend == "none" or not experts:
+    backend, ranks = asked.moe_a2a_backend, asked.layout.tp
+    if backend == "none" or not experts:
         return []
+    rules, hidden = RELEASES.at(asked.engine_version), model.hidden_size
     most = max(experts, key=lambda ffn: ffn.num_experts * ffn.expert_width)
-    sent = low_latency_bytes(model.hidden_size, most.num_experts)
-    rows = most.num_experts // expert_ranks(asked) * TOKENS_A_RANK * asked.layout.tp
-    held = masked_bytes(model.hidden_size, most.expert_width, rows)
-    own = facts.constant("sglang", "nvshmem", RELEASES.at(asked.engine_version).release)
-    runs = asked.moe_a2a_backend == "deepep"
-    per_rank = f"{TOKENS_A_RANK} tokens of each rank"
-    return [
+    if backend == "megamoe":
+        copies = most.num_experts + asked.num_redundant_experts
+        return [symmetric_line(most, hidden, ranks, copies, asked.moe_a2a_tokens or FUSED_TOKENS, True)]
+    tokens = asked.moe_a2a_tokens or TOKENS_A_RANK
+    runs = backend == "deepep"
+    steps = not runs or (asked.deepep_mode != "normal" and rules.sends_single_steps)
+    prompts = not runs or asked.deepep_mode != "low_latency"
+    sent = steps * low_latency_bytes(hidden, most.num_experts, tokens)
+    own = facts.constant("sglang", "nvshmem", rules.release)
+    shared = runs and (steps or asked.layout.num_ranks > hardware.per_node)
+    per_rank = f"{tokens} tokens of each rank"
+    formula = f"{most.num_experts} experts x {per_rank}" if steps else "of prompts alone"
+    lines = [
         ranged(
             "communication.buffers",
             "engine",
             "buffers that carry tokens to experts",
-            (sent + runs * int(own.value * GIB), 0, sent + NORMAL_BYTES + runs * int(own.high * GIB)),
+            (
+                sent + shared * int(own.value * GIB),
+                runs * sent,
+                sent + prompts * NORMAL_BYTES + shared * int(own.high * GIB),
+            ),
             "assumed",
-            f"{most.num_experts} experts x {per_rank}" + f" + {own.value:g} GiB of NVSHMEM" * runs,
-            f"DeepEP csrc/config.hpp; none of single steps in the normal mode; {own.source}",
-        ),
-        ranged(
-            "temporaries.running",
-            "engine",
-            "results of experts for the tokens they got",
-            (held, 0, held),
-            "assumed",
-            f"{rows:,} rows: {per_rank} for each of its experts",
-            "layers/moe/ep_moe/layer.py, forward_deepgemm_masked",
-        ),
+            formula + f" + {own.value:g} GiB of NVSHMEM" * shared,
+            f"DeepEP csrc/config.hpp; {own.source}",
+        )
     ]
+    if steps:
+        rows = most.num_experts // expert_ranks(asked) * tokens * ranks
+        held = masked_bytes(hidden, most.expert_width, rows)
+        lines.append(
+            ranged(
+                "temporaries.running",
+                "engine",
+                "results of experts for the tokens they got",
+                (held, 0, held),
+                "assumed",
+                f"{rows:,} rows: {per_rank} for each of its experts",
+                "layers/moe/ep_moe/layer.py, forward_deepgemm_masked",
+            )
+        )
+    return lines

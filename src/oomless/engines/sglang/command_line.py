@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ...errors import UnsupportedError
+from ...errors import UnsupportedError, UsageError
 from ...run.speculation import Speculation
 
 
@@ -17,22 +17,79 @@ def need_own_experts(unknown: list[str]) -> None:
         )
 
 
+A2A_TOKENS = {
+    "deepep": "DEEPEP_NUM_MAX_DISPATCH",
+    "ascend_fuseep": "DEEPEP_NUM_MAX_DISPATCH",
+    "deepep_v2": "DEEPEP_V2_NUM_MAX_DISPATCH",
+    "mooncake": "MOONCAKE_EP_NUM_MAX_DISPATCH",
+    "nixl": "NIXL_EP_NUM_MAX_DISPATCH",
+    "pplx": "PPLX_NUM_MAX_DISPATCH",
+    "megamoe": "OPT_DEEPGEMM_MEGA_MOE_NUM_MAX",
+}
+"""What carries tokens to experts -> the middle of SGLANG_..._TOKENS_PER_RANK (environ.py)."""
+
+
+def with_variables(flags: dict[str, Any], before: list[str]) -> dict[str, Any]:
+    """Return flags with what variables before the program say of the buffers that carry tokens to experts.
+
+    >>> with_variables({"moe_a2a_backend": "deepep"}, ["SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK=512"])
+    {'moe_a2a_backend': 'deepep', 'moe_a2a_tokens': 512}
+    """
+    said = dict(word.split("=", 1) for word in before if "=" in word)
+    found = dict(flags)
+    if said.get("SGLANG_OPT_USE_DEEPGEMM_MEGA_MOE") == "1":  # before --moe-a2a-backend megamoe
+        found["moe_a2a_backend"] = "megamoe"
+    name = A2A_TOKENS.get(found.get("moe_a2a_backend", ""))
+    tokens = said.get(f"SGLANG_{name}_TOKENS_PER_RANK", "")
+    return {**found, "moe_a2a_tokens": int(tokens)} if tokens.isdecimal() and int(tokens) else found
+
+
+def graphs_by_phase(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return flags with what is captured of steps and of prompts in our words (cuda_graph_config.py of
+    0.5.23). Where prompts alone are captured, a step of one sequence stands for what they share.
+
+    >>> graphs_by_phase(
+    ...     {"cuda_graph_config": '{"decode": {"max_bs": 64}, "prefill": {"backend": "disabled"}}'}
+    ... )
+    {'cuda_graph_max_bs': 64, 'disable_prefill_cuda_graph': True}
+    >>> graphs_by_phase({"cuda_graph_backend_decode": "disabled", "disable_prefill_cuda_graph": True})
+    {'disable_prefill_cuda_graph': True, 'enforce_eager': True}
+    """
+    rest = dict(flags)
+    phases = loaded(rest.pop("cuda_graph_config", "{}"))
+    steps, prompts = (phases.get(name) or {} for name in ("decode", "prefill"))
+    largest = steps.get("max_bs") or max(steps.get("bs") or rest.pop("cuda_graph_bs", ()), key=int, default=0)
+    if largest:
+        rest["cuda_graph_max_bs"] = int(largest)
+    if "disabled" in (rest.pop("cuda_graph_backend_prefill", ""), prompts.get("backend")):
+        rest["disable_prefill_cuda_graph"] = True
+    if "disabled" in (rest.pop("cuda_graph_backend_decode", ""), steps.get("backend")):
+        none = rest.get("disable_prefill_cuda_graph")
+        rest |= {"enforce_eager": True} if none else {"cuda_graph_max_bs": 1}
+    return rest
+
+
+def loaded(text: str) -> dict[str, Any]:
+    try:
+        return {**json.loads(text)}
+    except (ValueError, TypeError, RecursionError):
+        raise UsageError(
+            f"--command: --cuda-graph-config {text[:60]!r} is not valid JSON",
+            "quote the command as the shell takes it",
+            "command",
+        ) from None
+
+
 def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     """Return flags with the algorithm and how far it drafts as one: by steps, or by the tokens that are
-    verified, of which one was sampled (server_args.py); graphs of prompts may be off.
+    verified, of which one was sampled (server_args.py).
 
-    >>> as_sglang({"cuda_graph_backend_prefill": "disabled"})
-    {'disable_prefill_cuda_graph': True}
     >>> as_sglang({"cuda_graph_bs": ("1", "2", "16")})
     {'cuda_graph_max_bs': 16}
     >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
     """
-    rest = {name: value for name, value in flags.items() if name not in DRAFTED}
-    if rest.pop("cuda_graph_backend_prefill", "") == "disabled":
-        rest["disable_prefill_cuda_graph"] = True
-    if sizes := rest.pop("cuda_graph_bs", ()):
-        rest["cuda_graph_max_bs"] = max(map(int, sizes))
+    rest = graphs_by_phase({name: value for name, value in flags.items() if name not in DRAFTED})
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
     method = rest.get("speculation")

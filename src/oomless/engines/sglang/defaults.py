@@ -46,9 +46,11 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=asked.max_num_seqs or 0,
         max_num_batched_tokens=asked.max_num_batched_tokens or 0,
     )
+    if asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal":  # server_args.py: no graphs
+        found = found._replace(enforce_eager=True)
     chunk, graphs = default_chunk(found, hardware, rules)
     cut = not asked.no_enable_chunked_prefill
-    found = found._replace(cuda_graph_max_bs=0 if asked.enforce_eager else asked.cuda_graph_max_bs or graphs)
+    found = found._replace(cuda_graph_max_bs=0 if found.enforce_eager else asked.cuda_graph_max_bs or graphs)
     divided = layout.dp if layout.enable_dp_attention else 1
     share = asked.mem_fraction_static
     if share is None:

@@ -8,12 +8,17 @@ from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import attention_ranks, expert_ranks
 
+WHOLE_TOWERS = ("kimi_k3",)
+"""Families whose vision tower every rank has whole (models/kimi_k3.py, use_data_parallel)."""
+
 
 def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
     if not here."""
     if tensor.copy_of or (tensor.part == "mtp" and not (asked.speculative and stage.last)):
         return None  # a draft shares embedding and head with its target
+    if tensor.part == "vision" and asked.language_model_only:
+        return None
     if tensor.part == "engram" and asked.engram == "host" and tensor.name.endswith("embedding.weight"):
         return None
     return tensor.layers if tensor.part == "mtp" else layers_on(tensor, stage, model.tied)
@@ -39,7 +44,9 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     """
     layout = asked.layout
     repeat, ranks = tensor.repeat, layout.tp
-    if tensor.role == "expert":
+    if tensor.part == "vision" and (model.family in WHOLE_TOWERS or asked.mm_encoder_tp_mode == "data"):
+        ranks = 1
+    elif tensor.role == "expert":
         divided = expert_ranks(asked)
         redundant = asked.num_redundant_experts if tensor.part == "main" else 0
         repeat, ranks = experts_per_rank(repeat + clones, divided, redundant), layout.tp // divided

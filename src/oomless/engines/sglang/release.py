@@ -54,6 +54,8 @@ class SglangRules(ReleaseRules):
     copies_page_tables: bool = False
     """Of FlashAttention 3, for each captured batch."""
     reserves_for_deepep: bool = False
+    sends_single_steps: bool = False
+    """By DeepEP's buffers of low latency."""
     gives_drafts_all_layers: bool = False
     """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
     gib_reserved_for_drafts: int = 0

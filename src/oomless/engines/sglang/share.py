@@ -112,7 +112,8 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
             f"{hardware.card.name} has less memory than SGLang keeps for one chunk of {chunk} tokens",
             "lower --chunked-prefill-size, or say --mem-fraction-static",
         )
-    return share if rules.cuts_any_share_of_vision_models else share * share_beside_tower(model, rules)
+    texts_alone = rules.cuts_any_share_of_vision_models or asked.language_model_only
+    return share if texts_alone else share * share_beside_tower(model, rules)
 
 
 def share_beside_tower(model: Model, rules: SglangRules) -> float:
