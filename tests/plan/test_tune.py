@@ -82,6 +82,35 @@ def test_a_good_command_is_left_as_it_is() -> None:
     assert again.row.asked.layout == first.row.asked.layout
 
 
+@pytest.mark.parametrize(
+    ("model", "starts", "rest"),
+    [
+        ("qwen3-8b", "vllm serve /models/mine ", "-tp 1"),
+        (None, "vllm serve Qwen3-8B ", "-tp 1"),
+        ("qwen3-8b", "vllm serve Qwen/Qwen3-8B-AWQ ", "-q awq_marlin"),
+        (None, "llama-server -m /m/Qwen3-8B-Q4_K_M.gguf ", ""),
+        (None, "llama-server -hf Qwen/Qwen3-8B-GGUF:Q8_0 ", ""),
+    ],
+)
+def test_what_a_command_serves_is_started_under_its_name(model: str | None, starts: str, rest: str) -> None:
+    found = best(oomless.tune(model, "rtx-4090", command=f"{starts}{rest}", context=4096))
+    command = found.planned.launch.command
+    assert command.startswith(starts)
+    assert ("--quantization awq_marlin" in command) == (rest == "-q awq_marlin")
+
+
+def test_weights_that_change_are_no_longer_what_the_command_serves() -> None:
+    asked: dict[str, Any] = {"context": 8192, "concurrency": 4, "allow": "weights"}
+    found = best(oomless.tune("qwen3-32b", "rtx-4090:2", command="vllm serve /m/big -tp 2", **asked))
+    assert found.planned.launch.command.startswith(f"vllm serve ./big-{found.row.asked.quantization} ")
+
+
+def test_a_command_on_cards_of_a_maker_starts_the_engine_of_its_own() -> None:
+    command = "vllm serve /m/R1-W8A8 -tp 8 -dp 2 --quantization ascend"
+    found = best(oomless.tune("deepseek-r1", "ascend-910b:16", command=command, quantization="w8a8"))
+    assert found.row.asked.engine == "vllm-ascend"
+
+
 def test_quality_changes_only_where_it_is_allowed_and_is_marked() -> None:
     asked: dict[str, Any] = {"context": 32768, "concurrency": 64, "rows": 20}
     plain = oomless.tune("deepseek-r1", "h20:8", **asked)

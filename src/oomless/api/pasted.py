@@ -154,14 +154,10 @@ def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, A
     or what is visible, and without a size it is one rank. On cards of a maker with an engine of its own, a
     command of the same words starts that one."""
     from ..engines import engine
-    from ..engines.command_line import line_of
     from ..run.hardware import parse_gpu
 
     hardware = parse_gpu(given["gpu"])
-    line = line_of(given["engine"])
-    there = dict(engine(given["engine"]).cards.instead).get(hardware.card.vendor)
-    if there and line is not None and there in line.engines.split():
-        given = {**given, "engine": there}
+    given = {**given, "engine": engine_there(given["engine"], hardware.card.vendor)}
     seen = hardware.num_gpus if command.visible is None else command.visible * command.nodes
     used, notes = seen, list[str]()
     if engine(given["engine"]).axis == "tp":
@@ -185,6 +181,20 @@ def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, A
         return given, tuple(notes)
     notes.append(f"one server on {used} of {hardware.num_gpus} cards")
     return {**given, "gpu": f"{name}{colon}{per_node}x{used // per_node}"}, tuple(notes)
+
+
+def engine_there(name: str, vendor: str) -> str:
+    """Return the engine that a command starts on a maker's cards: one of the same words where they have their
+    own.
+
+    >>> engine_there("vllm", "Huawei"), engine_there("vllm", "NVIDIA"), engine_there("sglang", "Huawei")
+    ('vllm-ascend', 'vllm', 'sglang')
+    """
+    from ..engines import engine
+    from ..engines.command_line import line_of
+
+    line, there = line_of(name), dict(engine(name).cards.instead).get(vendor)
+    return there if there and line is not None and there in line.engines.split() else name
 
 
 def served_model(

@@ -3,10 +3,12 @@
 from typing import Any
 
 from ..engines import default_engine, engine
+from ..engines.command_line import read_command
 from ..errors import UsageError
 from ..estimate.serving.stage_rank import Adjust
 from ..facts.options.tuning import OWN
 from ..model.model import Model
+from ..plan.launch.serving import Served
 from ..plan.tune.answer import TunedAnswer, tune_question
 from ..plan.tune.question import TuneQuestion, usual_context
 from ..plan.tune.rows import AskedPlace
@@ -16,7 +18,7 @@ from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
 from ..speed.network import need_decoder
-from .pasted import from_command
+from .pasted import engine_there, from_command
 from .serving import beside_draft, is_gguf, loaded
 
 
@@ -67,22 +69,24 @@ def tune(
     values = given("tune", flags)
     own = {option.field: values.pop(option.field, None) for option in OWN}
     begin: dict[str, Any] = {}
+    pasted = None
     if command is not None:
         word = model if isinstance(model, str) else None
-        served, begin, of_command = from_command(word, {"command": command})
-        model, notes = model or served, (*notes, *of_command)
+        found, begin, of_command = from_command(word, {"command": command})
+        begin["engine"] = engine_there(begin["engine"], hardware.card.vendor)
+        model, notes, pasted = model or found, (*notes, *of_command), what_is_served(command, begin)
     if model is None:
         raise UsageError("MODEL is missing", "name a model: oomless tune deepseek-r1 --gpu h200:8", "model")
     known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
     begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
-    found = beside_draft(
+    network = beside_draft(
         loaded(model, begun.hf_overrides, offline, revision or begin.get("revision")), begun, offline
     )
-    need_decoder(found)
+    need_decoder(network)
     question = TuneQuestion(
-        found,
+        network,
         hardware,
-        with_load(begun, found, own, free_length=bool(begin)),
+        with_load(begun, network, own, free_length=bool(begin)),
         own["output_len"],
         NO_PROMISE if own["slo"] is None else parse_slo(own["slo"]),
         own["shared_prefix"] or 0,
@@ -92,9 +96,24 @@ def tune(
         adjust,
     )
     place = AskedPlace(
-        model if isinstance(model, str) else model.name, gpu if isinstance(gpu, str) else hardware.what
+        model if isinstance(model, str) else model.name,
+        gpu if isinstance(gpu, str) else hardware.what,
+        pasted,
     )
     return TuneAnswer(tune_question(question, place, own["rows"] or 5, notes))
+
+
+def what_is_served(command: str, begin: dict[str, Any]) -> Served | None:
+    """Return what a pasted command serves, under the name and in the words that it has there; None for a name
+    that Ollama's library knows.
+
+    >>> what_is_served("vllm serve /models/Qwen3-8B-AWQ -q awq_marlin", {"quantization": "awq"})
+    Served(name='/models/Qwen3-8B-AWQ', form='awq', said='awq_marlin')
+    """
+    read = read_command(command)
+    if read.model is None or engine(read.engine).start.by == "modelfile":
+        return None
+    return Served(read.model, begin.get("quantization"), read.flags.get("quantization") or "")
 
 
 def start_of(hardware: Hardware, of_file: bool, flags: dict[str, Any], own: dict[str, Any]) -> Asked:

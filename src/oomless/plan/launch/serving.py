@@ -19,16 +19,40 @@ from .scripts import SERVE, SERVE_HEAD, Value, python
 from .shell import command, comment, launch_files, place, script
 
 
-def serving_launch(model: Model, word: str, asked: Asked, hardware: Hardware) -> Launch:
-    """How an engine is started for a question; `asked` has its layout."""
-    target, note = served_name(model, word, asked)
+class Served(NamedTuple):
+    """What an engine is told to serve."""
+
+    name: str
+    """A repository, a folder or a file."""
+    form: str | None
+    """The form of weights that lies there."""
+    said: str | None = None
+    """What a pasted command tells the engine of that form, "" for nothing; None: there is no such command."""
+
+    @property
+    def is_pasted(self) -> bool:
+        return self.said is not None
+
+
+def of_catalogue(model: Model, word: str) -> Served:
+    """Return what is served where MODEL alone says it."""
+    return Served(hub_word(model, word), model.quantization)
+
+
+def serving_launch(
+    model: Model, word: str, asked: Asked, hardware: Hardware, pasted: Served | None = None
+) -> Launch:
+    """How an engine is started for a question; `asked` has its layout. `pasted`: what a command serves, which
+    stays as it is."""
+    served = pasted or of_catalogue(model, word)
+    target, note = served_name(model, served, asked)
     match engine(asked.engine).start.by:
         case "script":
             return transformers_launch(target, asked)._replace(note=note)
         case "modelfile":
             return ollama_launch(target, model.name, asked)._replace(note=note)
         case "program":
-            start = command(*start_of(model, word, asked))
+            start = command(*start_of(model, served, asked))
             num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
             files = cluster_files(model.name, start, asked, hardware, num_nodes)
             return Launch(start, files, note, on_each(start, asked, num_nodes))
@@ -56,23 +80,23 @@ def one_of_several(asked: Asked, used: Asked) -> Asked:
     )
 
 
-def served_name(model: Model, word: str, asked: Asked) -> tuple[str, str]:
+def served_name(model: Model, served: Served, asked: Asked) -> tuple[str, str]:
     """Return (what is served, what a reader must know of it): a form that no engine makes while loading is a
     checkpoint of its own.
 
     An engine finds that form in the checkpoint; its flag knows other words, and would be refused.
     """
-    hub = hub_word(model, word)
+    name = served.name
     if engine(asked.engine).file_types:
-        if word.endswith(".gguf"):
-            return place(hub), ""
-        file = f"{last_part(hub)}-{(asked.quantization or 'f16').upper()}.gguf"
+        if asked.quantization == served.form if served.is_pasted else name.endswith(".gguf"):
+            return place(name), ""
+        file = f"{last_part(name).removesuffix('.gguf')}-{(asked.quantization or 'f16').upper()}.gguf"
         return place(file), f"{file}: a GGUF file of that type, published or made with llama-quantize"
-    if in_checkpoint(asked, model.quantization):
-        folder = f"./{last_part(hub)}-{asked.quantization}"
+    if in_checkpoint(asked, served.form):
+        folder = f"./{last_part(name)}-{asked.quantization}"
         form = f"a checkpoint of {model.name} in {asked.quantization}"
         return folder, f"{folder}: {form}, published or made with llm-compressor"
-    return place(hub), ""
+    return place(name), ""
 
 
 def last_part(path: str) -> str:
@@ -80,11 +104,11 @@ def last_part(path: str) -> str:
     return path.removesuffix("/").rpartition("/")[2]
 
 
-def in_checkpoint(asked: Asked, published: str) -> bool:
-    """Whether the asked form is not made while loading, but read from a checkpoint other than the published
-    one."""
+def in_checkpoint(asked: Asked, lies_there: str | None) -> bool:
+    """Whether the asked form is not made while loading, but read from a checkpoint other than the one that
+    is there."""
     record = engine(asked.engine)
-    found = (None, "none", published, *record.start.made_on_loading)
+    found = (None, "none", lies_there, *record.start.made_on_loading)
     return not record.file_types and asked.quantization not in found
 
 
@@ -101,14 +125,19 @@ def hub_word(model: Model, word: str) -> str:
     return row["hub_id"] if row and row["hub_id"] else word or model.name
 
 
-def start_of(model: Model, word: str, asked: Asked) -> tuple[str, ...]:
+def start_of(model: Model, served: Served, asked: Asked) -> tuple[str, ...]:
     """Return the words that start an engine's own program with a question; none for what has no program."""
     line = line_of(asked.engine)
     if line is None:
         return ()
-    target, _ = served_name(model, word, asked)
-    without = ("quantization",) if in_checkpoint(asked, model.quantization) else ()
-    return (*line.program.split(), target, *command_words(asked, without))
+    target, _ = served_name(model, served, asked)
+    without = ("quantization",) if in_checkpoint(asked, served.form) else ()
+    program = line.program
+    if served.is_pasted and asked.quantization == served.form:
+        if engine(asked.engine).file_types and not target.lower().endswith(".gguf"):
+            program, target = program.removesuffix("-m") + "-hf", ":".join((target, served.form or ""))
+        asked = asked._replace(quantization=served.said or None)
+    return (*program.split(), target, *command_words(asked, without))
 
 
 def transformers_launch(target: str, asked: Asked) -> Launch:
@@ -201,12 +230,13 @@ def side_launch(model: Model, word: str, asked: Asked, hardware: Hardware, side:
     ports = (port, *map(int, pair["bootstrap_port"].split())) if side == "prefill" else (port,)
     variable = pair["address_variable"]
     address = (Code("env"), Code(f"{variable}={OWN_ADDRESS}")) if variable else ()
-    start = command(*address, *start_of(model, word, asked), *shlex.split(pair[side]))
+    served = of_catalogue(model, word)
+    start = command(*address, *start_of(model, served, asked), *shlex.split(pair[side]))
     num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
     name = "-".join((side, model.name))
     files = cluster_files(name, start, asked, hardware, num_nodes, ports, pair["packages"])
     files.pop("ray.sh", None)  # Ray hands the first machine's address to all
-    note, each = served_name(model, word, asked)[1], on_each(start, asked, num_nodes, port)
+    note, each = served_name(model, served, asked)[1], on_each(start, asked, num_nodes, port)
     return Launch(command(start, serve(port)), files, note, each)
 
 

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from ...engines import engine
 from ...run.options import arguments
+from ...run.serving import Asked
 from ...speed.serving import left_out
 from ..answer import arguments_of, launch_of
 from ..candidates import PlannedRow
+from ..launch.serving import Served
 from ..plan_json import row_json
 from ..prices import Price
 from ..search import PlanRow
@@ -65,6 +67,16 @@ class AskedPlace(NamedTuple):
 
     model_word: str
     gpu_word: str
+    served: Served | None = None
+    """What a pasted command serves; its form is where the search begins."""
+
+    def served_in(self, row: TunedRow, start: Asked, published: str) -> Served | None:
+        """Return what a row serves: what the command does, unless its weights lie in another form there than
+        the row has; None: the catalogue's."""
+        if self.served is None or row.asked.quantization == start.quantization:
+            return self.served
+        made = (None, "none", published, *engine(start.engine).start.made_on_loading)
+        return self.served._replace(form=published) if start.quantization in made else None
 
 
 def best_of_each(rows: Iterable[TunedRow]) -> list[TunedRow]:
@@ -84,12 +96,13 @@ def tuned_setting(
     whole = PlanRow(question.hardware, gpu, estimate.replicas, row.asked, estimate, row.speed, price)
     asks = arguments_of(estimate, row.asked, word, gpu)
     why = "" if row is first else why_not(row, first)
+    served = place.served_in(row, question.start, question.model.quantization)
     rate = None
     if question.slo != NO_PROMISE:
         lengths = load.input_len, load.output_len
         rate = max_request_rate(estimate, lengths, question.slo, question.shared_prefix, question.seed)
     return TunedSetting(
-        PlannedRow(whole, asks, launch_of(question.model, word, whole), why, False),
+        PlannedRow(whole, asks, launch_of(question.model, word, whole, served), why, False),
         row.standing,
         flag_words(question.start, row.asked, row.changed),
         flag_words(question.start, row.asked, row.of_quality),
