@@ -147,6 +147,8 @@ class Framework(NamedTuple):
     """Under tensor parallelism its loss works on a rank's share of the vocabulary."""
     ends_apart: bool
     """Under FSDP2 embedding and head are units of their own, which come and go as layers do."""
+    fuses_norms: bool
+    """RMS norms are torch's own kernel, which keeps its input (nn.RMSNorm since torch 2.9)."""
     kbit_by_script: bool
     """Preparing a model in 4 or 8 bit is left to the user's script."""
     split_experts: tuple[str, ...]
@@ -273,6 +275,7 @@ def of_facts(name: str) -> Framework:
         cuts_modules_apart=row["tp_modules"] == "apart",
         loss_on_shares=row["loss_on_shares"] == "yes",
         ends_apart=row["ends"] == "apart",
+        fuses_norms=row["norms"] == "fused",
         kbit_by_script=row["kbit_preparation"] == "script",
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together

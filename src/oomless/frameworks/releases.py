@@ -50,6 +50,8 @@ class Habits(NamedTuple):
     ends_in_root: bool = False
     """FSDP2 has embedding and head in the root unit, which stays whole, as does the last layer, from forward
     to backward."""
+    written_norms: bool = False
+    """RMS norms keep an F32 copy of their input, which torch's kernel does not."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -100,6 +102,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",
+        written_norms=found.get("norms") == "written",
     )
 
 

@@ -101,6 +101,7 @@ def work_of(job: Job) -> MicroBatchWork:
         quantized=request.method == "qlora",
         wide_norms=wide_norms(request),
         kernels=kernels,
+        fused_norms=of.fuses_norms and not of.habits(request.framework_version).written_norms,
         attention=attention_kernel(request, form, model, job.hardware.card),
         dropout=request.dropout or model.dropout,
         padded=not request.packed,

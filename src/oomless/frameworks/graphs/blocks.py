@@ -54,6 +54,8 @@ class MicroBatchWork(NamedTuple):
     """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of
     what it reads."""
     kernels: Kernels = "eager"
+    fused_norms: bool = False
+    """RMS norms are one kernel, whatever else is eager."""
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
     padded: bool = True
@@ -136,7 +138,7 @@ def rms_norm(
     size = element or work.residual
     elements = rows * width
     rstd = b.fresh("rstd")
-    if work.kernels != "eager":
+    if work.kernels != "eager" or work.fused_norms:
         b.op("rms_norm", (x,), {rstd: 4 * rows, out: elements * size}, (x, rstd), backward_temp=0)
         b.constants.add(rstd)
         return
