@@ -127,6 +127,8 @@ def test_a_prompt_without_logits_is_said_where_there_is_one(framework: str, more
     [
         ("trl", "grpo", "zero3", 6),
         ("trl", "grpo", "ddp", 12),
+        ("ms-swift", "grpo", "ddp", 16),
+        ("ms-swift", "grpo", "zero2", 8),
         ("ms-swift", "dpo", "zero2", 6),
         ("llama-factory", "dpo", "zero2", 12),
     ],
@@ -134,7 +136,8 @@ def test_a_prompt_without_logits_is_said_where_there_is_one(framework: str, more
 def test_logits_beside_deepspeed_stay_in_16_bits(
     framework: str, task: str, sharding: str, width: int
 ) -> None:
-    """Of TRL's selective_log_softmax; LLaMA-Factory makes them F32 by itself."""
+    """Of TRL's selective_log_softmax; LLaMA-Factory makes them F32 by itself. Logits that GRPO divides in
+    place, as TRL does since 1.0, have one more copy in the backward."""
     asked: dict[str, Any] = {"framework": framework, "task": task, "recompute": "full", "seq_len": 2048}
     asked |= {"framework_version": "trl 0.17"} if framework == "trl" else {}
     pairs = 1 if task == "dpo" else 2
@@ -271,3 +274,13 @@ def test_each_engine_takes_its_share_in_its_own_words(engine: str) -> None:
     generate = next(each for each in found.after.moments if each.name == "generate")
     owned = sum(line.bytes for line in generate.ledger.lines if line.owner == "engine")
     assert 0.4 < owned / generate.ledger.capacity_bytes < 0.7
+
+
+@pytest.mark.parametrize(("release", "width"), [("0.29", 12), ("1.0", 16), ("1.6", 16), ("1.14", 16)])
+def test_logits_divided_in_place_are_copied_in_the_backward(release: str, width: int) -> None:
+    """GRPOTrainer's logits.div_ of a view: 16 B a logit of two answers in F32 (a CPU run of its lines)."""
+    asked: dict[str, Any] = {"framework": "trl", "task": "grpo", "recompute": "full", "seq_len": 2048}
+    found: Any = train(QWEN, "h200", micro_batch=2, framework_version=f"trl {release}", **asked)
+    phases = found.groups[0].phases
+    logits = max(part.bytes for each in phases for part in each.parts if part.key == "logits.loss")
+    assert logits / (2 * 2048 * found.model.vocab_size) == pytest.approx(width, rel=0.05)

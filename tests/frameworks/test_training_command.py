@@ -391,6 +391,8 @@ def test_preferences_without_a_reference_run_pairs(command: str, loss: str) -> N
     (Llama3-Chinese-Chat 6: ORPO of 8B at 8,192 tokens runs out of 8 x 40 GiB)."""
     request = asked(command % loss)["request"]
     assert (request["task"], request["beside"]["reference_model"]) == ("dpo", "none")
+    of_trl = loss == "orpo" and "llamafactory" not in command  # its ORPO has no cross-entropy of its own
+    assert (request["loss"] == "orpo") == of_trl
 
 
 def test_an_engine_may_bound_answers_below_their_own_limit() -> None:

@@ -15,6 +15,8 @@ class Habits(NamedTuple):
     """Their plain loss (facts/losses.csv)."""
     log_probs: str | None = None
     """Their loss of the log-probabilities of whole logits (facts/losses.csv)."""
+    sampled: str | None = None
+    """Their loss of the log-probabilities of sampled tokens (facts/losses.csv)."""
     optimizer: str | None = None
     """Their optimizer where none is named."""
     seq_len: int = 0
@@ -85,6 +87,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     return Habits(
         loss=found.get("loss"),
         log_probs=found.get("log_probs"),
+        sampled=found.get("sampled"),
         optimizer=found.get("optimizer"),
         seq_len=int(found.get("seq_len", 0)),
         experts_apart=found.get("experts") == "apart",

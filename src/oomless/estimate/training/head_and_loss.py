@@ -24,6 +24,8 @@ SAMPLED = "sampled"
 """Their loss, where a framework has one of its own, by its name."""
 OF_LABELS = ("logits", "chunked-logits", "cut", "compiled", "chunked-compiled", "in-place", "checkpointed")
 """Losses that stand in the model for the one of labels, and do not run where the trainer asks for logits."""
+SELECTED = ("selected", "selected-divided", "selected-nll")
+"""Losses whose logits stay in 16 bits beside DeepSpeed."""
 F32 = 4
 CONTRASTIVE = "contrastive"
 """A query's own passage among those of the batch."""
@@ -150,17 +152,12 @@ def kind_of_loss(request: TrainingResolved, on_shares: bool) -> Loss:
     name = request.loss or ""
     chunks = name.startswith(CHUNKED) and kind.kind != "tiled"
     of_labels = (kind.kind in OF_LABELS and not name.startswith(SAMPLED)) or chunks
-    earlier = framework(request.framework).habits(request.framework_version).log_probs
+    of, habits = request.framework, framework(request.framework).habits(request.framework_version)
     if request.task in COMPARING and of_labels:
-        kind = loss_kind(earlier or "log-probs", request.framework)
-    if request.task in SAMPLING and kind.kind == "checkpointed" and earlier:
-        kind = loss_kind(earlier, request.framework)
-    if request.task in SAMPLING and of_labels and has_loss(SAMPLED, request.framework):
-        kind = loss_kind(earlier or SAMPLED, request.framework)
-    selects = framework(request.framework).selects_log_probs
-    if selects and (request.task, kind.kind) == ("grpo", "logits"):
-        kind = loss_kind("selected")
-    if selects and kind.kind == "selected" and "zero" in request.sharding:
+        kind = loss_kind(habits.log_probs or "log-probs", of)
+    if request.task in SAMPLING and of_labels and has_loss(SAMPLED, of):
+        kind = loss_kind(habits.sampled or SAMPLED, of)
+    if framework(of).selects_log_probs and kind.kind in SELECTED and "zero" in request.sharding:
         named, frozen = kind.named_bytes // 2, kind.frozen_bytes // 2
         kind = kind._replace(upcast="none", named_bytes=named, frozen_bytes=frozen)
     return loss_kind("loss-parallel") if kind.kind == "logits" and on_shares else kind

@@ -123,7 +123,7 @@ ASKED: tuple[Option, ...] = (
            "Kernel of the attention; auto: by card and head sizes.",
            choices=("auto", "eager", "math", "efficient", "flash", "cudnn")),
     Option("loss", "--loss", "text", "step", "How logits and loss are computed (facts/losses.csv).",
-           choices=(*LOSSES, "contrastive")),
+           choices=(*LOSSES, "orpo", "contrastive")),
     Option("negatives", "--negatives", "whole", "step",
            "contrastive: hard negatives of each query of --micro-batch [0].", 0, 0, MANY),
     Option("query_len", "--query-len", "whole", "step",

@@ -34,6 +34,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     kernels, loss = _kernels(entries)
     targets = entries.words("lora_target_modules")
     task = _task(entries)
+    if entries.text("rl") == "orpo":  # of whole logits, whatever the loss of labels
+        loss = "orpo"
     packed = entries.switch("sample_packing", default=False)
     asked = asked._replace(
         task=task,

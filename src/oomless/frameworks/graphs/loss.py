@@ -59,7 +59,7 @@ def loss_graph(loss: Loss, shape: LossShape) -> AutogradGraph:
             return _in_place(loss, shape)
         case "loss-parallel":
             return _loss_parallel(shape)
-        case "selected":
+        case "selected" | "selected-divided" | "selected-nll":
             return _selected(loss, shape)
         case "checkpointed":
             return _checkpointed(loss, shape)
@@ -283,14 +283,17 @@ def _selected(loss: Loss, shape: LossShape) -> AutogradGraph:
     """Each label's logit less the logsumexp of its row, sequence by sequence, whose exponentials pass; the
     F32 logits are kept. The gradients of both readers are added up: 12 B a logit, 16 of one sequence, whose
     difference and exponentials pass together, and 6 to 10 in the forward (TRL's function on a CPU). Of logits
-    in 16 bits it keeps log-probabilities: 4 to 8.
+    in 16 bits it keeps log-probabilities: 4 to 8. Logits that were divided in place are a view of what the
+    model gives, for whose gradient autograd copies theirs (CopySlices): 16 and 8 of any number of sequences.
+    ORPO's cross-entropy of the chosen half keeps log_softmax of it: 14.
 
     >>> from .graph import walk
     >>> from .loss_kinds import loss_kind
     >>> two, one = LossShape(1024, 64, 32000), LossShape(1024, 64, 32000, sequences=1)
     >>> found = [walk(_selected(loss_kind("selected"), each)) for each in (two, one)]
+    >>> found += [walk(_selected(loss_kind(name, "trl"), two)) for name in ("sampled", "orpo")]
     >>> [round(each.backward_peak / (1024 * 32000), 1) for each in found]
-    [12.0, 16.0]
+    [12.0, 16.0, 16.0, 14.0]
     """
     wide = shape.tokens * shape.vocab * (F32 if loss.upcast != "none" else shape.compute)
     name, held = "logits", 0
@@ -301,9 +304,12 @@ def _selected(loss: Loss, shape: LossShape) -> AutogradGraph:
     if loss.shift_copy:
         ops.append(Op("shift", (name,), ("shifted",)))
         name, held = "shifted", wide
-    passing, back = held + wide // shape.sequences, wide * (1 + (shape.sequences < 2))
-    ops.append(Op("select", (name, "target"), ("loss",), (name, "target"), passing, back, "loss"))
-    sizes = _sizes(shape, wide=wide, shifted=wide)
+    twice = shape.sequences < 2 or loss.kind == "selected-divided"
+    passing, back = held + wide // shape.sequences, wide * (1 + twice)
+    kept = ("chosen",) if loss.kind == "selected-nll" else ()
+    made, saved = ("loss", *kept), (name, "target", *kept)
+    ops.append(Op("select", (name, "target"), made, saved, passing, back, "loss"))
+    sizes = _sizes(shape, wide=wide, shifted=wide, chosen=wide // 2)
     return AutogradGraph(tuple(ops), sizes, "hidden", "loss", frozenset({"target"}))
 
 

@@ -19,6 +19,8 @@ Kind = Literal[
     "in-place",
     "loss-parallel",
     "selected",
+    "selected-divided",
+    "selected-nll",
     "checkpointed",
     "tiled",
 ]
@@ -109,7 +111,7 @@ def loss_kind(name: str, framework: str = "") -> Loss:
 def has_loss(name: str, framework: str) -> bool:
     """Whether facts/losses.csv has a loss for a framework, of its own or for all.
 
-    >>> has_loss("sampled", "fsdp"), has_loss("sampled", "trl")
+    >>> has_loss("sampled", "fsdp"), has_loss("sampled", "litgpt")
     (True, False)
     """
     return any(row["loss"] == name and row["framework"] in ("", framework) for row in facts.table("losses"))

@@ -141,6 +141,9 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     flat = entries.switch("padding_free", default=False) or packed
     answer = entries.whole("max_completion_length", default=512) if asked.task in ("grpo", "ppo") else 0
     length = length_of(entries, asked.task, packed, answer)
+    loss = "fused" if liger and asked.task in ("pretrain", "sft") else None
+    if "orpo" in (entries.text("task"), entries.text("rlhf_type")):
+        loss = "orpo"
     return asked._replace(
         optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
         micro_batch=micro_batch,
@@ -153,7 +156,7 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         recompute="full" if again else "none",
         attention=_attention(entries),
         kernels="liger" if liger else None,
-        loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
+        loss=loss,
         packed=flat,
     )
 
