@@ -128,6 +128,10 @@ def test_a_prediction_layer_shares_the_embedding_where_both_ends_are_on_one_rank
 
 
 def test_prediction_layers_are_asked_of_megatron_alone() -> None:
+    tuned, trained = (
+        train("deepseek-v3", "h800:8x256", mtp_layers=1, task=task, **PAPER) for task in ("sft", "pretrain")
+    )
+    assert tuned.ledger.total_bytes == trained.ledger.total_bytes
     with pytest.raises(UnsupportedError, match="--mtp-layers 1 is not counted here"):
         train("deepseek-v3", "h200:8x32", mtp_layers=1)
 

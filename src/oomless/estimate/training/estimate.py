@@ -51,7 +51,7 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
     if job.request.mtp_layers:
         raise UnsupportedError(
             f"--mtp-layers {job.request.mtp_layers} is not counted here",
-            "Megatron-LM's own layers have it: --framework megatron-lm, full pre-training",
+            "Megatron-LM's own layers have it: --framework megatron-lm, full training",
         )
     if job.request.offload_layers is not None:
         raise UnsupportedError(

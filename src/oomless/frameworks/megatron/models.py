@@ -120,11 +120,11 @@ FP8_KEPT = tuple((8, name) for name in ("fp8", "fp8-bf16-moments"))
 
 def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron | None:
     """The Megatron run of a question about a model, if Megatron's arguments describe both: None for
-    adapters, offloading, other optimizers and schedules, and for networks whose parameters they do not
-    count to within 2 % (padding of the vocabulary)."""
+    adapters, fine-tuning without MTP layers, offloading, other optimizers and schedules, and for networks
+    whose parameters they do not count to within 2 % (padding of the vocabulary)."""
     plain = (
         request.method == "full"
-        and request.task == "pretrain"
+        and request.task in (("pretrain", "sft") if request.mtp_layers else ("pretrain",))
         and request.offload == (("activations",) if request.offload_layers and mesh.pp == 1 else ())
         and (request.activation_bits == 16 or (request.activation_bits, request.precision) in FP8_KEPT)
     )
