@@ -179,3 +179,26 @@ def test_ten_cards_of_one_machine_are_filled_and_the_verdict_says_how_far() -> N
     assert layers is not None
     assert 0 < layers < 65
     assert f"{layers} of 65 layers on the cards" in verdict_line(little)
+
+
+def test_a_buffer_that_finds_no_room_is_tried_without_pipelined_micro_batches() -> None:
+    """A rig's notes of Qwen3-Coder-30B-A3B at 131,072 cells of q4_0: 808.35 MiB on each of two cards, and
+    408.09 after "retrying without pipeline parallelism" (llama.cpp#16748)."""
+
+    def buffers(gpu: str, version: str = "2026-09", **flags: Any) -> tuple[str, list[float]]:
+        given: dict[str, Any] = {"n_gpu_layers": 99, "cache_type_k": "q4_0", "cache_type_v": "q4_0"} | flags
+        found = asked(
+            "qwen3-30b-a3b", gpu, **given, max_model_len=131072, engine_version=version, max_num_seqs=1, pp=2
+        )
+        lines = [line for ledger in found.ledgers for line in ledger.lines if line.what == "compute buffer"]
+        return found.verdict, [line.bytes / MIB for line in lines]
+
+    verdict, sizes = buffers("24GiB:2")
+    assert verdict == "fits"
+    assert sizes == pytest.approx([808.35] * 2, abs=0.03)
+    verdict, sizes = buffers("11.7GiB:2")
+    assert verdict == "fits"
+    assert sizes == pytest.approx([408.09] * 2, abs=0.03)
+    assert buffers("12GiB:2", "2025-10-28")[0] == "fits"
+    assert buffers("12GiB:2", "2025-10-27")[0] == "does_not_fit"
+    assert buffers("11.7GiB:2", n_gpu_layers=None)[1] != sizes  # layers go to the host first

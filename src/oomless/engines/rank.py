@@ -1,5 +1,6 @@
 """What an engine says of one rank: its stage, its tensors, how its cache is paged, what else its card has."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from ..ledger import Key, Line
@@ -123,3 +124,6 @@ class Budget(Record):
     and what lies beside the pool may."""
     passing: tuple[Line, ...] = ()
     """Lines that lie beside the weights while these are loaded, and are gone before the pool is cut."""
+    retried: Callable[[bool], tuple[Line, ...]] | None = None
+    """What the engine charges instead where a card lacks room for a buffer; whether it lacks it for a draft's
+    alone."""

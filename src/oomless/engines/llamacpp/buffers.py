@@ -38,8 +38,10 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     return allowed - charged
 
 
-def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Batch:
-    """What the graph of a card depends on, beside its layers."""
+def batch_of(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, pipelined: bool = True
+) -> Batch:
+    """What the graph of a card depends on, beside its layers; whether it is pipelined where it can be."""
     ik, rules = is_ik(asked), rules_of(asked)
     slots, host = asked.max_num_seqs, hardware.card.vendor in HOSTS
     apart = slots if rules.keeps_slots_apart and not asked.kv_unified else 1
@@ -55,7 +57,7 @@ def batch_of(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) ->
         windows = window_cells(window, one_slot(asked))
     all_offloaded = (asked.n_gpu_layers or 0) > num_blocks(model)
     many = asked.layout.pp > 1 and asked.split_mode == "layer" and hardware.num_nodes == 1  # not over RPC
-    copies = PIPELINE_COPIES if many and all_offloaded and not by_hand(asked) else 1
+    copies = PIPELINE_COPIES if pipelined and many and all_offloaded and not by_hand(asked) else 1
     copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
     return Batch(
         num_cells=cells,
@@ -309,9 +311,20 @@ def graph_bytes(
     return size + layer_inputs_bytes(model, batch)
 
 
-def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
-    """Compute buffer and context. The output buffer of logits is on the host."""
-    batch = batch_of(model, asked, hardware, stage)
+def budget_lines(
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    pipelined: bool = True,
+    pipelined_draft: bool = True,
+) -> Budget:
+    """Compute buffer and context. The output buffer of logits is on the host.
+
+    A context whose buffer finds no room is tried again without pipelined micro-batches (llama-context.cpp,
+    "retrying without pipeline parallelism"): that of a draft comes last, and may so be the only one.
+    """
+    batch = batch_of(model, asked, hardware, stage, pipelined)
     layers = tuple(model.layers[stage.start : stage.stop])
     left = layers_left(model, asked, hardware, stage)
     value = graph_bytes(model, asked, batch, stage, left)
@@ -342,7 +355,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         "fitted" if spread.num_runs and not copied and not left else "assumed"
     )  # where copies lie moves by a layer's keys
     compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
-    drafts = draft_lines(model, asked, hardware, stage, value) + tower_lines(model, asked, stage)
+    drafts = draft_lines(model, asked, hardware, stage, value, pipelined_draft)
+    drafts += tower_lines(model, asked, stage)
     if hardware.card.vendor in HOSTS:
         return Budget((compute, *drafts), ())
     row = facts.constant("llamacpp", "context", (0,))
@@ -357,11 +371,18 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         row.source,
     )
     running = pool_lines(model, asked, hardware.card, stage, batch, layers)
-    return Budget((compute, context, *drafts, *running), ())
+    retried = None
+    if batch.num_copies > 1 and rules_of(asked).retries_unpipelined:
+
+        def retried(draft_alone: bool) -> tuple[Line, ...]:
+            keeps = draft_alone and any(line.owner == "draft" for line in drafts)
+            return budget_lines(model, asked, hardware, stage, keeps, False).charged
+
+    return Budget((compute, context, *drafts, *running), (), retried=retried)
 
 
 def draft_lines(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, buffer: int
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, buffer: int, pipelined: bool
 ) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
     other, in 16 bit whatever the target's type (--spec-draft-type-k), and the buffer of its graph, which is
@@ -378,7 +399,7 @@ def draft_lines(
     if not stage.last:
         low = buffer = high = 0
     elif not model.kinds.has(V4):
-        batch = batch_of(model, plain, hardware, stage)
+        batch = batch_of(model, plain, hardware, stage, pipelined)
         buffer = buffer_bytes(tuple(model.draft), model.hidden_size, model.vocab_size, batch, drafts=True)
         spread = facts.constant("llamacpp", "compute_buffer_spread", (0,))
         low, high = int(buffer * spread.low), int(buffer * spread.high)

@@ -49,11 +49,22 @@ Shares = tuple[CardShare, ...]
 
 
 def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[Asked, str] | None:
-    """Return (the question as llama-server changes it so that it starts, a sentence of what it changed);
-    None: it changes nothing, or not enough."""
-    itself = rules_of(asked).fits_itself and asked.fit and not estimates(model, asked)
-    if not itself or hardware.num_gpus > MOST_DEVICES:
+    """Return (the question as llama-server changes it so that it starts, a sentence of what it changed); the
+    same question and "" where all is set, and it goes on; None: it changes not enough."""
+    if hardware.num_gpus > MOST_DEVICES:
         return None
+    if not (rules_of(asked).fits_itself and asked.fit) or estimates(model, asked):
+        return asked, ""
+    by_hand = (
+        asked.n_gpu_layers is not None,
+        asked.tensor_split is not None and hardware.num_gpus > 1,
+        asked.override_tensor is not None,
+        asked.cpu_moe or asked.n_cpu_moe > 0,
+        asked.split_mode != "layer",
+    )
+    has_length = asked.max_model_len is not None or asked.context is not None or asked.engine == "ollama"
+    if any(by_hand) and has_length:
+        return asked, ""
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
     if rules_of(asked).deals_whole_layers:
@@ -63,7 +74,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         def spare(asked: Asked) -> tuple[int, ...]:
             return tuple(each + kept for each in of_server(asked))
 
-    if asked.max_model_len is None and asked.context is None and asked.engine != "ollama":
+    if not has_length:
         asked = shortened(model, asked, spare)
         said += f": a context of {asked.max_model_len:,} tokens"
         if fits(spare(asked)):
@@ -72,13 +83,6 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         return (
             None  # the file is mapped from the card's first tensor to its last, experts of the host and all
         )
-    by_hand = (
-        asked.n_gpu_layers is not None,
-        asked.tensor_split is not None and hardware.num_gpus > 1,
-        asked.override_tensor is not None,
-        asked.cpu_moe or asked.n_cpu_moe > 0,
-        asked.split_mode != "layer",
-    )
     filling = Filling(model, asked, spare)
     shares = None if any(by_hand) else filling.filled()
     if shares is None:

@@ -70,6 +70,8 @@ class LlamaRules(ReleaseRules):
     reserves_cast_cache: bool = False
     """Of a cache that is not F16, for flash attention; before, the copies came out of the backend's pool."""
     reserves_logits_of_slots: bool = False
+    retries_unpipelined: bool = False
+    """Where a buffer finds no room, the context is tried without micro-batches on several cards at once."""
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False

@@ -4,10 +4,13 @@ the engine's, which changes by itself what does not fit."""
 from typing import NamedTuple
 
 from ...engines import engine
+from ...engines.rank import Budget
 from ...ledger import Ledger
+from ...model.model import Model
+from ...run.cards import Hardware
 from ...run.serving import Asked
 from ...units import MIB
-from .estimate import Estimate, estimate_serving
+from .estimate import SEVERITY, Estimate, estimate_serving
 
 
 class Change(NamedTuple):
@@ -68,7 +71,8 @@ def fitted(estimate: Estimate) -> Estimate:
     ('does_not_fit', 'fits')
     """
     fit, cards = engine(estimate.request.engine).fit, estimate.cards
-    if fit is None or cards is None or estimate.verdict != "does_not_fit":
+    wants = estimate.verdict == "does_not_fit" or (estimate.verdict == "tight" and len(estimate.ledgers) > 1)
+    if fit is None or cards is None or not wants:
         return estimate
 
     def spare(asked: Asked) -> tuple[int, ...]:
@@ -79,8 +83,37 @@ def fitted(estimate: Estimate) -> Estimate:
     if changed is None:
         return estimate
     asked, said = changed
+    if not said:
+        return retried(estimate) if len(estimate.ledgers) > 1 else estimate
+    if estimate.verdict == "tight":
+        return estimate
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
     return found._replace(warnings=(said, *found.warnings))
+
+
+def retried(estimate: Estimate) -> Estimate:
+    """Return the estimate with the smaller buffers that an engine takes where a card lacks room for the first
+    ones, if that holds more; else the same one.
+
+    A draft has a context of its own, which is made last: where all but it has room, the rest keeps what it
+    has on the draft's card. On the other cards it does no harm to count less: they have room, or are retried.
+    """
+    draft_alone = all(
+        ledger.headroom_bytes + sum(line.bytes for line in ledger.lines if line.owner == "draft") >= 0
+        for ledger in estimate.ledgers
+    )
+    tried = estimate.adjust
+
+    def smaller(model: Model, asked: Asked, hardware: Hardware, budget: Budget) -> Budget:
+        if budget.retried is not None:
+            budget = budget._replace(charged=budget.retried(draft_alone))
+        return budget if tried is None else tried(model, asked, hardware, budget)
+
+    found = estimate_serving(estimate.model, estimate.asked, estimate.cards or estimate.hardware, smaller)
+    if SEVERITY[found.verdict] <= SEVERITY[estimate.verdict]:
+        return estimate
+    said = "micro-batches run on one card at a time, as llama.cpp retries where a buffer finds no room"
+    return found._replace(warnings=(said, *found.warnings), adjust=tried)
 
 
 def projected(ledger: Ledger) -> int:
