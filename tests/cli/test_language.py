@@ -37,6 +37,8 @@ REPORTS = (
     "plan deepseek-r1-distill-qwen-7b --for train --gpu h100 --max-gpus 2",
     "plan --largest-model --gpu rtx-3060 --rows 1",
     "tune deepseek-r1-distill-qwen-7b --gpu h100 --concurrency 8 --slo ttft=2s,tpot=50ms",
+    "tune qwen3-30b-a3b --gpu rtx-4090:2 --context 16k --concurrency 8 --slo ttft=1ms",
+    "guide qwen3-32b --gpu rtx-4090:2 --context 16k",
     "speed deepseek-r1 --gpu h200:8 --concurrency 32",
     "speed qwen3-8b --gpu h100 --arrival-rate 2 --requests 20",
     "cost --gpu h100:8",
@@ -234,6 +236,17 @@ def test_what_quotes_another_is_said_in_chinese(
     (tmp_path / "broken.yaml").write_text("a: [1\nb: {", encoding="utf-8")
     found = call(*question.format(tmp_path).split(), "--lang", "zh")
     assert all(re.search("[\u4e00-\u9fff]", line) for line in found.err.splitlines()), found.err
+
+
+def test_what_a_file_leaves_to_a_trainer_is_said_in_chinese(tmp_path: Path) -> None:
+    (tmp_path / "ds.json").write_text(
+        '{"bf16": {"enabled": "auto"}, "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto", '
+        '"memory_efficient_linear": false}, "train_micro_batch_size_per_gpu": 1}',
+        encoding="utf-8",
+    )
+    found = call("train", "qwen3-8b", "--from", str(tmp_path / "ds.json"), "--gpu", "h100:8", "--lang", "zh")
+    assert "由训练器填写" in found.out
+    assert english_lines(found.out.replace(str(tmp_path), "")) == []
 
 
 def test_names_of_columns_stay_in_chinese(tmp_path: Path) -> None:
