@@ -117,6 +117,22 @@ def test_fused_experts_have_the_symmetric_buffer_alone() -> None:
     assert found["communication.symmetric"] > GIB
 
 
+def test_ranks_that_divide_a_sequence_share_latents_and_not_index_keys() -> None:
+    """GLM-5.2 in FP8 had 1.855 times the tokens at two ranks (sglang#31821); V4 does not divide so."""
+    glm = "zai-org/GLM-5.2-FP8 --tp 8 --speculative-algorithm EAGLE --speculative-num-steps 3"
+    one, two = (answer(f"{glm} --dcp-size {size}", "0.5.23", "b200:8")["kv_cache"] for size in (1, 2))
+    assert two["max_tokens"] / one["max_tokens"] == pytest.approx(1.855, rel=0.01)
+
+
+def test_ranks_that_divide_prompts_do_not_divide_the_attention() -> None:
+    """arg_groups/parallel_hook.py: tp / (dp x cp) ranks divide it."""
+    heads = "Qwen/Qwen3-32B --tp 8 "
+    one, eight = (answer(heads + flag, "0.5.23") for flag in ("", "--attn-cp-size 8"))
+    assert eight["kv_cache"]["bytes_per_token"] == 8 * one["kv_cache"]["bytes_per_token"]
+    weights = [held(heads + flag, "0.5.23")["weights.attention"] for flag in ("", "--attn-cp-size 8")]
+    assert weights[1] == pytest.approx(8 * weights[0], rel=0.01)
+
+
 def test_kimi_k3_has_its_tower_whole_on_every_rank() -> None:
     """models/kimi_k3.py: 12 heads of vision on eight and sixteen ranks, as its recipes run; texts alone have
     none."""

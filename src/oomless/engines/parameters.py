@@ -138,6 +138,7 @@ def of_weights(asked: Resolved) -> Resolved:
         num_redundant_experts=asked.num_redundant_experts,
         mm_encoder_tp_mode=asked.mm_encoder_tp_mode,
         language_model_only=asked.language_model_only,
+        attn_cp_size=asked.attn_cp_size,
         moe_a2a_backend=asked.moe_a2a_backend,
         enable_dp_lm_head=asked.enable_dp_lm_head,
         moe_dense_tp_size=asked.moe_dense_tp_size,

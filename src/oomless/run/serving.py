@@ -101,6 +101,7 @@ class Asked(Record):
     max_mamba_cache_size: int | None = None
     mamba_full_memory_ratio: float = 0.9
     mamba_scheduler_strategy: str = "auto"
+    attn_cp_size: int = 1
     moe_a2a_backend: str = "none"
     moe_a2a_tokens: int | None = None
     deepep_mode: str = "auto"

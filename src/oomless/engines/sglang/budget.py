@@ -239,7 +239,7 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     for mla in stage.kinds(model).latents:
         largest = max(
             largest,
-            mla.num_heads // attention_ranks(layout) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
+            mla.num_heads // attention_ranks(asked) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
         )
     rules = RELEASES.at(asked.engine_version)
     spread = facts.constant("sglang", "activation_spread", rules.release)

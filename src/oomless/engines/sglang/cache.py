@@ -65,7 +65,8 @@ def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
                 attention.borrows_cache and attention.num_heads
             ):  # pools are made for every layer, also for those that read another's
                 attention = attention._replace(borrows_cache=False)
-            heads = max(attention.num_kv_heads // attention_ranks(asked.layout), 1)
+            ranks = max(attention_ranks(asked) // asked.layout.dcp, 1)
+            heads = max(attention.num_kv_heads // ranks, 1)
             return int(heads * attention.cache_dim * width)
         case Sliding():
             return row_bytes(attention.inner, asked, rules)
@@ -85,10 +86,13 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
     One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
     their own. With a draft the row of its layers is added from 0.5.14 on; before, its pool lies beside
-    (budget.py).
+    (budget.py). With --dcp-size each rank keeps every such token of a layer, and index keys of all, as the
+    layers of a sparse draft (pool_configurator.py of 0.5.23): 1.86 times the tokens at two ranks
+    (sglang#31821).
     """
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    own, dcp = len(attentions), asked.layout.dcp
     if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
@@ -96,9 +100,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
     if drafts and model.drafter is None:
         attentions += [layer.attention for layer in model.draft]
-    page = asked.block_size or 1
+    page = (asked.block_size or 1) * dcp
     full = window = index = swa = num_windows = 0
-    for attention in attentions:
+    for number, attention in enumerate(attentions):
         row = row_bytes(attention, asked, rules)
         if (
             isinstance(attention, Sliding)
@@ -107,7 +111,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         ):
             swa, window, num_windows = swa + row, attention.window, num_windows + 1
         else:
-            full += row
+            full += row if number >= own and isinstance(attention, DSA) else ceil(row / dcp)
         if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
             index += INDEX_ROW_BYTES
     if drafts and model.drafter is not None:
@@ -121,6 +125,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if swa:
         groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
     formula = f"{full:,} B in {len(attentions)} layers" + (f" + {index:,} B of index keys" if index else "")
+    formula += f", one token of {dcp}" if dcp > 1 else ""
     formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
     fixed = window * swa
     if states.group:

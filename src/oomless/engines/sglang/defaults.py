@@ -117,6 +117,15 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Aske
             f"--dp {layout.dp} does not divide --tp {layout.tp}",
             "data-parallel attention lies inside of the tensor ranks",
         )
+    ranks = layout.tp // (layout.dp if layout.enable_dp_attention else 1)
+    for name, size in (("--attn-cp-size", asked.attn_cp_size), ("--dcp-size", layout.dcp)):
+        if ranks % size:
+            raise UsageError(
+                f"{name} {size} does not divide the {ranks} ranks of the attention",
+                "choose a size that divides them",
+            )
+    if layout.dcp > 1 and model.kinds.has(V4, V41):
+        raise UnsupportedError("--dcp-size is not for V4 in sglang", "leave it out", "dcp")
     need_even_experts(layout)
     return layout
 

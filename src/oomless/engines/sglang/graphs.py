@@ -39,7 +39,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
     if not heads or not each.high:
         return line
-    heads //= attention_ranks(asked.layout)
+    heads //= attention_ranks(asked)
     more = [int(heads * size * GIB) for size in (each.value, each.low, each.high)]
     return line._replace(
         bytes=line.bytes + more[0],

@@ -53,11 +53,11 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     elif "shared_expert" in tensor.name and asked.moe_a2a_backend != "none":
         ranks = 1
     elif "attn." in tensor.name and tensor.part != "vision":
-        ranks = attention_ranks(layout)
+        ranks = attention_ranks(asked)
     elif tensor.name == EMBEDDING and layout.enable_dp_attention:
         ranks = 1
     elif tensor.name == HEAD and asked.enable_dp_lm_head:
-        ranks = attention_ranks(layout)
+        ranks = attention_ranks(asked)
     elif ".mlp." in tensor.name and asked.moe_dense_tp_size and model.kinds.has_experts:
         ranks = 1
     return cut(tensor, ranks), repeat

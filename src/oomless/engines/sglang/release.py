@@ -4,7 +4,7 @@ their own."""
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.serving import Layout, Resolved
+from ...run.serving import Resolved
 from ..releases import ReleaseRules, Releases, heads_loaded
 
 FUSED_SHAPE = (256, 1)
@@ -118,9 +118,11 @@ RELEASES = Releases(
 )
 
 
-def attention_ranks(layout: Layout) -> int:
-    """Ranks that divide the attention: `tp`, less the groups of data-parallel attention."""
-    return layout.tp // layout.dp if layout.enable_dp_attention else layout.tp
+def attention_ranks(asked: Resolved) -> int:
+    """Ranks that divide the attention: `tp`, less the groups of data-parallel attention, and of those that
+    divide a prompt's tokens (arg_groups/parallel_hook.py, derive_attn_tp_size)."""
+    layout = asked.layout
+    return layout.tp // (layout.dp if layout.enable_dp_attention else 1) // asked.attn_cp_size
 
 
 def expert_ranks(asked: Resolved) -> int:

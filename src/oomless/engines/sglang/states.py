@@ -89,7 +89,7 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     if len(states) == len(attentions):
         raise UnsupportedError("a model of states alone in SGLang is not known yet", "use --engine vllm")
     layout = asked.layout
-    ranks, width = attention_ranks(layout), DTYPES[asked.dtype].bits // 8
+    ranks, width = attention_ranks(asked), DTYPES[asked.dtype].bits // 8
     slot = sum(
         recurrent_state_bytes(each, ranks, width, state_width(each, asked, F32.bits // 8)) for each in states
     )
