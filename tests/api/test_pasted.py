@@ -292,6 +292,23 @@ def test_w4afp8_is_4_bits_of_the_experts_alone() -> None:
     )
 
 
+def test_w4a8_is_4_bits_of_experts_and_8_of_all_else() -> None:
+    start = "vllm serve vllm-ascend/DeepSeek-R1-0528-W4A8 --tensor-parallel-size 8 --enable-expert-parallel"
+    found = pasted(start, "deepseek-r1-0528", gpu="ascend-910b:8")
+    assert found["request"]["quantization"] == "w4a8"
+    held = {line["key"]: line["bytes"] for line in found["ranks"][0]["lines"]}
+    gate_up, down = 4096 * (7168 // 2 + 16), 7168 * (2048 // 2 + 16)  # of a row: scale, offset and bias
+    assert held["weights.routed_experts"] == 58 * 32 * (gate_up + down)
+    assert held["weights.shared_experts"] == 58 * (512 * (7168 + 4) + 7168 * (256 + 4))
+
+
+def test_the_base_of_a_checkpoint_may_stand_beside_it() -> None:
+    start = "vllm serve nvidia/Gemma-4-31B-IT-NVFP4"
+    beside, alone = pasted(start, "gemma-4-31b"), pasted(start)
+    assert (beside["request"]["quantization"], alone["model"]["name"]) == ("nvfp4", "gemma-4-31b-nvfp4")
+    assert "leave one of them out" in refused(start, "gemma-4-26b-a4b")
+
+
 def test_a_repository_without_a_tag_is_the_type_that_it_holds() -> None:
     found = pasted("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 8192")
     assert found["request"]["quantization"] == "MXFP4"

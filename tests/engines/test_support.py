@@ -91,7 +91,8 @@ def test_what_is_known_not_to_run_is_refused(question: str, runs: str) -> None:
 def test_a_form_that_nobody_reads_is_not_taken_for_the_checkpoints() -> None:
     """vllm-ascend serves V4-Flash in w4a8, and not as it was published."""
     words = ("infer", "deepseek-v4-flash", "--gpu", "ascend-910b:8", "--quantization")
-    assert "--quantization w4a8 on deepseek-v4-flash is not known" in call(*words, "w4a8").err
+    assert "--quantization w4a4 on deepseek-v4-flash is not known" in call(*words, "w4a4").err
+    assert "deepseek-v4-flash, 284.3B parameters (13.3B active), w4a8" in call(*words, "w4a8").out
     assert "original weights" in call(*words[:-1]).err
 
 
@@ -99,7 +100,7 @@ FAMILIES = {load(row["name"]).family for row in facts.table("catalogue")}
 MODEL_WORDS = {word for row in facts.table("catalogue") for word in model_words(load(row["name"]))}
 WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}
 """Forms that a model of ours can have."""
-OTHER_WEIGHTS = {"w4afp8", "w4a8", "int8_block"}
+OTHER_WEIGHTS = {"w4afp8", "int8_block"}
 """Forms of checkpoints that the table knows of, and no reader here."""
 CACHES = {
     *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4_ds_mla int8 fp4").split(),

@@ -200,9 +200,11 @@ def engine_there(name: str, vendor: str) -> str:
 def served_model(
     model: str | None, command: "Command", has_revision: bool
 ) -> tuple[str | None, tuple[str, ...]]:
-    """Return (MODEL, notes) of a command: what stands beside it is the shape of a path, and of a name that
-    nobody here knows; alone a path is read, or its name where that is a GGUF file's."""
+    """Return (MODEL, notes) of a command: what stands beside it is the shape of a path, of a name that nobody
+    here knows, and of its own checkpoint in another form; alone a path is read, or its name where that is a
+    GGUF file's."""
     from ..engines.command_line import is_path
+    from ..facts.tables import stored_config
     from ..model.load import catalogue_name
 
     word = command.model
@@ -212,7 +214,7 @@ def served_model(
     if model is not None:
         if model in (word, known) or (known is not None and known == catalogue_name(model)):
             return model, ()
-        if known is not None:
+        if known is not None and stored_config(known).get("like") != catalogue_name(model):
             raise UsageError(f"MODEL is {model}, --command serves {word}", "leave one of them out")
         return model, (f"{word}: the shape of {model} is taken for it",)
     if is_path(word):

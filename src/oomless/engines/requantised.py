@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..ledger import Line, ranged
 from ..model.attention import DSA, MLA, Linear
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED
+from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED, requantised
 from ..model.storage import Format, Shape
 from .rank import Placed
 
@@ -70,14 +70,14 @@ def kept_line(
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
-    form, experts = REQUANTISED[wanted], model.kinds.has_experts
+    experts = model.kinds.has_experts
     smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
     as_a_rule = wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS)
     more = usual = 0
     for tensor, shape, number in parts:
-        elements = prod(shape) * number
-        if wanted in EXPERTS_ALONE:  # its packing says the groups, and all else is as published
-            continue
+        form, elements = requantised(wanted, tensor.role), prod(shape) * number
+        if wanted in EXPERTS_ALONE or (model.quantization and tensor.format == model.dtype):
+            continue  # its packing says the groups, and all else is as published
         may_keep = (experts and not by_autoawq) or (wanted in KEEP_ATTENTION and "attn" in tensor.name)
         if tensor.role == "linear" and may_keep:
             wider = elements * max(16 - form.bits, 0) // 8

@@ -2,7 +2,7 @@
 
 from ..errors import UnsupportedError, UsageError
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED, WIDENED
+from ..model.quantization_scheme import EXPERTS_ALONE, OTHERS_IN, REQUANTISED, WIDENED, requantised
 from ..model.storage import DTYPES, Format
 from ..run.serving import Resolved
 
@@ -17,7 +17,7 @@ def runtime_format(tensor: Tensor, model: Model, asked: Resolved) -> Format:
     )  # what is left in 16 bit stays
     touched = touched and (wanted not in EXPERTS_ALONE or tensor.role == "expert")
     if touched and wanted in REQUANTISED and wanted != model.quantization:
-        return REQUANTISED[wanted]
+        return requantised(wanted, tensor.role)
     if stored == model.dtype:
         return DTYPES[asked.dtype]
     if (
@@ -52,7 +52,7 @@ def check_quantization(model: Model, asked: Resolved) -> None:
                 if wide
                 else f"known: what the checkpoint has, or {', '.join(REQUANTISED)} for one in 16 bit",
             )
-        if wanted in EXPERTS_ALONE and not model.kinds.has_experts:
+        if wanted in (*EXPERTS_ALONE, *OTHERS_IN) and not model.kinds.has_experts:
             raise UsageError(f"--quantization {wanted}: {model.name} has no experts", "choose another form")
         if model.quantization and wanted.startswith("fp8"):
             raise UsageError(

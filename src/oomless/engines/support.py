@@ -294,6 +294,8 @@ METHOD_WORDS = {
     "fp8-dynamic": "fp8_channel",
     "w8a8": "int8",
     "w4a16": "w4a16",
+    "w4a8": "w4a8",
+    "w8a16": "gptq",
     "bitsandbytes": "nf4",
     "awq": "awq",
     "gptq": "gptq",

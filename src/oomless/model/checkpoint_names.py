@@ -73,8 +73,8 @@ def form_in_name(name: str) -> str:
 
 FORMS_SPELLED = {
     "awq-4bit": "awq",
-    "gptq-int8": "w8a8",
-    "gptq-8bit": "w8a8",
+    "gptq-int8": "w8a16",
+    "gptq-8bit": "w8a16",
     "int4": "w4a16",
     "4bit": "bitsandbytes",
     "int8": "w8a8",

@@ -78,6 +78,8 @@ REQUANTISED: dict[str, Format] = {
     "mxfp8": FP8_ROW32_E8M0,
     "nvfp4": NVFP4,
     "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
+    "w4a8": grouped(4, 0, zeros=False, scale_bits=128),
+    "w8a16": grouped(8, 128, zeros=True, scale_bits=16),
 }
 """What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
 as they are."""
@@ -86,3 +88,15 @@ WIDENED = '{"quantization_config": null}'
 EXPERTS_ALONE = ("w4afp8",)
 """Forms of routed experts alone: of a model in FP8 all else stays so (sglang
 srt/layers/quantization/w4afp8.py: 4 bits, a scale for 128 columns, in BF16 once loaded)."""
+OTHERS_IN = {"w4a8": INT8_CHANNEL}
+"""Forms of routed experts beside which the other matrices have one of their own: ModelSlim's for Ascend
+(vllm_ascend quantization/methods/w4a8.py: a row of an expert has a scale in I64, offset and bias in F32)."""
+
+
+def requantised(wanted: str, role: str) -> Format:
+    """Return the form that a matrix has in a checkpoint of a name of `REQUANTISED`.
+
+    >>> requantised("w4a8", "expert").bits, requantised("w4a8", "linear").bits
+    (4, 8)
+    """
+    return REQUANTISED[wanted] if role == "expert" else OTHERS_IN.get(wanted, REQUANTISED[wanted])

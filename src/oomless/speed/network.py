@@ -8,7 +8,7 @@ from ..kept import Kept
 from ..model.attention import GQA, Sliding
 from ..model.feedforward import MoE
 from ..model.model import EMBEDDING, HEAD, Layer, Model, Tensor
-from ..model.quantization_scheme import REQUANTISED
+from ..model.quantization_scheme import REQUANTISED, requantised
 from ..model.storage import Format
 from .attention_cache import Cache, cache_of
 from .steady import added
@@ -167,8 +167,7 @@ def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
     if not word or word in ("none", model.quantization):
         return model.tensors
     if word in REQUANTISED:
-        form = REQUANTISED[word]
-        return tuple(_as(tensor, form, model) for tensor in model.tensors)
+        return tuple(_as(tensor, requantised(word, tensor.role), model) for tensor in model.tensors)
     from ..model.gguf_model import as_gguf
 
     return as_gguf(model, quantization or "").tensors
