@@ -332,3 +332,15 @@ def test_a_plan_drafts_with_engines_that_can(drafts: str, engines: set[str]) -> 
     assert again["request"]["speculation"] is not None
     assert again["headroom_bytes"] == row.row.estimate.headroom_bytes
     assert "specul" in row.launch.command or "spec-type" in row.launch.command
+
+
+def test_an_engine_whose_own_share_leaves_no_cache_is_told_another() -> None:
+    """SGLang keeps 50 GiB of each card for the graphs of 16 groups; every recipe says its share."""
+    found = plan_serving("deepseek-v3.2", Wanted(gpus=("h800:8x2",), context=64000, concurrency=32))
+    first = found.rows[0].row
+    assert first.asked.engine == "sglang"
+    assert first.estimate.verdict == "fits"
+    assert first.asked.mem_fraction_static
+    own = first.asked._replace(mem_fraction_static=None)
+    assert not estimate_serving(found.model, own, first.hardware).starts
+    assert "--mem-fraction-static" in found.rows[0].launch.command

@@ -188,6 +188,8 @@ class Search(CardSearch[PlanRow]):
             estimate = self.estimate(asked, hardware)
             if host and estimate.verdict == "does_not_fit":
                 asked, estimate = self.on_the_host(asked, estimate, hardware)
+            if not estimate.starts:
+                asked, estimate = self.with_share(asked, estimate, hardware)
         except (UnsupportedError, UsageError) as error:
             self.hopeless = error.field != record(engine).cache_field
             if not self.hopeless or isinstance(error, UnsupportedError):
@@ -244,6 +246,18 @@ class Search(CardSearch[PlanRow]):
     def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
         self.num_estimates += 1
         return estimate_serving(self.model, asked, hardware)
+
+    def with_share(self, asked: Asked, own: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
+        """The first share of the card that surely holds the load, where the engine's own leaves no cache and
+        the card has the room (SGLang's keeps much for graphs under attention in groups)."""
+        if own.ledger.low_bytes <= hardware.card.memory_bytes // asked.instances:
+            for share in (each for each in record(asked.engine).candidates.tuned if each.purpose == "share"):
+                for value in share.values:
+                    told = asked.with_values({share.field: value})
+                    found = self.estimate(told, hardware)
+                    if found.verdict == "fits":
+                        return told, found
+        return asked, own
 
     def on_the_host(self, asked: Asked, best: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
         """llama.cpp with the fewest layers' experts, or else the fewest layers, in host memory."""
