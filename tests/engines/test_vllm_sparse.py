@@ -238,3 +238,29 @@ def test_mi300x_widens_more_and_keeps_scores() -> None:
     v32, mi300x = load("deepseek-v3.2"), parse_gpu("mi300x:8")
     rules = RELEASES.at("0.25.0")
     assert shared_bytes(v32, asked(1 << 20, "0.25.0"), mi300x, rules) == 8192 * (1 << 20) * 4
+
+
+def test_a_trial_of_graphs_has_what_stands_in_for_scores() -> None:
+    """0.25 on two RTX PRO 6000, 64 sequences with two drafts each, of 1,048,576 tokens: estimated 1.58 GiB,
+    captured 1.73 (code index id 56819795714); a row a token, and 512 MiB of steps in pieces."""
+    words: dict[str, Any] = {
+        "tp": 2,
+        "engine_version": "0.25.0",
+        "kv_cache_dtype": "fp8",
+        "max_model_len": 1_048_576,
+        "max_num_batched_tokens": 4096,
+        "max_num_seqs": 64,
+        "speculation": Speculation("mtp", 2),
+    }
+    found, whole = (
+        infer("deepseek-v4-flash", "rtx-pro-6000:2", compilation_config=mode, **words).ledgers[0].lines
+        for mode in (None, '{"cudagraph_mode": "FULL_DECODE_ONLY"}')
+    )
+    graphs, decoding = (
+        next(each for each in lines if each.key == "runtime.cuda_graphs") for lines in (found, whole)
+    )
+    scores = 64 * 3 * 1_048_576
+    assert graphs.low_bytes > scores + GIB // 2
+    assert graphs.bytes > 0.95 * 1.58 * GIB
+    assert graphs.bytes < 1.1 * 1.73 * GIB
+    assert scores < decoding.low_bytes < scores + GIB // 2

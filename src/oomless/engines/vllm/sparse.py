@@ -106,8 +106,8 @@ def scratch_bytes(asked: Resolved, rules: VllmRules) -> int:
 
 
 def captured_bytes(model: Model, asked: Resolved, rows: int) -> int:
-    """Scores of a decode step in the largest captured graph: a row a sequence, as long as the longest one, in
-    F32.
+    """Scores of a decode step in the largest captured graph: a row a token, drafts with it, as long as the
+    longest sequence, in F32 (utils/deep_gemm.py, fp8_fp4_paged_mqa_logits).
 
     >>> from ...model.load import load
     >>> captured_bytes(load("deepseek-v4-flash"), Resolved(max_model_len=1048576), 256)
