@@ -460,6 +460,7 @@ def test_a_launcher_alone_divides_nothing() -> None:
     for other in (
         f"torchrun --nproc_per_node 5 {words}",
         "deepspeed --module openrlhf.cli.train_sft --max_len 4",
+        "deepspeed main.py --model_name_or_path gpt2 --per_device_train_batch_size 1 --zero_stage 2",
     ):
         assert "no DeepSpeed file" not in " ".join(read_training_command(other).warnings)
 

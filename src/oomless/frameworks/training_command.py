@@ -52,6 +52,8 @@ PROGRAMS = (
 )
 OF_ACCELERATE = ("trl", "transformers")
 """Frameworks whose readers know what accelerate is told."""
+ENGINE = r"deepspeed|zero_?stage|ds_config"
+"""Names of arguments that say what DeepSpeed divides, or in which file that stands."""
 NO_ENGINE = "deepspeed starts it, but no DeepSpeed file is named: nothing is divided unless --zero says so"
 FILE_FLAGS = ("config", "job.config_file")
 """Flags that name a configuration file; a first word that ends like one does so too."""
@@ -196,7 +198,8 @@ def _question(
     asked = found.training
     if any(EXPANDS.fullmatch(word) for word in before):
         asked = asked._replace(expandable_segments=True)
-    alone = program.framework != "openrlhf" and "deepspeed" in before and "deepspeed" not in values
+    engine = program.framework == "openrlhf" or any(re.search(ENGINE, name) for name in values)
+    alone = "deepspeed" in before and not engine
     return found._replace(
         training=asked,
         num_gpus=found.num_gpus or _num_cards(before),
