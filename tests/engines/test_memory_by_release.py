@@ -313,14 +313,15 @@ def test_sglang_held_what_marlin_reorders() -> None:
 
 
 def test_awq_added_up_eight_parts_of_a_product() -> None:
-    """Mixtral-8x7B in AWQ ran out on two A10 under 0.2.7 (vllm#2382): 7 GiB of parts; 0.3 has none."""
+    """Mixtral-8x7B in AWQ ran out on two A10 under 0.2.7 (vllm#2382): 7 GiB of parts; 0.3 has none, and
+    unpacks a matrix of 112 MiB as GPTQ's kernel does."""
 
     def activations(version: str, quantization: str) -> int:
         asked: dict[str, Any] = {"engine_version": version, "quantization": quantization}
         return line(answer("mixtral-8x7b", "a10:2", 2, **asked), "activations.profile_run").bytes
 
-    assert activations("0.2.7", "awq") - activations("0.3.3", "awq") == 7 * GIB
-    assert activations("0.2.7", "gptq") == activations("0.3.3", "gptq")
+    assert activations("0.2.7", "awq") - activations("0.3.3", "awq") >= 6 * GIB
+    assert activations("0.2.7", "gptq") == activations("0.3.3", "gptq") == activations("0.3.3", "awq")
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_ascend_allocated_the_pool_of_states_twice(tp: int, share: float, verdic
     assert answer.verdict == verdict
 
 
-@pytest.mark.parametrize(("engine", "version"), [("vllm", "0.4.3"), ("sglang", "0.3.1"), ("trtllm", "0.4")])
+@pytest.mark.parametrize(("engine", "version"), [("vllm", "0.2.7"), ("sglang", "0.3.1"), ("trtllm", "0.4")])
 def test_a_release_before_all_that_were_read_takes_the_first_rules_and_says_so(
     engine: str, version: str
 ) -> None:
@@ -519,8 +519,8 @@ def test_the_first_releases_charged_what_they_saw_of_the_card() -> None:
         return of(version).kv_cache.pool_bytes / GIB
 
     assert of("0.2.1").verdict == "fits"
-    # 0.51 of context, 0.10 beside torch
-    assert pool("0.2.4") - pool("0.2.5") == pytest.approx(0.61, abs=0.01)
+    # 0.51 of context, 0.22 beside torch, and segments that torch holds for nothing
+    assert pool("0.2.4") - pool("0.2.5") > 0.73
     assert pool("0.3.1") - pool("0.3.0") == pytest.approx(0.51, abs=0.01)
     assert line_bytes(of("0.2.6"), "runtime.cuda_graphs")
     assert not line_bytes(of("0.2.5"), "runtime.cuda_graphs")

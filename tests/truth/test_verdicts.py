@@ -109,8 +109,8 @@ FRESH_2_BUDGET = Confusion(right=0.96, wrong_fits=1, wrong_does_not_fit=0, tight
 
 
 # x-309 was a wrong "fits" and is tight: graphs of experts up to 0.11.0; x-315 was tight by what NCCL takes,
-# which was counted twice
-FRESH_3_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=0, tight=7, none=0)
+# which was counted twice; x-320 was right and is tight: its release unpacks a matrix of 0.52 GiB
+FRESH_3_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=0, tight=8, none=0)
 
 
 # the first score was 14 of 17, two wrong "fits", six tight; x-407 was a wrong "no" and is tight: windows of

@@ -149,6 +149,10 @@ def profile_lines(
     run = ProfileRun(model, asked, hardware, stage, rules, tags)
     experts = expert_workspace(run)
     kept = kept_bytes(run, experts)
+    if rules.charges_segments:
+        from .v0_replay import replayed_lines  # the first releases
+
+        return replayed_lines(run)
     forward = forward_bytes(run, kept, experts)
     logits, beside = logits_bytes(run), sampling_bytes(run)
     linear = linear_end(run, kept, experts)

@@ -101,6 +101,12 @@ class VllmRules(ReleaseRules):
     charges_context: bool = False
     """The second engine charges whatever the card has less of; the first starts counting later."""
     charges_torch_alone: bool = False
+    charges_segments: bool = False
+    """The peak of the profile run is what the card has less of after it."""
+    v0_samples_in_f32: bool = False
+    fuses_experts: bool = False
+    gptq_by_marlin: bool = False
+    awq_by_marlin: bool = False
     v0_charges_context: bool = False
     v0_holds_reduced: bool = False
     """What ranks add up stays with torch through the profile run, whose peak is what the card has less of."""
@@ -259,7 +265,10 @@ RELEASES = Releases(
     "vllm",
     VllmRules,
     (
+        "0.3.3",
+        "0.5.4",
         "0.5.5",
+        "0.6.2",
         "0.6.6",
         "0.7.2",
         "0.8.5",
