@@ -395,6 +395,21 @@ def test_preferences_without_a_reference_run_pairs(command: str, loss: str) -> N
     assert (request["loss"] == "orpo") == of_trl
 
 
+@pytest.mark.parametrize(
+    ("command", "precision"),
+    [
+        ("llamafactory-cli train --model_name_or_path Qwen/Qwen2.5-7B %s --bf16", "deepspeed-bf16"),
+        ("llamafactory-cli train --model_name_or_path Qwen/Qwen2.5-7B %s --fp16", "deepspeed-fp16"),
+        ("swift sft --model Qwen/Qwen2.5-7B --tuner_type lora %s", "deepspeed-bf16"),
+        ("axolotl train --base-model Qwen/Qwen2.5-7B --sequence-len 2048 %s", "deepspeed-bf16"),
+        ("trl sft --model_name_or_path Qwen/Qwen2.5-7B %s --bf16", "deepspeed-bf16"),
+    ],
+)
+def test_a_file_of_stage_0_is_still_the_engines(command: str, precision: str) -> None:
+    """LLaMA-Factory's ds_z0_config.json: 16-bit weights and F32 masters, not autocast over F32 weights."""
+    assert asked(command % "--deepspeed configs/ds_z0_config.json")["request"]["precision"] == precision
+
+
 def test_an_engine_may_bound_answers_below_their_own_limit() -> None:
     """Question and answer share the 1,024 tokens that vLLM takes, so that an answer has at most all but one
     (ms-swift 6209)."""

@@ -2,7 +2,7 @@
 
 from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Sharding, Task, TrainingAsked
-from ..deepspeed.configuration import beside
+from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
 from ..trainer.configuration import colocated
 
@@ -29,7 +29,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     if deep is not None:
         away, sharding = deep.offload, deep.sharding
         asked = asked._replace(**deep.settings)
-    precision = _precision(entries)
+    precision = recipe_of(deep, _precision(entries))
     recompute, waits, again = _checkpointing(entries)
     kernels, loss = _kernels(entries)
     targets = entries.words("lora_target_modules")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...errors import OomlessError
 from ...run.text_files import content_of, flat, json_of
-from ...run.training import Mesh, Sharding, TrainingAsked
+from ...run.training import Mesh, Sharding, TrainingAsked, recipe
 from ..entries import Entries
 from .zero_engine import ZeroEngine
 
@@ -213,6 +213,17 @@ def by_name(name: str) -> Zero | None:
         return None
     away = ("optimizer", "params") if stage[1] == "3" else ("optimizer",)
     return Zero(STAGES[int(stage[1])], away if "offload" in name else (), "deepspeed-bf16")
+
+
+def recipe_of(deep: Zero | None, found: str | None) -> str | None:
+    """Return the recipe of a run whose own file asks for `found`: where a DeepSpeed file has stage 0, that of
+    the engine, which no stage of the question says.
+
+    >>> [recipe_of(by_name(f"zero{stage}"), "amp-fp16") for stage in (0, 2)]
+    ['deepspeed-fp16', 'amp-fp16']
+    """
+    without_stage = deep is not None and deep.sharding == STAGES[0]
+    return recipe(found or "bf16").zero if without_stage else found
 
 
 BY_THE_TRAINER = (

@@ -2,7 +2,7 @@
 
 from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
-from ..deepspeed.configuration import Zero, beside
+from ..deepspeed.configuration import Zero, beside, recipe_of
 from ..entries import Entries
 
 STAGES: dict[str, Task] = {
@@ -38,7 +38,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         entries.refuse((word,), "it changes what is trained or kept and is not modelled")
     deep = beside(entries, "deepspeed")
     pure = entries.switch("pure_bf16", default=False)
-    precision = _precision(entries, method, pure, deep)
+    precision = recipe_of(deep, _precision(entries, method, pure, deep))
     targets = entries.words("lora_target") if method != "full" else ()
     unsloth = entries.switch("use_unsloth", default=False)
     fsdp = entries.words("fsdp")

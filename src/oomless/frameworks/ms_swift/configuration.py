@@ -4,7 +4,7 @@ from typing import Any
 
 from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
-from ..deepspeed.configuration import Zero, beside, by_name
+from ..deepspeed.configuration import Zero, beside, by_name, recipe_of
 from ..entries import Entries
 from ..trainer.configuration import colocated
 
@@ -52,7 +52,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             cp=entries.whole("sequence_parallel_size", default=1),
             pp=_dealt(entries, deep is not None or fsdp is not None),
         ),
-        precision=_precision(entries, deep is not None and method == "full"),
+        precision=recipe_of(deep, _precision(entries, deep is not None and method == "full")),
         sharding=deep.sharding if deep else "fsdp2" if fsdp is not None else None,
         offload=deep.offload if deep else (),
         **_hpz(entries, deep),

@@ -3,7 +3,7 @@
 
 from ...errors import UnsupportedError
 from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
-from ..deepspeed.configuration import beside
+from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
 from .accelerate import Launcher, launcher
 
@@ -41,7 +41,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         task=task,
         method=method,
         mesh=Mesh(),
-        precision=_precision(entries, start, deep is not None and method == "full"),
+        precision=recipe_of(deep, _precision(entries, start, deep is not None and method == "full")),
         sharding=deep.sharding if deep else "fsdp1" if fsdp is not None else start.sharding,
         offload=deep.offload if deep else offload,
         **(deep.settings if deep else {}),
