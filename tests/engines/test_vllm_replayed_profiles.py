@@ -1,5 +1,7 @@
 """Profile runs of vLLM up to 0.6.2, replayed in torch's allocator, beside the caches that logs have left."""
 
+from typing import Any
+
 import pytest
 
 import oomless
@@ -25,7 +27,7 @@ from oomless.units import GIB
     ],
 )
 def test_the_cache_of_a_log_is_what_the_profile_run_leaves(
-    question: str, release: str, tokens: int, asked: dict[str, object]
+    question: str, release: str, tokens: int, asked: dict[str, Any]
 ) -> None:
     """By the tensors alone V2-Lite's was 6 % too large on one card and 38 % on two."""
     model, gpu = question.split()
