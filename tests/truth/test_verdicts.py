@@ -165,12 +165,12 @@ FRESH_11_BUDGET = Confusion(right=0.7, wrong_fits=6, wrong_does_not_fit=0, tight
 
 # the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer: sums
 # that 0.2.5 charges, words for AutoRound, a Spark's idle system, and the length that the page of x-1422 says
-FRESH_12_BUDGET = Confusion(right=0.72, wrong_fits=6, wrong_does_not_fit=1, tight=5, none=0)
+FRESH_12_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=0, tight=6, none=0)
 
 
 # the first score was 11 of 14, one wrong "fits", two wrong "no", six tight, twelve without an answer: names
-# of checkpoints that no catalogue has, a card, and V4 on cards of Ada and Ampere, which forks alone run; x-1607
-# and x-1608 are asked with the load of their page, which makes the one a wrong "fits" and the other right
+# of checkpoints that no catalogue has, a card, and V4 on cards of Ada and Ampere, which forks alone run;
+# x-1607 and x-1608 are asked with the load of their page, which makes the one a wrong "fits"
 FRESH_13_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=1, tight=9, none=3)
 
 
