@@ -110,3 +110,21 @@ def test_metal_reads_every_type() -> None:
     asked: dict[str, Any] = {"quantization": "Q4_K_M", "engine_version": "2024-07", "context": 8192}
     assert lines("qwen2-7b", "24GiB", flash_attn=False, **asked)
     assert not lines("qwen2-7b", "m3-max-64gb", flash_attn=False, **asked)
+
+
+def test_until_june_2024_matrix_units_were_used_through_cublas() -> None:
+    """Gemma-7B on a card of 8 GB under Ollama 0.1.29 ran out once a prompt was long (ollama#3232): its output
+    matrix in F16, for every token until llama.cpp#6122, was not counted."""
+    asked: dict[str, Any] = {"quantization": "Q4_0", "context": 2048}
+
+    def copies(build: str, gpu: str = "rtx-3070-8gb") -> int:
+        return max(line.bytes for line in lines("gemma-7b", gpu, engine_version=build, **asked))
+
+    vocab, hidden, wide, tokens = 256000, 3072, 24576, 512
+    assert copies("2024-03") == 2 * (vocab * hidden + tokens * (vocab + hidden))
+    assert copies("2024-05") == 2 * (wide * hidden + tokens * (wide + hidden))  # no row but the last is asked
+    scores = 2048 * 512 * 16 * 2 + 16 * 256 * 512 * 2
+    assert copies("2024-07") == scores  # kernels of its own since llama.cpp#8075
+    assert copies("2024-05", "p40") == scores  # has no matrix units
+    ran_out = oomless.infer("gemma-7b", "rtx-3070-8gb", engine="ollama", engine_version="2024-03", **asked)
+    assert ran_out.verdict == "does_not_fit"

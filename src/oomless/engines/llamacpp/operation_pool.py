@@ -10,19 +10,22 @@ from collections.abc import Iterable, Iterator
 from ...ledger import Line, ranged
 from ...model.attention import DSA, GQA, MLA, Attention, Linear, Sliding
 from ...model.gguf_types import TYPES
-from ...model.model import Layer, Model
+from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Card
 from ...run.serving import Resolved
 from ...units import format_bytes
 from ..rank import Stage
 from .batch import F16, Batch
-from .defaults import num_cells
+from .defaults import num_cells, output_first
 from .gguf_file import stored
+from .placement import num_blocks, offload
 from .release import is_ik, rules_of
 
 MMQ_BATCH = 64
 """MMQ_DP4A_MAX_BATCH_SIZE: tokens from which cards that have matrix units for F16 and none for INT8 multiply
 in F16 (mmq.cu, ggml_cuda_should_use_mmq)."""
+CUBLAS_BATCH = 32
+"""MMQ_MAX_BATCH_SIZE of 2023 and 2024: tokens beyond which NVIDIA's matrix units were used through cuBLAS."""
 POOLS = ("NVIDIA", "AMD", "")
 """Makers whose backend is ggml-cuda; "" is a card that is only a size. Metal's kernels read every type."""
 SLACK = 1.05
@@ -144,15 +147,17 @@ def matrix_copies(shape: tuple[int, ...], batch: Batch) -> int:
 
 
 def dequantised(model: Model, asked: Resolved, card: Card, stage: Stage) -> Iterator[tuple[int, ...]]:
-    """Yield the shapes of this card's quantised matrices that are multiplied in F16; the output's few rows
-    and the experts' slices are not among them."""
+    """Yield the shapes of this card's quantised matrices that are multiplied in F16; the experts' slices are
+    not among them, nor the output where it is multiplied for few rows."""
     tokens = asked.ubatch_size or 512
+    on_cards = offload(num_blocks(model), asked, output_first(asked)).output
+    whole = stage.last and on_cards and rules_of(asked).multiplies_output_of_all
+    output = (EMBEDDING if model.tied else HEAD) if whole else ""
     for group in stored(model, asked).tensors:
         if (
-            group.layers
-            and len(group.shape) == 2
+            len(group.shape) == 2
             and group.role != "expert"
-            and any(stage.start <= layer < stage.stop for layer in group.layers)
+            and (group.name == output or any(stage.start <= layer < stage.stop for layer in group.layers))
             and group.format.name in TYPES
             and group.format.bits < 8 * F16
             and multiplies_in_16_bit(card, asked, tokens, group.format.name)
@@ -163,9 +168,11 @@ def dequantised(model: Model, asked: Resolved, card: Card, stage: Stage) -> Iter
 def multiplies_in_16_bit(card: Card, asked: Resolved, tokens: int, kind: str) -> bool:
     """Return whether a card multiplies a quantised matrix by cuBLAS or hipBLAS (ggml_cuda_should_use_mmq):
     Volta, whose units are for F16 alone; GPUs without DP4A; of AMD those that have matrix units, RDNA3 and
-    CDNA, until kernels of their own came."""
+    CDNA, until kernels of their own came, and so every later card of NVIDIA until June 2024."""
     rules, family = rules_of(asked), card.compute_capability
     if card.vendor == "NVIDIA":
+        if rules.multiplies_by_cublas and card.capability >= 7 and tokens > CUBLAS_BATCH:
+            return True
         return (7 <= card.capability < 7.5 and tokens >= MMQ_BATCH) or 0 < card.capability < 6.1
     if card.vendor != "AMD" or tokens < MMQ_BATCH:
         return False

@@ -80,6 +80,11 @@ class LlamaRules(ReleaseRules):
     keeps_pool_buffers: bool = False
     """What running operations take of an NVIDIA card stays, as on other makers' cards."""
 
+    multiplies_by_cublas: bool = False
+    """NVIDIA's cards with matrix units multiply quantised matrices in F16, where a batch is large."""
+    multiplies_output_of_all: bool = False
+    """The output matrix is multiplied for every token of a micro-batch, asked for or not."""
+
     # what multiplies quantised matrices on AMD's cards
     has_mfma_kernels: bool = False
     has_wmma_kernels: bool = False
