@@ -410,6 +410,29 @@ def test_0_5_8_divides_the_pool_of_mimo_by_its_windows_twice() -> None:
 )
 def test_a_wide_tight_answer_says_first_what_decides_it(gpu: str, flags: dict[str, Any], named: str) -> None:
     """What comes beside the pool, where the card may lack it: not what only moves the pool."""
-    asked = flags | {"tp": 8, "max_prefill_tokens": 131_072, "context": 9216}
+    asked = flags | {"tp": 8, "max_prefill_tokens": 131_072, "context": 9216, "concurrency": 64}
     answer = infer("deepseek-r1-0528", gpu, engine="sglang", engine_version="0.5.12", **asked)
     assert bool(named) == repr(answer).splitlines()[1].startswith(f"most of the doubt: {named or '-'}")
+
+
+def test_a_prefill_has_no_more_tokens_than_the_load() -> None:
+    """No profile runs: R1 with chunks of 131,072 on MI300X served 9,216 tokens at a time (InferenceX)."""
+    asked: dict[str, Any] = {
+        "tp": 8,
+        "mem_fraction_static": 0.8,
+        "context": 9216,
+        "max_prefill_tokens": 131_072,
+    }
+    found = [
+        infer(
+            "deepseek-r1",
+            "mi300x:8",
+            engine="sglang",
+            engine_version="0.5.12",
+            max_num_batched_tokens=131_072,
+            concurrency=num,
+            **asked,
+        )
+        for num in (1, 64)
+    ]
+    assert [answer.verdict for answer in found] == ["fits", "tight"]

@@ -208,13 +208,18 @@ def request_table(asked: Resolved) -> Line:
 
 def prefill_tokens(asked: Resolved) -> int:
     """The most tokens of one prefill: further requests join a batch below max_prefill_tokens alone, and the
-    first is cut by the chunk (managers/schedule_policy.py, PrefillAdder).
+    first is cut by the chunk (managers/schedule_policy.py, PrefillAdder). No more than the load has: nothing
+    is run for a measure.
 
-    >>> prefill_tokens(Resolved(max_num_batched_tokens=131072, context=8192))
-    16384
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(max_num_batched_tokens=131072, context=8192, layout=Layout())
+    >>> [prefill_tokens(asked._replace(concurrency=num)) for num in (1, 64)]
+    [8192, 16384]
     """
-    chunk = asked.max_num_batched_tokens or 0
-    return max(min(chunk, asked.max_prefill_tokens or MAX_PREFILL_TOKENS), min(chunk, asked.context or 0))
+    chunk, length = asked.max_num_batched_tokens or 0, asked.context or 0
+    at_once = -(-(asked.concurrency or 1) // asked.layout.dp)
+    most = max(min(chunk, asked.max_prefill_tokens or MAX_PREFILL_TOKENS), min(chunk, length))
+    return min(most, at_once * length)
 
 
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
