@@ -39,6 +39,8 @@ REPORTS = (
     "tune deepseek-r1-distill-qwen-7b --gpu h100 --concurrency 8 --slo ttft=2s,tpot=50ms",
     "tune qwen3-30b-a3b --gpu rtx-4090:2 --context 16k --concurrency 8 --slo ttft=1ms",
     "guide qwen3-32b --gpu rtx-4090:2 --context 16k",
+    "infer gpt-oss-20b --gpu strix-halo",
+    "train qwen2.5-7b --gpu h100:8 --framework verl --task grpo",
     "speed deepseek-r1 --gpu h200:8 --concurrency 32",
     "speed qwen3-8b --gpu h100 --arrival-rate 2 --requests 20",
     "cost --gpu h100:8",
@@ -247,6 +249,13 @@ def test_what_a_file_leaves_to_a_trainer_is_said_in_chinese(tmp_path: Path) -> N
     found = call("train", "qwen3-8b", "--from", str(tmp_path / "ds.json"), "--gpu", "h100:8", "--lang", "zh")
     assert "由训练器填写" in found.out
     assert english_lines(found.out.replace(str(tmp_path), "")) == []
+
+
+def test_what_a_command_leaves_out_is_said_in_chinese() -> None:
+    command = "llamafactory-cli train --model_name_or_path Qwen/Qwen3-32B --stage sft --finetuning_type lora"
+    found = call("train", "--command", command, "--gpu", "h100", "--lang", "zh")
+    assert "没有写的由" in found.out
+    assert english_lines(found.out) == []
 
 
 def test_names_of_columns_stay_in_chinese(tmp_path: Path) -> None:

@@ -111,3 +111,10 @@ def test_a_machine_gives_its_gpu_a_part(gpu: str, gib: int, says: str) -> None:
     assert bool(says) == bool(hardware.reading)
     with pytest.raises(UsageError, match="1 to 124 GB"):
         parse_gpu("strix-halo-256gb")
+
+
+@pytest.mark.parametrize(("gpu", "larger"), [("strix-halo", "strix-halo-124gb"), ("m4-max", "m4-max-128gb")])
+def test_the_least_of_several_sizes_is_named(gpu: str, larger: str) -> None:
+    answer = oomless.infer("gpt-oss-20b", gpu)
+    assert any(f"the least is taken: write {larger}" in note for note in answer.warnings)
+    assert not any("the least is taken" in note for note in oomless.infer("gpt-oss-20b", larger).warnings)

@@ -10,6 +10,7 @@ from web_questions import drawn, pairs_of
 from oomless import facts
 from oomless.report.messages import filled, in_chinese, is_english, templates
 from oomless.report.word_tables import rows_of
+from oomless.run.cards import cards
 from oomless.web.page import view
 
 HELP = "facts/options"
@@ -66,7 +67,8 @@ def test_reasons_of_tables_have_a_chinese_sentence() -> None:
     readings = {row["reading"] for row in facts.table("gpu_aliases")}
     hosts = {row["what"] for row in facts.table("hosts")}
     claims = {row["claim"] for row in facts.table("guide_claims")}
-    found = {text: in_chinese(text) for text in reasons | readings | hosts | claims if text}
+    memory = {f"memory of {card.name}: {card.memory_source}" for card in cards().values()}
+    found = {text: in_chinese(text) for text in reasons | readings | hosts | claims | memory if text}
     assert not {text: shown for text, shown in found.items() if is_english(shown)}
 
 

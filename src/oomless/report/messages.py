@@ -226,8 +226,8 @@ QUOTED = re.compile(r"[/#]|\d (B|x)\b")
 """What a source has, or a formula."""
 NOT_PROSE = re.compile(
     r"`[^`]*`|'[^']*'|\"[^\"]*\"|[(（][^()（）]*([/#]|\d (B|x)\b)[^()（）]*(\([^()]*\)[^()]*)*[)）]"
-    r"|\boomless [a-z]+( --[\w-]+)*"
+    r"|\boomless [a-z]+( --[\w-]+)*|[\w.]+ = [\w.+-]+"
 )
-"""What stands between quotes, a source or a formula in parentheses, a command."""
+"""What stands between quotes, a source or a formula in parentheses, a command, a key with its value."""
 FLAG = re.compile(r"--[\w-]+ [\w.-]+")
 """A flag with its value."""

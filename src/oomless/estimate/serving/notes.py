@@ -28,7 +28,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         found.append(
             f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
         )
-    if any(word in card.memory_source for word in ("assumed", "decimal", "sysctl")):
+    if any(word in card.memory_source for word in ("assumed", "decimal", "sysctl", "the least is taken")):
         found.append(f"memory of {card.name}: {card.memory_source}")
     if card.note.startswith(("a synthetic card", "a slice")):
         found.append(card.note)

@@ -102,6 +102,8 @@ def on_cards(hardware: Hardware, mesh: Mesh) -> list[str]:
         found.append(
             f"the figures of {card.name} are of low confidence ({card.confidence}): check its real memory"
         )
+    if "the least is taken" in card.memory_source:
+        found.append(f"memory of {card.name}: {card.memory_source}")
     idle = hardware.num_gpus - mesh.num_ranks
     if idle > 0:
         found.append(f"{idle} of {hardware.num_gpus} cards have no rank")
