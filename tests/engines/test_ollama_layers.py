@@ -54,3 +54,13 @@ def test_gpt_oss_of_its_library_keeps_16_bit_beside_experts() -> None:
         for engine in ("ollama", "llamacpp")
     ]
     assert sizes[0] - sizes[1] > 0.7 * GIB
+
+
+def test_a_file_that_drafts_is_on_the_card_whole() -> None:
+    """Its MTP layer is counted by llama.cpp: 47 of 48 would leave one to the host."""
+    found = [
+        infer("glm-4.5-air", "h200", engine=engine, context=8192, quantization="Q4_K_M", engine_version=when)
+        for engine, when in (("ollama", "2025-10"), ("ollama", "2026-03"), ("llamacpp", "2026-03"))
+    ]
+    assert len({each.ram_bytes for each in found}) == 1
+    assert {each.request.n_gpu_layers for each in found} == {48}

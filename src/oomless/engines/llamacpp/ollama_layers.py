@@ -13,6 +13,7 @@ from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, MIB
 from .gguf_file import expands, heads_of, stored
+from .placement import num_blocks
 from .release import rules_of
 from .tower import ONE_SIZE, scores_bytes, tower_bytes
 
@@ -157,6 +158,7 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     for cards, slots in ((each, num) for each in (sorted(free)[-1:], free) for num in (most, least)):
         counts = counted(sizes_of(model, asked, slots), cards, made == "Apple", rules.counts_from_front)
         if sum(counts) > len(model.layers):
+            counts[-1] += num_blocks(model) - len(model.layers)  # what drafts is not weighed, and is counted
             break
     split = ",".join(map(str, counts)) if len(counts) > 1 and any(counts) else None
     layout = asked.layout._replace(pp=len(counts))
