@@ -7,9 +7,14 @@ import pytest
 
 import oomless
 from oomless.engines.command_line import read_command
+from oomless.engines.rank import Stage
+from oomless.engines.vllm.budget import budget_lines
 from oomless.errors import UnsupportedError, UsageError
 from oomless.ledger import Ledger
 from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.speed.serving import ServingSpeed
 
 SMALL = "qwen2.5-7b-instruct"
@@ -82,3 +87,35 @@ def test_drafting_takes_the_time_of_the_model_that_drafts() -> None:
     assert isinstance(drafted.speed, ServingSpeed)
     part = next(part for part in drafted.speed.decode_parts if part.what == "drafts")
     assert part.seconds > plain.speed.tpot_s.value * 5 / 6
+
+
+@pytest.mark.parametrize(
+    ("version", "method", "widths", "charged"),
+    [
+        ("0.26.0", "mtp", 5, False),
+        ("0.27.1", "mtp", 5, True),
+        ("0.29.0", "mtp", 4, True),
+        ("0.29.0", "dspark", 1, True),
+    ],
+)
+def test_inputs_of_a_draft_are_charged_from_0_27_on(
+    version: str, method: str, widths: int, charged: bool
+) -> None:
+    """mem_utils.py of 0.27 charges what was made before loading; V4's MTP keeps four streams of each token's
+    states, and of the first runner its embedding."""
+    model, cards = load("deepseek-v4-flash-0731"), parse_gpu("h200:4")
+    tokens = 8192
+    said = Resolved(
+        engine_version=version,
+        max_num_batched_tokens=tokens,
+        max_model_len=65536,
+        max_num_seqs=64,
+        layout=Layout(tp=4),
+        kv_cache_dtype="fp8_ds_mla",
+        dtype="bfloat16",
+        speculation=Speculation(method),
+    )
+    found = budget_lines(model, said, cards, Stage(0, 1, 0, 43))
+    line = next(each for each in (*found.charged, *found.beside) if each.what == "inputs of the draft")
+    assert line.bytes == widths * tokens * 4096 * 2
+    assert (line in found.charged) is charged

@@ -114,7 +114,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     if asked.speculative:
         from .profile_draft import input_buffers
 
-        beside.extend(input_buffers(model, asked, stage, rules))
+        inputs = input_buffers(model, asked, stage, rules, second)
+        (charged if rules.charges_made_before_loading else beside).extend(inputs)
     if stage.last and second:
         held = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
         held += sum(line.bytes for line in graphs) if rules.warms_up_before_graphs else 0
@@ -128,7 +129,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
             "vllm/v1/worker/gpu/sample/penalties.py",
         )
-        (charged if rules.charges_sampler_state else beside).append(line)
+        (charged if rules.charges_made_before_loading else beside).append(line)
     unused = unused_peak(model, asked, hardware, stage, rules, tags)
     return Budget(tuple(charged), tuple(beside), unused, tuple(released_ends(model, asked, stage, rules)))
 

@@ -46,15 +46,17 @@ def kept_states(drafter: Model, model: Model) -> int:
     return joins.shape[1] // model.hidden_size if joins is not None and mapped else 0
 
 
-def input_buffers(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Line]:
-    """What a draft keeps for its inputs, made before the model is loaded and so in no budget: states of a
-    whole batch, and of the first runner its embeddings (v1/spec_decode/eagle.py, EagleProposer)."""
-    if not (asked.speculative and stage.last and model.draft and rules.keeps_draft_inputs):
+def input_buffers(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, second: bool) -> list[Line]:
+    """What a draft keeps for its inputs, made before the model is loaded: states of a whole batch in all
+    streams, but for DSpark of the second runner, which joins them first; of the first runner embeddings too
+    (v1/spec_decode/llm_base_proposer.py, v1/worker/gpu/spec_decode of 0.32)."""
+    if not (asked.speculation and stage.last and model.draft and rules.keeps_draft_inputs):
         return []
-    hidden = (model.drafter or model).hidden_size * model.streams
-    tokens, width = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8
-    size = tokens * hidden * width
-    formula = f"{tokens:,} tokens x {hidden:,} x {width} B, twice with their embeddings"
-    what, ends = "inputs of the draft", (2 * size, size, 2 * size)
-    source = "vllm/v1/spec_decode/eagle.py"
-    return [ranged("runtime.workspaces", "draft", what, ends, "assumed", formula, source)]
+    hidden, tokens = (model.drafter or model).hidden_size, asked.max_num_batched_tokens or 0
+    streams = 1 if second and asked.speculation.method.lower() == "dspark" else model.streams
+    width = DTYPES[asked.dtype].bits // 8
+    states, embedded = tokens * streams * hidden * width, 0 if second else tokens * hidden * width
+    formula = f"{tokens:,} tokens x {streams + (not second)} x {hidden:,} x {width} B"
+    ends = (states + embedded, states, states + embedded)
+    source = "vllm/v1/spec_decode/llm_base_proposer.py, v1/worker/gpu/spec_decode"
+    return [ranged("runtime.workspaces", "draft", "inputs of the draft", ends, "assumed", formula, source)]

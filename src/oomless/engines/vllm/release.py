@@ -130,7 +130,7 @@ class VllmRules(ReleaseRules):
     """Tokens of the largest step of gpt-oss that is captured; 0: as of any model."""
     captures_with_and_without_adapters: bool = False
     expands_context_when_profiled: bool = False
-    charges_sampler_state: bool = False
+    charges_made_before_loading: bool = False
     tries_joined_kernels: bool = False
     keeps_topp_rows: bool = False
     has_second_runner: bool = False
