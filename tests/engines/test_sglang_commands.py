@@ -133,6 +133,13 @@ def test_ranks_that_divide_prompts_do_not_divide_the_attention() -> None:
     assert weights[1] == pytest.approx(8 * weights[0], rel=0.01)
 
 
+def test_symmetric_memory_is_taken_beside_the_pool() -> None:
+    """pynccl_allocator.py: 4 GiB once graphs are captured, from 0.5.9 on."""
+    asked = V3 + "--enable-symm-mem"
+    found = [held(asked, version).get("communication.symmetric", 0) for version in ("0.5.8", "0.5.9")]
+    assert found == [0, 4 * GIB]
+
+
 def test_kimi_k3_has_its_tower_whole_on_every_rank() -> None:
     """models/kimi_k3.py: 12 heads of vision on eight and sixteen ranks, as its recipes run; texts alone have
     none."""

@@ -104,6 +104,7 @@ class Asked(Record):
     attn_cp_size: int = 1
     moe_a2a_backend: str = "none"
     moe_a2a_tokens: int | None = None
+    enable_symm_mem: bool = False
     deepep_mode: str = "auto"
     enable_dp_lm_head: bool = False
     moe_dense_tp_size: int = 0

@@ -95,6 +95,17 @@ def masked_bytes(hidden: int, width: int, tokens: int) -> int:
     return tokens * max(first, second)
 
 
+def symmetric_lines(model: Model, asked: Resolved) -> list[Line]:
+    """The line of --enable-symm-mem: what is taken at once, so that it does not fragment; Kimi-K3 with
+    --dcp-size goes without (arg_groups/model_overrides/kimi_k3.py)."""
+    taken = RELEASES.at(asked.engine_version).gib_of_symmetric_memory * GIB
+    if not (asked.enable_symm_mem and taken) or (model.family == "kimi_k3" and asked.layout.dcp > 1):
+        return []
+    formula = f"{taken / GIB:g} GiB"
+    source = "pynccl_allocator.py, prealloc_symmetric_memory_pool"
+    return [exact("communication.symmetric", "engine", "symmetric memory of NCCL", taken, formula, source)]
+
+
 def carried_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Line]:
     """The lines of what carries tokens to experts: DeepEP, those in its place, whose buffers are as large,
     and DeepGEMM's fused experts.

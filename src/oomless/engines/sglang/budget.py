@@ -17,7 +17,7 @@ from ...run.serving import Resolved
 from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
-from .beside import carried_lines, page_tables
+from .beside import carried_lines, page_tables, symmetric_lines
 from .cache import (
     INDEX_ROW_BYTES,
     PACKED_ROW_BYTES,
@@ -142,6 +142,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         ),
         *kept(model, asked, stage),
     ]
+    beside.extend(symmetric_lines(model, asked))
     beside.extend(carried_lines(model, asked, hardware, stage))
     if not asked.enforce_eager:
         beside.append(graph_line(model, asked, hardware, stage))

@@ -54,6 +54,8 @@ class SglangRules(ReleaseRules):
     copies_page_tables: bool = False
     """Of FlashAttention 3, for each captured batch."""
     reserves_for_deepep: bool = False
+    gib_of_symmetric_memory: int = 0
+    """Taken when graphs are captured."""
     sends_single_steps: bool = False
     """By DeepEP's buffers of low latency."""
     gives_drafts_all_layers: bool = False

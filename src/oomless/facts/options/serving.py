@@ -230,6 +230,9 @@ ASKED: tuple[Option, ...] = (
     Option("moe_a2a_tokens", "--moe-a2a-tokens", "whole", "sglang",
            "Tokens of a rank that these buffers hold, as SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK and "
            "its like say [128; megamoe: 8192].", None, 1, known={"sglang": ""}),
+    Option("enable_symm_mem", "--enable-symm-mem", "switch", "sglang",
+           "NCCL's symmetric memory: 4 GiB beside the pool from 0.5.9 on.", False,
+           known={"sglang": "--enable-symm-mem"}),
     Option("deepep_mode", "--deepep-mode", "text", "sglang",
            "normal: DeepEP has no buffers for single steps, and no graphs are captured.", "auto",
            choices=("auto", "normal", "low_latency"), known={"sglang": "--deepep-mode"}),
