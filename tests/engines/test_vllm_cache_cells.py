@@ -57,6 +57,12 @@ def test_a_token_of_mla_takes(name: str, dtype: str, terms: int, num_bytes: int)
     assert cache(name, kv_cache_dtype=dtype, engine_version="0.33.0").token_bytes == num_bytes
 
 
+@pytest.mark.parametrize(("release", "row"), [("0.11.0", 656), ("0.11.1", 1152), ("0.13.0", 1152)])
+def test_sparse_mla_is_packed_unasked_by_one_release(release: str, row: int) -> None:
+    assert cache("deepseek-v3.2", engine_version=release).token_bytes == 61 * (row + 132)
+    assert cache("deepseek-v3.2", engine_version=release, kv_cache_dtype="fp8").token_bytes == 61 * 788
+
+
 def test_a_token_of_sparse_mla_in_fp4_takes() -> None:
     assert (
         cache("deepseek-v3.2", "b200:8", kv_cache_dtype="nvfp4_ds_mla").token_bytes
