@@ -32,6 +32,7 @@ def with_moments(
 ) -> TrainingEstimate:
     """The estimate of the update, and with it the other moments of a step that compares, rewards or
     generates."""
+    from ..estimate.training.loading import beside_loading, in_step
     from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Companions, after, asked_update
 
     estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
@@ -58,7 +59,7 @@ def with_moments(
         stands.get("park", ()),
         stands.get("score_tokens", 0),
     )
-    found = after(estimate, beside)
+    found = beside_loading(after(in_step(estimate), beside), estimate)
     groups = list(estimate.groups)
     groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.ledger)
     return estimate._replace(groups=tuple(groups), after=found, beside=tuple(stands.items()))

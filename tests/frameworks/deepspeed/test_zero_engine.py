@@ -406,3 +406,24 @@ def test_one_rank_of_stage_3_gathers_nothing() -> None:
     assert gathered_forward(train("qwen-1.8b", "a100-80gb", **asked))[0] == 0
     away = train("qwen-1.8b", "a100-80gb", **asked, offload="optimizer,params")
     assert gathered_forward(away)[0] > 1_000_000_000
+
+
+@pytest.mark.parametrize(("cards", "verdict"), [("rtx-3090:4", "does_not_fit"), ("a100-40gb:2", "fits")])
+def test_packed_weights_are_whole_before_stage_3_divides_them(cards: str, verdict: str) -> None:
+    """70B in 4 bit: out of memory on 4 x 24 GB (Axolotl 1717), trained on 2 x 40 GB (PEFT's guide of QLoRA
+    with ZeRO-3); 16-bit weights are divided as they are made."""
+    asked: dict[str, Any] = {"framework": "axolotl", "zero": 3, "recompute": "full", "seq_len": 512}
+    found = train("llama-2-70b", cards, method="qlora", **asked)
+    assert (found.verdict, found.peaks.phase) == (verdict, "load")
+    assert held(found, "weights.frozen") == pytest.approx(69e9 * 0.53, rel=0.02)
+    assert train("llama-2-70b", "a100-40gb:8", method="lora", **asked).peaks.phase != "load"
+
+
+def test_what_is_loaded_is_a_moment_beside_those_of_a_step() -> None:
+    asked: dict[str, Any] = {"framework": "trl", "zero": 3, "seq_len": 512, "task": "dpo"}
+    found = train("llama-2-70b", "a100-80gb:4", method="qlora", **asked)
+    assert found.after is not None
+    assert [each.name for each in found.after.moments] == ["update", "score", "load"]
+    assert found.after.peak.name == "load"
+    update = found.after.moments[0].ledger
+    assert sum(line.bytes for line in update.lines if line.key == "weights.frozen") < 10e9

@@ -29,6 +29,7 @@ from .checks import (
 from .head_and_loss import CONTRASTIVE
 from .job import Job, capacity_of
 from .kbit_preparation import may_be_prepared, prepared_lines
+from .loading import with_loading
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
@@ -131,7 +132,7 @@ def of_stage(
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
     if may_be_prepared(request, job.recipe):
         beside = (*beside, *prepared_lines(step, work, asked.recompute is None))
-    return at_peak(step, beside), on_host
+    return with_loading(at_peak(step, beside), mine, job), on_host
 
 
 def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:

@@ -51,6 +51,8 @@ class RankGroup(NamedTuple):
     """What other streams than the computation's take at another moment than the peak."""
     kept: KeptBlocks = KeptBlocks(0, 0)
     """What the allocator cannot give back."""
+    step: "RankGroup | None" = None
+    """The same ranks in a step, where what they load is more: ledger and peaks are of that then."""
 
     @property
     def passing_bytes(self) -> int:
