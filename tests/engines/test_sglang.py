@@ -436,3 +436,21 @@ def test_a_prefill_has_no_more_tokens_than_the_load() -> None:
         for num in (1, 64)
     ]
     assert [answer.verdict for answer in found] == ["fits", "tight"]
+
+
+def test_aiter_pads_the_width_of_experts_in_fp4_on_amd() -> None:
+    """V4-Pro at TP8: 2.105 GiB a layer with its shared expert, 1.592 from sglang#31450 on; V4.1-Flash at TP8:
+    288 values become 384, 44.824218 GiB over 40 layers by a reading of 0.5.2x on MI3xx."""
+
+    def experts(model: str, gpu: str, version: str) -> float:
+        found = infer(model, gpu, engine="sglang", engine_version=version, tp=8, context=8192, offline=True)
+        lines = [line for line in found.ledger.lines if line.key == "weights.routed_experts"]
+        return sum(line.bytes for line in lines) / GIB
+
+    plain = experts("deepseek-v4-pro", "b200:8", "0.5.14")
+    assert experts("deepseek-v4-pro", "mi355x:8", "0.5.14") == pytest.approx(plain * 512 / 384)
+    assert experts("deepseek-v4-pro", "mi355x:8", "0.5.23") == pytest.approx(plain)
+    assert experts("deepseek-v4.1-flash", "mi355x:8", "0.5.23") == pytest.approx(44.824218, abs=1e-5)
+    assert experts("deepseek-v4-flash", "mi355x:8", "0.5.14") == pytest.approx(
+        experts("deepseek-v4-flash", "b200:8", "0.5.14")
+    )

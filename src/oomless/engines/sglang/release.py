@@ -85,6 +85,8 @@ class SglangRules(ReleaseRules):
     shares_ends_after_pool: bool = False
     """A draft lets go of its own embedding and head only when the pool is cut."""
     keeps_loaded_mxfp4_scales: bool = False
+    aligns_fp4_on_rocm: int = 1
+    """What a rank's width of V4's experts in FP4 is a multiple of on AMD's cards."""
     """Of V4's experts, where Marlin multiplies them."""
     holds_loaded_experts: bool = False
     holds_loaded_weights: bool = False

@@ -140,6 +140,8 @@ def extra_tensors(
     extra += absorbed(model, asked, hardware, stage, loaded_parts(rules))
     if kinds.has(V4, V41) and rules.keeps_loaded_mxfp4_scales and runs_fp4_by_marlin(hardware):
         extra += loaded_scales(model, asked, stage, loaded_parts(rules))
+    if kinds.has(V4, V41) and hardware.card.vendor == "AMD":
+        extra += padded_experts(model, asked, stage, rules)
     if rules.holds_loaded_experts or rules.holds_loaded_weights:
         from .superseded import superseded  # a year's releases, and two families
 
@@ -152,6 +154,35 @@ def runs_fp4_by_marlin(hardware: Hardware) -> bool:
     """Return whether V4's experts in FP4 are multiplied by Marlin: on Hopper, and on Blackwell without tensor
     memory (arg_groups/overrides.py of 0.5.15; the guide of the model for Hopper)."""
     return 9 <= hardware.card.capability < 10 or hardware.card.capability >= 12
+
+
+def padded_experts(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> list[Placed]:
+    """What experts in FP4 have more on AMD's cards, where aiter takes a rank's part of their width in
+    multiples: weights and their scales (process_weights_after_loading_block_quant of
+    layers/quantization/fp8.py).
+
+    A layer of V4-Pro at TP8 on MI355X had 2.105 GiB with 384 values made 512, 1.592 without (sglang#31450),
+    shared experts with them:
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked, stage = Resolved(dtype="bfloat16", layout=Layout(tp=8)), Stage(0, 1, 0, 61)
+    >>> rules = RELEASES.at("0.5.14")
+    >>> round(padded_experts(load("deepseek-v4-pro"), asked, stage, rules)[0].num_bytes * 3 / 2**30, 3)
+    0.523
+    """
+    found: list[Placed] = []
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage) if tensor.part in loaded_parts(rules) else None
+        if not layers or tensor.role != "expert" or runtime_format(tensor, model, asked) != FP4_E8M0:
+            continue
+        shape, repeat = shard(tensor, model, asked)
+        width, hidden = reversed(shape) if "down_proj" in tensor.name else shape
+        more = FP4_E8M0.num_bytes((-width % rules.aligns_fp4_on_rocm, hidden)) * repeat
+        if more:
+            what = f"{tensor.name} to a multiple of {rules.aligns_fp4_on_rocm}"
+            found.append(Placed("weights.routed_experts", what, more, 1, layers))
+    return found
 
 
 def loaded_scales(model: Model, asked: Resolved, stage: Stage, parts: tuple[Part, ...]) -> list[Placed]:
