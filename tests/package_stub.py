@@ -18,6 +18,7 @@ TYPES: dict[Kind, str] = {
     "share": "float",
     "gib": "float",
     "text": "str",
+    "lengths": "int | str",
     "json": "str",
     "words": "str | Sequence[str]",
     "switch": "bool",

@@ -111,6 +111,26 @@ def test_a_command_on_cards_of_a_maker_starts_the_engine_of_its_own() -> None:
     assert found.row.asked.engine == "vllm-ascend"
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "flags"),
+    [
+        ("qwen3-235b-a22b", "h20:8", {"engine": "llamacpp", "quantization": "q4_k_m"}),
+        ("qwen3-32b", "l40s:4", {"engine": "llamacpp", "quantization": "q8_0"}),
+        ("qwen3-32b", "h100:8", {"engine": "sglang"}),
+        ("llama-3.3-70b", "a100-80gb:8", {"engine": "vllm"}),
+    ],
+)
+def test_what_is_found_is_no_slower_than_what_infer_takes_unasked(
+    model: str, gpu: str, flags: dict[str, str]
+) -> None:
+    """Copies of the engine on a part of the cards each are what infer takes; one over all is slower."""
+    found = best(oomless.tune(model, gpu, context=16384, concurrency=16, **flags))
+    lengths = {"input_len": 14336, "output_len": 2048, "max_model_len": 16384}
+    own = oomless.speed(model, gpu, concurrency=16, **lengths, **flags).to_json()
+    assert own["verdict"] == "fits"
+    assert found.row.speed.tokens_per_s.value >= 0.98 * own["tokens_per_s"]["value"]
+
+
 def test_quality_changes_only_where_it_is_allowed_and_is_marked() -> None:
     asked: dict[str, Any] = {"context": 32768, "concurrency": 64, "rows": 20}
     plain = oomless.tune("deepseek-r1", "h20:8", **asked)

@@ -57,6 +57,7 @@ PYTHON: dict[str, set[object]] = {
     "share": {float},
     "gib": {float},
     "text": {str},
+    "lengths": {str},
     "json": {str},
     "switch": {bool},
     "onoff": {bool},
@@ -188,7 +189,7 @@ def sample(option: Option) -> st.SearchStrategy[Any]:
             return st.lists(words, min_size=1, max_size=3).map(tuple)
         case "text" if option.several:
             return st.tuples(words)
-        case "text" | "json":
+        case "text" | "lengths" | "json":
             return words
 
 

@@ -79,6 +79,7 @@ WANTED = {
     "share": "a number",
     "gib": "a number of GiB",
     "text": "a text",
+    "lengths": "tokens: 512, 128-4096 or 800~0.7",
     "json": "JSON",
     "words": "words with commas between them",
     "switch": "true or false",
@@ -95,6 +96,8 @@ def value_of(option: Option, value: Any, where: str) -> Any:
     >>> from .options import by_flag
     >>> value_of(by_flag("train")["--offload"], "params, optimizer", "--offload")
     ('params', 'optimizer')
+    >>> value_of(by_flag("speed")["--input-len"], 7168, "input_len")
+    '7168'
     """
     return within(option, typed(option, value, where), where)
 
@@ -134,7 +137,9 @@ def typed(option: Option, value: Any, where: str) -> Any:
             meant = words_of((value,) if isinstance(value, str) else value)
             if meant and not option.file:  # --gpu h100,h200 is each of them
                 meant = tuple(each for word in meant for each in words_of(word) or ()) or None
-        case "text" | "json":
+        case "lengths" if isinstance(value, int) and not isinstance(value, bool):
+            meant = str(value)
+        case "text" | "lengths" | "json":
             meant = value if isinstance(value, str) else None
     if meant is None:
         names = choices_of(option)
@@ -202,7 +207,7 @@ def fault_of(option: Option, value: Any) -> str:
             names = choices_of(option)
             wrong = next((word for word in words_in(value) if word not in names), None)
             return "" if wrong is None else one_of(wrong, names, option.flag)
-        case "switch" | "onoff" | "speculation" | "json":
+        case "switch" | "onoff" | "speculation" | "json" | "lengths":
             return ""
         case "share":
             return "" if SMALLEST <= value <= 1 else "it is a share: above 0, at most 1"

@@ -39,6 +39,7 @@ Kind = Literal[
     "share",
     "gib",
     "text",
+    "lengths",
     "json",
     "words",
     "switch",
@@ -51,8 +52,8 @@ Kind = Literal[
 whole, number: between `least` and `most`. positive: above 0, at most `most`. tokens: a whole number, also as
 vLLM reads it (32k is 32,000, 128K is 131,072). length: one that may be left to the engine: `auto`. layers: a
 whole number, or `all`. share: above 0, at most 1. gib: GiB, 0 or more. text: one of `choices` where there are
-any. json: text that is JSON. words: several texts with commas. switch: there or not. onoff: on or off.
-images, speculation: vLLM's JSON, or a short form of it.
+any. lengths: tokens, or a text of how they are spread. json: text that is JSON. words: several texts with
+commas. switch: there or not. onoff: on or off. images, speculation: vLLM's JSON, or a short form of it.
 """
 
 Group = Literal[

@@ -9,10 +9,10 @@ COUNT = 100_000_000
 # A table: an option in a few lines.
 # fmt: off
 OWN = (
-    Option("input_len", "--input-len", "text", "load",
+    Option("input_len", "--input-len", "lengths", "load",
            "Tokens of a prompt: 512; in a workload also 128-4096 (evenly between) or 800~0.7 (log-normal: "
            "mean, spread of the logarithm) [1024].", "1024"),
-    Option("output_len", "--output-len", "text", "load", "Tokens of an answer, in the same forms [256].",
+    Option("output_len", "--output-len", "lengths", "load", "Tokens of an answer, in the same forms [256].",
            "256"),
     Option("concurrency", "--concurrency", "whole", "load",
            "Requests in flight over all cards, each followed by the next [1].", None, 1),

@@ -147,10 +147,11 @@ def others(values: tuple[Any, ...], asked: Any) -> tuple[Any, ...]:
 
 
 def layouts_of(model: Model, hardware: Hardware, start: Asked, fixed: frozenset[str]) -> tuple[Layout, ...]:
-    """Return the layouts to try, the asked one first; of sizes that are fixed, those that have them."""
+    """Return the layouts to try, the asked one first, and those that infer takes where nobody says; of sizes
+    that are fixed, those that have them."""
     rules = engine(start.engine).candidates
     found = [layout for layout, _ in rules.layouts(model, hardware)]
-    found += rules.more_layouts(model, hardware)
+    found += [*rules.more_layouts(model, hardware), *engine(start.engine).layouts(hardware, Layout())]
     if start.layout is not None:
         found.insert(0, start.layout)
     pinned = [name for name in Layout._fields if name in fixed]
