@@ -36,10 +36,13 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say
     so."""
     layout = asked.sizes
-    if "context-parallel" in flags:
-        raise UnsupportedError("context parallelism of SGLang is not known yet")
+    prompts = re.search(r"(?:attention-context-parallel|attn-cp)-size (\d+)", flags)
+    if "prefill-context-parallel" in flags and not prompts:
+        raise UnsupportedError("context parallelism without a size in SGLang is not known yet")
     if layout.dp > 1:
         layout = layout._replace(enable_dp_attention="dp attention" in flags)
+    if divided := re.search(r"dcp-size (\d+)", flags):
+        layout = layout._replace(dcp=int(divided[1]))
     requests = re.search(r"max-running-requests (\d+)", flags)
     clones = re.search(r"shared-expert fusion: (\d+)", flags)
     if clones and int(clones[1]) != layout.tp:
@@ -49,6 +52,7 @@ def as_asked(asked: Asked, flags: str) -> Asked:
         gpu_memory_utilization=None,
         mem_fraction_static=asked.gpu_memory_utilization,
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
+        attn_cp_size=int(prompts[1]) if prompts else asked.attn_cp_size,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
         speculation=Speculation("EAGLE")
         if any(word in flags for word in ("eagle", "nextn", "mtp")) and "drafts by" not in flags
@@ -73,6 +77,9 @@ def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidT
         words.append("eagle")
     if size := printed("max_running_requests"):
         words.append(f"max-running-requests {size}")
+    for name in ("attention_context_parallel_size", "attn_cp_size", "dcp_size"):
+        if (size := printed(name)) not in (None, "1"):
+            words.append(f"{name.replace('_', '-')} {size}")
     return words
 
 
