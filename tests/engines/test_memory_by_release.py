@@ -331,3 +331,19 @@ def test_0_2_5_charges_what_ranks_add_up(version: str, tp: int, held: bool) -> N
     """vllm#2150: it had 112 blocks where 0.2.4 had 1,464 (vllm#2136)."""
     found = answer("codellama-13b", "a6000:2", tp=tp, engine_version=version, max_model_len=4096)
     assert ("fragmentation.reserved" in [each.key for each in found.ledger.lines]) == held
+
+
+def test_experts_of_sparse_mla_by_deep_gemm_hold_their_inputs() -> None:
+    """65,536 choices of 8,192 tokens and 127 rows for each of 32 experts, twice as wide as the hidden states;
+    256 of 2,048 columns on a rank are too few for it."""
+    before, whole, split = (
+        line(
+            answer(
+                "deepseek-v3.2", "h200:8", layout=Layout(tp=8, enable_expert_parallel=ep), engine_version=v
+            ),
+            "activations.profile_run",
+        ).bytes
+        for v, ep in (("0.12.0", True), ("0.13.0", True), ("0.13.0", False))
+    )
+    assert whole - before == (65_536 + 32 * 127) * 2 * 7168 * 2
+    assert split - before < 65_536 * 2 * 7168 * 2

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ...ledger import Line, exact
+from ...model.attention import DSA
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -81,10 +82,28 @@ def expert_workspace(run: "ProfileRun") -> int:
     for ffn in run.model.kinds.ffns:
         if isinstance(ffn, MoE):
             inner = ffn.expert_width // (1 if layout.enable_expert_parallel else layout.tp * layout.dp)
-            first = max(inner, hidden) if rules.reuses_expert_inputs else inner
+            gemm = gemm_padding(run, ffn, inner)
+            first = max(inner, hidden) if rules.reuses_expert_inputs or gemm else inner
             second = max(2 * inner, hidden) if rules.merges_expert_outputs else 2 * inner + hidden
-            largest = max(largest, run.width * tokens * ffn.num_active_experts * (first + second) + gathered)
+            rows = tokens * ffn.num_active_experts + gemm
+            largest = max(largest, run.width * rows * (first + second) + gathered)
     return largest
+
+
+def gemm_padding(run: "ProfileRun", ffn: MoE, inner: int) -> int:
+    """Return the rows that DeepGEMM adds to the choices of a batch, 127 for each expert of the rank; 0 where
+    it does not multiply the experts. Where a model's indexer needs it, it is installed.
+
+    fused_moe/deep_gemm_moe.py: block FP8, wider than 512 on the rank; its first buffer holds inputs too.
+    """
+    model, layout, cap = run.model, run.asked.layout, run.hardware.card.capability
+    if not run.rules.has_gemm_of_experts or not model.kinds.has(DSA) or not 9 <= cap < 11 or inner <= 512:
+        return 0
+    forms = {runtime_format(tensor, model, run.asked) for tensor in model.tensors if tensor.role == "expert"}
+    if not any(form.bits == 8 and form.block == (128, 128) for form in forms):
+        return 0
+    held = ffn.num_experts // (layout.tp * layout.dp if layout.enable_expert_parallel else 1)
+    return held * 127
 
 
 def b12x_bytes(experts: int, active: int, hidden: int, tokens: int, narrow: bool) -> int:

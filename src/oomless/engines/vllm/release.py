@@ -154,6 +154,7 @@ class VllmRules(ReleaseRules):
     """Tokens that one call of the fused experts takes at most; 0: the whole batch."""
     merges_expert_outputs: bool = False
     reuses_expert_inputs: bool = False
+    has_gemm_of_experts: bool = False
     profiles_indexer_scores: bool = False
     joins_sparse_queries: bool = False
     sums_unsplit_parts: bool = False
