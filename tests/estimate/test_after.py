@@ -284,3 +284,27 @@ def test_logits_divided_in_place_are_copied_in_the_backward(release: str, width:
     phases = found.groups[0].phases
     logits = max(part.bytes for each in phases for part in each.parts if part.key == "logits.loss")
     assert logits / (2 * 2048 * found.model.vocab_size) == pytest.approx(width, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("release", "model", "phase"),
+    [
+        ("4.38", "llama-2-70b", "backward"),
+        ("4.40", "llama-2-70b", "load"),
+        ("4.41", "qwen2-72b", "backward"),
+        ("4.43", "llama-2-70b", "backward"),
+    ],
+)
+def test_axolotl_moved_packed_llamas_to_each_card(release: str, model: str, phase: str) -> None:
+    """Axolotl of April to July 2024: 70B on 2 x 24 GB had trained in March with 14 GB (pull request 1428),
+    and ran out of memory in April (issue 1522)."""
+    asked: dict[str, Any] = {
+        "framework": "axolotl",
+        "method": "qlora",
+        "sharding": "fsdp1",
+        "recompute": "full",
+    }
+    asked |= {"offload": "params", "seq_len": 512, "optimizer": "paged-adamw-8bit"}
+    found: Any = train(model, "rtx-3090:2", **asked, framework_version=f"transformers {release}")
+    assert found.peaks.phase == phase
+    assert (found.verdict == "does_not_fit") == (phase == "load")

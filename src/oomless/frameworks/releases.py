@@ -45,6 +45,8 @@ class Habits(NamedTuple):
     """DeepSpeed makes F32 masters of a 16-bit copy of each sub-group."""
     wide_gradients: bool = False
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
+    loaded_whole: str = ""
+    """Families of models that QLoRA under FSDP moves to each card before they are divided."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -102,6 +104,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         offload_step=found.get("offload_step"),
         copies_sub_groups=found.get("masters") == "copied",
         wide_gradients=found.get("gradients") == "wide",
+        loaded_whole=found.get("loaded", ""),
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",

@@ -11,13 +11,19 @@ from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 
 def loads_whole(job: Job) -> bool:
-    """Whether DeepSpeed's ZeRO-3 gets a model whole: transformers opens zero.Init for none that is packed
-    (modeling_utils.py, get_init_context of 4.40 to 5: "not is_quantized"), so that the engine moves it to the
-    card and divides it then (runtime/engine.py, _configure_distributed_model; DeepSpeed issue 5617,
-    bitsandbytes issue 1249)."""
-    request = job.request
-    divides = job.engine is not None and job.engine.stage == 3 and job.mesh.dp * job.mesh.cp > 1
-    return divides and request.method == "qlora" and framework(request.framework).runs_transformers
+    """Whether each rank has all weights of QLoRA on its card before they are divided.
+
+    ZeRO-3: transformers opens zero.Init for no model that is packed (modeling_utils.py, get_init_context of
+    4.40 to 5: "not is_quantized"), so that DeepSpeed moves it to the card (runtime/engine.py,
+    _configure_distributed_model; DeepSpeed issue 5617, bitsandbytes issue 1249). FSDP: what earlier releases
+    of a framework moved.
+    """
+    request, of = job.request, framework(job.request.framework)
+    if request.method != "qlora" or job.mesh.dp * job.mesh.cp == 1:
+        return False
+    if request.sharding == "fsdp1":
+        return job.model.family in of.habits(request.framework_version).loaded_whole.split()
+    return job.engine is not None and job.engine.stage == 3 and of.runs_transformers
 
 
 def with_loading(group: RankGroup, portions: list[Portion], job: Job) -> RankGroup:
@@ -39,7 +45,10 @@ def with_loading(group: RankGroup, portions: list[Portion], job: Job) -> RankGro
     ledger = group.ledger._replace(lines=(line, *outside))
     if ledger.total_bytes <= group.ledger.total_bytes:
         return group
-    peaks = Peaks(whole, whole, ledger.total_bytes, "load", "before weights are divided", whole)
+    if beyond := max(0, group.ledger.high_bytes - ledger.high_bytes):
+        line = line._replace(kind="assumed", high_bytes=whole + beyond)  # a step may hold more
+        ledger = ledger._replace(lines=(line, *outside))
+    peaks = Peaks(whole, whole, ledger.total_bytes, "load", "before weights are divided", line.high_bytes)
     return group._replace(ledger=ledger, peaks=peaks, step=group)
 
 
