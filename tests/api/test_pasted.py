@@ -420,3 +420,28 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert [any("which -hf takes along" in note for note in notes) for notes in of_itself] == [True, False]
     unknown = pasted(f"{serve} --model-draft /m/my-own.gguf", gpu="rtx-3090")
     assert any("nothing is known of this draft" in note for note in unknown["warnings"])
+
+
+TYPED = "llama-server -m /m/Qwen3-8B-Q8_0.gguf --ctx-size 8192 -ngl 99"
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        TYPED.replace("--", "\u2014"),
+        TYPED.replace("--", "\u2013"),
+        TYPED.replace(" ", "\u00a0"),
+        TYPED.replace(" --", "\u3000--"),
+        TYPED.replace("8192", "\u201c8192\u201d"),
+        TYPED + " \\",
+        TYPED + " \\\n",
+        TYPED.replace("llama-server", "llama-server.exe")
+        .replace("/m/", "C:\\m\\")
+        .replace(" -ngl", " ^\n  -ngl"),
+        TYPED.replace("llama-server", ".\\llama-server.exe").replace(" --ctx", " `\r\n--ctx"),
+    ],
+)
+def test_what_a_page_or_windows_made_of_a_command_is_read_as_it_was_typed(printed: str) -> None:
+    typed, found = pasted(TYPED), pasted(printed)
+    assert found["request"] == typed["request"]
+    assert not [note for note in found["warnings"] if "not known" in note]

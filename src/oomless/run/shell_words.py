@@ -66,12 +66,36 @@ class ShellCommand(NamedTuple):
 
 
 def pasted_text(text: str, hint: str) -> str:
-    """Return what is pasted: the text itself, or what the file behind an @ holds."""
+    """Return what is pasted, the text itself or what the file behind an @ holds, as it was typed."""
     if not text.startswith("@"):
-        return text
+        return as_typed(text)
     if not os.path.exists(text[1:]):
         raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
-    return read_whole_text(text[1:], RUN_FILE.num_bytes, hint)
+    return as_typed(read_whole_text(text[1:], RUN_FILE.num_bytes, hint))
+
+
+def as_typed(text: str) -> str:
+    """Return a command as a shell takes it, of which a page has made dashes, quotes and blanks of print, or
+    which Windows' shells continue with ^ or ` and whose folders end with a backslash.
+
+    >>> as_typed("vllm serve m \u2014max-model-len\u00a08192 \u2013hf-overrides \u2018{}\u2019")
+    "vllm serve m --max-model-len 8192 --hf-overrides '{}'"
+    >>> as_typed(".\\\\llama-server.exe -m C:\\\\m\\\\x.gguf ^\\n -ngl 99")
+    './llama-server.exe -m C:/m/x.gguf   -ngl 99'
+    """
+    text = PRINTED_BLANK.sub(" ", PRINTED_DASH.sub("--", text))
+    for quote, printed in (('"', "\u201c\u201d"), ("'", "\u2018\u2019")):
+        if quote not in text:
+            text = re.sub(f"[{printed}]", quote, text)
+    if OF_WINDOWS.search(text):
+        text = re.sub(r"[\^`][ \t]*\r?\n", " ", text).replace("\\", "/")
+    return text
+
+
+PRINTED_DASH = re.compile(r"(?<![^\s\u00a0\u3000])[\u2012-\u2015\u2212]-?(?=[A-Za-z])")
+PRINTED_BLANK = re.compile(r"[\u00a0\u2002-\u200b\u202f\u3000\ufeff]")
+OF_WINDOWS = re.compile(r"\.exe\b|(?<!\S)\.\\\w|(?<![\w'\"])[A-Za-z]:\\\w|[ \t]\^[ \t]*\r?\n")
+"""A program of Windows, a folder of its own, or a line that goes on."""
 
 
 def without_files(text: str) -> tuple[str, dict[str, str]]:
@@ -180,7 +204,7 @@ def _lines(text: str) -> list[list[str]]:
     """Return the words of each command; a line that begins with a flag goes on where the last one ended."""
     text = with_quoted_json(text)
     text = COMMENT.sub(lambda found: found[1] or "", text.replace("\r\n", "\n"))
-    text = re.sub(r"\\[ \t]*\n", " ", text)
+    text = re.sub(r"(?<!\\)\\\s*\Z|\\[ \t]*\n", " ", text)
     text = ARRAY.sub(lambda found: found[1] + shlex.quote(" ".join(found[2].split("\n")).strip()), text)
     text = COUNTED.sub(lambda found: f"$(({(found[1] or found[2]).replace(' ', '')}))", text)
     text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
