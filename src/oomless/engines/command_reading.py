@@ -19,7 +19,7 @@ from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
 from .vllm.command_line import WHOLE, as_vllm, remark
 
-SECRET = re.compile(r"key|token|password", re.IGNORECASE)
+SECRET = re.compile(r"key|token(?!s|ize)|password", re.IGNORECASE)
 JSON_KINDS = ("json", "images", "speculation")
 """Options that take JSON, or its keys one by one."""
 
