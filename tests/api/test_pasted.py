@@ -300,6 +300,8 @@ def test_w4a8_is_4_bits_of_experts_and_8_of_all_else() -> None:
     gate_up, down = 4096 * (7168 // 2 + 16), 7168 * (2048 // 2 + 16)  # of a row: scale, offset and bias
     assert held["weights.routed_experts"] == 58 * 32 * (gate_up + down)
     assert held["weights.shared_experts"] == 58 * (512 * (7168 + 4) + 7168 * (256 + 4))
+    (kept,) = (line for line in found["ranks"][0]["lines"] if line["key"] == "weights.unquantized")
+    assert kept["high_bytes"] > 58 * 32 * 3 * 2048 * 7168 // 256 * 8  # in groups of 256
 
 
 def test_the_base_of_a_checkpoint_may_stand_beside_it() -> None:

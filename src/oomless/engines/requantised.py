@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..ledger import Line, ranged
 from ..model.attention import DSA, MLA, Linear
 from ..model.model import Model, Tensor
-from ..model.quantization_scheme import EXPERTS_ALONE, REQUANTISED, requantised
+from ..model.quantization_scheme import EXPERTS_ALONE, OTHERS_IN, REQUANTISED, requantised
 from ..model.storage import Format, Shape
 from .rank import Placed
 
@@ -44,6 +44,9 @@ quantise it too."""
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
+MODELSLIM_GROUP = 256
+"""Columns of the groups, each with a scale in I64, that ModelSlim's W4A8 may have instead of whole rows
+(vllm-ascend#2296; a log of V4-Flash in SGLang holds 4.5 GiB more than whole rows on each of four cards)."""
 
 
 def kept_line(
@@ -83,6 +86,8 @@ def kept_line(
             wider = elements * max(16 - form.bits, 0) // 8
             more += wider
             usual += wider if as_a_rule and "attn" in tensor.name else 0
+        elif tensor.role == "expert" and wanted in OTHERS_IN:
+            more += elements // MODELSLIM_GROUP * 8
         elif tensor.role in ("linear", "expert") and _groups(form):
             scales, (_, columns) = form.scale_bytes(shape) * number, form.block or (0, 0)
             more += scales * columns // smallest - scales
