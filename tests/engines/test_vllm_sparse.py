@@ -264,3 +264,19 @@ def test_a_trial_of_graphs_has_what_stands_in_for_scores() -> None:
     assert graphs.bytes > 0.95 * 1.58 * GIB
     assert graphs.bytes < 1.1 * 1.73 * GIB
     assert scores < decoding.low_bytes < scores + GIB // 2
+
+
+def test_pool_of_v4_on_two_hopper_cards() -> None:
+    """vllm#51041: 150,992 tokens in 7.71 GiB of two H20 (0.26): 1.1 GiB more lie outside."""
+    words: dict[str, Any] = {"max_model_len": 121_344, "max_num_seqs": 32, "gpu_memory_utilization": 0.95}
+    found = infer(
+        "deepseek-v4-flash-0731",
+        "h20:2",
+        tp=2,
+        engine_version="0.26.0",
+        kv_cache_dtype="fp8",
+        speculation=Speculation("mtp"),
+        **words,
+    ).kv_cache
+    assert found.max_tokens_low < 150_992 < found.max_tokens_high
+    assert abs(found.pool_bytes - 7.71 * GIB) < 0.5 * GIB
