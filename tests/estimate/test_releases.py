@@ -168,6 +168,20 @@ def test_norms_of_torchtitan_keep_their_input_alone_since_torch_2_9() -> None:
     assert kept[0] - kept[1] == pytest.approx(32 * 2 * 4 * 4096 * 4096, rel=0.01)
 
 
+def test_ms_swift_loaded_the_whole_model_on_each_card_that_fsdp2_divides() -> None:
+    """ms-swift's pull request 9980: Qwen2.5-72B ran out of memory on 16 cards, and ran with it."""
+    asked: dict[str, Any] = {"framework": "ms-swift", "method": "lora", "sharding": "fsdp2"}
+    asked |= {"recompute": "full", "seq_len": 512}
+
+    def found(version: str) -> TrainingEstimate:
+        return train("qwen2.5-72b", "a100-80gb:16", **asked, framework_version=version).estimate
+
+    then = found("ms-swift 4.2.0")
+    assert (then.verdict, then.peaks.phase) == ("does_not_fit", "load")
+    for version in ("ms-swift 3.11.3", "ms-swift 4.6.0"):
+        assert found(version).verdict != "does_not_fit"
+
+
 def test_a_release_changes_nothing_elsewhere() -> None:
     found = train("mistral-7b", "a100-80gb", framework="torchtune", framework_version="0.6", seq_len=512)
     assert any(each.startswith("--framework-version changes nothing") for each in found.warnings)

@@ -276,6 +276,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "unsloth",
         "verl",
         "llamafactory",
+        "ms-swift",
     }
 
 

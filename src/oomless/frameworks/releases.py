@@ -46,7 +46,7 @@ class Habits(NamedTuple):
     wide_gradients: bool = False
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
     loaded_whole: str = ""
-    """Families of models that QLoRA under FSDP moves to each card before they are divided."""
+    """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False

@@ -11,18 +11,21 @@ from .training_estimate import After, TrainingEstimate, TrainingMoment
 
 
 def loads_whole(job: Job) -> bool:
-    """Whether each rank has all weights of QLoRA on its card before they are divided.
+    """Whether each rank has all weights on its card before they are divided.
 
     ZeRO-3: transformers opens zero.Init for no model that is packed (modeling_utils.py, get_init_context of
     4.40 to 5: "not is_quantized"), so that DeepSpeed moves it to the card (runtime/engine.py,
-    _configure_distributed_model; DeepSpeed issue 5617, bitsandbytes issue 1249). FSDP: what earlier releases
-    of a framework moved.
+    _configure_distributed_model; DeepSpeed issue 5617, bitsandbytes issue 1249). FSDP: what some releases of
+    a framework moved, by the sharding whatever the method, or by the family of a packed model.
     """
     request, of = job.request, framework(job.request.framework)
-    if request.method != "qlora" or job.mesh.dp * job.mesh.cp == 1:
+    if job.mesh.dp * job.mesh.cp == 1:
         return False
+    moved = of.habits(request.framework_version).loaded_whole.split()
+    if request.sharding in moved or request.method != "qlora":
+        return request.sharding in moved
     if request.sharding == "fsdp1":
-        return job.model.family in of.habits(request.framework_version).loaded_whole.split()
+        return job.model.family in moved
     return job.engine is not None and job.engine.stage == 3 and of.runs_transformers
 
 
@@ -31,10 +34,11 @@ def with_loading(group: RankGroup, portions: list[Portion], job: Job) -> RankGro
     with them."""
     if not loads_whole(job):
         return group
-    whole = sum(weight_bytes_of(each, each.total, job.request, job.recipe) for each in portions)
+    form = job.recipe._replace(weight=min(job.recipe.weight, job.recipe.compute))  # as it is loaded
+    whole = sum(weight_bytes_of(each, each.total, job.request, form) for each in portions)
     values = sum(each.total for each in portions)
     line = exact(
-        "weights.frozen",
+        "weights.trained" if job.request.method == "full" else "weights.frozen",
         "policy",
         "weights before they are divided",
         whole,
