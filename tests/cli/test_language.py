@@ -41,6 +41,7 @@ REPORTS = (
     "guide qwen3-32b --gpu rtx-4090:2 --context 16k",
     "infer gpt-oss-20b --gpu strix-halo",
     "train qwen2.5-7b --gpu h100:8 --framework verl --task grpo",
+    "train qwen3-8b --gpu h100:8 --framework megatron-lm --tp 2 --pp 2",
     "speed deepseek-r1 --gpu h200:8 --concurrency 32",
     "speed qwen3-8b --gpu h100 --arrival-rate 2 --requests 20",
     "cost --gpu h100:8",

@@ -8,6 +8,10 @@ from said import Reader, on_a_terminal
 from web_questions import drawn, pairs_of
 
 from oomless import facts
+from oomless.plan import candidates, ranking
+from oomless.plan import search as plan_search
+from oomless.plan.tune import answer as tune_answer
+from oomless.plan.tune import search as tune_search
 from oomless.report.messages import filled, in_chinese, is_english, templates
 from oomless.report.word_tables import rows_of
 from oomless.run.cards import cards
@@ -70,6 +74,16 @@ def test_reasons_of_tables_have_a_chinese_sentence() -> None:
     memory = {f"memory of {card.name}: {card.memory_source}" for card in cards().values()}
     found = {text: in_chinese(text) for text in reasons | readings | hosts | claims | memory if text}
     assert not {text: shown for text, shown in found.items() if is_english(shown)}
+
+
+def test_reasons_of_a_search_have_a_chinese_sentence() -> None:
+    """They are constants of the rooms that search: counted, then said."""
+    rooms = (ranking, candidates, plan_search, tune_search, tune_answer)
+    constants = {name: text for room in rooms for name, text in vars(room).items() if name.isupper()}
+    said = {text for text in constants.values() if isinstance(text, str) and is_english(text)}
+    said |= {text + ranking.OF_A_BOUND for text in (ranking.LATE, ranking.SLOW, ranking.FEW)}
+    assert "tokens slower than --max-tpot-s" in said
+    assert not [text for text in said if is_english(in_chinese(text))]
 
 
 class Shown(HTMLParser):
