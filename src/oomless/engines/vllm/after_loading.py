@@ -4,7 +4,7 @@ from math import prod
 
 from ...model.attention import DSA, MLA, V4, V41
 from ...model.model import Model
-from ...model.storage import DTYPES, F32
+from ...model.storage import DTYPES, F32, NVFP4
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import MIB
@@ -29,6 +29,8 @@ def extra_tensors(
     ]
     if hardware.card.capability >= 10 and model.quantization == "fp8":
         extra += blackwell_scales(model, asked, stage, rules)
+    if rules.keeps_loaded_nvfp4_scales and 10 <= hardware.card.capability < 11:
+        extra += loaded_nvfp4_scales(model, asked, stage, rules)
     return extra
 
 
@@ -135,3 +137,19 @@ def blackwell_scales(model: Model, asked: Resolved, stage: Stage, rules: VllmRul
             "weights.scales", "DeepGEMM layout", max(rows_of_scales, 0), 1, (), "assumed: read, not measured"
         )
     ]
+
+
+def loaded_nvfp4_scales(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Placed]:
+    """Block scales of NVFP4 as they were loaded, beside those in the order of CUTLASS (modelopt.py,
+    compressed_tensors_w4a4_nvfp4.py and compressed_tensors_moe.py: weight_scale_swizzled and
+    w13_blockscale_swizzled were new parameters). Marlin, which earlier cards run them by, drops the new
+    ones."""
+    size = 0
+    for tensor in model.tensors:
+        layers = stage_layers(tensor, model, asked, stage, rules)
+        if layers is None or runtime_format(tensor, model, asked) != NVFP4:
+            continue
+        shape, repeat = shard(tensor, asked, rules, tensor.part == "main")
+        size += NVFP4.scale_bytes(shape) * repeat * max(len(layers), 1)
+    note = "dropped after swizzling only from 0.10.2 on"
+    return [Placed("weights.scales", "NVFP4 scales as loaded", size, 1, (), note)] if size else []

@@ -192,6 +192,7 @@ class VllmRules(ReleaseRules):
     """Multiple to which TRTLLM's kernels round the width of an expert."""
     pads_mxfp4_values: bool = False
     keeps_loaded_mxfp4_scales: bool = False
+    keeps_loaded_nvfp4_scales: bool = False
 
     @property
     def heads_cached(self) -> bool:
