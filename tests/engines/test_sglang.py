@@ -454,3 +454,27 @@ def test_aiter_pads_the_width_of_experts_in_fp4_on_amd() -> None:
     assert experts("deepseek-v4-flash", "mi355x:8", "0.5.14") == pytest.approx(
         experts("deepseek-v4-flash", "b200:8", "0.5.14")
     )
+
+
+def test_data_parallel_attention_gathers_tokens_for_experts() -> None:
+    """layers/dp_attention.py, SUM_LEN: experts see the chunks of all groups that have one, unless tokens are
+    sent to them."""
+    asked: dict[str, Any] = {
+        "tp": 8,
+        "dp": 8,
+        "enable_dp_attention": True,
+        "context": 8192,
+        "engine": "sglang",
+    }
+    alone, busy, sent = (
+        infer("deepseek-r1", "h200:8", engine_version="0.5.9", **asked, **more).ledger.lines
+        for more in (
+            {"concurrency": 1},
+            {"concurrency": 64},
+            {"concurrency": 64, "moe_a2a_backend": "deepep"},
+        )
+    )
+    size = {"activations.profile_run"}
+    one, eight, own = (sum(each.bytes for each in lines if each.key in size) for lines in (alone, busy, sent))
+    assert eight > 3 * one
+    assert own < 1.5 * one

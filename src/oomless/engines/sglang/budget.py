@@ -223,25 +223,37 @@ def prefill_tokens(asked: Resolved) -> int:
     return min(most, at_once * length)
 
 
+def gathers(asked: Resolved) -> bool:
+    """Return whether ranks of data-parallel attention gather their tokens before a feed-forward."""
+    return asked.layout.enable_dp_attention and asked.moe_a2a_backend == "none"
+
+
 def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
     expanded heads of MLA; then the logits, where those are more. At least what is carried past a layer, what
-    it reads and what it writes, and the sum with a shared expert's (models/llama4.py).
+    it reads and what it writes, and the sum with a shared expert's (models/llama4.py). Under data-parallel
+    attention a layer's feed-forward runs on the tokens of all groups, gathered in one buffer and written to
+    another, unless tokens are sent to experts (layers/dp_attention.py, DpPaddingMode.SUM_LEN).
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
     """
     layout, width = asked.layout, DTYPES[asked.dtype].bits // 8
     tokens, hidden = prefill_tokens(asked), model.hidden_size
+    busy = min(layout.dp, asked.concurrency or 1) if gathers(asked) else 1
+    gathered = 2 * busy * hidden if busy > 1 else 0
     largest = 0
     for ffn in model.kinds.ffns:
         match ffn:
+            case Dense() if asked.moe_dense_tp_size and model.kinds.has_experts:
+                largest = max(largest, 3 * ffn.intermediate_size)
+                continue
             case Dense():
                 inner = 3 * ffn.intermediate_size // layout.tp
             case MoE():
                 expert = ffn.expert_width // (layout.tp // expert_ranks(asked))
                 inner = ffn.num_active_experts * (3 * expert + hidden) + 3 * ffn.shared_width // layout.tp
-        largest = max(largest, inner)
+        largest = max(largest, busy * inner + gathered)
     for mla in stage.kinds(model).latents:
         largest = max(
             largest,
