@@ -9,7 +9,7 @@ from functools import partial
 
 from ..layouts import layers_over_cards, one_machine
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable, derived
-from .buffers import budget_bytes, budget_lines, pool_bytes
+from .budget import budget_bytes, budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import MOST_DEVICES, resolve, stages
 from .fit import fit

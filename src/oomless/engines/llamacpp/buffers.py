@@ -1,41 +1,25 @@
-"""What llama.cpp takes beside weights and cache: the compute buffer of its graph, and the context of the
-driver."""
+"""The compute buffer of llama.cpp's graph, and what decides its size."""
 
-from ... import facts
-from ...ledger import Kind, Line, exact, ranged
 from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ...units import GIB, format_bytes
-from ..rank import Budget, Stage
+from ..rank import Stage
 from .batch import F32, Batch, Left
-from .cache import drafting_layers, has_windows, one_slot, row_bytes, states_of_slot, window_cells
+from .cache import drafting_layers, has_windows, one_slot, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes, representative
-from .operation_pool import pool_lines
 from .placement import HOST, by_hand, device_of, held, num_blocks, offload
 from .release import is_ik, rules_of
-from .tower import tower_lines
 
 XIELU = "apertus"
 """The family whose activation cards had no kernel for."""
 PIPELINE_COPIES = 4
 """GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by
 hand."""
-
-
-def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """The whole card."""
-    return hardware.card.memory_bytes
-
-
-def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
-    """What is left is room for a longer context."""
-    return allowed - charged
 
 
 def batch_of(
@@ -309,101 +293,3 @@ def graph_bytes(
         return v4_buffer_bytes(shown, *sizes, batch, not stage.position)
     size = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left)
     return size + layer_inputs_bytes(model, batch)
-
-
-def budget_lines(
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    pipelined: bool = True,
-    pipelined_draft: bool = True,
-) -> Budget:
-    """Compute buffer and context. The output buffer of logits is on the host.
-
-    A context whose buffer finds no room is tried again without pipelined micro-batches (llama-context.cpp,
-    "retrying without pipeline parallelism"): that of a draft comes last, and may so be the only one.
-    """
-    batch = batch_of(model, asked, hardware, stage, pipelined)
-    layers = tuple(model.layers[stage.start : stage.stop])
-    left = layers_left(model, asked, hardware, stage)
-    value = graph_bytes(model, asked, batch, stage, left)
-    copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
-    formula = (
-        f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention "
-        f"{'on' if batch.flash else 'off'}"
-    )
-    formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
-    spread = facts.constant(
-        "llamacpp",
-        "compute_buffer_spread",
-        (0,),
-        *sorted(kinds_of_graph(model, asked, batch, hardware.card.vendor)),
-    )
-    compute = exact(
-        "activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py"
-    )
-    low, high = (
-        int(value * spread.low),
-        int(value * spread.high) + max((sent.keys for _, sent in left), default=0),
-    )
-    if copied:
-        compute = compute._replace(
-            bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers"
-        )
-    kind: Kind = (
-        "fitted" if spread.num_runs and not copied and not left else "assumed"
-    )  # where copies lie moves by a layer's keys
-    compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
-    drafts = draft_lines(model, asked, hardware, stage, value, pipelined_draft)
-    drafts += tower_lines(model, asked, stage)
-    if hardware.card.vendor in HOSTS:
-        return Budget((compute, *drafts), ())
-    row = facts.constant("llamacpp", "context", (0,))
-    low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
-    context = ranged(
-        "runtime.context",
-        "process",
-        "CUDA context",
-        (middle, low, high),
-        "assumed",
-        f"{row.value:g} GiB",
-        row.source,
-    )
-    running = pool_lines(model, asked, hardware.card, stage, batch, layers)
-    retried = None
-    if batch.num_copies > 1 and rules_of(asked).retries_unpipelined:
-
-        def retried(draft_alone: bool) -> tuple[Line, ...]:
-            keeps = draft_alone and any(line.owner == "draft" for line in drafts)
-            return budget_lines(model, asked, hardware, stage, keeps, False).charged
-
-    return Budget((compute, context, *drafts, *running), (), retried=retried)
-
-
-def draft_lines(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, buffer: int, pipelined: bool
-) -> tuple[Line, ...]:
-    """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
-    other, in 16 bit whatever the target's type (--spec-draft-type-k), and the buffer of its graph, which is
-    that layer behind embedding and state; of V4 at most the target's `buffer`.
-
-    Logs of Qwen3.8-27B have 613.03 MiB on two cards and 488 on one, against 613.01 and 488.04.
-    """
-    drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
-    if not drafting:
-        return ()
-    plain = asked._replace(cache_type_k="f16", cache_type_v="f16")
-    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in drafting)
-    low, high = buffer // 2, buffer
-    if not stage.last:
-        low = buffer = high = 0
-    elif not model.kinds.has(V4):
-        batch = batch_of(model, plain, hardware, stage, pipelined)
-        buffer = buffer_bytes(tuple(model.draft), model.hidden_size, model.vocab_size, batch, drafts=True)
-        spread = facts.constant("llamacpp", "compute_buffer_spread", (0,))
-        low, high = int(buffer * spread.low), int(buffer * spread.high)
-    formula = f"cache of {len(drafting)} layers, {format_bytes(cache)}, + a graph of {format_bytes(buffer)}"
-    source = "common/speculative.cpp: a context over the same weights"
-    whole = (cache + buffer, cache + low, cache + high)
-    return (ranged("activations.draft_context", "draft", "draft context", whole, "assumed", formula, source),)

@@ -102,13 +102,10 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         attentions += [layer.attention for layer in model.draft]
     page = (asked.block_size or 1) * dcp
     full = window = index = swa = num_windows = 0
+    splits = model.family.startswith(SPLIT_POOLS) and rules.splits_window_pools
     for number, attention in enumerate(attentions):
         row = row_bytes(attention, asked, rules)
-        if (
-            isinstance(attention, Sliding)
-            and model.family.startswith(SPLIT_POOLS)
-            and rules.splits_window_pools
-        ):
+        if splits and isinstance(attention, Sliding):
             swa, window, num_windows = swa + row, attention.window, num_windows + 1
         else:
             full += row if number >= own and isinstance(attention, DSA) else ceil(row / dcp)
