@@ -447,3 +447,22 @@ def test_what_a_page_or_windows_made_of_a_command_is_read_as_it_was_typed(printe
     typed, found = pasted(TYPED), pasted(printed)
     assert found["request"] == typed["request"]
     assert not [note for note in found["warnings"] if "not known" in note]
+
+
+def test_what_a_page_leaves_to_be_filled_in_swallows_no_flag() -> None:
+    command = (
+        "python -m sglang.launch_server --model Qwen/Qwen3-8B --node-rank <node-rank> --cuda-graph-max-bs 8"
+    )
+    found = pasted(f"HF_TOKEN=<secret> {command}")
+    assert found["request"]["cuda_graph_max_bs"] == 8
+    assert not [note for note in found["warnings"] if "not known" in note]
+    assert "'<tp>'" in refused("vllm serve Qwen/Qwen3-8B --tensor-parallel-size <tp>")
+
+
+def test_flags_of_the_api_server_are_no_doubt_about_memory() -> None:
+    flags = (
+        "--disable-custom-all-reduce --hf-token --enable-reasoning --guided-decoding-backend xgrammar "
+        "--override-generation-config '{}' --max-long-partial-prefills 2 --enable-log-requests"
+    )
+    found = pasted(f"vllm serve Qwen/Qwen3-8B --max-model-len 4096 {flags}")
+    assert not [note for note in found["warnings"] if "not known" in note]

@@ -23,6 +23,8 @@ HEREDOC = re.compile(
 )
 """A file that a script writes before it is used: cat > FILE <<EOF."""
 ENDS = re.compile(r"[;&|\n]+")
+PLACE = re.compile(r"(?<![<\w\\])<([A-Za-z][\w.-]*)>(?!>)")
+"""What a page leaves to be filled in, <node-rank>: no file that is read."""
 TURNS = re.compile(r"&?[<>]+[&|]?")
 """What sends a stream elsewhere; the word behind it is a file's."""
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -122,6 +124,8 @@ def commands_in(text: str) -> list[ShellCommand]:
     (('TP=8',), ('vllm', 'serve', 'm', '-tp', '8'))
     >>> [found.words for found in commands_in("docker run i bash -c 'cd /m && vllm serve m'")]
     [('docker', 'run', 'i', 'bash'), ('cd', '/m'), ('vllm', 'serve', 'm')]
+    >>> commands_in("vllm serve m --node-rank <rank> --dist <head-ip>:50 < in > out")[0].words
+    ('vllm', 'serve', 'm', '--node-rank', '<rank>', '--dist', '<head-ip>:50')
     """
     need_bytes(text, "--command", RUN_FILE, "paste the command alone")
     return _commands(text, {}, ())
@@ -205,6 +209,7 @@ def _lines(text: str) -> list[list[str]]:
     text = with_quoted_json(text)
     text = COMMENT.sub(lambda found: found[1] or "", text.replace("\r\n", "\n"))
     text = re.sub(r"(?<!\\)\\\s*\Z|\\[ \t]*\n", " ", text)
+    text = PLACE.sub(r"\\<\1\\>", text)
     text = ARRAY.sub(lambda found: found[1] + shlex.quote(" ".join(found[2].split("\n")).strip()), text)
     text = COUNTED.sub(lambda found: f"$(({(found[1] or found[2]).replace(' ', '')}))", text)
     text = re.sub(r"(?<=\s)\d(?=[<>])", "", text)
