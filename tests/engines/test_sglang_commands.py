@@ -133,6 +133,14 @@ def test_ranks_that_divide_prompts_do_not_divide_the_attention() -> None:
     assert weights[1] == pytest.approx(8 * weights[0], rel=0.01)
 
 
+def test_the_attention_of_steps_decides_pages() -> None:
+    """server_args.py: pages of 64 for FlashMLA, whichever reads prompts; a block of seven drafts seven."""
+    flags = "--decode-attention-backend flashmla --attention-backend fa3 "
+    assert answer(V3 + flags, "0.5.9")["request"]["block_size"] == 64
+    k3 = "moonshotai/Kimi-K3 --tp 8 --speculative-algorithm DSPARK --speculative-dspark-block-size 7"
+    assert answer(k3, "0.5.23", "b300:8")["request"]["speculation"]["tokens"] == 7
+
+
 def test_symmetric_memory_is_taken_beside_the_pool() -> None:
     """pynccl_allocator.py: 4 GiB once graphs are captured, from 0.5.9 on."""
     asked = V3 + "--enable-symm-mem"

@@ -90,6 +90,8 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
     """
     rest = graphs_by_phase({name: value for name, value in flags.items() if name not in DRAFTED})
+    if of_steps := rest.pop("decode_attention_backend", ""):  # whose pages and graphs count
+        rest["attention_backend"] = of_steps
     if groups := rest.pop("attn_dp_size", 0):
         rest |= {"dp": groups, "enable_dp_attention": groups > 1}
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
