@@ -1,11 +1,13 @@
 """Laws of the speed of serving: more work is never faster, and figures hold their parts."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 import oomless
 from oomless import facts
+from oomless.engines.speed_classes import triton_tile
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
@@ -15,6 +17,9 @@ from oomless.run.speculation import Speculation, read_speculation
 from oomless.speed.accepted import accepted
 from oomless.speed.banded import TimePart
 from oomless.speed.dynamic import Dynamic
+from oomless.speed.load import Load, Split
+from oomless.speed.matrices import matrices_of
+from oomless.speed.network import network
 from oomless.speed.serving import ServingSpeed, serving_speed
 from oomless.truth.speed_harness import predict_speed
 
@@ -224,3 +229,19 @@ def test_long_kernels_hide_launches() -> None:
         for length in (128, 8192)
     )
     assert seconds_of(long, "launches") < seconds_of(short, "launches") / 4
+
+
+def test_experts_without_curves_are_multiplied_in_blocks() -> None:
+    """370 tokens over 128 experts are 23 rows each, in blocks of 64; first tokens on a Jetson Thor and a GB10
+    were up to half too early."""
+    net = network(load("qwen3-30b-a3b"), "fp8")
+    (experts,) = net.experts
+
+    def rows(tokens: int) -> float:
+        asked = Load(prompt_tokens=tokens, prompt_length=tokens)
+        found = matrices_of(net, Split(), asked, partial(triton_tile, frozenset()))
+        return found.products[-1].flops / (2 * experts.num_layers * experts.params_each)
+
+    assert rows(370) == pytest.approx(128 * 64, rel=0.01)
+    assert rows(64) < rows(128) <= 128 * 16
+    assert 128 * 512 < rows(8192) <= 128 * (512 + 64)

@@ -40,8 +40,8 @@ class SpeedClass(NamedTuple):
     """Small batches are multiplied by vector units, which unpack quantised values as they are read."""
     multiplies_integers: bool = False
     """Large batches of quantised values are multiplied as integers."""
-    tile: Callable[[Words], int] = lambda conditions: 1
-    """(conditions) -> rows that the products of an expert are filled up to on a card."""
+    tile: Callable[[Words, float, int], int] = lambda conditions, tokens, experts: 1
+    """(conditions, tokens, experts) -> rows that the products of an expert are filled up to on a card."""
     overlaps_stages: bool = True
     """Stages of a pipeline work on several batches at once."""
     mixes_prompts: bool = True
@@ -67,13 +67,23 @@ MMQ_STEP = 8
 """Its tiles have a multiple of so many columns."""
 
 
-def mmq_tile(conditions: Words) -> int:
+def mmq_tile(conditions: Words, tokens: float, experts: int) -> int:
     """Return the tile of an expert's product: by its own tokens where each is multiplied on its own.
 
-    >>> mmq_tile(frozenset()), mmq_tile(frozenset({"apart"}))
+    >>> mmq_tile(frozenset(), 512, 128), mmq_tile(frozenset({"apart"}), 512, 128)
     (128, 8)
     """
     return MMQ_STEP if "apart" in conditions else MMQ_TILE
+
+
+def triton_tile(conditions: Words, tokens: float, experts: int) -> int:
+    """Return the rows of a block of fused experts: 16 while there are no more tokens than experts, else 64
+    (vllm and sglang, fused_moe: get_default_config), which CUTLASS's grouped products are taken to have too.
+
+    >>> triton_tile(frozenset(), 128, 128), triton_tile(frozenset(), 370, 128)
+    (16, 64)
+    """
+    return 16 if tokens <= experts else 64
 
 
 def vllm_row(word: str, date: str, sparse: bool) -> Words:
@@ -206,6 +216,7 @@ SPEED_CLASSES = (
         vllm,
         vllm_row,
         expert_kernels=vllm_experts,
+        tile=triton_tile,
         reduces_in_switch=False,  # it sets NCCL_CUMEM_ENABLE=0
         small_chunk_on_small_cards=True,
         running=1024,
@@ -216,6 +227,7 @@ SPEED_CLASSES = (
         sglang,
         sglang_row,
         expert_kernels=sglang_experts,
+        tile=triton_tile,
         mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
         reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
         shares_chunk=True,
@@ -237,6 +249,7 @@ SPEED_CLASSES = (
         "^tensorrt",
         trtllm,
         trtllm_row,
+        tile=triton_tile,
         cache_as_weights=True,
         divides_sequences_with_experts=True,
         pool="share of free",

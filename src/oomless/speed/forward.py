@@ -1,7 +1,7 @@
 """One forward pass of the slowest rank, in seconds: weights, matrix units, cache, communication, kernels,
 host - each a part."""
 
-from functools import cache
+from functools import cache, partial
 
 from ..engines.speed_classes import speed_class
 from ..facts import select
@@ -32,8 +32,10 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
         weights_s, matrix_s = multiplied.reading_s, multiplied.beyond_s
     else:
         multiplied = NONE
-        padded = speed_class(run.engine).tile(run.conditions) if machine.device in ("gddr", "hbm") else 1
-        matrices = matrices_of(net, split, load, padded)
+        kind = speed_class(run.engine)
+        fills = machine.device in ("gddr", "hbm") or not kind.multiplies_vectors
+        tile = partial(kind.tile, run.conditions)
+        matrices = matrices_of(net, split, load, tile) if fills else matrices_of(net, split, load)
         weights_s = reading_s(matrices, machine, engine, conditions)
         matrix_s = beyond_reading_s(matrices, machine, engine, conditions, tokens, weights_s)
     work = attention_work(net, split, load)

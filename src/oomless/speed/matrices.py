@@ -1,6 +1,7 @@
 """The matrices of a pass on the slowest rank: bytes that it reads, operations that it does with them, and the
 seconds of both."""
 
+from collections.abc import Callable
 from math import exp, log, sqrt
 from typing import NamedTuple
 
@@ -36,9 +37,11 @@ class Matrices(NamedTuple):
     products: list[MatrixProduct]
 
 
-def matrices_of(net: Network, split: Split, load: Load, padded: int = 1) -> Matrices:
+def matrices_of(
+    net: Network, split: Split, load: Load, tile: Callable[[float, int], int] = lambda tokens, experts: 1
+) -> Matrices:
     """Return the matrices that a rank reads: cut ones in part, whole ones, the head, and the experts that its
-    tokens meet. `padded`: rows that an expert's product is filled up to."""
+    tokens meet. `tile`: (tokens, experts) -> rows that an expert's product is filled up to."""
     tokens, everywhere = load.of_group(split), load.tokens
     reads: list[Read] = []
     products: list[MatrixProduct] = []
@@ -55,6 +58,7 @@ def matrices_of(net: Network, split: Split, load: Load, padded: int = 1) -> Matr
         values = experts.num_layers * met * experts.params_each / share
         reads.append(Read(num_bytes, values, experts.format))
         rows = everywhere * experts.num_active / split.expert_ranks
+        padded = tile(everywhere, experts.num_experts)
         if padded > 1 and everywhere >= MATRIX_TOKENS:
             rows = (
                 max(rows, min(everywhere, padded) * met) if rows < padded * met else rows + padded / 2 * met
