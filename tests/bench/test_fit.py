@@ -3,8 +3,9 @@ measurements."""
 
 from math import log
 
+import numpy as np
 import pytest
-from bench.fit import Fit, fit, laid_over, parameters
+from bench.fit import Case, Fit, fit, kind_of, laid_over, normal_equations, parameters
 
 from oomless import facts
 from oomless.truth.tables import read_table
@@ -42,6 +43,30 @@ def test_shipped_constants_are_what_the_fit_gives() -> None:
     for name, value in found.values.items():
         assert abs(log(value / shipped[name].value)) < 0.02, name
         assert shipped[name].num_runs == len(found.support[name]), name
+
+
+def test_a_row_far_off_moves_a_constant_less_than_one_within_its_scatter() -> None:
+    """Counted linearly, engines with faults of their own made kernels a fifth longer."""
+    constants = parameters()
+    name = "weights/llamacpp/unified/"
+    values = {name: constants[name].prior}
+    row = next(row for row in read_table(TABLE) if row.quantity == "decode")
+
+    def pull(error: float) -> float:
+        case = Case(row, "decode", 0.08, (name,))
+        _, gradient = normal_equations(
+            [case], [name], constants, values, np.array([error]), np.array([[1.0]])
+        )
+        return -float(gradient[0])
+
+    assert 0 < pull(0.8) < pull(0.1) < pull(0.15)
+
+
+def test_time_between_tokens_of_a_steady_load_is_fitted_and_that_of_a_burst_is_not() -> None:
+    rows = [row for row in (*read_table(TABLE), *read_table(FRESH)) if row.quantity == "serving"]
+    kinds = {row.configuration["concurrency_or_batch"]: kind_of(row) for row in rows}
+    assert {kind for load, kind in kinds.items() if load.isdecimal()} == {"throughput"}
+    assert {kind for load, kind in kinds.items() if not load.isdecimal()} == {"serving"}
 
 
 def test_a_refit_answers_with_its_own_values_and_names_them() -> None:
