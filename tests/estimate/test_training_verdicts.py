@@ -267,5 +267,5 @@ def test_what_makes_a_tight_answer_wide_is_named(cards: str, named: str) -> None
     """A tight answer wider than a fifth of the card names its widest line."""
     flags: dict[str, Any] = {"method": "lora", "sharding": "zero3", "seq_len": 8192}
     found = train("deepseek-r1-distill-qwen-14b", cards, framework="llama-factory", **flags)
-    assert widest_of(found.ledger).startswith(f"most of the doubt: {named}, ") is bool(named)
+    assert widest_of(found.ledger).startswith(f"most of the doubt: {named} (") is bool(named)
     assert bool(named) == ("most of the doubt" in repr(found))

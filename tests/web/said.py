@@ -19,7 +19,19 @@ WRITTEN = ("card.py", "part_files.py", "quantize_command.py")
 """Files of the terminal's rooms that hold what is written into files, for other programs."""
 SINKS = {"OomlessError", "UsageError", "UnsupportedError", "MissingExtra", "Refusal", "PatternError"}
 SINKS |= {"NotFinite", "Mixed", "Unsupported", "noting", "note", "fault"}
-NOTES = {"notes", "warnings", "said", "why", "reason", "hint", "note", "warning", "dropped", "left_out"}
+NOTES = {
+    "because",
+    "notes",
+    "warnings",
+    "said",
+    "why",
+    "reason",
+    "hint",
+    "note",
+    "warning",
+    "dropped",
+    "left_out",
+}
 """Names of locals, fields and keywords in which notes and reasons travel."""
 NAMED = re.compile(rf"^_?({'|'.join(sorted(NOTES))})(_|$)|(notes|warnings|_note|reason)$")
 """Functions that return them."""

@@ -58,7 +58,7 @@ def widest_of(ledger: Ledger, lines: Iterable[Line] = ()) -> str:
         return ""
     line = max(lines or ledger.lines, key=lambda each: each.high_bytes - each.low_bytes)
     low, high = gib(line.low_bytes), gib(line.high_bytes)
-    return f"most of the doubt: {line.what}, {low:.2f} to {high:.2f} GiB"
+    return f"most of the doubt: {line.what} ({low:.2f} to {high:.2f} GiB)"
 
 
 def doubt_of(answer: "ServingAnswer") -> str:
