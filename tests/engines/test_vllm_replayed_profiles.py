@@ -8,7 +8,7 @@ import oomless
 from oomless.engines.rank import Stage
 from oomless.engines.vllm.profile import ProfileRun
 from oomless.engines.vllm.release import RELEASES
-from oomless.engines.vllm.v0_replay import Walk, replayed
+from oomless.engines.vllm.v0_replay import ProfileWalk, replayed
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Layout, Resolved
@@ -44,7 +44,7 @@ def run(gpu: str = "h100", release: str = "0.5.4", tokens: int = 8192) -> Profil
 
 @pytest.mark.parametrize("release", ["0.2.7", "0.3.3", "0.5.4", "0.5.5", "0.6.2"])
 def test_segments_hold_all_tensors_and_nothing_is_left_alive(release: str) -> None:
-    walk = Walk(run(release=release), None)
+    walk = ProfileWalk(run(release=release), None)
     walk.free(walk.forward())
     walk.sample()
     assert walk.allocator.reserved >= walk.allocator.peak_allocated

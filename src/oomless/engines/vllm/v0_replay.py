@@ -29,7 +29,7 @@ INDEX, F32 = 8, 4
 """Bytes of a place in a sorted row, and of a probability."""
 
 
-class Walk:
+class ProfileWalk:
     """Tensors of a rank that come and go. Sizes in elements of the model's type."""
 
     def __init__(self, run: "ProfileRun", room: int | None) -> None:
@@ -262,7 +262,7 @@ def replayed_lines(run: "ProfileRun") -> list[Line]:
 
 def replayed(run: "ProfileRun", room: int | None) -> tuple[int, int]:
     """Bytes of segments after the forward pass, and after sampling."""
-    walk = Walk(run, room)
+    walk = ProfileWalk(run, room)
     states = walk.forward()
     passed = walk.allocator.reserved
     if run.stage.last:
