@@ -181,6 +181,11 @@ def test_ten_cards_of_one_machine_are_filled_and_the_verdict_says_how_far() -> N
     assert f"{layers} of 65 layers on the cards" in verdict_line(little)
 
 
+def test_the_layers_said_are_those_of_the_file() -> None:
+    found = infer("qwen3.8-27b", "rtx-3090", engine="llamacpp", quantization="Q4_K_M", n_gpu_layers=40)
+    assert "40 of 66 layers on the cards" in verdict_line(found)  # one drafts
+
+
 def test_a_buffer_that_finds_no_room_is_tried_without_pipelined_micro_batches() -> None:
     """A rig's notes of Qwen3-Coder-30B-A3B at 131,072 cells of q4_0: 808.35 MiB on each of two cards, and
     408.09 after "retrying without pipeline parallelism" (llama.cpp#16748)."""

@@ -88,11 +88,20 @@ def verdict_line(answer: "ServingAnswer") -> str:
     replicas = f", one of {answer.replicas} replicas" if answer.replicas > 1 else ""
     if answer.request.instances > 1:
         where = f"one of {answer.request.instances} instances on {where}"
-    layers, all_layers = answer.request.n_gpu_layers, len(answer.model.layers) + 1
-    partly = layers is not None and 0 <= layers < all_layers
-    held = f", {layers} of {all_layers} layers on the cards" if partly else ""
+    held = f", {partly} layers on the cards" if (partly := layers_held(answer)) else ""
     line = f"{verdict_of(answer.ledger)} ({where}{', ' + how if how else ''}{held}{replicas})"
     return f"{waiting}; {line}" if (waiting := waiting_of(answer)) else line
+
+
+def layers_held(answer: "ServingAnswer") -> str:
+    """Return how many layers of how many are on the cards, if not all are."""
+    layers = answer.request.n_gpu_layers
+    if layers is None or layers < 0:
+        return ""
+    from ..model.gguf_model import num_blocks  # only engines of GGUF files leave any
+
+    everything = num_blocks(answer.model) + 1
+    return f"{layers} of {everything}" if layers < everything else ""
 
 
 def parameters_of(model: Model) -> str:

@@ -163,6 +163,20 @@ def keeps_mtp(model: Model, build: str = "") -> bool:
     return model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and month >= MTP_SINCE)
 
 
+def num_blocks(model: Model) -> int:
+    """Return the layers that -ngl counts and --tensor-split deals: those of the file, the one that drafts
+    among them where it has it (src/llama-model.cpp, n_layer_all: 66/66 of Qwen3.8-27B, 48/48 of GLM-4.5-Air).
+
+    >>> from oomless.model.load import load
+    >>> [num_blocks(load(name)) for name in ("qwen3.8-27b", "glm-4.5-air", "deepseek-r1")]
+    [65, 47, 61]
+    """
+    if not keeps_mtp(model):
+        return len(model.layers)
+    drafting = {layer for tensor in model.tensors if tensor.part == "mtp" for layer in tensor.layers}
+    return len(model.layers) + len(drafting)
+
+
 def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Tensor]:
     """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values in one."""
     if tensor.part != "main" and not (tensor.part == "mtp" and keeps_mtp(model, build)):

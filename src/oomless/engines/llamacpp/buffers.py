@@ -2,6 +2,7 @@
 
 from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
+from ...model.gguf_model import num_blocks
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Hardware
@@ -12,7 +13,7 @@ from .cache import drafting_layers, has_windows, one_slot, states_of_slot, windo
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes, representative
-from .placement import HOST, by_hand, device_of, held, num_blocks, offload
+from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
 
 XIELU = "apertus"

@@ -3,6 +3,7 @@ types, layers of each card."""
 
 from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41
+from ...model.gguf_model import num_blocks
 from ...model.gguf_types import TYPES
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -13,7 +14,7 @@ from ..releases import first_with
 from .builds import dated
 from .gguf_file import expands, heads_of, published_as
 from .ollama_command import USUAL
-from .placement import check, deal, num_blocks
+from .placement import check, deal
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
 
 MOST_DEVICES = 15

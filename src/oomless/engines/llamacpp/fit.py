@@ -13,12 +13,13 @@ ggml-org/Llama-macOS#58).
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ...model.gguf_model import num_blocks
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
 from .defaults import CELLS, MOST_DEVICES, estimates
-from .placement import HOST, num_blocks
+from .placement import HOST
 from .release import rules_of
 from .weights import maps_file
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from ... import facts
 from ...model.attention import MLA, Linear, Sliding
+from ...model.gguf_model import num_blocks
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, MIB
 from .gguf_file import expands, heads_of, stored
-from .placement import num_blocks
 from .release import rules_of
 from .tower import ONE_SIZE, scores_bytes, tower_bytes
 

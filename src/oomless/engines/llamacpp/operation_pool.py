@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ...ledger import Line, ranged
 from ...model.attention import DSA, GQA, MLA, Attention, Linear, Sliding
+from ...model.gguf_model import num_blocks
 from ...model.gguf_types import TYPES
 from ...model.model import EMBEDDING, HEAD, Layer, Model
 from ...run.cards import Card
@@ -18,7 +19,7 @@ from ..rank import Stage
 from .batch import F16, Batch
 from .defaults import num_cells, output_first
 from .gguf_file import stored
-from .placement import num_blocks, offload
+from .placement import offload
 from .release import is_ik, rules_of
 
 MMQ_BATCH = 64

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...files import shown
 from ...kept import Kept
-from ...model.gguf_model import gguf_name, keeps_mtp
+from ...model.gguf_model import gguf_name, num_blocks
 from ...model.model import EMBEDDING, Model, Tensor
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
@@ -29,20 +29,6 @@ class Offload(NamedTuple):
     first: int
     active: int
     output: bool
-
-
-def num_blocks(model: Model) -> int:
-    """Return the layers that -ngl counts and --tensor-split deals: those of the file, the one that drafts
-    among them where it has it (src/llama-model.cpp, n_layer_all: 66/66 of Qwen3.8-27B, 48/48 of GLM-4.5-Air).
-
-    >>> from ...model.load import load
-    >>> [num_blocks(load(name)) for name in ("qwen3.8-27b", "glm-4.5-air", "deepseek-r1")]
-    [65, 47, 61]
-    """
-    if not keeps_mtp(model):
-        return len(model.layers)
-    drafting = {layer for tensor in model.tensors if tensor.part == "mtp" for layer in tensor.layers}
-    return len(model.layers) + len(drafting)
 
 
 def offload(num_layers: int, asked: Resolved, output_first: bool) -> Offload:

@@ -1,6 +1,7 @@
 """What cards and host hold of a GGUF file: its tensors in one buffer each, rounded to 32 B at most."""
 
 from ...ledger import Key
+from ...model.gguf_model import num_blocks
 from ...model.model import Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Asked, Resolved
@@ -8,7 +9,7 @@ from ..rank import Placed, Stage
 from .cache import cache_layout, needed_bytes
 from .defaults import HOSTS, output_first, stages
 from .gguf_file import stored
-from .placement import HOST, Held, held, num_blocks, offload, rows_of_card, split_points
+from .placement import HOST, Held, held, offload, rows_of_card, split_points
 
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:

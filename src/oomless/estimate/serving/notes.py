@@ -99,8 +99,12 @@ def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...
 
 def left_to_host(model: Model, asked: Asked, request: Resolved) -> tuple[str, ...]:
     """Return a note where the engine leaves layers to the host by itself."""
-    layers, everything = request.n_gpu_layers, len(model.layers) + 1
-    if asked.n_gpu_layers is not None or layers is None or layers >= everything:
+    layers = request.n_gpu_layers
+    if asked.n_gpu_layers is not None or layers is None:
+        return ()
+    from ...model.gguf_model import num_blocks  # most engines leave none
+
+    if layers >= (everything := num_blocks(model) + 1):
         return ()
     return (f"{layers} of {everything} layers on the cards; the rest is on the host",)
 
