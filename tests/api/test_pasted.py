@@ -466,3 +466,12 @@ def test_flags_of_the_api_server_are_no_doubt_about_memory() -> None:
     )
     found = pasted(f"vllm serve Qwen/Qwen3-8B --max-model-len 4096 {flags}")
     assert not [note for note in found["warnings"] if "not known" in note]
+
+
+def test_a_task_that_a_model_has_anyway_is_no_doubt() -> None:
+    def named(task: str) -> bool:
+        found = pasted(f"vllm serve --task {task} Qwen/Qwen3-8B --max-model-len 4096")
+        return any("not known" in note for note in found["warnings"])
+
+    assert named("embed")
+    assert not named("generate")

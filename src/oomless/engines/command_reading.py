@@ -73,7 +73,8 @@ def spellings(line: CommandLine) -> dict[str, tuple[Option, str]]:
 
 
 def harmless(line: CommandLine) -> dict[str, str]:
-    """Return the flags that touch no memory, each with what stands behind it."""
+    """Return the flags that touch no memory, each with what stands behind it; --flag=value with that value
+    alone."""
     return {row["flag"]: row["takes"] for row in facts.table("engine_flags") if row["engine"] == line.table}
 
 
@@ -132,7 +133,9 @@ class Reading:
             return position + (not has_value)
         spelled = next((each for each in (name, name.replace("_", "-")) if each in self.known), "")
         plain = next((each for each in (name, name.replace("_", "-")) if each in self.harmless), "")
-        takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, "unknown")
+        of_values = {flag for flag in self.harmless if flag.startswith(f"{name}=")}
+        unread = "value" if of_values else "unknown"
+        takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, unread)
         last = position if has_value else self.behind(name, takes, words, position)
         value = value if has_value else " ".join(words[position:last])
         shown = " ".join((name, "..." if SECRET.search(name) else value)).strip() if value else word
@@ -141,7 +144,7 @@ class Reading:
             self.beside[self.line.beside[name]] = value or "".join(words[position:last])
         elif spelled:
             self.take(spelled, value, shown)
-        elif plain:
+        elif plain or f"{name}={value}" in of_values:
             self.ignored.append(shown)
         else:
             from difflib import get_close_matches  # imported late: few commands have a flag that nobody knows
