@@ -8,7 +8,7 @@ from ..errors import UsageError
 from ..estimate.serving.stage_rank import Adjust
 from ..facts.options.tuning import OWN
 from ..model.model import Model
-from ..plan.launch.serving import Served
+from ..plan.launch.serving import ServedWeights
 from ..plan.tune.answer import TunedAnswer, tune_question
 from ..plan.tune.question import TuneQuestion, usual_context
 from ..plan.tune.rows import AskedPlace
@@ -103,17 +103,17 @@ def tune(
     return TuneAnswer(tune_question(question, place, own["rows"] or 5, notes))
 
 
-def what_is_served(command: str, begin: dict[str, Any]) -> Served | None:
+def what_is_served(command: str, begin: dict[str, Any]) -> ServedWeights | None:
     """Return what a pasted command serves, under the name and in the words that it has there; None for a name
     that Ollama's library knows.
 
     >>> what_is_served("vllm serve /models/Qwen3-8B-AWQ -q awq_marlin", {"quantization": "awq"})
-    Served(name='/models/Qwen3-8B-AWQ', form='awq', said='awq_marlin')
+    ServedWeights(name='/models/Qwen3-8B-AWQ', form='awq', said='awq_marlin')
     """
     read = read_command(command)
     if read.model is None or engine(read.engine).start.by == "modelfile":
         return None
-    return Served(read.model, begin.get("quantization"), read.flags.get("quantization") or "")
+    return ServedWeights(read.model, begin.get("quantization"), read.flags.get("quantization") or "")
 
 
 def start_of(hardware: Hardware, of_file: bool, flags: dict[str, Any], own: dict[str, Any]) -> Asked:

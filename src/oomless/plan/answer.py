@@ -16,7 +16,7 @@ from ..units import format_bytes
 from .candidates import Miss, PlannedRow, plan_screen
 from .goals import Wanted
 from .launch import Launch
-from .launch.serving import Served, one_of_several, serving_launch
+from .launch.serving import ServedWeights, one_of_several, serving_launch
 from .prices import Price
 from .ranking import rank, why_not
 from .search import PlanRow, Search
@@ -117,7 +117,7 @@ def plan_serving(
     )
 
 
-def launch_of(model: Model, word: str, row: PlanRow, pasted: Served | None = None) -> Launch:
+def launch_of(model: Model, word: str, row: PlanRow, pasted: ServedWeights | None = None) -> Launch:
     """What starts a row; the same once more for each replica. A file is named by the type counted."""
     used = row.estimate.request
     asked = row.asked._replace(concurrency=used.concurrency)

@@ -19,7 +19,7 @@ from .scripts import SERVE, SERVE_HEAD, Value, python
 from .shell import command, comment, launch_files, place, script
 
 
-class Served(NamedTuple):
+class ServedWeights(NamedTuple):
     """What an engine is told to serve."""
 
     name: str
@@ -34,13 +34,13 @@ class Served(NamedTuple):
         return self.said is not None
 
 
-def of_catalogue(model: Model, word: str) -> Served:
+def of_catalogue(model: Model, word: str) -> ServedWeights:
     """Return what is served where MODEL alone says it."""
-    return Served(hub_word(model, word), model.quantization)
+    return ServedWeights(hub_word(model, word), model.quantization)
 
 
 def serving_launch(
-    model: Model, word: str, asked: Asked, hardware: Hardware, pasted: Served | None = None
+    model: Model, word: str, asked: Asked, hardware: Hardware, pasted: ServedWeights | None = None
 ) -> Launch:
     """How an engine is started for a question; `asked` has its layout. `pasted`: what a command serves, which
     stays as it is."""
@@ -80,7 +80,7 @@ def one_of_several(asked: Asked, used: Asked) -> Asked:
     )
 
 
-def served_name(model: Model, served: Served, asked: Asked) -> tuple[str, str]:
+def served_name(model: Model, served: ServedWeights, asked: Asked) -> tuple[str, str]:
     """Return (what is served, what a reader must know of it): a form that no engine makes while loading is a
     checkpoint of its own.
 
@@ -125,7 +125,7 @@ def hub_word(model: Model, word: str) -> str:
     return row["hub_id"] if row and row["hub_id"] else word or model.name
 
 
-def start_of(model: Model, served: Served, asked: Asked) -> tuple[str, ...]:
+def start_of(model: Model, served: ServedWeights, asked: Asked) -> tuple[str, ...]:
     """Return the words that start an engine's own program with a question; none for what has no program."""
     line = line_of(asked.engine)
     if line is None:

@@ -10,7 +10,7 @@ from ...run.serving import Asked
 from ...speed.serving import left_out
 from ..answer import arguments_of, launch_of
 from ..candidates import PlannedRow
-from ..launch.serving import Served
+from ..launch.serving import ServedWeights
 from ..plan_json import row_json
 from ..prices import Price
 from ..search import PlanRow
@@ -67,10 +67,10 @@ class AskedPlace(NamedTuple):
 
     model_word: str
     gpu_word: str
-    served: Served | None = None
+    served: ServedWeights | None = None
     """What a pasted command serves; its form is where the search begins."""
 
-    def served_in(self, row: TunedRow, start: Asked, published: str) -> Served | None:
+    def served_in(self, row: TunedRow, start: Asked, published: str) -> ServedWeights | None:
         """Return what a row serves: what the command does, unless its weights lie in another form there than
         the row has; None: the catalogue's."""
         if self.served is None or row.asked.quantization == start.quantization:
