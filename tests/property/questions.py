@@ -6,6 +6,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from oomless.engines.vllm import VLLM
+from oomless.engines.vllm.release import RELEASES
 from oomless.errors import UnsupportedError, UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
@@ -87,6 +88,12 @@ def answer(question: Question, **changes: object) -> Estimate:
         return estimate_serving(question.model, question.asked._replace(**changes), question.hardware)  # type: ignore[arg-type]  # flags of mixed types, by name
     except (UsageError, UnsupportedError):
         reject()
+
+
+def charges_segments(question: Question) -> bool:
+    """Whether the release charges segments of the allocator: as freed blocks happen to fit, a larger batch
+    may hold fewer, and another order of layers more."""
+    return RELEASES.at(question.asked.engine_version).charges_segments
 
 
 def pinned(question: Question) -> Question:
