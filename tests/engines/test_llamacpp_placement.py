@@ -212,7 +212,8 @@ def test_before_2024_the_first_card_had_every_cache_and_what_operations_left() -
 def test_the_layer_that_drafts_is_dealt_with_the_others() -> None:
     """Qwen3.8-27B's files have it (66/66 layers), those of Qwen3.5-27B have not (26/65): three cards of
     sudoingX/qwen38-mtp#16 hold 24, 24 and 16 layers by 35,37,28, and -ngl 65 leaves one to the host."""
-    asked = {"engine": "llamacpp", "quantization": "Q4_K_M", "context": 4096, "tensor_split": "35,37,28"}
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "Q4_K_M", "context": 4096}
+    asked["tensor_split"] = "35,37,28"
     dealt = {
         name: [
             rank.cache.groups[0].num_layers

@@ -156,10 +156,10 @@ def test_adamw_was_foreach_until_4_54() -> None:
 
 def test_norms_of_torchtitan_keep_their_input_alone_since_torch_2_9() -> None:
     """nn.RMSNorm is one kernel: two norms of each of 32 layers keep no F32 copy of 4,096 tokens."""
+    asked: dict[str, Any] = {"recompute": "none", "seq_len": 4096, "packed": True}
     then, now = (
         train("llama-3.1-8b", "h100:8", framework="torchtitan", framework_version=each, **asked).estimate
         for each in ("torchtitan 2025-08-01", "0.2.0")
-        for asked in [{"recompute": "none", "seq_len": 4096, "packed": True}]
     )
     kept = [
         next(line.bytes for line in each.groups[0].ledger.lines if line.key == "activations.kept")

@@ -121,11 +121,11 @@ def test_a_command_on_cards_of_a_maker_starts_the_engine_of_its_own() -> None:
     ],
 )
 def test_what_is_found_is_no_slower_than_what_infer_takes_unasked(
-    model: str, gpu: str, flags: dict[str, str]
+    model: str, gpu: str, flags: dict[str, Any]
 ) -> None:
     """Copies of the engine on a part of the cards each are what infer takes; one over all is slower."""
     found = best(oomless.tune(model, gpu, context=16384, concurrency=16, **flags))
-    lengths = {"input_len": 14336, "output_len": 2048, "max_model_len": 16384}
+    lengths: dict[str, Any] = {"input_len": 14336, "output_len": 2048, "max_model_len": 16384}
     own = oomless.speed(model, gpu, concurrency=16, **lengths, **flags).to_json()
     assert own["verdict"] == "fits"
     assert found.row.speed.tokens_per_s.value >= 0.98 * own["tokens_per_s"]["value"]
