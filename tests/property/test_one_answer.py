@@ -90,7 +90,8 @@ def one_answer(seed: int) -> None:
         assert outcome(speed, model, planned.row.gpu, **own, **lengths) == again, seed
 
 
-ASKED = ("engine", "quantization", "kv_cache_dtype", "max_model_len", "max_num_seqs")
+SHARES = ("gpu_memory_utilization", "mem_fraction_static", "free_gpu_memory_fraction")
+ASKED = ("engine", "quantization", "kv_cache_dtype", "max_model_len", "max_num_seqs", *SHARES)
 """What a plan sets beside the layout."""
 
 

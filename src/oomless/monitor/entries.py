@@ -225,6 +225,8 @@ def entry_of(line: bytes) -> Entry | None:
     True
     >>> entry_of(b'{"kind":"healed","step":7') is None
     True
+    >>> entry_of(b'{"kind":"start","time":1' + b"0" * 400 + b"}") is None  # no float is so large
+    True
     """
     try:
         document = json.loads(line, parse_constant=refused)
@@ -233,7 +235,7 @@ def entry_of(line: bytes) -> Entry | None:
         entry: Entry = kind(
             **{name: shaped(value, kind.__annotations__[name]) for name, value in given.items()}
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return entry
 

@@ -6,6 +6,7 @@ ever, each 5 % larger than what was asked for when none of the others was large 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from ...ledger import Line, ranged
 from ...model.attention import DSA, GQA, MLA, Attention, Linear, Sliding
@@ -49,11 +50,8 @@ def pool_lines(
         return ()
     most = least
     if card.vendor == "AMD" or rules_of(asked).keeps_pool_buffers:
-        needs = (
-            max((attention_copies(each.attention, asked, batch, upto) for each in layers), key=sum)
-            for upto in range(batch.num_tokens, cells + batch.num_tokens, batch.num_tokens)
-        )
-        most = kept_bytes(matrix, needs)
+        kinds = tuple(dict.fromkeys(each.attention for each in layers))
+        most = kept_of_prompt(matrix, kinds, (asked.cache_type_k, asked.cache_type_v), batch, cells)
     formula = (
         f"{format_bytes(matrix)} of a matrix, {format_bytes(attended)} of attention against {cells:,} cells"
     )
@@ -77,6 +75,20 @@ def attended_cells(asked: Resolved, batch: Batch) -> int:
     """Return the cells that a micro-batch looks at when the asked load is in the cache."""
     load = asked.context if batch.num_cells < num_cells(asked) else asked.context * asked.concurrency
     return min(batch.num_cells, load)
+
+
+@lru_cache(maxsize=256)
+def kept_of_prompt(
+    first: int, kinds: tuple[Attention, ...], cache_types: tuple[str, str], batch: Batch, cells: int
+) -> int:
+    """Return what the old pool holds after a prompt of so many cells, a micro-batch at a time, beside the
+    copies of a matrix. Cached: a search asks the same of every card."""
+    asked = Resolved(cache_type_k=cache_types[0], cache_type_v=cache_types[1])
+    needs = (
+        max((attention_copies(each, asked, batch, upto) for each in kinds), key=sum)
+        for upto in range(batch.num_tokens, cells + batch.num_tokens, batch.num_tokens)
+    )
+    return kept_bytes(first, needs)
 
 
 def kept_bytes(first: int, needs: Iterable[tuple[int, ...]]) -> int:
