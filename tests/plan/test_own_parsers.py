@@ -77,6 +77,7 @@ VALUES: dict[str, Any] = {
     "mamba_ssm_cache_dtype": "bfloat16",
     "mamba_full_memory_ratio": 0.5,
     "mamba_scheduler_strategy": "no_buffer",
+    "deepep_mode": "normal",
     "moe_a2a_backend": "deepep",
     "compilation_config": '{"mode": 3}',
     "mm_encoder_tp_mode": "data",
