@@ -152,16 +152,9 @@ def profile_lines(
     if rules.charges_segments:
         from .v0_replay import replayed_lines  # the first releases
 
-        return replayed_lines(run)
-    forward = forward_bytes(run, kept, experts)
-    logits, beside = logits_bytes(run), sampling_bytes(run)
-    linear = linear_end(run, kept, experts)
-    if stage.last and logits + beside >= forward:
-        least = int((forward - beside) * run.constant("activation_spread").low)
-        lines = sampler_lines(run, kept, logits, beside, least, linear)
+        lines = replayed_lines(run)
     else:
-        lines = [forward_line(run, kept, forward, linear)]
-    lines = [*b12x_lines(run), *lines]
+        lines = counted_lines(run, kept, experts)
     if model.vision is None or not run.sees_images:
         return lines
     from .profile_images import scores_bytes, tower_bytes, with_tower
@@ -169,6 +162,17 @@ def profile_lines(
     tower = tower_bytes(model, asked, kept.images, rules, run.width)
     scores = scores_bytes(model, asked, kept.images, run.width, rules, hardware.card.compute_capability)
     return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower or scores[1] else lines
+
+
+def counted_lines(run: ProfileRun, kept: ProfileKept, experts: int) -> list[Line]:
+    """The lines of a run whose peak is that of its tensors: of sampling, or of the forward pass."""
+    forward = forward_bytes(run, kept, experts)
+    logits, beside = logits_bytes(run), sampling_bytes(run)
+    linear = linear_end(run, kept, experts)
+    if run.stage.last and logits + beside >= forward:
+        least = int((forward - beside) * run.constant("activation_spread").low)
+        return [*b12x_lines(run), *sampler_lines(run, kept, logits, beside, least, linear)]
+    return [*b12x_lines(run), forward_line(run, kept, forward, linear)]
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
