@@ -1,7 +1,7 @@
-"""The wheel: modules without the examples of their docstrings, which are tests; pages in one file, without
-tables of options and the long part of what their commands print, rules without the sources that only readers
-of the tables need, and all packed again as small as deflate makes it (the builder itself takes zlib's middle
-level)."""
+"""The wheel: modules without comments and without the examples of their docstrings, which are tests; pages in
+one file, without tables of options and the long part of what their commands print, rules without the sources
+that only readers of the tables need, and all packed again as small as deflate makes it (the builder itself
+takes zlib's middle level)."""
 
 import ast
 import csv
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import tokenize
 import zipfile
 from doctest import DocTestParser
 from pathlib import Path
@@ -104,9 +105,13 @@ def without(path: Path, columns: str) -> str:
     return made.getvalue()
 
 
-def without_examples(module: str) -> str:
-    """Return a module whose docstrings have empty lines in place of their doctests: no line moves."""
+def for_readers(module: str) -> str:
+    """Return a module without its comments and without the doctests of its docstrings: no line moves."""
     lines = module.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(module).readline):
+        if token.type == tokenize.COMMENT:
+            line, column = token.start
+            lines[line - 1] = lines[line - 1][:column].rstrip()
     for node in ast.walk(ast.parse(module)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
@@ -147,9 +152,8 @@ class SmallWheel(BuildHookInterface[Any]):
         }
         package = Path(self.root, "src/oomless")
         contents |= {
-            str(Path("oomless", module.relative_to(package))): without_examples(text)
+            str(Path("oomless", module.relative_to(package))): for_readers(module.read_text(encoding="utf-8"))
             for module in sorted(package.rglob("*.py"))
-            if ">>>" in (text := module.read_text(encoding="utf-8"))
         }
         pages = {
             page.stem: OPTIONS.sub(LISTED, PRINTED.sub(cut, REMARK.sub("", page.read_text(encoding="utf-8"))))
