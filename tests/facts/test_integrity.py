@@ -277,6 +277,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "verl",
         "llamafactory",
         "ms-swift",
+        "sglang",
     }
 
 

@@ -12,7 +12,8 @@ from .. import facts
 from ..engines import engine
 from ..engines.record import Engine
 from ..errors import UnsupportedError
-from ..model.load import load
+from ..frameworks.releases import release_of
+from ..model.load import catalogue_name, load
 from ..model.model import Model
 from ..run.card_names import card_named
 from ..run.cards import Card, Hardware, card, synthetic
@@ -66,12 +67,14 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     rules = engine_of(row["engine"].strip())
     if rules is None:
         raise UnsupportedError(f"engine {row['engine'].strip()} is not known yet")
-    version = _version(row)
+    version = _version(row, rules)
     name = named_model(row["model"], any(part in row["quant"].lower() for part, _ in REQUANTISED))
     if name is None and quantity == "non_torch":
         name = ANY_MODEL
     if name is None:
         raise UnsupportedError(f"model {row['model']} is not in the catalogue")
+    if row["quant"].strip().lower() == "fp8" and load(name).quantization:  # repacked, as V4's FP4 experts are
+        name = catalogue_name(f"{name}-fp8") or name
     flags = row["other_flags"].lower()
     length = _number(row["context_len"])
     model = with_positions(load(name), flags, length if rules.rows.default_batch_counts else None)
@@ -79,13 +82,6 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     dtype, quantization = _precision_for(quantity, row["quant"], model)
     layout = _layout(row)
     seqs, tokens = _batch(row["batch_or_parallel"], version, quantity)
-    if (
-        length is None
-        and rules.rows.default_batch_counts
-        and quantity in BATCH_COUNTS
-        and (quantity == "kv_tokens" or rules.rows.batch_follows_length(version))
-    ):
-        raise Incomplete("context_len is not given, and the batch of this release depends on it")
     utilization = _utilization(row["gpu_mem_util"], quantity)
     common = Asked(
         engine=rules.name,
@@ -114,7 +110,22 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
-    return ServingQuestion(drafting(model, asked), asked, hardware)
+    return _of_its_day(ServingQuestion(drafting(model, asked), asked, hardware), row)
+
+
+def _of_its_day(found: ServingQuestion, row: dict[str, str]) -> ServingQuestion:
+    """Return the question to the release of a row's day, where the row names a series (0.5.x). An image that
+    came before its release, as new models have them, is one of the newest."""
+    asked = found.asked
+    day = release_of(asked.engine, row["date"]) if ".x" in row["engine_version"] else None
+    if day is None or not day.startswith(f"{asked.engine_version}."):
+        return found
+    dated = asked._replace(engine_version=day)
+    try:
+        engine(asked.engine).resolve(found.model, found.hardware, dated, asked.sizes)
+    except UnsupportedError:
+        return found
+    return found._replace(asked=dated)
 
 
 def drafting(model: Model, asked: Asked) -> Model:
@@ -124,44 +135,6 @@ def drafting(model: Model, asked: Asked) -> Model:
     from ..estimate.serving.drafting import beside_draft  # few rows have one
 
     return beside_draft(model, asked, offline=True)
-
-
-def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[ServingQuestion]:
-    """Other questions that the row may mean. An empty cell for the batch means that the source does not say
-    it: few sequences with large batches (desktop cards) and twice the default batch (servers) bound what is
-    usual. A size is any card of that size."""
-    asked, others = found.asked, []
-    rows = engine(asked.engine).rows
-    if (
-        not row["batch_or_parallel"].strip()
-        and rows.default_batch_counts
-        and not rows.batch_follows_length(asked.engine_version or "0")
-        and quantity in {*BATCH_COUNTS, "cuda_graph"}
-    ):
-        few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
-        others = [found._replace(asked=each) for each in (few, asked._replace(max_num_batched_tokens=16384))]
-    ranks, node = asked.layout.num_ranks if asked.layout else 1, found.hardware.per_node
-    if (
-        ranks > node and "node" not in row["other_flags"]
-    ):  # one large machine, or several: the row does not say
-        others.append(found._replace(hardware=found.hardware._replace(per_node=ranks)))
-    if (
-        asked.moe_a2a_backend == "deepep"
-        and "redundant" not in row["other_flags"]
-        and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
-    ):
-        whole = asked._replace(num_redundant_experts=EPLB_COPIES, enable_dp_lm_head=True, moe_dense_tp_size=1)
-        others.append(found._replace(asked=whole))
-    if (
-        asked.enable_lora
-        and not LORA_RANK.search(row["other_flags"].lower())
-        and quantity in {*MEMORY_COUNTS, "weights_per_gpu"}
-    ):
-        others.append(found._replace(asked=asked._replace(max_lora_rank=LARGE_RANK)))
-    if quantity in MEMORY_COUNTS and (alike := cards_of_size(row["gpu"])):
-        least = min(alike, key=lambda each: each.memory_bytes)
-        others.append(found._replace(hardware=found.hardware._replace(card=least)))
-    return others
 
 
 def cards_of_size(text: str) -> list[Card]:
@@ -184,15 +157,12 @@ def cards_of_size(text: str) -> list[Card]:
 
 
 LORA_RANK = re.compile(r"(?:max-lora-|lora )rank (\d+)")
-LARGE_RANK = 64
-"""Rank of LoRA slots that notebooks raise the default of 16 to."""
-FEW_SEQUENCES = 4
-EPLB_COPIES = 32
-"""Redundant experts of DeepSeek's own deployment, whose heads and dense layers are whole on each rank."""
 
 
-def _version(row: dict[str, str]) -> str:
+def _version(row: dict[str, str], rules: Engine) -> str:
     text = row["engine_version"].strip()
+    if not re.search(r"\d", text) and (day := release_of(rules.name, row["date"])):
+        return day
     if not re.match(r"\d+\.\d+(\D|$)", text) or (
         re.match(r"\d+\.\d*x", text) and not re.match(r"0\.\d+\.x", text)
     ):
@@ -314,11 +284,12 @@ def _batch(text: str, version: str, quantity: str) -> tuple[int | None, int | No
 
 
 def _utilization(text: str, quantity: str) -> float | None:
+    """Return the share of the card; None: nothing is said, and the engine chooses it."""
     try:
-        return float(text.removesuffix(" of free"))
+        return float(text.removesuffix(" of free")) if text.strip() else None
     except ValueError:
         if quantity in MEMORY_COUNTS:
-            raise Incomplete(f"gpu_mem_util is {text!r}" if text else "gpu_mem_util is not given") from None
+            raise Incomplete(f"gpu_mem_util is {text!r}") from None
         return None
 
 

@@ -13,10 +13,11 @@ from ..ledger import chosen, sums
 from ..speed.efficiency import SHIPPED, Efficiencies
 from .engine_rows import engine_of, logged_share
 from .llama_rows import predict_llama
-from .serving_rows import Incomplete, ServingQuestion, question, unit_factor, unsaid
+from .serving_rows import Incomplete, ServingQuestion, question, unit_factor
 from .speed_harness import predict_speed
 from .tables import MeasuredRow, read_table
 from .training_predict import predict_training
+from .unsaid import unsaid
 
 
 class Scored(NamedTuple):

@@ -24,6 +24,7 @@ from ..record import (
     Start,
     Tunable,
 )
+from ..releases import first_with
 from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -34,8 +35,10 @@ from .weights import loading, placed_weights
 
 def as_asked(asked: Asked, flags: str) -> Asked:
     """gpu_mem_util is --mem-fraction-static; dp beside tp is data-parallel attention where the flags say
-    so."""
+    so. A build whose log counts sparse MLA's index has the rules of the first release that does."""
     layout = asked.sizes
+    if "with index in size" in flags and not RELEASES.at(asked.engine_version).divides_pool_by_index_rows:
+        asked = asked._replace(engine_version=first_with("sglang", "divides_pool_by_index_rows"))
     prompts = re.search(r"(?:attention-context-parallel|attn-cp)-size (\d+)", flags)
     if "prefill-context-parallel" in flags and not prompts:
         raise UnsupportedError("context parallelism without a size in SGLang is not known yet")
