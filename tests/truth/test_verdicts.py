@@ -38,6 +38,7 @@ TRAIN_9 = TABLES / "verdicts_blind_train_9.csv"
 TRAIN_10 = TABLES / "verdicts_blind_train_10.csv"
 TRAIN_11 = TABLES / "verdicts_blind_train_11.csv"
 TRAIN_12 = TABLES / "verdicts_blind_train_12.csv"
+TRAIN_13 = TABLES / "verdicts_blind_train_13.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -64,6 +65,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_10.jsonl": TRAIN_10,
     TABLES / "blind" / "verdicts_train_11.jsonl": TRAIN_11,
     TABLES / "blind" / "verdicts_train_12.jsonl": TRAIN_12,
+    TABLES / "blind" / "verdicts_train_13.jsonl": TRAIN_13,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -239,6 +241,10 @@ TRAIN_12_BUDGET = Confusion(right=0.92, wrong_fits=0, wrong_does_not_fit=2, tigh
 """As first predicted 24 of 29 firm, 1 wrong "fits", 4 wrong "no", 6 tight."""
 
 
+TRAIN_13_BUDGET = Confusion(right=0.93, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=2)
+"""As first predicted 27 of 29 firm, 2 wrong "fits", 7 tight, 2 without an answer."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -290,6 +296,7 @@ ROUNDS = {
     TRAIN_10: ("train", TRAIN_10_BUDGET),
     TRAIN_11: ("train", TRAIN_11_BUDGET),
     TRAIN_12: ("train", TRAIN_12_BUDGET),
+    TRAIN_13: ("train", TRAIN_13_BUDGET),
 }
 
 
