@@ -1,4 +1,5 @@
-"""Draft heads: a layer or more that drafts for one model by its hidden states (EAGLE, EAGLE-3, DFlash)."""
+"""Draft heads: layers that draft for one model by its hidden states (EAGLE, EAGLE-3, DFlash, assistants of
+Gemma)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,8 +7,9 @@ from .. import facts
 from ..records import Record
 from .attention import GQA
 from .config import MAX_LAYERS, Config
+from .families.gemma import SANDWICH
 from .feedforward import Dense
-from .layer_weights import block_tensors
+from .layer_weights import block_tensors, stack_tensors
 from .model import EMBEDDING, HEAD, VOCABULARY, Layer, Model, Tensor
 from .scope import Scope, Storage
 from .storage import BF16, F16, I64
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 class DraftHead(Record):
     """The shape of a head. EAGLE joins the last hidden state with the embedding of the next token; EAGLE-3
     joins states of several layers, and its first layer reads that beside the embedding; DFlash caches them,
-    and drafts a block of masked tokens."""
+    and drafts a block of masked tokens. An assistant joins as EAGLE does, asks the caches of the model's last
+    layers of each kind, and scores tokens by a narrower table of its own."""
 
     method: str
-    """eagle, eagle3 or dflash."""
+    """eagle, eagle3, dflash or assistant."""
     hidden: int
     width: int
     """Of the feed-forward."""
@@ -48,6 +51,10 @@ DFLASH_WIDTHS, DFLASH_HEADS, DFLASH_LAYERS = 3, (32, 8, 128), (5, 5)
 states."""
 
 
+ASSISTANT, ASSISTANT_LAYERS = (1024, 8192), 4
+"""Hidden size and width of google/gemma-4-31B-it-assistant, and its layers: windows, and a wide one."""
+
+
 def assumed_head(target: Model, method: str) -> DraftHead:
     """Return the shape that a head of a model usually has: a Llama layer with the model's own sizes.
 
@@ -62,9 +69,13 @@ def assumed_head(target: Model, method: str) -> DraftHead:
     """
     core = target.layers[-1].attention.core
     heads, kv_heads, dim = ASSUMED_HEADS, ASSUMED_HEADS, ASSUMED_DIM
+    if method == "assistant" and (found := gqa_of(target)):
+        core = min(found, key=lambda each: each.head_dim)
     if isinstance(core, GQA):
         heads, kv_heads, dim = core.num_heads, core.num_kv_heads, core.head_dim
     dense = [ffn.intermediate_size for ffn in target.kinds.ffns if isinstance(ffn, Dense)]
+    if method == "assistant":
+        return DraftHead(method, *ASSISTANT, heads, kv_heads, dim, target.vocab_size, ASSISTANT_LAYERS)
     if method == "dflash":
         width = max(dense, default=DFLASH_WIDTHS * target.hidden_size)
         return DraftHead(method, target.hidden_size, width, *DFLASH_HEADS, 0, *DFLASH_LAYERS)
@@ -81,8 +92,7 @@ def published_head(name: str) -> DraftHead | None:
     """
     for row in facts.table("draft_heads"):
         if row["hub_id"].lower() == name.lower():
-            hidden, width, heads, kv_heads, dim, vocab = (int(size) for size in row["sizes"].split())
-            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab)
+            return DraftHead(row["method"], *map(int, row["sizes"].split()))
     return None
 
 
@@ -140,7 +150,12 @@ def model_of_head(head: DraftHead, target: Model, name: str) -> Model:
     """
     stored = Storage(plain, plain, plain) if (plain := target.dtype) in (BF16, F16) else BF16_ALONE
     attention = GQA(head.num_heads, head.num_kv_heads, head.head_dim, qkv_bias=head.bias)
-    layer = Layer(attention, Dense(head.width, False))
+    last = attention
+    if head.method == "assistant":
+        attention = attention._replace(qk_norm=True, borrows_cache=True)
+        last = attention._replace(head_dim=max(each.head_dim for each in gqa_of(target)))
+    kinds = (*(attention,) * (head.num_layers - 1), last)
+    layers = tuple(Layer(each, Dense(head.width, False)) for each in kinds)
     return target._replace(
         name=name,
         family="llama",
@@ -148,8 +163,8 @@ def model_of_head(head: DraftHead, target: Model, name: str) -> Model:
         vocab_size=head.vocab or target.vocab_size,
         dtype=stored.plain,
         quantization="",
-        layers=(layer,) * head.num_layers,
-        tensors=tuple(head_tensors(head, layer, target, stored)),
+        layers=layers,
+        tensors=tuple(head_tensors(head, layers, target, stored)),
         ropes=(),
         tied=False,
         draft=(),
@@ -168,10 +183,36 @@ READ_BOTH = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
 BF16_ALONE = Storage(BF16, BF16, BF16)
 
 
-def head_tensors(head: DraftHead, layer: Layer, target: Model, stored: Storage) -> "Iterator[Tensor]":
+def gqa_of(target: Model) -> list[GQA]:
+    """Every attention of a model with keys and values of heads, once."""
+    return [each.core for each in target.kinds.attentions if isinstance(each.core, GQA)]
+
+
+def assistant_tensors(
+    head: DraftHead, layers: tuple[Layer, ...], target: Model, stored: Storage
+) -> "Iterator[Tensor]":
+    """The tensors of an assistant (vllm/model_executor/models/gemma4_mtp.py): queries alone, what joins the
+    embedding of the model with its states, what widens the next ones, and a head of its own width."""
+    hidden, states, plain = head.hidden, target.hidden_size, stored.plain
+    yield Tensor(EMBEDDING, (target.vocab_size, states), plain, VOCABULARY, lookup=True, copy_of=EMBEDDING)
+    yield Tensor("model.pre_projection.weight", (hidden, 2 * states), plain, role="linear")
+    yield Tensor("model.post_projection.weight", (states, hidden), plain, role="linear")
+    for tensor in stack_tensors(layers, hidden, head.vocab, stored, SANDWICH):
+        if ".k_" not in tensor.name and ".v_" not in tensor.name:
+            yield tensor
+    yield Tensor("model.norm.weight", (hidden,), plain)
+    yield Tensor(HEAD, (head.vocab, hidden), plain, VOCABULARY)
+
+
+def head_tensors(
+    head: DraftHead, layers: tuple[Layer, ...], target: Model, stored: Storage
+) -> "Iterator[Tensor]":
     """The tensors of a head: embedding, what joins states, layers, norms, output head, numbers of its
     tokens."""
-    hidden, plain, third = head.hidden, stored.plain, head.method != "eagle"
+    if head.method == "assistant":
+        yield from assistant_tensors(head, layers, target, stored)
+        return
+    hidden, plain, third, layer = head.hidden, stored.plain, head.method != "eagle", layers[0]
     shared = EMBEDDING if hidden == target.hidden_size else ""
     vocabulary = (target.vocab_size, hidden)
     yield Tensor(EMBEDDING, vocabulary, plain, VOCABULARY, lookup=True, copy_of=shared)

@@ -14,9 +14,10 @@ NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
 MODEL_DRAFTS = ("draft_model", "STANDALONE")
 """Methods whose draft is a language model like any other, in vLLM's word and SGLang's."""
-HEADS = ("eagle", "eagle3", "dflash")
+HEADS = ("eagle", "eagle3", "dflash", "assistant")
 """Methods whose draft is a head made for the model, as vLLM writes them; SGLang writes capitals, and calls
-one of its EAGLE heads by the same word as the model's own layers: the head that is named tells them apart."""
+one of its EAGLE heads by the same word as the model's own layers: the head that is named tells them apart.
+Google's for Gemma 4 are named assistant; vLLM's method for them is mtp."""
 OTHER_DRAFTS = ("medusa", "mlp_speculator", "ngram_gpu")
 """Methods that load a head of another kind."""
 KNOWN_DRAFTS = (
@@ -49,14 +50,18 @@ class Speculation(Record):
 
     @property
     def head(self) -> str | None:
-        """Return the kind of head that drafts, eagle or eagle3; None: none does. A name says more than the
+        """Return the kind of head that drafts, of `HEADS`; None: none does. A name says more than the
         method.
 
         >>> said = Speculation("EAGLE"), Speculation("EAGLE", draft="Tengyunw/qwen3_8b_eagle3")
         >>> [each.head for each in (*said, Speculation("eagle3", 3), Speculation("eagle"))]
         [None, 'eagle3', 'eagle3', 'eagle']
+        >>> Speculation("mtp", 4, draft="google/gemma-4-31B-it-assistant").head
+        'assistant'
         """
         named, method = (self.draft or "").lower(), self.method.lower()
+        if named.endswith("-assistant"):
+            return "assistant"
         if method not in HEADS or (self.method in OWN_DRAFTS and "eagle" not in named):
             return None
         return "eagle3" if "eagle3" in named else method
@@ -153,6 +158,8 @@ def method_of(draft: object) -> str:
     named = str(draft or "").lower()
     if "eagle" in named and ("eagle-" in named or "eagle3" in named):
         return "eagle3" if "eagle3" in named else "eagle"
+    if named.endswith("-assistant"):
+        return "assistant"
     return "draft_model" if named else ""
 
 
