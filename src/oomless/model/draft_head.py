@@ -92,7 +92,9 @@ def published_head(name: str) -> DraftHead | None:
     """
     for row in facts.table("draft_heads"):
         if row["hub_id"].lower() == name.lower():
-            return DraftHead(row["method"], *map(int, row["sizes"].split()))
+            sizes = (*map(int, row["sizes"].split()), 1)  # one layer unless it says more
+            hidden, width, heads, kv_heads, dim, vocab, layers = sizes[:7]
+            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab, layers)
     return None
 
 
