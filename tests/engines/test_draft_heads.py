@@ -187,14 +187,16 @@ def test_a_dflash_head_is_layers_over_joined_states() -> None:
     assert not of_key(ran, "weights.vision")  # no tower is loaded
 
 
-@pytest.mark.parametrize(("model", "size"), [("gemma-4-31B", 0.927e9), ("gemma-4-26B-A4B", 0.832e9)])
+@pytest.mark.parametrize(
+    ("model", "size"), [("gemma-4-31B", 0.927e9), ("gemma-4-26B-A4B", 0.832e9), ("gemma-4-E2B", 0.151e9)]
+)
 def test_an_assistant_borrows_the_cache_and_scores_by_a_table_of_its_own(model: str, size: float) -> None:
     """Sizes of the files are those that noonghunna/club-3090 has."""
     said = json.dumps({"model": f"google/{model}-it-assistant", "num_speculative_tokens": 4})
     alone, drafted = (
         asked(model.lower(), "h100", engine_version="0.22.0", speculation=said) for said in (None, said)
     )
-    assert weights(drafted.ledger) - weights(alone.ledger) == pytest.approx(size, rel=0.02)
+    assert weights(drafted.ledger) - weights(alone.ledger) == pytest.approx(size, rel=0.03)
     assert of_key(drafted, "kv_cache.needed") == of_key(alone, "kv_cache.needed")
     with pytest.raises(UnsupportedError):
         asked(model.lower(), engine_version="0.20.0", speculation=said)
