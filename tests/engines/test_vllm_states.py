@@ -67,3 +67,25 @@ def test_a_model_of_states_alone_holds_one_page_a_sequence() -> None:
     assert short["bytes_per_token"] == 0
     assert short["fixed_bytes_per_sequence"] == 4 * ((128 + 2 * 32) * 3 * 2 + 8 * 16 * 16 * 2)
     assert long["max_concurrency"] == pytest.approx(short["max_concurrency"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "card", "release", "batch", "sequences", "gib"),
+    [  # vllm#52872, #57475, #50780
+        ("qwen3.6-27b-nvfp4", "rtx-5090", "0.27.1", 8192, 4, 0.89),
+        ("qwen3.6-27b-nvfp4", "rtx-5090", "0.27.1", 2048, 4, 0.52),
+        ("qwen3.8-27b-nvfp4", "rtx-5090-laptop", "0.28.0", 2048, 1, 0.46),
+        ("qwen3.5-122b-a10b", "rtx-pro-6000", "0.26.1", 32768, 4, 4.2),
+        ("qwen3.5-122b-a10b", "rtx-pro-6000", "0.23.0", 32768, 4, 0.56),
+    ],
+)
+def test_a_trial_of_whole_steps_reads_a_batch_of_contexts(
+    model: str, card: str, release: str, batch: int, sequences: int, gib: float
+) -> None:
+    asked = {"engine_version": release, "max_num_batched_tokens": batch, "max_num_seqs": sequences}
+    if model == "qwen3.5-122b-a10b":
+        asked["quantization"] = "w4a16"
+    lines = infer(model, gpu=card, **asked).estimate.ledger.lines  # type: ignore[arg-type]
+    [graphs] = [line for line in lines if line.key == "runtime.cuda_graphs"]
+    assert graphs.low_bytes <= gib * 2**30 <= graphs.high_bytes
+    assert graphs.bytes == pytest.approx(gib * 2**30, rel=0.3)

@@ -123,13 +123,46 @@ def graph_lines(
         split = split_bytes(stage.kinds(model).attentions, whole_tokens, asked.layout.tp, rules)
         formula += f", {split:,} B of attention's splits" if split else ""
         pool += split
+    contexts = context_ends(model, asked, stage, rules, large) if whole else (0, 0, 0)
+    formula += f", {contexts[1]:,} B of a batch's contexts" if contexts[1] else ""
     line = fitted_line("runtime.cuda_graphs", max(int(kept), 0), spread, formula, spread.source)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release, *tags).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     line = up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))
-    low, middle, high = (pool + each for each in (line.low_bytes, line.bytes, line.high_bytes))
+    ends = (line.low_bytes, line.bytes, line.high_bytes)
+    low, middle, high = (pool + each + more for each, more in zip(ends, contexts, strict=True))
     return [line._replace(low_bytes=low, bytes=middle, high_bytes=high)]
+
+
+def context_ends(
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+) -> tuple[int, int, int]:
+    """Return the least, the middle and the most that the trial of a whole step takes for its contexts, a
+    batch together, in a model with linear attention: so many bytes a token and value of a rank (which tensor
+    they are is not known), and no less than of a small batch. With drafts some kernels capture no whole step.
+
+    Qwen3.5-122B, batches of 32,768 tokens (vllm#50780: 4.2 GiB, of which graphs are 0.1):
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> from ...run.serving import Layout
+    >>> asked, rules = Resolved(max_num_batched_tokens=32768, layout=Layout()), RELEASES.at("0.26.1")
+    >>> ends = context_ends(load("qwen3.5-122b-a10b"), asked, Stage(0, 1, 0, 48), rules, ("hybrid",))
+    >>> [end / 2**30 for end in ends]
+    [3.5, 4.0, 4.5]
+    """
+    each = facts.constant("vllm", "graphs_context", rules.release, *tags)
+    least = facts.constant("vllm", "graphs_context_least", rules.release, *tags)
+    if not each.value:
+        return 0, 0, 0
+    widths = [kind.value_width for kind in stage.kinds(model).attentions if isinstance(kind, Linear)]
+    values = (asked.max_num_batched_tokens or 0) * max(widths, default=0) // asked.layout.tp
+    low, middle, high = (
+        max(int(values * getattr(each, end)), int(getattr(least, end) * GIB))
+        for end in ("low", "value", "high")
+    )
+    return 0 if asked.speculative else low, middle, high
 
 
 def driver_bytes(
