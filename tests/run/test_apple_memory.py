@@ -14,6 +14,8 @@ from oomless.units import GIB, MB, MIB
         ("m2-max-32gb", 21_845.34 * MIB),
         ("m4-max-36gb", 28_991.03 * MB),  # the log does not say 36 GB: inferred (facts/gpu_shares.csv)
         ("m2-max-96gb", 73_728 * MIB),
+        ("m5-24gb", 19_069.67 * MB),  # macOS 26 gives more, and no M5 has an older one
+        ("m5-32gb", 26_800.60 * MB),
     ],
 )
 def test_the_default_share_is_what_metal_prints(gpu: str, logged_bytes: float) -> None:

@@ -145,7 +145,7 @@ def card_of_row(row: dict[str, str]) -> Card:
         source = f"{driver:.0f} MiB by the driver, less what it keeps (assumed {driver - left:.0f} MiB)"
     elif apart:
         memory, source = int(marketed * GIB), f"{marketed:g} GiB of the machine are set apart for it"
-    elif part := _gpu_part(row["vendor"], marketed):
+    elif part := _gpu_part(row["short_name"], marketed) or _gpu_part(row["vendor"], marketed):
         memory, source = part
     else:
         memory, source = (
@@ -179,11 +179,12 @@ def card_of_row(row: dict[str, str]) -> Card:
     )
 
 
-def _gpu_part(vendor: str, marketed: float) -> tuple[int, str] | None:
-    """Return what the GPU of a machine of one memory may take, and who says so; None: a card of its own.
+def _gpu_part(machine: str, marketed: float) -> tuple[int, str] | None:
+    """Return what the GPU of a machine of one memory may take, by its own name or its maker's, and who says
+    so; None: a card of its own.
 
     Apple's GB are GiB. macOS gives Metal two thirds of less than 36 GB, else three quarters, later releases
-    more (facts/gpu_shares.csv).
+    more, which came before the M5 (facts/gpu_shares.csv).
 
     >>> _gpu_part("Apple", 96)[0] / MIB  # a log of an M2 Max: 73,728 MiB
     73728.0
@@ -191,15 +192,16 @@ def _gpu_part(vendor: str, marketed: float) -> tuple[int, str] | None:
     rows = [
         row
         for row in facts.table("gpu_shares")
-        if row["machine"] == vendor and marketed >= float(row["from_gib"])
+        if row["machine"] == machine and marketed >= float(row["from_gib"])
     ]
     if not rows:
         return None
     over, under = int(rows[-1]["numerator"]), int(rows[-1]["denominator"])
     said = f"{over}/{under} of {marketed:g} GiB, which macOS gives the GPU by default"
+    more = "26 gives more; " if machine == "Apple" else ""
     return (
         int(marketed * GIB) * over // under,
-        f"{said} (26 gives more; sudo sysctl iogpu.wired_limit_mb=N sets it)",
+        f"{said} ({more}sudo sysctl iogpu.wired_limit_mb=N sets it)",
     )
 
 
