@@ -63,6 +63,14 @@ def test_what_fits_is_left_alone() -> None:
     assert not [note for note in found.warnings if "--fit" in note]
 
 
+def test_what_is_tight_by_hand_has_layers_on_the_host_before() -> None:
+    flags = {"quantization": "UD-Q4_K_XL", "engine_version": "b9849"}
+    assert asked("qwen3.5-9b", "6GiB", fit=False, **flags).verdict == "tight"
+    found = asked("qwen3.5-9b", "6GiB", **flags)
+    assert (found.verdict, found.headroom_bytes >= GIB) == ("fits", True)
+    assert "of 33 layers on the cards" in found.warnings[0]
+
+
 def test_a_context_that_nobody_set_is_shortened_first() -> None:
     found = asked("deepseek-r1-distill-qwen-32b", "rtx-4090", max_model_len=None)
     assert (found.verdict, found.request.n_gpu_layers) == ("fits", 65)
@@ -206,4 +214,7 @@ def test_a_buffer_that_finds_no_room_is_tried_without_pipelined_micro_batches() 
     assert sizes == pytest.approx([408.09] * 2, abs=0.03)
     assert buffers("12GiB:2", "2025-10-28")[0] == "fits"
     assert buffers("12GiB:2", "2025-10-27")[0] == "does_not_fit"
-    assert buffers("11.7GiB:2", n_gpu_layers=None)[1] != sizes  # layers go to the host first
+    first = asked(
+        "qwen3-30b-a3b", "11.7GiB:2", max_model_len=131072, cache_type_k="q4_0", cache_type_v="q4_0"
+    )
+    assert "4 of them without their experts" in first.warnings[0]  # those go to the host first

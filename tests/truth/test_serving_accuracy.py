@@ -90,23 +90,23 @@ def test_buffers_and_caches_of_llama_cpp() -> None:
 
 
 def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
-    """Logs found in public in two rounds, each scored before any rule was changed for it; then causes were
+    """Logs found in public in three rounds, each scored before any rule was changed for it; then causes were
     mended."""
     table = [
         row for row in read_table(TABLE.parent / "inference_fresh_llamacpp.csv") if row.confidence == "A"
     ]
     rows = [score(row) for row in table]
     caches = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "kv_bytes_per_gpu"}
-    assert len(caches) >= 60
+    assert len(caches) >= 80
     assert {name for name, error in caches.items() if error > 0.00001} == {
         "r2-gptoss20b-htp-kv"
     }  # 105.19 MiB, of two logged sums
     assert max(caches.values()) <= 0.00003
     files = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "weights_per_gpu"}
-    assert len(files) >= 20
+    assert len(files) >= 28
     assert {name for name, error in files.items() if error > 0.0005} == FILES_NOT_YET
     buffers = {row.id: abs(row.rel_error or 0) for row in rows if row.quantity == "compute_buffer"}
-    assert len(buffers) >= 31
+    assert len(buffers) >= 50
     assert {name for name, error in buffers.items() if error > 0.01} == set(BUFFERS_NOT_YET)
     assert all(buffers[name] <= most for name, most in BUFFERS_NOT_YET.items())
     assert median(buffers.values()) <= 0.002
@@ -118,8 +118,12 @@ def test_rows_of_llama_cpp_that_were_found_afterwards() -> None:
     assert set(buffers) - set(within) == {"llama-70b-rpc-compute"}
 
 
-FILES_NOT_YET = {"r2-qwen35-9b-262k-weights"}
-"""bartowski's files of hybrids keep more than llama-quantize would."""
+FILES_NOT_YET = {
+    "r2-qwen35-9b-262k-weights",  # bartowski's files of hybrids keep more than llama-quantize would
+    "r3-qwen35-9b-m4pro-weights",
+    "r3-gemma4-e4b-4050-weights",  # whose file it is, is not said
+    "r3-codegeex4-m4-weights",  # Metal maps a file without its embedding
+}
 BUFFERS_NOT_YET = {
     "hermes3-compute": 0.26,  # 18 of 33 layers left to the host by Ollama
     "r2-qwen35-9b-262k-compute": 0.011,  # its build is not said: before #21038 of April 2026 it is exact
@@ -135,6 +139,14 @@ BUFFERS_NOT_YET = {
     "r2-trinity-q8-compute": 0.041,
     "r2-coder-next-compute": 0.039,
     "r2-qwq-ollama-compute": 0.044,  # 36 of 65 layers left to the host
+    "r3-qwen38-27b-ub512-compute": 0.014,  # Vulkan
+    "r3-qwen38-27b-fit512-compute": 0.028,
+    "r3-qwen38-27b-32k-compute": 0.073,
+    "r3-qwen35-9b-18of33-compute": 0.139,
+    "r3-qwen35-9b-31of33-compute": 0.041,
+    "r3-gemma4-e4b-m4-compute": 0.09,  # embeddings of each layer
+    "r3-qwen35-9b-m4pro-compute": 0.02,
+    "r3-gptoss20b-m5-server-compute": 0.016,
 }
 
 

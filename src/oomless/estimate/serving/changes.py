@@ -61,7 +61,8 @@ def again(estimate: Estimate, asked: Asked) -> Estimate:
 
 def fitted(estimate: Estimate) -> Estimate:
     """Return the estimate of the question as its engine changes it to start, with a warning that says how;
-    the same one where it fits, or where the engine changes nothing.
+    the same one where it fits, or where the engine changes nothing. An engine that lets layers go does not
+    ask whether they would just fit: its own sum, with the room that it keeps free, decides.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -71,8 +72,7 @@ def fitted(estimate: Estimate) -> Estimate:
     ('does_not_fit', 'fits')
     """
     fit, cards = engine(estimate.request.engine).fit, estimate.cards
-    wants = estimate.verdict == "does_not_fit" or (estimate.verdict == "tight" and len(estimate.ledgers) > 1)
-    if fit is None or cards is None or not wants:
+    if fit is None or cards is None or estimate.verdict == "fits":
         return estimate
 
     def spare(asked: Asked) -> tuple[int, ...]:
@@ -85,8 +85,6 @@ def fitted(estimate: Estimate) -> Estimate:
     asked, said = changed
     if not said:
         return retried(estimate) if len(estimate.ledgers) > 1 else estimate
-    if estimate.verdict == "tight":
-        return estimate
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
     return found._replace(warnings=(said, *found.warnings))
 
