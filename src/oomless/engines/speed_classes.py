@@ -46,6 +46,11 @@ class SpeedClass(NamedTuple):
     """Stages of a pipeline work on several batches at once."""
     mixes_prompts: bool = True
     """Pieces of prompts run in the steps of decoding sequences; else in steps of their own, before any."""
+    keeps_free: float = 0.0
+    """Of the tokens that running sequences have still to write, the share for which it keeps room before it
+    lets in another."""
+    keeps_free_of_groups: float = 0.0
+    """The same, where data-parallel groups share the ranks of attention."""
     shares_chunk: bool = False
     """Data-parallel groups share one chunk of prompts; else each has its own."""
     small_chunk_on_small_cards: bool = False
@@ -230,6 +235,8 @@ SPEED_CLASSES = (
         tile=triton_tile,
         mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
         reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
+        keeps_free=0.7,  # environ.py: SGLANG_INIT_NEW_TOKEN_RATIO; schedule_policy.py: PrefillAdder
+        keeps_free_of_groups=0.21,  # server_args.py: schedule_conservativeness * 0.3
         shares_chunk=True,
         pool="static share",
         running=4096,

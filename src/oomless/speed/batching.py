@@ -47,6 +47,15 @@ class Policy(NamedTuple):
     block_size: int = 16
     shared_prefix: int = 0
     """Tokens at the beginning of every prompt that are the same: computed and kept once."""
+    kept_free: float = 0.0
+    """Under evict, of the tokens that running sequences have still to write the share that is kept free when
+    another is let in; it falls to LEAST_KEPT of itself over KEPT_STEPS decoding steps (SGLang's
+    new_token_ratio)."""
+
+
+LEAST_KEPT = 0.14
+KEPT_STEPS = 600
+"""SGLANG_MIN_NEW_TOKEN_RATIO_FACTOR and SGLANG_NEW_TOKEN_RATIO_DECAY_STEPS (sglang/srt/environ.py)."""
 
 
 class Served(NamedTuple):
@@ -158,6 +167,10 @@ class _Run:
         """Tokens of the decoding sequences."""
         self.held = 0
         """Tokens of room that running sequences have or were promised."""
+        self.unwritten = 0
+        """Tokens that running sequences have still to write."""
+        self.leapt = 0
+        """Steps that decoded and nothing else."""
         self.time = 0.0
         self.step = 0
         self.tokens = 0
@@ -221,14 +234,21 @@ class _Run:
                 self.refused += 1
                 continue
             need = self._needs(head)
-            if self._used() + need + self.decoding > capacity:
+            if self._used() + self._kept_free() + need + self.decoding > capacity:
                 return
             self.waiting.popleft()
             head.room = need
             self.held += need
+            self.unwritten += head.request.output_tokens - head.generated
             if head.started_s < 0:
                 head.started_s = self.time
             self.reading.append(head)
+
+    def _kept_free(self) -> float:
+        """Room that running sequences will need, as far as it counts against one that waits; never against
+        one that would run alone."""
+        gone = min(self.leapt / KEPT_STEPS, 1.0) * (1 - LEAST_KEPT)
+        return self.policy.kept_free * (1 - gone) * self.unwritten
 
     def _mixed_step(self) -> None:
         """A step with tokens of prompts: beside the decoding sequences, or without them."""
@@ -256,6 +276,7 @@ class _Run:
         if beside:
             self.context += self.decoding
             self.tokens += self.decoding
+            self.unwritten -= self.decoding
         else:  # ends are counted in steps that decode
             self._delay(1)
         for each in done:
@@ -274,6 +295,7 @@ class _Run:
             each.first_s = self.time
         each.generated += 1
         self.tokens += 1
+        self.unwritten -= 1
         each.step = self.step
         left = each.request.output_tokens - each.generated
         if self.policy.memory == "evict":
@@ -305,8 +327,10 @@ class _Run:
         last = self.cost.step_s(self.decoding, self.context + self.decoding * (steps - 1))
         self.time += steps * (first + last) / 2
         self.step += steps
+        self.leapt += steps
         self.context += steps * self.decoding
         self.tokens += steps * self.decoding
+        self.unwritten -= steps * self.decoding
 
     def _make_room(self) -> None:
         """The youngest sequences give way until every other one can grow by a token; one alone always can."""
@@ -321,6 +345,7 @@ class _Run:
             self.decoding -= 1
             self.context -= length
             each.generated += self.step - each.step
+            self.unwritten -= each.request.output_tokens - each.generated
             prefix = min(self.policy.shared_prefix, each.request.prompt_tokens)
             each.to_read = max(each.request.prompt_tokens - prefix + each.generated, 1)
             each.version += 1  # its end in the heap counts no longer

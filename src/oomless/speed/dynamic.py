@@ -108,16 +108,18 @@ def policy_of(
         raise UsageError(f"--shared-prefix is {shared_prefix}", "it must be 0 or more")
     if token_budget is not None and token_budget < 1:
         raise UsageError(f"--token-budget is {token_budget}", "it must be 1 or more")
+    rules = speed_class(setup.run.engine)
     return Policy(
         capacity_tokens=tokens_together(estimate) * groups,
         max_running=(request.max_num_seqs or DEFAULT_RUNNING) * groups,
         token_budget=token_budget or setup.budget,
         memory=kind,
         chunked=chunked,
-        mixed=speed_class(setup.run.engine).mixes_prompts,
+        mixed=rules.mixes_prompts,
         max_length=request.max_model_len or 0,
         block_size=request.block_size or DEFAULT_BLOCK,
         shared_prefix=shared_prefix,
+        kept_free=rules.keeps_free_of_groups if groups > 1 else rules.keeps_free,
     )
 
 

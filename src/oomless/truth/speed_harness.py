@@ -258,11 +258,13 @@ def served_of(asked: SpeedRow, requests: list[Request]) -> list[tuple[float, flo
     running = (most or speed_class(setup.run.engine).running) * setup.split.dp
     tokens = asked.held.kv_cache.max_tokens * setup.split.dp if asked.held else 0
     length = asked.input_len + asked.output_len
+    kind = speed_class(setup.run.engine)
     policy = Policy(
         max(tokens or int(room(asked) * length), longest + 16),
         max(min(running, asked.sent.in_flight), 1),
         setup.budget,
-        mixed=speed_class(setup.run.engine).mixes_prompts,
+        mixed=kind.mixes_prompts,
+        kept_free=kind.keeps_free_of_groups if setup.split.dp > 1 else kind.keeps_free,
     )
     done = simulate(requests, step_cost(setup), policy)
     return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
