@@ -41,6 +41,7 @@ requests = st.lists(
     st.integers(1, 16),
     st.integers(1, 700),
     st.integers(0, 50),
+    st.sampled_from((0.0, 0.21, 0.7)),
 )
 def test_every_request_is_served_once_and_in_time(
     workload: list[Request],
@@ -51,8 +52,19 @@ def test_every_request_is_served_once_and_in_time(
     running: int,
     budget: int,
     prefix: int,
+    kept_free: float,
 ) -> None:
-    policy = Policy(capacity, running, budget, memory, chunked, mixed, max_length=600, shared_prefix=prefix)
+    policy = Policy(
+        capacity,
+        running,
+        budget,
+        memory,
+        chunked,
+        mixed,
+        max_length=600,
+        shared_prefix=prefix,
+        kept_free=kept_free,
+    )
     done = simulate(workload, COST, policy)
     assert len(done.served) + done.refused == len(workload)
     for one in done.served:
@@ -217,6 +229,16 @@ def test_prompts_that_go_first_keep_decoding_waiting() -> None:
     assert max(one.first_token_s for one in first.served) <= max(one.first_token_s for one in mixed.served)
     assert first.served[0].tpot_s > first.served[-1].tpot_s
     assert {one.finished_s for one in first.served} == {first.served[0].finished_s}
+
+
+def test_room_for_answers_to_come_is_kept_free() -> None:
+    """SGLang's sequences of a burst are fewer at once than its cache holds of prompts, and fewer give way."""
+    burst = [Request(0.0, 100, 100)] * 40
+    full = simulate(burst, COST, Policy(2000, 64, mixed=False))
+    kept = simulate(burst, COST, Policy(2000, 64, mixed=False, kept_free=0.7))
+    most = [max(moment.running for moment in done.moments) for done in (full, kept)]
+    assert most[1] < 0.75 * most[0]
+    assert kept.num_evictions < 0.5 * full.num_evictions
 
 
 def test_a_request_longer_than_a_sequence_may_be_is_refused() -> None:

@@ -245,3 +245,18 @@ def test_experts_without_curves_are_multiplied_in_blocks() -> None:
     assert rows(370) == pytest.approx(128 * 64, rel=0.01)
     assert rows(64) < rows(128) <= 128 * 16
     assert 128 * 512 < rows(8192) <= 128 * (512 + 64)
+
+
+def test_a_step_larger_than_every_graph_is_launched_kernel_by_kernel() -> None:
+    """SGLang 0.4.3 captures up to 160 sequences at TP4, 0.5.6 up to 512: rows of January 2025 under 3,000
+    prompts were a quarter too fast."""
+    times = {}
+    for release in ("0.4.3", "0.5.6"):
+        answer = estimate("llama-3.3-70b", "h200:4", 4, engine="sglang", engine_version=release)
+        for running in (160, 161, 512, 513):
+            found = serving_speed(answer, input_len=100, output_len=400, concurrency=running)
+            times[release, running] = sum(
+                part.seconds for part in found.decode_parts if part.what == "launches"
+            )
+    assert [times["0.4.3", running] > 0 for running in (160, 161, 512, 513)] == [False, True, True, True]
+    assert [times["0.5.6", running] > 0 for running in (160, 161, 512, 513)] == [False, False, False, True]

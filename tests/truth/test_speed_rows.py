@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from oomless.truth.speed_rows import layout_of
+from oomless.truth.speed_rows import layout_of, question
 from oomless.truth.speed_training_rows import recipe_of, training_of
 from oomless.truth.speed_workload import Sent, requests_of, sent
 from oomless.truth.tables import MeasuredRow, read_table, said
@@ -201,6 +201,15 @@ def test_half_of_the_first_tokens_are_too_low_and_nine_of_ten_inside() -> None:
 def test_groups_of_sglang_lie_inside_of_its_tensor_ranks(word: str, ranks: int, groups: int) -> None:
     layout = layout_of(word, 8, "sglang")
     assert (layout.num_ranks, layout.dp) == (ranks, groups)
+
+
+def test_a_row_without_a_release_is_of_the_newest_of_its_day() -> None:
+    cells = {**BASE, "engine": "SGLang", "model": "Llama-3.3-70B", "gpu": "H200", "n_gpus": "4"}
+    found = {
+        day: question({**cells, "parallelism": "TP4", "date": day}).setup.run.captured
+        for day in ("2025-01", "2025-12-10")
+    }
+    assert found == {"2025-01": 160, "2025-12-10": 512}
 
 
 def test_a_note_gives_its_setting_and_nothing_that_was_measured() -> None:

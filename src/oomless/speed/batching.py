@@ -245,8 +245,7 @@ class _Run:
             self.reading.append(head)
 
     def _kept_free(self) -> float:
-        """Room that running sequences will need, as far as it counts against one that waits; never against
-        one that would run alone."""
+        """Room that running sequences will need, as far as it is kept from one that waits."""
         gone = min(self.leapt / KEPT_STEPS, 1.0) * (1 - LEAST_KEPT)
         return self.policy.kept_free * (1 - gone) * self.unwritten
 

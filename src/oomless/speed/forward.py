@@ -49,7 +49,8 @@ def forward(net: Network, machine: Machine, split: Split, run: Runner, load: Loa
     routing_s = routing(net, machine, split, engine, conditions, load)
     device_s = weights_s + matrix_s + joining_s + activations_s + cache_s + attention_s
     device_s += kernels_s + routing_s
-    launches_s = bare_launches_s(machine, engine, conditions, kernels, device_s)
+    launched = conditions | {"prompts"} if 0 < run.captured < load.sequences / split.dp else conditions
+    launches_s = bare_launches_s(machine, engine, launched, kernels, device_s)
     seconds = device_s + launches_s
     sequences, each_s = load.sequences / split.dp, machine.reached("host_sequence", engine, conditions)
     host_s = machine.reached("host", engine, conditions) + each_s * sequences

@@ -28,6 +28,8 @@ class Runner(NamedTuple):
 
     engine: str
     conditions: frozenset[str] = frozenset()
+    captured: int = 0
+    """Sequences of the largest step that is one graph, of a data-parallel group; 0: any step is."""
 
 
 class Load(NamedTuple):

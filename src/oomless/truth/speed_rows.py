@@ -11,6 +11,7 @@ from ..engines.speed_classes import class_of_word, speed_class
 from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..files import shown
+from ..frameworks.releases import release_of
 from ..model.families import build
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -111,6 +112,8 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
     per_node = 1 if "Ethernet" in row["parallelism"] else card.gpus_per_node
     split = split_of(layout, runner.engine, per_node)
     held = held_by_engine(row, layout, Hardware(card, num_gpus, card.gpus_per_node))
+    if held is not None:
+        runner = runner._replace(captured=held.request.cuda_graph_max_bs or 0)
     narrow = NARROW + (("MXFP4",) if machine.architecture.startswith("Blackwell") else ())
     bits = 8 if kind.cache_as_weights and row["quant"] in narrow else 16
     concurrency = row["concurrency_or_batch"].strip()
@@ -142,7 +145,7 @@ def held_by_engine(row: dict[str, str], layout: Layout, hardware: Hardware) -> E
     share = re.search(r"mem-fraction-static (\d\.\d+)", setting)
     asked = Asked(
         engine=found[1].lower(),
-        engine_version=found[2],
+        engine_version=found[2] or release_of(found[1].lower(), row.get("date", "")),
         layout=layout,
         quantization=_quantization(row["quant"].split(" (")[0], model),
         mem_fraction_static=float(share[1]) if share else None,
