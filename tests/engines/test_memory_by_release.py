@@ -154,6 +154,21 @@ def test_graphs_of_latent_attention_on_hopper_go_by_heads(model: str, dp: int, g
     assert graphs.low_bytes < gib * GIB < graphs.high_bytes
 
 
+@pytest.mark.parametrize(("largest", "holds"), [(512, False), (2048, True)])
+def test_the_trial_of_nvfp4_graphs_grows_with_their_tokens(largest: int, holds: bool) -> None:
+    """57 GB with sizes to 2,048 (InferenceX#1395); with sizes to 512 pools leave 2.6 of the fit at most."""
+    found = answer(
+        "kimi-k2.5",
+        "b200:4",
+        tp=4,
+        engine_version="0.22.0",
+        quantization="nvfp4",
+        compilation_config=f'{{"max_cudagraph_capture_size": {largest}}}',
+    )
+    graphs = line(found, "runtime.cuda_graphs")
+    assert (graphs.low_bytes < 57e9 < graphs.high_bytes) is holds
+
+
 def test_graphs_of_models_with_states_in_sglang() -> None:
     """About 5 GB for Qwen3.8-27B on an RTX 5090 (sglang#35777): 0.92 runs out while it captures."""
     found = answer(

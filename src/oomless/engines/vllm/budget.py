@@ -19,7 +19,7 @@ from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import TURBOQUANT, scratch
 from .compiling import compiling_lines
-from .graphs import estimates_graphs, graph_lines, largest_graph
+from .graphs import captures_wide, estimates_graphs, graph_lines, largest_graph
 from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
@@ -305,6 +305,7 @@ def conditions(
         "dp_experts": model.kinds.has_experts and layout.dp > 1,
         "nvfp4_sm10": 10 <= hardware.card.capability < 11 and has_nvfp4_experts(model, asked),
     }
+    found["nvfp4_wide"] = found["nvfp4_sm10"] and captures_wide(asked, hardware, rules)
     samplers = () if found["other_vendor"] else rules.samplers
     return (*(name for name, holds in found.items() if holds), *samplers)
 

@@ -27,6 +27,20 @@ def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
     return LARGEST_GRAPH * 2 if doubles else LARGEST_GRAPH
 
 
+def captures_wide(asked: Resolved, hardware: Hardware, rules: VllmRules) -> bool:
+    """Return whether steps of more tokens than `LARGEST_GRAPH` may be captured.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> b200, rules = parse_gpu("b200"), RELEASES.at("0.22.0")
+    >>> wide = Resolved(compilation_config='{"max_cudagraph_capture_size": 2048}')
+    >>> captures_wide(wide, b200, rules), captures_wide(Resolved(), b200, rules)
+    (True, False)
+    """
+    said = captures(asked.compilation_config)
+    return max(said.sizes or (said.largest or largest_graph(hardware, rules),)) > LARGEST_GRAPH
+
+
 def graph_sizes(
     asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH, family: str = ""
 ) -> tuple[int, int, int]:
