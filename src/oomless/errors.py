@@ -69,6 +69,10 @@ class OomlessError(Exception):
         }
 
 
+class HubSilent(OomlessError):  # noqa: N818 - it says what happened, not what was wrong
+    """A hub gives no answer: no network, no such host, or nothing of it may be asked and nothing was kept."""
+
+
 class UsageError(OomlessError):
     """The question was put wrongly."""
 

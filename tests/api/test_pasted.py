@@ -1,6 +1,7 @@
 """Commands as recipes have them: what they start is what is answered, and what is not known is said."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -53,6 +54,34 @@ def test_what_a_name_does_not_say_is_asked_for() -> None:
     said = pasted("llama-server -m /m/model.gguf -c 4096", "qwen3-8b", "--quantization", "q6_k")
     assert said["request"]["quantization"] == "q6_k"
     refused("llama-server -m DeepSeek-R1-0528-UD-Q9_K_XL.gguf")  # no type of that name
+
+
+NAMES = {
+    "someone/GLM-4.6-FP8-mine": "glm-4.6 --quantization fp8",
+    "RedHatAI/Qwen3-235B-A22B-FP8-dynamic": "qwen3-235b-a22b --quantization fp8-dynamic",
+    "cpatonn/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit": "qwen3-next-80b-a3b --quantization awq",
+    "unsloth/DeepSeek-R1-BF16": """deepseek-r1 --hf-overrides '{"quantization_config": null}'""",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_repository_is_read_by_its_name_where_no_hub_answers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    found = pasted(f"vllm serve {name} -tp 4", gpu="b200:4")
+    model, *options = shlex.split(NAMES[name])
+    beside = call("infer", model, *options, "--gpu", "b200:4", "--engine", "vllm", "--tp", "4", "--json")
+    assert found["ranks"] == json.loads(beside.out)["ranks"]
+    assert any(f"no hub answers: {name}" in note for note in found["warnings"])
+
+
+@pytest.mark.parametrize("name", ["someone/Qwen3-8B-tuned", "someone/Qwen3-VL-8B-of-mine", "some/thing-FP8"])
+def test_a_name_that_does_not_say_shape_and_form_is_not_guessed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "cannot be reached" in refused(f"vllm serve {name} -tp 1")
 
 
 @pytest.mark.parametrize("place", ["/m/x", "./x", "someone/a-tune-of-it", "my-name"])

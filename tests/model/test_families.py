@@ -62,6 +62,15 @@ def scales(model: Model) -> int:
     return sum(tensor.num_tensors * tensor.format.num_scales(tensor.shape) for tensor in model.tensors)
 
 
+def packed(model: Model) -> set[int]:
+    """Elements where two of 4 bits are one: without scales, with those of blocks, and with the two of a
+    whole matrix."""
+    nibbles = [tensor for tensor in model.tensors if tensor.format.bits == 4]
+    bytes_ = elements(model) - sum(tensor.num_parameters // 2 for tensor in nibbles)
+    blocks = sum(tensor.num_parameters // 16 for tensor in nibbles)
+    return {bytes_, bytes_ + blocks, bytes_ + blocks + 2 * sum(tensor.num_tensors for tensor in nibbles)}
+
+
 def stored_again(model: Model) -> int:
     """A tied embedding that some checkpoints store as head too."""
     return model.vocab_size * model.hidden_size if model.tied else 0
@@ -70,7 +79,7 @@ def stored_again(model: Model) -> int:
 @pytest.mark.parametrize("name", COUNTED)
 def test_has_the_elements_that_the_hub_counts(name: str) -> None:
     model, hub = load(name), int(ROWS[name]["parameters_hub"])
-    expected = {elements(model), elements(model) + scales(model)}
+    expected = {elements(model), elements(model) + scales(model), *packed(model)}
     if name in HUB_COUNTS_MORE:
         expected.add(elements(model) + HUB_COUNTS_MORE[name][0])
     if "tied head" in ROWS[name]["note"] or "embedding and head stay" in ROWS[name]["note"]:

@@ -38,7 +38,7 @@ def from_command(
         notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
     if command.others:
         notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
-    served, said = served_model(model, command, "revision" in given)
+    served, said = served_model(model, command, given.get("offline", False), given.get("revision"))
     place = command.model or ""
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
         given["quantization"], of_type = type_of(place)
@@ -198,11 +198,11 @@ def engine_there(name: str, vendor: str) -> str:
 
 
 def served_model(
-    model: str | None, command: "Command", has_revision: bool
+    model: str | None, command: "Command", offline: bool, revision: str | None
 ) -> tuple[str | None, tuple[str, ...]]:
     """Return (MODEL, notes) of a command: what stands beside it is the shape of a path, of a name that nobody
     here knows, and of its own checkpoint in another form; alone a path is read, or its name where that is a
-    GGUF file's."""
+    GGUF file's or no hub answers."""
     from ..engines.command_line import is_path
     from ..facts.tables import stored_config
     from ..model.load import catalogue_name
@@ -219,9 +219,24 @@ def served_model(
         return model, (f"{word}: the shape of {model} is taken for it",)
     if is_path(word):
         return from_path(word)
-    if known and "/" in word and not has_revision:
+    if known and "/" in word and not revision:
         return known, (f"{word} is {known} of the catalogue; name it as MODEL to read the hub instead",)
-    return word, ()
+    return (word, ()) if known or "/" not in word else by_its_name(word, offline, revision)
+
+
+def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers and the
+    name says both whose shape it has and the form of its weights, that shape."""
+    from ..model.checkpoint_names import form_in_name, is_widened, shape_by_name
+
+    shape, rest = shape_by_name(repo_id)
+    if not shape or not (form_in_name(rest) or is_widened(rest, shape)):
+        return repo_id, ()
+    from ..model.hub import is_silent
+
+    if not is_silent(repo_id, offline, revision):
+        return repo_id, ()
+    return shape, (f"no hub answers: {repo_id} is read by its name, what it leaves in 16 bit is not known",)
 
 
 def from_path(place: str) -> tuple[str, tuple[str, ...]]:

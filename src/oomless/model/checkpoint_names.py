@@ -25,22 +25,35 @@ def instead_of(repo_id: str, known: str | None) -> str:
     """
     if known:
         return f"; the catalogue has it as {known}"
+    model, rest = shape_by_name(repo_id)
+    if not model:
+        return ""
+    form = form_in_name(rest)
+    flag = f" --quantization {form}" if form else ""
+    if is_widened(rest, model):
+        flag = f" --hf-overrides '{WIDENED}'"
+    return f"; the catalogue has its shape: {model}{flag}"
+
+
+def shape_by_name(repo_id: str) -> tuple[str, str]:
+    """Return (model of the catalogue whose name that of a repository begins with, what follows): one after
+    whose name a form follows, else the longest. Two empty words: it is of no known shape, or of another one.
+
+    >>> shape_by_name("zai-org/GLM-4.6-FP8"), shape_by_name("microsoft/Phi-4-multimodal-instruct")
+    (('glm-4.6', '-fp8'), ('', ''))
+    >>> shape_by_name("RedHatAI/Qwen3-235B-A22B-FP8-dynamic")  # not another one of qwen3-235b-a22b-fp8
+    ('qwen3-235b-a22b', '-fp8-dynamic')
+    """
     maker, _, rest = repo_id.rpartition("/")[2].lower().partition("_")
     name = (rest if rest and maker.isalpha() else "_".join(filter(None, (maker, rest)))).removeprefix("meta-")
     begins = [
-        (len(short), row["name"])
+        (bool(form_in_name(name[len(short) :])), len(short), row["name"])
         for row in facts.table("catalogue")
-        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower())
+        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower().removesuffix("-bf16"))
         if short and name.startswith(f"{short}-")
     ]
-    length, model = max(begins, default=(0, ""))
-    if not model or re.search(OTHER_SHAPE, name[length:]):
-        return ""
-    form = form_in_name(name[length:])
-    flag = f" --quantization {form}" if form else ""
-    if is_widened(name[length:], model):
-        flag = f" --hf-overrides '{WIDENED}'"
-    return f"; the catalogue has its shape: {model}{flag}"
+    _, length, model = max(begins, default=(False, 0, ""))
+    return ("", "") if not model or re.search(OTHER_SHAPE, name[length:]) else (model, name[length:])
 
 
 OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|[\d.]+b)(-|$)"

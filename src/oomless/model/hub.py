@@ -16,7 +16,7 @@ from threading import Event, Lock
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ..errors import OomlessError
+from ..errors import HubSilent, OomlessError
 from ..limits import CONFIG, HUB_ANSWER, need_tensors, parse_json
 from . import hub_cache
 from .checkpoint import INDEX_NAME, MAX_INDEX_BYTES, WHOLE_NAME, merge, parse_index
@@ -69,6 +69,18 @@ def read_repository(
     if hub.commit and hub.commit != revision:
         hub_cache.save_alias(endpoint, repo_id, revision, hub.commit)
     return repository
+
+
+def is_silent(repo_id: str, offline: bool, revision: str | None) -> bool:
+    """Return whether neither a hub nor a cache answers for a repository; what a hub says against it is an
+    answer."""
+    try:
+        read_repository(repo_id, revision=revision, offline=offline)
+    except HubSilent:
+        return True
+    except OomlessError:
+        pass
+    return False
 
 
 def without_login(endpoint: str) -> tuple[str, str]:
@@ -329,7 +341,7 @@ class _Hub:
                 what = f"{hub} broke off its answer, asked about {asked} ({reason})"
             case _:
                 what = f"{hub} cannot be reached, asked about {asked} ({reason})"
-        return OomlessError(what, hint)
+        return HubSilent(what, hint)
 
     def refused(self, status: int, headers: Mapping[str, str], what: str) -> OomlessError:
         """The error of an answer that is not 200."""

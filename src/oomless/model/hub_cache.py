@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..errors import OomlessError, UsageError
+from ..errors import HubSilent, OomlessError, UsageError
 from ..files import read_whole, write_whole
 from ..limits import CACHE_ENTRY, parse_json
 from .checkpoint import read_checkpoint
@@ -62,7 +62,7 @@ def read_offline(endpoint: str, repo_id: str, revision: str, need_headers: bool)
     if local:
         return local
     hint = "ask once without --offline (and HF_HUB_OFFLINE), or give a folder or a config.json"
-    raise OomlessError(
+    raise HubSilent(
         f"{repo_id} at {revision} is in no cache of this machine, and offline nothing is fetched", hint
     )
 

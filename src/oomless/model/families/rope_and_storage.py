@@ -76,8 +76,8 @@ def rotary_dim(config: Config, head_dim: int, default: float = 1.0) -> int:
 
 
 def with_outer(config: Config, key: str) -> Config:
-    """The config of the language model inside of another one, with dtype, quantisation and tying of the outer
-    where it has none."""
+    """The config of the language model inside of another one, with dtype and tying of the outer where it has
+    none; the outer's quantisation counts first (vllm, model_loader/weight_utils.py, get_quant_config)."""
     inner = config.section(key)
     config.check()
     if not inner.values:
@@ -85,7 +85,8 @@ def with_outer(config: Config, key: str) -> Config:
         config.check()
     for shared in ("torch_dtype", "dtype", "quantization_config", "tie_word_embeddings"):
         config.used.add(shared)
-        if inner.values.get(shared) is None and config.values.get(shared) is not None:
+        first = shared == "quantization_config" or inner.values.get(shared) is None
+        if first and config.values.get(shared) is not None:
             inner.values = {**inner.values, shared: config.values[shared]}
     if inner.values.get("torch_dtype") is None and inner.values.get("dtype") is None:
         vision = config.values.get("vision_config")
