@@ -1,19 +1,21 @@
 """Laws of the speed of training."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from command import call
+from oomless import train
 from oomless.facts.tables import model_config
 from oomless.model.families import build
 from oomless.model.feedforward import MoE
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Method, Recompute, TrainingAsked
-from oomless.speed.training import training_speed
+from oomless.run.training import Mesh, Method, Recompute, Task, TrainingAsked
+from oomless.speed.training import TrainingSpeed, training_speed
 
 BASE = TrainingAsked(framework="megatron-lm", seq_len=4096, grad_accum=16)
 
@@ -115,6 +117,52 @@ def test_train_says_how_long_a_step_takes_or_why_not() -> None:
     )
     assert json.loads(call("train", "llama-3.1-70b", "--gpu", "rtx-4090", "--json").out)["speed"] is None
     assert "not known" in call("train", "llama-3.1-8b", "--gpu", "h100:8", "--task", "grpo", "--fsdp").out
+
+
+@pytest.mark.parametrize("recompute", ["none", "full"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_frozen_reference_takes_its_forward_passes(method: Method, recompute: Recompute) -> None:
+    """DPO runs the reference once over its pairs, KTO the policy on its KL term and the reference on both; a
+    run without a reference takes what an update of as many sequences does."""
+
+    def step(task: Task, micro_batch: int, **beside: Any) -> TrainingSpeed:
+        flags: dict[str, Any] = {
+            "zero": 2,
+            "framework": "deepspeed",
+            "precision": "bf16",
+            "optimizer": "adamw",
+            "seq_len": 1024,
+        }
+        found = train(
+            "qwen2.5-7b",
+            "h200:8",
+            task=task,
+            method=method,
+            micro_batch=micro_batch,
+            recompute=recompute,
+            **flags,
+            **beside,
+        ).speed[0]
+        assert found is not None
+        return found
+
+    def of(speed: TrainingSpeed, what: str) -> float:
+        return sum(part.seconds for part in speed.parts if part.what == what)
+
+    dpo, alone = step("dpo", 2), step("dpo", 2, reference_model="none")
+    assert alone.step_s == step("sft", 4).step_s
+    assert dpo.tokens_per_step == 8 * 4 * 1024
+    frozen = of(dpo, "frozen forward passes")
+    assert of(dpo, "forward") < frozen < 2 * of(dpo, "forward")
+    assert dpo.step_s.value - alone.step_s.value == pytest.approx(frozen, rel=0.05)
+    assert dpo.step_s.kind == "assumed"
+    assert dpo.step_s.low == pytest.approx(alone.step_s.low, rel=0.05)
+    assert dpo.step_s.high - dpo.step_s.value > 1.3 * (alone.step_s.high - alone.step_s.value)
+    kto = step("kto", 4)
+    assert of(kto, "frozen forward passes") == pytest.approx(3 * frozen, rel=0.01)
+    assert (
+        "a step takes" in call("train", "qwen2.5-7b", "--gpu", "h200:8", "--task", "dpo", "--zero", "3").out
+    )
 
 
 def test_attention_of_pytorch_is_slower_than_transformer_engines_on_hopper() -> None:

@@ -4,18 +4,19 @@ the peak."""
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError, UsageError
+from ..estimate.training.post_training import frozen_forwards
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, recipe
-from .band import Coverage, bound, figure
+from .band import Coverage, bound, figure, spread
 from .banded import Figure, TimePart
 from .machine import Machine, machines_of
 from .network import network
 from .offloaded_step import update_on_host, updates_on_host
 from .steady import added
-from .training_parts import step_parts
+from .training_parts import frozen_forwards_s, step_parts
 from .training_step import TrainingStep, trained_share
 
 
@@ -57,9 +58,9 @@ def need_peak(machine: Machine, kind: str) -> None:
         )
 
 
-def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed:
-    """The speed of a step. Every rank is taken for equal but for the pipeline's stages, which divide the
-    layers evenly.
+def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware, frozen: int = 0) -> TrainingSpeed:
+    """The speed of a step, with `frozen` forward passes without a graph beside each micro-batch. Every rank
+    is taken for equal but for the pipeline's stages, which divide the layers evenly.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
@@ -73,13 +74,13 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
     machine = machines_of(hardware)[0]
     net = network(model, None)
     states = recipe(chosen.precision)
-    work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length)
+    work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length, frozen)
     need_peak(machine, work.kind)
     tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
     step_s = added(part.seconds for part in parts)
     backward = 2 * trained_share(work) if chosen.method == "full" else 1
-    flops = (1 + backward) * work.forward_flops(tokens)
+    flops = (1 + frozen + backward) * work.forward_flops(tokens)
     peak = machine.peak(work.kind) * hardware_ranks(mesh)
     step = banded(work, step_s)
     warnings: tuple[str, ...] = ()
@@ -104,7 +105,8 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware) -> Tr
 
 
 def banded(step: TrainingStep, step_s: float) -> Figure:
-    """Return a step's seconds with their band: what the host does of it has its own.
+    """Return a step's seconds with their band: what the host does of it has its own. No step with a frozen
+    model beside the policy was measured: the band holds that its passes take nothing, or twice as long.
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
@@ -115,15 +117,17 @@ def banded(step: TrainingStep, step_s: float) -> Figure:
     """
     nodes = step.mesh.num_ranks > step.hardware.per_node
     coverage = Coverage(step.machine.device, "train", nodes=nodes)
-    if not updates_on_host(step):
-        return figure(step_s, "train", coverage)
-    host = update_on_host(step)[0]
+    host = update_on_host(step)[0] if updates_on_host(step) else Figure(0.0, 0.0, 0.0, "fitted")
     cards = figure(step_s - host.value, "train", coverage)
-    return Figure(step_s, cards.low + host.low, cards.high + host.high, host.kind)
+    frozen_s, factor = frozen_forwards_s(step) * step.asked.grad_accum, spread("train", coverage)
+    low, high = cards.low + host.low - frozen_s / factor, cards.high + host.high + frozen_s * factor
+    unsure = frozen_s or host.kind == "assumed"
+    return Figure(step_s, low, high, "assumed" if unsure else cards.kind)
 
 
 def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None, str]:
-    """(the speed of an estimate's step, why there is none): of what fits, and of a policy that trains alone.
+    """(the speed of an estimate's step, why there is none): of what fits, and of a policy that trains alone
+    or beside a frozen reference.
 
     >>> from ..estimate.training.estimate import estimate_training
     >>> from ..model.load import load
@@ -135,11 +139,12 @@ def speed_of_estimate(estimate: TrainingEstimate) -> tuple[TrainingSpeed | None,
     """
     if estimate.verdict == "does_not_fit":
         return None, "it does not fit"
-    if estimate.after is not None:
+    frozen = frozen_forwards(estimate)
+    if frozen is None:
         return None, "models beside the policy take their own time, which was not measured"
     try:
         return training_speed(
-            estimate.model, estimate.request._replace(mesh=estimate.mesh), estimate.hardware
+            estimate.model, estimate.request._replace(mesh=estimate.mesh), estimate.hardware, frozen
         ), ""
     except OomlessError as error:
         return None, error.message

@@ -24,9 +24,13 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
     moved_s = moved / bandwidth * (1 + done.again / (done.forward + done.backward))
     inside_s = inside_layers_s(step, done.again > 0) + experts_s(step, done)
     micro_s = done.forward_s + done.backward_s + done.again_s + moved_s + inside_s
-    kernels, launched_s = launches(step, micro_s)
+    kernels = kernels_of_step(step)
+    kernels += kernels * machine.efficiencies.value("forward", "train") * (step.asked.recompute == "full")
+    launched_s = launches_s(step, kernels, micro_s)
     micro_s += launched_s
     exposed_s, moves = exposed(step, done, launched_s)
+    frozen_s = frozen_forwards_s(step)
+    micro_s += frozen_s
     jitter, cite = machine.efficiencies.value("jitter", "train"), machine.efficiencies.cite
     waiting_s = n * micro_s * jitter * sqrt(2 * steady(log(mesh.num_ranks)))
     forward = f"{n} x {done.forward:.4g} operations / (peak x share reached)"
@@ -40,6 +44,12 @@ def step_parts(step: TrainingStep) -> tuple[TimePart, ...]:
         TimePart("forward", done.forward_s * n, forward, cite("matrix train")),
         TimePart("backward", done.backward_s * n, backward, cite("matrix train")),
         TimePart("recomputation", done.again_s * n, again, cite("matrix train")),
+        TimePart(
+            "frozen forward passes",
+            frozen_s * n,
+            f"{n} x {step.frozen} x {done.forward:.4g} operations",
+            BESIDE,
+        ),
         TimePart("elementwise", moved_s * n, stream, cite("train_passes")),
         TimePart("launches", launched_s * n, f"{n} x {kernels:,.0f} {LAUNCHED}", cite("launch")),
         TimePart(inside, inside_s * n, f"{n} micro-batches, not hidden", "speed/collectives.py"),
@@ -75,23 +85,45 @@ def elementwise(step: TrainingStep) -> tuple[float, float]:
 
 
 LAUNCHED = "kernels launched one by one, hidden in part"
+BESIDE = "speed/training_parts.py: frozen_forwards_s; assumed"
 
 
-def launches(step: TrainingStep, device_s: float) -> tuple[float, float]:
-    """Return (kernels that the host launches for a micro-batch, the seconds by which that is longer than what
-    kernels of `device_s` hide).
+def kernels_of_step(step: TrainingStep) -> float:
+    """Return the kernels that the host launches for a micro-batch, forward and backward.
 
     Each expert of a rank is multiplied on its own, so that many small ones keep the card waiting. Ignored:
     graphs of parts of a layer.
     """
-    mesh, again = step.mesh, step.asked.recompute == "full"
     kernels = added(count * kernels_of("train", kind, step.conditions) for kind, count in step.net.kinds)
     each = kernels_of("train", "expert", step.conditions)
-    kernels += added(one.num_layers * one.num_experts for one in step.net.experts) / mesh.ep * each
-    forward = step.machine.efficiencies.value("forward", "train")
-    kernels *= (1 + forward * again) / mesh.pp
+    kernels += added(one.num_layers * one.num_experts for one in step.net.experts) / step.mesh.ep * each
+    return kernels / step.mesh.pp
+
+
+def launches_s(step: TrainingStep, kernels: float, device_s: float) -> float:
+    """Return the seconds by which launches are longer than what kernels of `device_s` hide."""
     launch_s = kernels * step.machine.reached("launch", "train", step.conditions)
-    return kernels, hidden(device_s, launch_s, step.machine.reached("hiding", "train")) - device_s
+    return hidden(device_s, launch_s, step.machine.reached("hiding", "train")) - device_s
+
+
+def frozen_forwards_s(step: TrainingStep) -> float:
+    """Return the seconds of the forward passes without a graph beside a micro-batch: products as in the
+    policy's own, of what moves, of kernels and of collectives within layers a forward pass's share; weights
+    that are gathered for each micro-batch are gathered once more (TRL, trainer/dpo_trainer.py and
+    kto_trainer.py: the reference runs on the batch that the policy ran on)."""
+    if not step.frozen:
+        return 0.0
+    machine, constants, done = step.machine, step.machine.efficiencies, passes_of(step)
+    share, overlap = constants.value("forward", "train"), constants.value("overlap", "train")
+    plain = step._replace(asked=step.asked._replace(recompute="none"))
+    _, moved = elementwise(plain)
+    inside_s = inside_layers_s(plain, False) + experts_s(plain, done._replace(again=0.0))
+    device_s = done.forward_s + share * moved / (machine.bytes_per_s * machine.reached("weights"))
+    device_s += inside_s / 2
+    device_s += launches_s(step, share * kernels_of_step(step), device_s)
+    gather_s = traffic(step).gather_s / (2 * step.asked.grad_accum) if gathers_each_micro_batch(step) else 0.0
+    hidden_s = min(gather_s, overlap * device_s) * (1 - constants.value("contention", "train"))
+    return step.frozen * (device_s + gather_s - hidden_s)
 
 
 def inside_layers_s(step: TrainingStep, again: bool) -> float:

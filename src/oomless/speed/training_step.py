@@ -21,6 +21,8 @@ class TrainingStep(NamedTuple):
     net: Network
     states: Recipe
     length: int
+    frozen: int = 0
+    """Forward passes without a graph beside each micro-batch: of a reference, or of the policy itself."""
 
     @property
     def kind(self) -> str:

@@ -80,6 +80,27 @@ def asked_update(asked: TrainingAsked) -> TrainingAsked:
     return asked._replace(micro_batch=2 * asked.micro_batch) if asked.task in PAIRS else asked
 
 
+def frozen_forwards(estimate: TrainingEstimate) -> int | None:
+    """Return how many forward passes without a graph run beside a micro-batch of the update: DPO's reference
+    on its pairs, KTO's policy on the pairs of its KL term, and its reference on both (TRL's and
+    LLaMA-Factory's trainers). None: the step generates or rewards as well, of which no time is known.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> def of(task, *beside):
+    ...     asked = TrainingResolved(task=task, precision="bf16", seq_len=1024)
+    ...     found = estimate_training(load("deepseek-coder-1.3b"), asked, parse_gpu("h100"))
+    ...     return frozen_forwards(found._replace(beside=beside))
+    >>> of("sft"), of("dpo"), of("dpo", ("reference_model", "none")), of("kto"), of("grpo")
+    (0, 1, 0, 3, None)
+    """
+    stands, task = dict(estimate.beside), estimate.request.task
+    reference = int(stands.pop("reference_model", "same") == "same")
+    if stands or task in ("grpo", "ppo"):
+        return None
+    return {"dpo": reference, "kto": 1 + 2 * reference}.get(task, 0)
+
+
 def after(estimate: TrainingEstimate, companions: Companions) -> After:
     """Return the moments of a step whose update is `estimate`, on its worst rank.
 
