@@ -36,3 +36,17 @@ def test_a_checkpoint_that_is_published_so_loads_as_it_stays() -> None:
     question = Asked(engine="vllm", engine_version="0.11.0", layout=Layout(tp=8))
     found = estimate_serving(load("deepseek-r1"), question, parse_gpu("h200:8"))
     assert not found.ranks[0].load
+
+
+@pytest.mark.parametrize(
+    ("quantization", "release", "most_mib"),
+    [(None, "0.19.0", 29), (None, "0.28.0", 320), ("fp8", "0.19.0", 320)],
+)
+def test_weights_that_stay_as_they_were_made_leave_little_beside_them(
+    quantization: str | None, release: str, most_mib: int
+) -> None:
+    """Of 70 logs of models in 16 bit up to 0.24 none had 30 MiB more than their tensors."""
+    question = Asked("vllm", release, quantization=quantization, layout=Layout(tp=4))
+    lines = estimate_serving(load("llama-3.3-70b"), question, parse_gpu("h200:4")).ledger.lines
+    [line] = [line for line in lines if line.key == "fragmentation.weights"]
+    assert (line.high_bytes - line.bytes) >> 20 == pytest.approx(most_mib, abs=2)

@@ -180,6 +180,8 @@ class Engine(Record):
 
     counts: Count = "allocated"
     """How the memory of weights is counted in its own figures."""
+    leaves_blocks: Callable[[Model, Resolved], bool] = lambda model, asked: True
+    """Whether loading makes and drops tensors between those that stay."""
     cache_types: tuple[str, ...] = ()
     """What --kv-cache-dtype may say."""
     cache_field: str = "kv_cache_dtype"

@@ -14,7 +14,7 @@ from .defaults import CACHE_TYPES, resolve, stages
 from .measured_rows import ROWS
 from .offload import left_to_host
 from .release import RELEASES, draft_heads
-from .weights import loading, placed_weights
+from .weights import leaves_blocks, loading, placed_weights
 
 TUNED = (
     Tunable("gpu_memory_utilization", (0.95, 0.85), "share"),
@@ -75,6 +75,7 @@ VLLM = Engine(
     sequences=sequences,
     longest_sequence=longest_sequence,
     host_bytes=host_bytes,
+    leaves_blocks=leaves_blocks,
     cache_types=CACHE_TYPES,
     draft_models=True,
     draft_heads=draft_heads,

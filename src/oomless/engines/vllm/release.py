@@ -173,6 +173,7 @@ class VllmRules(ReleaseRules):
 
     # what loading leaves
     reads_awq_of_autoawq_alone: bool = False
+    loads_through_card: bool = False
     reserves_sparse_rows_at_load: bool = False
     fuses_qkv_a: bool = False
     fuses_indexer_inputs: bool = False

@@ -36,6 +36,20 @@ def parameter_of(name: str, rules: VllmRules) -> str:
     return name
 
 
+def leaves_blocks(model: Model, asked: Resolved) -> bool:
+    """Return whether loading makes and drops tensors between those that stay: what is quantised is repacked,
+    and later releases pass weights through the card. Before, a model in 16 bit is made whole, then filled
+    (model_loader/base_loader.py, load_model).
+
+    >>> from ...model.load import load
+    >>> asked = [Resolved(engine_version=text) for text in ("0.19.0", "0.28.0")]
+    >>> [leaves_blocks(load(name), each) for name in ("qwen3-8b", "qwen3-8b-fp8") for each in asked]
+    [False, True, True, True]
+    """
+    quantised = model.quantization if asked.quantization is None else asked.quantization
+    return bool(quantised) or RELEASES.at(asked.engine_version).loads_through_card
+
+
 def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> "Loading | None":
     """Return what a rank holds while it loads, where that is more than what stays: before 0.16, quantising on
     loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).

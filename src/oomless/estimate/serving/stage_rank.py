@@ -191,7 +191,11 @@ def stage_rank(
         budget = adjust(model, request, mine, budget)
     shared = shared_memory_lines(mine.card, request, stage, rules, host_bytes)
     spread = (rules.in_file(model, request) if rules.in_file else model).size_spread
-    weights = (*weight_lines(placed, rules.counts, source, spread), *uncertain_draft(model, placed))
+    leaves_blocks = rules.leaves_blocks(model, request)
+    weights = (
+        *weight_lines(placed, rules.counts, source, spread, leaves_blocks),
+        *uncertain_draft(model, placed),
+    )
     charged = (*weights, *budget.charged, *shared)
     allowed = rules.budget_bytes(request, mine)
     at_most = mine._replace(card=mine.card.at_most)

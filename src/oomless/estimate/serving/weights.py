@@ -20,10 +20,14 @@ Sizes = tuple[tuple[int, int, tuple[int, ...]], ...]
 
 
 def weight_lines(
-    placed: Sequence[Placed], counts: Count, what: str, spread: "SizeSpread | None" = None
+    placed: Sequence[Placed],
+    counts: Count,
+    what: str,
+    spread: "SizeSpread | None" = None,
+    leaves_blocks: bool = True,
 ) -> list[Line]:
     """One line a part of the model, and one for rounding where torch allocates: their sum is what the engine
-    calls its weights. `spread` is the model's `size_spread`."""
+    calls its weights. `spread` is the model's `size_spread`, `leaves_blocks` the engine's."""
     groups: dict[Key, list[tuple[str, int, int]]] = {}
     totals: dict[Key, int] = {}
     notes: dict[Key, dict[str, None]] = {}
@@ -50,13 +54,16 @@ def weight_lines(
     if counts == "plain":
         return lines
     sizes: Sizes = tuple([(size, count, layers) for _, _, size, count, layers, _ in placed])
-    large = (
-        sum(count * (len(layers) or 1) for size, count, layers in sizes if size > SMALL)
-        if counts == "allocated"
-        else 0
-    )
+    large = SMALL_THINGS if counts == "allocated" else 0
+    if large and leaves_blocks:
+        large = sum(count * (len(layers) or 1) for size, count, layers in sizes if size > SMALL)
     lines.append(rounding_line(_counted(sizes, counts) - sum(totals.values()), counts, large))
     return lines
+
+
+SMALL_THINGS = 30
+"""MiB that loading of tensors which stay as they were made leaves beside them, at most: of 70 logs of models
+in 16 bit under vLLM 0.5 to 0.24 three had more than 8 MiB above the value, at most 28."""
 
 
 def uncertain_draft(model: "Model", placed: Sequence[Placed]) -> list[Line]:
