@@ -116,10 +116,20 @@ def test_a_policy_of_openrlhf_has_wide_logits_and_their_gradient() -> None:
     assert (round(update), round(score)) == (10, 6)
 
 
-@pytest.mark.parametrize(("framework", "more"), [("verl", {}), ("trl", {"negatives": 2})])
-def test_a_prompt_without_logits_is_said_where_there_is_one(framework: str, more: dict[str, Any]) -> None:
+def test_a_prompt_has_no_logits_where_answers_alone_do() -> None:
+    """Unsloth cuts what the layers give (unsloth_zoo/rl_replacements.py, logits_to_keep); verl makes them."""
+
+    def logits(framework: str, **more: Any) -> tuple[int, str]:
+        found: Any = train(QWEN, "h200", framework=framework, task="grpo", seq_len=2048, **more)
+        lines = found.after.moments[0].ledger.lines
+        return sums(chosen(lines, ("logits.loss",)))[0], " ".join(found.warnings)
+
+    assert logits("unsloth", method="lora", query_len=1025)[0] < logits("unsloth", method="lora")[0] * 0.6
+    whole, said = logits("verl", query_len=1025)
+    assert whole == logits("verl")[0]
+    assert "--query-len changes nothing: verl makes logits of prompts" in said
     with pytest.raises(UsageError, match="need --loss contrastive"):
-        train(QWEN, "h200:8", framework=framework, task="grpo", seq_len=2048, query_len=1024, **more)
+        logits("trl", query_len=1024, negatives=2)
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,18 @@ def test_a_release_of_another_package_is_named() -> None:
         "changes" in note
         for note in train("qwen3-8b", "rtx-4090", framework_version="2025.9", **asked).warnings
     )
+
+
+@pytest.mark.parametrize(("release", "stay"), [("4.28", False), ("4.31", True), ("4.32", False)])
+def test_weights_of_before_fsdp_stay_with_a_first_optimizer(release: str, stay: bool) -> None:
+    """The Trainer of 4.30 and 4.31 makes an optimizer before accelerate divides the model; the scheduler
+    holds it: stanford_alpaca issue 278 ran with 4.28 and ran out of memory with 4.31."""
+    asked: dict[str, Any] = {"sharding": "fsdp1", "seq_len": 512}
+
+    def kept(method: str) -> int:
+        version = f"transformers {release}"
+        found = train("llama-7b", "a100-80gb:4", method=method, framework_version=version, **asked).estimate
+        return sum(each.bytes for each in found.ledger.lines if each.key == "weights.layers")
+
+    assert kept("full") == 6_738_415_616 * 4 * stay
+    assert (0 < kept("lora") < 2**25) == stay

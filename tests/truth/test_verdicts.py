@@ -248,7 +248,9 @@ TRAIN_12_BUDGET = Confusion(right=0.92, wrong_fits=0, wrong_does_not_fit=2, tigh
 """As first predicted 24 of 29 firm, 1 wrong "fits", 4 wrong "no", 6 tight."""
 
 
-TRAIN_13_BUDGET = Confusion(right=0.93, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=2)
+# x-1924 was a wrong "fits" and is tight: the Trainer of 4.31 makes an optimizer before FSDP divides the
+# model; x-1935 and x-1936 had no answer: one is right, the other a wrong "fits"
+TRAIN_13_BUDGET = Confusion(right=0.93, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=0)
 """As first predicted 27 of 29 firm, 2 wrong "fits", 7 tight, 2 without an answer."""
 
 

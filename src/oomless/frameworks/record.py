@@ -202,6 +202,12 @@ class Framework(NamedTuple):
         return "selective" in self.rollouts
 
     @property
+    def answers_alone(self) -> bool:
+        """Whether GRPO has no logits of prompts (TRL since 0.14, ms-swift: logits_to_keep; Unsloth cuts what
+        the layers give: unsloth_zoo/rl_replacements.py)."""
+        return self.selects_log_probs or "answers" in self.rollouts
+
+    @property
     def peft(self) -> bool:
         """Whether adapters are PEFT's."""
         return self.adapters == "peft"

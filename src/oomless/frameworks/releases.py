@@ -47,6 +47,8 @@ class Habits(NamedTuple):
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
     loaded_whole: str = ""
     """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
+    originals_stay: bool = False
+    """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -105,6 +107,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         copies_sub_groups=found.get("masters") == "copied",
         wide_gradients=found.get("gradients") == "wide",
         loaded_whole=found.get("loaded", ""),
+        originals_stay=found.get("originals") == "stay",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",

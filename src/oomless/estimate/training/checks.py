@@ -201,8 +201,7 @@ def check_model(model: Model, request: TrainingResolved) -> None:
             f"--task {request.task} with --loss {request.loss} needs logits, which {model.name} has none of",
             "take --loss contrastive, or --task reward",
         )
-    answers_alone = request.task == "grpo" and framework(request.framework).selects_log_probs
-    said = request._replace(query_len=None) if answers_alone else request
+    said = request._replace(query_len=None) if request.task == "grpo" else request
     if not compares and said.says_contrast:
         raise UsageError("--negatives, --query-len and --grad-cache need --loss contrastive", "add it")
     if request.method == "qlora" and not recipe(request.precision).packs:

@@ -58,7 +58,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
 
     Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
     are gathered, so that every rank has all of them, and for a moment its share beside them. GRPO has
-    logits of answers alone where prompts have a length (TRL since 0.14, ms-swift: logits_to_keep).
+    logits of answers alone where prompts have a length and its trainer has logits_to_keep.
     """
     model, request, mesh = job.model, job.request, job.mesh
     b = Builder(work)
@@ -75,7 +75,8 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     trained_head = work.trained or request.trained_ends
     room = room_beside_weights(job, work) if kind.room_share else 0
     tokens, prompt = work.tokens, request.query_len or 1
-    if request.task == "grpo" and mesh.cp == 1 and prompt < work.seq:
+    alone = request.task == "grpo" and framework(request.framework).answers_alone
+    if alone and mesh.cp == 1 and prompt < work.seq:
         tokens -= work.batch * (prompt - 1)
     shape = LossShape(tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch, room)
     loss = walk(loss_graph(kind, shape))

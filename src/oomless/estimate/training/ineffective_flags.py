@@ -33,6 +33,8 @@ def of_method(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, s
         found.append(("--train-layers", why))
     if used.method != "qlora" and asked.quantization:
         found.append(("--quantization", why))
+    if used.task == "grpo" and used.query_len and not framework(used.framework).answers_alone:
+        found.append(("--query-len", f"{used.framework} makes logits of prompts"))
     return found
 
 

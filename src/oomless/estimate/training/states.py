@@ -201,6 +201,8 @@ def states(
         lines = (*lines, *engine_lines(engine, sums, request))
     elif request.sharding == "ddp" and mesh.dp * mesh.cp > 1 and not views_into_buckets(request):
         lines = (*lines, bucket_line(sums))
+    elif request.sharding == "fsdp1" and mesh.dp * mesh.cp > 1 and originals_stay(request):
+        lines = (*lines, originals_line(sums, form))
     away = on_host(request, rule, engine)
     kept = tuple(line for line in lines if line.key not in away)
 
@@ -235,6 +237,24 @@ def bucket_line(sums: StateSums) -> Line:
     formula = f"{sums.trained:,} trained values, as wide as their gradients"
     source = "torch/nn/parallel/distributed.py, gradient_as_bucket_view"
     return exact("communication.bucket", "policy", "buckets of DDP", sums.gradients, formula, source)
+
+
+def originals_stay(request: TrainingResolved) -> bool:
+    """Whether what FSDP1 divided stays whole on each card, too."""
+    return framework(request.framework).habits(request.framework_version).originals_stay
+
+
+def originals_line(sums: StateSums, form: Recipe) -> Line:
+    """Return the trained parameters as they were loaded: FSDP moves them to the card and copies them to flat
+    ones (torch/distributed/fsdp/flat_param.py), and an optimizer that was made before keeps them.
+
+    >>> originals_line(StateSums(trained=6_738_415_616), recipe("mixed-bf16")).bytes / 2**30
+    25.102554321289062
+    """
+    formula = f"{sums.trained:,} values x {form.weight} B"
+    source = "facts/habits.csv, originals"
+    what = "weights as loaded, which a first optimizer holds"
+    return exact("weights.layers", "policy", what, sums.trained * form.weight, formula, source)
 
 
 def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved) -> tuple[Line, ...]:
