@@ -16,7 +16,7 @@ from oomless.errors import OomlessError, UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import TrainingFile, read_training_file
 from oomless.model.load import load
-from oomless.run.training import Mesh
+from oomless.run.training import Mesh, TrainingAsked
 from oomless.units import GIB
 
 TITAN = """
@@ -144,9 +144,36 @@ def test_how_checkpoints_run_again_is_read(tmp_path: Path, word: str) -> None:
     assert (asked.recompute, asked.use_reentrant) == ("full", False)
 
 
+def test_code_of_a_model_that_recomputes_nothing(tmp_path: Path) -> None:
+    """LLaMA-Factory warns and goes on: six A100 ran out of memory with Phi-2 (its issue 2023)."""
+    asked = read(tmp_path, "a.yaml", FACTORY).training
+    old = asked._replace(framework_version="transformers 4.36")
+    of = [resolved(old, family=family) for family in ("phi", "llama")]
+    assert [(each.recompute, each.attention) for each in of] == [("none", "eager"), ("full", "auto")]
+    assert resolved(asked, family="phi").recompute == "full"
+    assert resolved(asked, family="kimi_vl").recompute == "none"
+
+
+@pytest.mark.parametrize(
+    ("release", "family", "kernel"),
+    [
+        ("4.36", "mistral", "eager"),
+        ("4.37", "mistral", "auto"),
+        ("4.44", "phi3", "eager"),
+        ("4.44", "gemma2", "auto"),
+        ("4.47", "gemma2", "eager"),
+        (None, "bloom", "eager"),
+        (None, "gpt_neox", "auto"),
+    ],
+)
+def test_releases_without_fused_attention_of_a_family(release: str | None, family: str, kernel: str) -> None:
+    asked = TrainingAsked(framework="transformers", framework_version=release)
+    assert resolved(asked, family=family).attention == kernel
+
+
 def test_llama_factory_casts_trained_weights(tmp_path: Path) -> None:
     full = read(tmp_path, "full.yaml", FACTORY).training
-    assert (full.task, full.recompute, full.micro_batch) == ("dpo", "full", 1)
+    assert (full.task, resolved(full).recompute, full.micro_batch) == ("dpo", "full", 1)
     assert resolved(full).precision == "amp-bf16"
     assert read(tmp_path, "pure.yaml", FACTORY + "pure_bf16: true\n").training.precision == "bf16"
     sharded = read(tmp_path, "sharded.yaml", FACTORY + "deepspeed: ds_z3_config.json\n")

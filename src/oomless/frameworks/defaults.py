@@ -25,6 +25,8 @@ def resolved(
     ['math', 'auto']
     >>> resolved(TrainingAsked(framework="transformers", framework_version="4.35")).attention
     'eager'
+    >>> resolved(TrainingAsked(framework="llama-factory"), 4096, "kimi_vl").recompute
+    'none'
     """
     asked.check()
     of = framework(asked.framework)
@@ -38,12 +40,10 @@ def resolved(
         chosen["seq_len"] = min(earlier.seq_len or of.seq_len or DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
-    if asked.recompute is None and earlier.recompute:
-        chosen["recompute"] = earlier.recompute
-    if asked.attention is None and earlier.attention:
-        *families, kernel = earlier.attention.split()
-        if "any" in families or family in families:
-            chosen["attention"] = kernel
+    for name in ("recompute", "attention"):
+        *families, value = (getattr(earlier, name) or "").split() or [None]
+        if getattr(asked, name) is None and ("any" in families or family in families):
+            chosen[name] = value
     if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
     if of.expands_segments:

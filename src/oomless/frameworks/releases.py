@@ -34,7 +34,7 @@ class Habits(NamedTuple):
     precision: str | None = None
     """The recipe of full training and of adapters in 16 bit, where none is named."""
     recompute: str | None = None
-    """What they compute again where nothing is said."""
+    """Families of models, or any, and what they compute again where nothing is said: "kimi_vl none"."""
     attention: str | None = None
     """Families of models, or any, and the kernel of their attention where none is named: "gemma3 math"."""
     weights_stay: bool = False
@@ -64,7 +64,8 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     """Return what the releases that a question names did otherwise than the newest ones.
 
     `version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release alone; of a
-    package whose habits end on days, a day too. Only releases of `packages` change the framework.
+    package whose habits end on days, a day too. Only releases of `packages` change the framework. What no
+    release ended holds in all of them.
 
     >>> [habits("torchtitan", ("torchtitan",), day).loss for day in ("torchtitan 2024-03-26", "0.1.0")]
     ['plain-2024-05', None]
@@ -73,20 +74,20 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     'plain-4.49'
     >>> habits("axolotl", trainer, "transformers 4.45.2").loss
     'plain-4.45'
-    >>> habits("transformers", trainer, None) == habits("torchtitan", (), "transformers 4.40") == Habits()
+    >>> habits("torchtitan", (), "transformers 4.40") == Habits()
     True
+    >>> habits("transformers", trainer, None).attention
+    'bloom gpt_neo mpt kimi_vl eager'
     """
-    if not packages or not version:
-        return Habits()
     found: dict[str, str] = {}
     for row in facts.table("habits"):
-        package = row["package"]
-        release = named(version, package, framework == package)
-        if row["framework"] not in ("", framework):
+        package, until = row["package"], row["until"]
+        if package not in packages or row["framework"] not in ("", framework):
             continue
-        if release and "-" in row["until"]:
+        release = named(version or "", package, framework == package)
+        if release and "-" in until:
             release = as_day(package, release)
-        if package in packages and release and release < read_release(row["until"]):
+        if not until or (release and release < read_release(until)):
             found.setdefault(row["habit"], row["value"])
     return Habits(
         loss=found.get("loss"),

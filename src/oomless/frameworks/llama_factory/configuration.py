@@ -22,7 +22,7 @@ NOT_MODELLED = (
     "mixture_of_depths",
     "shift_attn",
 )
-ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager"}
+ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager", "sdpa": "auto"}
 HALVES = ("max_source_length", "max_target_length")
 """Lengths of question and answer before there was cutoff_len (mid-2023)."""
 UNSLOTH = "unsloth"
@@ -170,9 +170,9 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
         seq_len=_length(entries, asked.task),
         grad_accum=grad_accum,
         data_workers=workers,
-        recompute="none" if kept else "full",
+        recompute="none" if kept else None,
         use_reentrant=None if kept or again not in entries.values else entries.switch(again, default=True),
-        attention=ATTENTION.get(attention, "auto"),
+        attention=ATTENTION.get(attention),
         kernels="liger" if liger else None if unsloth else "eager",
     )
 
