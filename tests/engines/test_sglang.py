@@ -404,7 +404,7 @@ def test_0_5_8_divides_the_pool_of_mimo_by_its_windows_twice() -> None:
 @pytest.mark.parametrize(
     ("gpu", "flags", "named"),
     [
-        ("mi300x:8", {"max_num_batched_tokens": 131_072, "mem_fraction_static": 0.8}, "activations of"),
+        ("mi300x:8", {"max_num_batched_tokens": 131_072, "mem_fraction_static": 0.94}, "activations of"),
         ("h200:8", {}, ""),
     ],
 )
@@ -419,7 +419,7 @@ def test_a_prefill_has_no_more_tokens_than_the_load() -> None:
     """No profile runs: R1 with chunks of 131,072 on MI300X served 9,216 tokens at a time (InferenceX)."""
     asked: dict[str, Any] = {
         "tp": 8,
-        "mem_fraction_static": 0.8,
+        "mem_fraction_static": 0.94,  # AITER takes 0.8
         "context": 9216,
         "max_prefill_tokens": 131_072,
     }
@@ -478,3 +478,39 @@ def test_data_parallel_attention_gathers_tokens_for_experts() -> None:
     one, eight, own = (sum(each.bytes for each in lines if each.key in size) for lines in (alone, busy, sent))
     assert eight > 3 * one
     assert own < 1.5 * one
+
+
+def test_aiter_takes_less_of_the_share_above_8192_positions() -> None:
+    """Whoever chose it, from 0.4.7 on; Triton, and latents of other heads than 16 or 128 a rank, do not
+    (sglang#6564; the log of a Qwen3.8-27B on MI355X holds 0.85 * 0.85 of its card)."""
+
+    def share(name: str, **flags: object) -> float:
+        found = resolved(name, "mi355x:8", flags.pop("layout", None), mem_fraction_static=0.8, **flags)  # type: ignore[arg-type]
+        return round(found.mem_fraction_static or 0, 4)
+
+    assert [share("qwen3-32b", engine_version=each) for each in ("0.4.6", "0.4.7", "0.5.23")] == [
+        0.8,
+        0.68,
+        0.68,
+    ]
+    assert share("qwen3-32b", max_model_len=8192) == 0.8
+    assert share("qwen3-32b", attention_backend="triton") == 0.8
+    tp8, tp4 = Layout(tp=8), Layout(tp=4)
+    assert [share("deepseek-r1", layout=each) for each in (tp8, tp4)] == [0.68, 0.8]
+    assert [share("kimi-k2", layout=each) for each in (tp8, tp4)] == [0.8, 0.68]
+    drafts = Speculation("EAGLE")
+    said = ("0.4.9", "0.5.12")
+    assert [share("deepseek-r1", layout=tp8, speculation=drafts, engine_version=each) for each in said] == [
+        0.8,
+        0.68,
+    ]
+
+
+def test_printed_share_is_what_aiter_left() -> None:
+    """ServerArgs of 0.5.5 and later print the share already cut; before, the one that was asked."""
+    asked = Asked(engine="sglang", engine_version="0.5.17", gpu_memory_utilization=0.7225)
+    flags = ", ".join(SGLANG.rows.flags_of_log({}, {"attention_backend": "aiter"}.get, lambda _: ""))
+    for version, share in (("0.5.17", 0.85), ("0.5.1", 0.7225)):
+        found = SGLANG.rows.as_asked(asked._replace(engine_version=version), flags)
+        assert found.attention_backend == "aiter"
+        assert found.mem_fraction_static == pytest.approx(share)

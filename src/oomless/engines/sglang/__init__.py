@@ -29,7 +29,7 @@ from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_byte
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .drafts import beside_pool
-from .release import RELEASES, draft_heads
+from .release import LONG_FOR_AITER, RELEASES, draft_heads
 from .weights import loading, placed_weights
 
 
@@ -50,10 +50,15 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     clones = re.search(r"shared-expert fusion: (\d+)", flags)
     if clones and int(clones[1]) != layout.tp:
         raise UnsupportedError(f"{clones[1]} clones of the shared expert on {layout.tp} ranks are not known")
+    share, rules = asked.gpu_memory_utilization, RELEASES.at(asked.engine_version)
+    if CUT_BY_AITER in flags and share and (asked.max_model_len or LONG_FOR_AITER + 1) > LONG_FOR_AITER:
+        share /= rules.share_beside_aiter if rules.shows_share_beside_aiter else 1.0
+    backend = re.search(r"(?<!-)attention-backend (\w+)", flags)
     return asked._replace(
         layout=layout,
         gpu_memory_utilization=None,
-        mem_fraction_static=asked.gpu_memory_utilization,
+        mem_fraction_static=share,
+        attention_backend=backend[1] if backend else asked.attention_backend,
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
         attn_cp_size=int(prompts[1]) if prompts else asked.attn_cp_size,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
@@ -66,6 +71,8 @@ def as_asked(asked: Asked, flags: str) -> Asked:
 def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:
     """Return what ServerArgs say in the words that `as_asked` reads."""
     words = []
+    if printed("attention_backend") == "aiter":
+        words.append(CUT_BY_AITER)
     if printed("enable_dp_attention") == "True":
         words.append("dp attention")
     if printed("moe_a2a_backend") == "deepep" or printed("enable_deepep_moe") == "True":
@@ -86,6 +93,8 @@ def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidT
     return words
 
 
+CUT_BY_AITER = "attention-backend aiter with its share"
+"""Of ServerArgs, whose share is what AITER left of the one that was asked."""
 ROWS = EngineRows(words=("SGLang",), as_asked=as_asked, flags_of_log=flags_of_log, prints_gib_as_gb=True)
 """Its log calls GiB GB, checked by division in rows of it (serving_memory.md)."""
 

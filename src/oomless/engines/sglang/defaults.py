@@ -15,7 +15,7 @@ from ..rank import Stage
 from ..releases import first_with
 from .cache import BLOCK_SCALED
 from .cache_v4 import ALL_16_BIT
-from .release import RELEASES, SglangRules
+from .release import LONG_FOR_AITER, RELEASES, SglangRules, by_aiter
 from .share import default_chunk, default_share, reads_images, share_beside_tower
 from .states import fixed_slots, slots_of_request
 
@@ -60,6 +60,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         chunk = max(chunk, length)
     if rules.cuts_any_share_of_vision_models:
         share *= share_beside_tower(model, rules)  # model_runner.py: whoever chose the share
+    if length > LONG_FOR_AITER and by_aiter(model, found, hardware, rules):
+        share *= rules.share_beside_aiter
     if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)

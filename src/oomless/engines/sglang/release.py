@@ -1,6 +1,7 @@
 """Which releases of SGLang are known, and who divides what: attention, dense layers and experts have ranks of
 their own."""
 
+from ...model.attention import DSA, MLA, V4, V41
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -69,6 +70,10 @@ class SglangRules(ReleaseRules):
     """Their prompts are read at once, however long."""
     sparse_mla_share: float = 0.0
     """mem_fraction_static of sparse MLA; 0: as of other models."""
+    share_beside_aiter: float = 1.0
+    """Of what is asked or chosen, where AITER attends to more than 8,192 positions."""
+    shows_share_beside_aiter: bool = False
+    drafts_latents_by_aiter: bool = False
     takes_plain_fp8_rows: bool = False
     """Of sparse MLA in FP8, on Blackwell and ROCm."""
     pages_mla_on_blackwell: bool = False
@@ -139,6 +144,34 @@ def by_fa3(asked: Resolved, hardware: Hardware) -> bool:
     hopper = 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD"
     usual = asked.attention_backend == "auto" and RELEASES.at(asked.engine_version).runs_fa3
     return hopper and (usual or asked.attention_backend == "fa3")
+
+
+def by_aiter(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> bool:
+    """Return whether attention runs on AITER: on AMD's cards where it is asked, or by default for heads, and
+    for latents of 16 or 128 heads a rank; sinks and OLMo's windows have Triton, and sparse latents and V4
+    backends of their own (server_args.py).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> names, cards = ("qwen3-32b", "deepseek-r1", "kimi-k2", "glm-5", "gpt-oss-20b"), parse_gpu("mi300x:8")
+    >>> rules, asked = RELEASES.at("0.5.12"), Resolved(layout=Layout(tp=8))
+    >>> [by_aiter(load(name), asked, cards, rules) for name in names]
+    [True, True, False, False, False]
+    """
+    if hardware.card.vendor != "AMD" or asked.attention_backend not in ("auto", "aiter"):
+        return False
+    if asked.attention_backend == "aiter":
+        return True
+    if model.kinds.has(DSA, V4, V41) or model.family in BY_TRITON:
+        return False
+    heads = {each.num_heads // asked.layout.tp for each in model.kinds.attentions if isinstance(each, MLA)}
+    return heads <= {16, 128} and not (heads and asked.speculative and not rules.drafts_latents_by_aiter)
+
+
+BY_TRITON = ("gpt_oss", "olmo2", "olmo3")
+LONG_FOR_AITER = 8192
+"""Positions up to which the share stays what it is."""
 
 
 def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> int:
