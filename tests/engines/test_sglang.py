@@ -514,3 +514,15 @@ def test_printed_share_is_what_aiter_left() -> None:
         found = SGLANG.rows.as_asked(asked._replace(engine_version=version), flags)
         assert found.attention_backend == "aiter"
         assert found.mem_fraction_static == pytest.approx(share)
+
+
+def test_prefills_are_captured_in_pieces_beside_no_graphs_of_steps() -> None:
+    """`--disable-cuda-graph` of 0.5.10 to 0.5.14 leaves them: 0.88 GiB of a Qwen3-30B-A3B (0.5.13)."""
+    asked: dict[str, Any] = {"engine": "sglang", "enforce_eager": True}
+
+    def graphs(version: str, **more: Any) -> list[float]:
+        lines = infer("qwen3-30b-a3b", "rtx-pro-6000", engine_version=version, **asked, **more).ledger.lines
+        return [each.high_bytes / GIB for each in lines if each.key == "runtime.cuda_graphs"]
+
+    assert graphs("0.5.13")[0] > 0.88
+    assert graphs("0.5.9") == graphs("0.5.15") == graphs("0.5.13", disable_prefill_cuda_graph=True) == []

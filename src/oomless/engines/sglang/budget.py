@@ -27,7 +27,7 @@ from .cache import (
 )
 from .defaults import stages
 from .drafts import draft_line, released_line
-from .graphs import graph_line
+from .graphs import graph_line, graphs_are_captured
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_weights
@@ -144,8 +144,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     ]
     beside.extend(symmetric_lines(model, asked))
     beside.extend(carried_lines(model, asked, hardware, stage))
-    if not asked.enforce_eager:
+    if graphs_are_captured(model, asked, hardware):
         beside.append(graph_line(model, asked, hardware, stage))
+    if not asked.enforce_eager:
         beside.append(page_tables(model, asked, hardware, rules))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))

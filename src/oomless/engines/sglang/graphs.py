@@ -2,7 +2,7 @@
 
 from ... import facts
 from ...facts.release import Release
-from ...ledger import Line
+from ...ledger import Line, ranged
 from ...model.attention import GQA, MLA, Linear
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -12,6 +12,25 @@ from ..overhead_lines import measured
 from ..rank import Stage
 from .release import RELEASES, attention_ranks, by_fa3
 from .share import captures_prefills, prefill_sizes
+
+PIECES = "server_args.py of 0.5.10 to 0.5.14, _handle_piecewise_cuda_graph: not by --disable-cuda-graph"
+
+
+def graphs_are_captured(model: Model, asked: Resolved, hardware: Hardware) -> bool:
+    """Return whether any graphs are captured: those of prefills in pieces are so beside
+    --disable-cuda-graph, until --disable-piecewise-cuda-graph.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> asked, card = Resolved(layout=Layout(), enforce_eager=True), parse_gpu("h100")
+    >>> said = [asked._replace(engine_version=text) for text in ("0.5.9", "0.5.13", "0.5.15")]
+    >>> [graphs_are_captured(load("qwen3-30b-a3b"), each, card) for each in said]
+    [False, True, False]
+    """
+    rules = RELEASES.at(asked.engine_version)
+    apart = rules.compiles_prefills and asked.layout.pp == 1 and not model.kinds.has(MLA)
+    return not asked.enforce_eager or (apart and captures_prefills(model, asked, hardware, rules))
 
 
 def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
@@ -28,6 +47,9 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     6.2
     """
     release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
+    if asked.enforce_eager:  # its prefills alone are captured
+        none = ranged("runtime.cuda_graphs", "engine", "CUDA graphs", (0, 0, 0), "fitted", "no steps", PIECES)
+        return with_prefills(none, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     if asked.disable_prefill_cuda_graph:  # with states not measured
         tags = tuple(tag for tag in tags if tag != "states")
     few = captures_few(asked) and "mla" not in tags

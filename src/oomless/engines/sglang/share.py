@@ -183,7 +183,8 @@ def reserve_of_sizes(
     reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graphs + layout.tp * layout.pp * 128
     if layout.enable_dp_attention:
         reserve += graphs * layout.dp * (3 if graphs <= 300 else 4.5)
-    if captures_prefills(model, asked, hardware, rules) and not asked.enforce_eager:
+    captured = not asked.enforce_eager or rules.compiles_prefills  # in pieces beside --disable-cuda-graph
+    if captured and captures_prefills(model, asked, hardware, rules):
         reserve += reserve_of_prefills(model.kinds.has(MLA, DSA), rules, chunk)
     return reserve
 
