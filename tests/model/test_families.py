@@ -40,6 +40,7 @@ HUB_COUNTS_MORE = {
     "kimi-k3": (8352, "69 x 96 and 27 x 64 elements that no class here has: 3e-9 of the whole"),
     "kimi-vl-a3b": (1728, "rotary frequencies: 27 layers x 64"),
     "lfm2-8b-a1b": (-704, "the hub's count has no router biases: 22 layers x 32"),
+    "mistral-small-4": (19008, "scales of weights and of inputs: 36 layers x 2 x (128 x 2 + 8)"),
     "llama-2-7b": (2048, "rotary frequencies: 32 layers x 64"),
     "llama-2-13b": (2560, "rotary frequencies: 40 layers x 64"),
     "llama-2-70b": (5120, "rotary frequencies: 80 layers x 64"),
@@ -74,6 +75,12 @@ def packed(model: Model) -> set[int]:
 def stored_again(model: Model) -> int:
     """A tied embedding that some checkpoints store as head too."""
     return model.vocab_size * model.hidden_size if model.tied else 0
+
+
+def test_mistral_publishes_medium_and_small_in_fp8() -> None:
+    """133.6 GB on the hub (Medium); vLLM's recipes of both."""
+    assert load("mistral-medium-3.5").checkpoint_bytes / 1e9 == pytest.approx(133.6, abs=0.05)
+    assert load("mistral-small-4").checkpoint_bytes / 1e9 == pytest.approx(120.9, abs=0.05)
 
 
 @pytest.mark.parametrize("name", COUNTED)
