@@ -17,8 +17,6 @@ def named_model(word: str, requantised: bool) -> str | None:
     ('mistral-7b-v0.2', 'phi-4')
     >>> named_model("orcarouter/Qwen3.8-27B-Uncensored-FP8", True)
     'qwen3.8-27b-fp8'
-    >>> named_model("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4", True)
-    'nemotron-3-nano-30b-a3b'
     >>> named_model("vrfai/Qwen3.6-27B-FP8", False) is None
     True
     """
@@ -31,7 +29,7 @@ def named_model(word: str, requantised: bool) -> str | None:
         return found
     while (shorter := PACKED.sub("", base)) != base:
         base = shorter
-    return catalogue_name(base) or catalogue_name(f"{base}-bf16")
+    return catalogue_name(base)
 
 
 PACKED = re.compile(
