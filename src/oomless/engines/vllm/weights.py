@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from ...kept import Kept
 from ...ledger import Line, exact
 from ...model.attention import GQA, V4, V41
+from ...model.feedforward import MoE
 from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Tensor
-from ...model.storage import DTYPES
+from ...model.storage import DTYPES, NVFP4
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..parameters import Member, allocations, fused_name, fused_qkv_a, of_weights
@@ -116,12 +117,27 @@ ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
 
 
 def expert_multiple(model: Model, hardware: Hardware, rules: VllmRules) -> int:
-    """Return the multiple to which a rank's width of an expert in 4 bit is rounded up."""
-    if not model.kinds.has(V4, V41):
-        return 1
-    from . import mxfp4  # rules of few families
+    """Return the multiple to which a rank's width of an expert in 4 bit is rounded up.
 
-    return mxfp4.multiple(hardware, rules)
+    NVFP4 experts without a gate get whole blocks of scales (modelopt.py, intermediate_size_pad).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> model = load("nemotron-3-nano-30b-a3b-nvfp4")
+    >>> [expert_multiple(model, parse_gpu(card), RELEASES.at("0.13.0")) for card in ("rtx-5080:2", "h100")]
+    [128, 1]
+    """
+    if model.kinds.has(V4, V41):
+        from . import mxfp4  # rules of few families
+
+        return mxfp4.multiple(hardware, rules)
+    ungated = any(isinstance(each, MoE) and not each.gated for each in model.kinds.ffns)
+    in_nvfp4 = any(each.role == "expert" and each.format == NVFP4 for each in model.tensors)
+    return SCALE_ROWS if ungated and in_nvfp4 and hardware.card.capability >= 10 else 1
+
+
+SCALE_ROWS = 128
+"""Rows of a block of NVFP4's scales in the order of CUTLASS."""
 
 
 def members_of(
