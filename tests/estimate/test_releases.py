@@ -253,3 +253,33 @@ def test_weights_of_before_fsdp_stay_with_a_first_optimizer(release: str, stay: 
 
     assert kept("full") == 6_738_415_616 * 4 * stay
     assert (0 < kept("lora") < 2**25) == stay
+
+
+@pytest.mark.parametrize(
+    ("method", "adapter_dtype", "measured"), [("full", None, 44004763136), ("lora", "bfloat16", 15119590912)]
+)
+def test_layers_of_4_40_keep_cosines_and_sines(method: str, adapter_dtype: str | None, measured: int) -> None:
+    """torch_mem_alloc_in_bytes between steps (fms-acceleration, refs/a100_80gb.csv of July 2024): beside the
+    states of Mistral 7B lie 512 MiB of 32 layers, and 17 MB of inputs and workspaces."""
+    held, later = (
+        lora(
+            "mistral-7b", 1, 4, method, optimizer="adamw", adapter_dtype=adapter_dtype, framework_version=each
+        )
+        for each in ("transformers 4.40, trl 0.8", "transformers 4.44, trl 0.8")
+    )
+
+    def states(found: TrainingEstimate) -> int:
+        return sum(each.bytes for each in found.ledger.lines if each.category in ("weights", "optimizer"))
+
+    assert states(held) - states(later) == 2**29
+    assert 0 < measured - states(held) < 2**25
+
+
+def test_a_longer_sequence_and_a_later_scaling() -> None:
+    def tables(model: str, seq_len: int) -> int:
+        version = "transformers 4.37"
+        lines = lora(model, 1, 1, seq_len=seq_len, framework_version=version).ledger.lines
+        return sum(each.bytes for each in lines if each.key == "weights.rotary_tables")
+
+    assert tables("llama-2-7b", 16384) == 4 * tables("llama-2-7b", 2048) == 32 * 2 * 16384 * 128 * 2
+    assert tables("llama-3.1-8b", 2048) == 0  # no release of that day reads its scaling

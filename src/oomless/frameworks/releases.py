@@ -47,6 +47,8 @@ class Habits(NamedTuple):
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
     loaded_whole: str = ""
     """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
+    rotary_tables: tuple[str, ...] = ()
+    """Families of models whose layers each keep cosines and sines of every position."""
     originals_stay: bool = False
     """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
     reference_unshards: bool = False
@@ -108,6 +110,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         copies_sub_groups=found.get("masters") == "copied",
         wide_gradients=found.get("gradients") == "wide",
         loaded_whole=found.get("loaded", ""),
+        rotary_tables=tuple(found.get("rotary", "").split()),
         originals_stay=found.get("originals") == "stay",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",

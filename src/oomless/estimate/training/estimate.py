@@ -37,7 +37,7 @@ from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
 from .reserved import at_least, peak_interval, process_line, with_spread
 from .stage_step import StageStep, resident_gradients
-from .states import states
+from .states import states, with_rotary_tables
 from .step import phases, stage_step
 from .training_estimate import TrainingEstimate, worst_of
 
@@ -127,6 +127,7 @@ def of_stage(
     request = job.request
     mine = portions(job.model, job.mesh, stage, request)
     held = states(mine, job.mesh, request, job.engine)
+    held = with_rotary_tables(held, job.model, len(stage.layers), request)
     step = stage_step(job, work, stage, mine, held)
     on_host = held.host + (step.kept if step.offloads else 0)
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))

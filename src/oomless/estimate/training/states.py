@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...frameworks import framework
 from ...frameworks.deepspeed.zero_engine import ZeroEngine
 from ...ledger import Key, Line, exact
-from ...model.model import EMBEDDING
+from ...model.model import EMBEDDING, Model
 from ...run.training import Mesh, Optimizer, Recipe, Sharding, TrainingResolved, optimizer, recipe
 from .rank_portions import Portion
 from .state_bytes import GALORE_RANK, QLORA, adapter_form, moment_bytes, packed, weight_bytes_of
@@ -255,6 +255,35 @@ def originals_line(sums: StateSums, form: Recipe) -> Line:
     source = "facts/habits.csv, originals"
     what = "weights as loaded, which a first optimizer holds"
     return exact("weights.layers", "policy", what, sums.trained * form.weight, formula, source)
+
+
+KNOWN_SCALINGS = ("default", "linear", "dynamic")
+"""Scalings of the releases whose layers keep tables: a model with another one came later."""
+
+
+def with_rotary_tables(
+    held: RankStates, model: Model, num_layers: int, request: TrainingResolved
+) -> RankStates:
+    """Return the states with the cosines and sines that each layer keeps, which nothing divides: where
+    transformers of the day made them, of all positions, or of a longer sequence.
+
+    >>> from ...model.load import load
+    >>> asked = TrainingResolved(framework_version="transformers 4.44", precision="bf16", seq_len=4096)
+    >>> with_rotary_tables(
+    ...     RankStates((), 0, 0, 0, 0, 0, 0, 0, 0, 0), load("qwen2-72b"), 80, asked
+    ... ).weights / 2**30
+    5.0
+    """
+    families = framework(request.framework).habits(request.framework_version).rotary_tables
+    rope, width = model.ropes[0], recipe(request.precision).compute
+    if model.family not in families or rope.scaling not in KNOWN_SCALINGS:
+        return held
+    rows = max(rope.max_positions, request.seq_len)
+    formula = f"{num_layers} layers x 2 x {rows:,} positions x {rope.dim} x {width} B"
+    num_bytes = num_layers * 2 * rows * rope.dim * width
+    what, source = "cosines and sines of each layer", "facts/habits.csv, rotary"
+    line = exact("weights.rotary_tables", "policy", what, num_bytes, formula, source)
+    return held._replace(lines=(*held.lines, line), weights=held.weights + num_bytes)
 
 
 def engine_lines(engine: ZeroEngine, sums: StateSums, request: TrainingResolved) -> tuple[Line, ...]:
