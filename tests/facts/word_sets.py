@@ -4,7 +4,7 @@ together by conditions.csv."""
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, combinations, product
+from itertools import chain, product
 
 from oomless import facts
 from oomless.facts import ConditionalRow, conditional_rows
@@ -29,13 +29,15 @@ def consistent(chosen: frozenset[str], among: frozenset[str]) -> bool:
     return all(words()[word][0] & among <= chosen and not words()[word][1] & chosen for word in chosen)
 
 
-def word_sets(rows: Iterable[ConditionalRow]) -> Iterator[frozenset[str]]:
-    """All sets of the words of these rows that can hold together."""
+def word_sets(rows: Iterable[ConditionalRow]) -> list[frozenset[str]]:
+    """All sets of the words of these rows that can hold together: grown word by word, since what excludes one
+    another stays apart in every larger set."""
     among = frozenset(chain.from_iterable(row.when | row.unless for row in rows))
-    for size in range(len(among) + 1):
-        for chosen in map(frozenset, combinations(sorted(among), size)):
-            if consistent(chosen, among):
-                yield chosen
+    found: list[frozenset[str]] = [frozenset()]
+    for word in sorted(among):
+        excluded = words()[word][1]
+        found += [chosen | {word} for chosen in found if not excluded & chosen]
+    return [chosen for chosen in found if consistent(chosen, among)]
 
 
 def versions(rows: Iterable[ConditionalRow]) -> set[Version]:
@@ -65,11 +67,17 @@ def places(rows: list[ConditionalRow]) -> Iterator[tuple[str, ...]]:
 
 def questions(rows: list[ConditionalRow]) -> Iterator[list[ConditionalRow]]:
     """The rows that apply to each question: at each place in each stretch of releases, under all words of the
-    rows of that place that can hold together."""
+    rows of that place that can hold together. Questions to which the same rows apply are one."""
+    asked: set[tuple[int, ...]] = set()
     for where in places(rows):
         mine = [
             row for row in rows if all(cell in ("", at) for cell, at in zip(row.where, where, strict=True))
         ]
-        for version, conditions in product(versions(mine), list(word_sets(mine))):
-            if applying := [row for row in mine if row.holds(where, conditions, version)]:
-                yield applying
+        sets = word_sets(mine)
+        for version in versions(mine):
+            then = [row for row in mine if row.holds(where, row.when, version)]
+            for conditions in sets:
+                applying = [row for row in then if row.when <= conditions and not row.unless & conditions]
+                if applying and (key := tuple(map(id, applying))) not in asked:
+                    asked.add(key)
+                    yield applying
