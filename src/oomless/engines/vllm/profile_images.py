@@ -8,6 +8,7 @@ from ...model.model import Model, Vision
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
+from .after_loading import deepstack_layers
 from .release import UNSCORED, VllmRules
 
 MANY_IMAGES = 999
@@ -99,9 +100,7 @@ def stamped_video_bytes(model: Model, width: int) -> int:
     >>> round(stamped_video_bytes(load("qwen3-vl-30b-a3b"), 2) / GIB, 2)
     2.34
     """
-    deep = sum(
-        tensor.repeat for tensor in model.tensors if tensor.name == "vision.deepstack_merger.norm.weight"
-    )
+    deep = deepstack_layers(model)
     return int(VIDEO_TOKENS * STAMPED_TOKENS) * (1 + deep) * model.hidden_size * width
 
 
