@@ -238,7 +238,7 @@ TRAIN_10_BUDGET = Confusion(right=0.89, wrong_fits=3, wrong_does_not_fit=0, tigh
 
 # x-1503 was a wrong "fits" and x-1504 right: both are tight since ORPO runs pairs
 # x-1506 was a wrong "fits": Axolotl of that spring loaded a packed Llama whole on each card
-TRAIN_11_BUDGET = Confusion(right=0.87, wrong_fits=1, wrong_does_not_fit=2, tight=7, none=2)
+TRAIN_11_BUDGET = Confusion(right=0.95, wrong_fits=0, wrong_does_not_fit=1, tight=8, none=2)
 """As first predicted 21 of 26 firm, 3 wrong "fits", 2 wrong "no", 5 tight, 2 without an answer."""
 
 

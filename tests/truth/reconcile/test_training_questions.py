@@ -6,6 +6,7 @@ import pytest
 import training_logs
 
 from oomless.api.reconcile import beside_prediction
+from oomless.frameworks.defaults import resolved
 from oomless.truth.reconcile.read_log import read_stream
 from oomless.truth.reconcile.reconciled import ReconciledRun
 from oomless.truth.reconcile.training_question import LoggedTrainingQuestion
@@ -73,7 +74,8 @@ def test_a_death_under_llama_factory_is_explained() -> None:
         2,
         4,
     )
-    assert (asked.recompute, asked.lora_targets) == ("full", ("q_proj", "v_proj"))
+    assert asked.lora_targets == ("q_proj", "v_proj")
+    assert resolved(asked, family="qwen2").recompute == "full"
     assert question(found).hardware.num_gpus == 2
     assert found.asked.assumed == ("seq_len", "optimizer", "lora_rank")
     assert found.state == "oom"
