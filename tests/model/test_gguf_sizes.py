@@ -315,6 +315,8 @@ MATRIX = (4096, 4096)
         ("F16", "blk.9.ffn_gate_inp.weight", MIXTRAL, 9, "F32"),
         ("BF16", "blk.9.ffn_up.weight", QWEN, 9, "BF16"),
         ("MXFP4_MOE", "blk.9.attn_q.weight", MIXTRAL, 9, "Q8_0"),
+        ("NVFP4", "blk.9.attn_q.weight", MIXTRAL, 9, "Q8_0"),
+        ("NVFP4", "blk.9.ffn_up_exps.weight", MIXTRAL, 9, "NVFP4"),
     ],
 )
 def test_rules_of_the_mixes(mix: str, name: str, facts: Facts, place: int, expected: str) -> None:
@@ -326,7 +328,20 @@ def test_rows_that_no_block_divides() -> None:
     for mix in FILE_TYPES.values():
         default = default_type(mix)
         expected = (
-            "Q8_0" if mix == "MXFP4_MOE" else FALLBACKS[default] if 1408 % TYPES[default].block else default
+            "Q8_0"
+            if mix in ("MXFP4_MOE", "NVFP4")
+            else FALLBACKS[default]
+            if 1408 % TYPES[default].block
+            else default
         )
         assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 1408), MHA, 9, 9) == expected
         assert mix_type(mix, "blk.9.attn_q_a.weight", (64, 80), MHA, 9, 9) in ("F16", "BF16", "F32")
+
+
+def test_a_repacked_checkpoint_has_an_interval() -> None:
+    """A page's file of Qwen3.8-27B has some 19 GB; at 4.5 bits for all it would have 15.7."""
+    found = as_gguf(load("qwen3.8-27b"), "NVFP4")
+    assert found.size_spread
+    low, high = (share * found.explained_bytes / 1e9 for share in found.size_spread.others)
+    assert low < 19 < high
+    assert found.explained_bytes / 1e9 == pytest.approx(19, rel=0.08)

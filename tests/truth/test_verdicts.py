@@ -186,8 +186,9 @@ FRESH_14_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=0, tight
 
 
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
-# one was then a wrong "no": macOS 26 gives an M5's GPU more of its memory
-FRESH_LLAMA_BUDGET = Confusion(right=0.95, wrong_fits=1, wrong_does_not_fit=0, tight=3, none=0)
+# one was then a wrong "no": macOS 26 gives an M5's GPU more of its memory; its wrong "fits" xl-18 and xl-19,
+# of the same file, are tight: only the file of a repacked NVFP4 checkpoint says what its attention has
+FRESH_LLAMA_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=5, none=0)
 
 
 TRAIN_2_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=0, tight=5, none=0)

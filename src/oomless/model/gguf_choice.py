@@ -96,6 +96,8 @@ def _more(index: int, count: int) -> bool:
 
 
 def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: int, layer: int) -> str:
+    if mix == "NVFP4":  # a checkpoint's own blocks, which the converter keeps (llama.cpp#19769)
+        return "NVFP4" if ".ffn_" in name else "Q8_0"
     if name == "output.weight" or (facts.tied and name in TABLES):
         if mix == "MXFP4_MOE" or facts.falcon or shape[-1] % TYPES[default].block or default == "Q8_0":
             return "Q8_0"

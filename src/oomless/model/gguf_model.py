@@ -22,7 +22,7 @@ from .gguf_dynamic import (
     spread_of,
 )
 from .gguf_mixes import REPACKED, GgufMix, KvB, published, words
-from .gguf_types import TYPES, file_type
+from .gguf_types import TYPES, SizeSpread, file_type
 from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
 
@@ -366,6 +366,12 @@ def as_gguf(
     """
     mix, chosen = _choose_types(model, word, kv_b, imatrix, build)
     made = with_types(model, chosen, f"gguf {mix}")
+    if mix == "NVFP4":
+        note = (
+            f"{word}: llama-quantize makes no such file, a checkpoint's own blocks are kept; what it has "
+            "beside feed-forward layers may be NVFP4, 8 or 16 bit. Give the file for an exact answer"
+        )
+        return made._replace(size_spread=_kept_spread(chosen), warnings=(*made.warnings, note))
     if size := _size(model, word):
         note = (
             f"{word}: only the file says which layer has which type; its size is {size.because}. "
@@ -373,6 +379,29 @@ def as_gguf(
         )
         made = made._replace(size_spread=spread_of(made, size), warnings=(*made.warnings, note))
     return made
+
+
+def _kept_spread(chosen: list[tuple[StoredTensor, str]]) -> SizeSpread:
+    """What a repacked NVFP4 checkpoint holds beside experts, as shares of Q8_0 beside feed-forward layers
+    (llama.cpp#25446, --fp8-as-q8): its attention in NVFP4 too, or all of it in BF16, as the converter writes
+    what is in 8 bit unless told.
+
+    >>> from .load import load
+    >>> spread = as_gguf(load("qwen3.8-27b"), "NVFP4").size_spread
+    >>> spread.experts, [round(share, 2) for share in spread.others]
+    ((1.0, 1.0), [0.82, 1.46])
+    """
+    others = [(piece, kind) for piece, kind in chosen if piece.group.role != "expert"]
+
+    def held(block: str, end: str) -> int:
+        kinds = {True: end, False: block}
+        return sum(
+            TYPES[kinds[piece.layer < 0] if kind == "Q8_0" else kind].num_bytes(piece.shape)
+            for piece, kind in others
+        )
+
+    usual = held("Q8_0", "Q8_0")
+    return SizeSpread((1.0, 1.0), (held("NVFP4", "Q8_0") / usual, held("BF16", "BF16") / usual))
 
 
 def file_bytes(
