@@ -13,7 +13,7 @@ from command import call
 from oomless.units import GIB
 from tables.score import TABLES
 
-TABLE, FIRST = TABLES / "sglang_starts.csv", TABLES / "blind" / "sglang_1.jsonl"
+TABLE, FIRST = TABLES / "starts" / "sglang.csv", TABLES / "starts" / "sglang_first.jsonl"
 QUANTITIES = ("weights_gib", "kv_tokens", "graphs_gib")
 ROUNDED_GIB = 0.006
 NOT_YET = {
@@ -74,7 +74,7 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
     ("quantity", "least_rows", "typical"), [("weights_gib", 17, 0.003), ("kv_tokens", 19, 0.0175)]
 )
 def test_starts_stay_within_their_budgets(quantity: str, least_rows: int, typical: float) -> None:
-    """First 0.25 and 3.0 % off in the middle (tests/tables/blind/sglang_1.jsonl)."""
+    """First 0.25 and 3.0 % off in the middle (tests/tables/starts/sglang_first.jsonl)."""
     errors = [abs(error) for error, _ in scored()[quantity].values()]
     assert len(errors) >= least_rows
     assert median(errors) <= typical
