@@ -46,7 +46,13 @@ NOW = (
     ("files", "gguf_sizes_fresh.csv"),
 )
 """What a table is about, and the table."""
-RUNS = ("inference.csv", "inference_fresh.csv", "inference_round3.csv", "inference_round4.csv", "inference_fresh_llamacpp.csv")
+RUNS = (
+    "inference.csv",
+    "inference_fresh.csv",
+    "inference_round3.csv",
+    "inference_round4.csv",
+    "inference_fresh_llamacpp.csv",
+)
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
 STEPS = ("training.csv", "training_fresh.csv")
 PEAKS = ("peak_allocated", "peak_reserved")
