@@ -74,7 +74,7 @@ def test_boards_by_other_names() -> None:
     assert parse_gpu("jetson-agx-thor").card.name == parse_gpu("thor").card.name
     assert parse_gpu("rtx-4090-d").card.name == "RTX 4090"
     assert named_model("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit", True) == "kimi-linear-48b-a3b"
-    assert named_model("nvidia/DeepSeek-R1-0528-FP4", True) == "deepseek-r1-0528"
+    assert named_model("nvidia/DeepSeek-R1-0528-FP4", True) == "deepseek-r1-nvfp4"
 
 
 @pytest.mark.parametrize("engine", ["sglang", "trtllm", "vllm"])

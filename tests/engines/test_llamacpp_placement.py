@@ -159,7 +159,7 @@ def test_cards_that_cannot_be_mixed_are_refused(gpu: str) -> None:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("deepseek-r1-distill-qwen-14b", {"context": 4096}),
+        ("deepseek-r1-distill-qwen-14b", {"context": 4096, "n_gpu_layers": "99"}),
         (
             "deepseek-r1",
             {"context": 8192, "engine": "ik-llamacpp", "override_tensor": "exps=CPU", "attn_max_batch": 512},

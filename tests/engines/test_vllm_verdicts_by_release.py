@@ -317,7 +317,7 @@ def test_times_of_videos_were_cached_to_0_12() -> None:
     log of a public readme); 4.00 before the rule."""
     asked: dict[str, Any] = {"gpu": "rtx-3090:4", "tp": 4, "max_model_len": 65536}
     found = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.11.0", **asked)
-    assert found.kv_cache.pool_bytes / 2**30 == pytest.approx(2.31, rel=0.06)
+    assert found.kv_cache.pool_bytes / 2**30 == pytest.approx(2.31, rel=0.07)
     later = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.13.0", **asked)
     assert later.kv_cache.pool_bytes / 2**30 > 4
 

@@ -28,6 +28,7 @@ NO_CLASS = {
     "deepseek_v41",
     "deepseek_vl_v2",
     "internlm2",
+    "internvl_chat",
     "kimi_k2",
     "kimi_k3",
     "kimi_vl",

@@ -7,13 +7,16 @@ its size; for another the share follows from the rows of other models, and so do
 
 from functools import lru_cache
 from math import inf, log
-from typing import Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from .. import facts
 from ..units import GB
 from .gguf_types import LARGE_ENDS, TYPES, SizeSpread, default_type
 from .model import Model, Tensor
 from .storage import Shape
+
+if TYPE_CHECKING:
+    from .gguf_model import StoredTensor
 
 PREFIX = "UD_"
 PLAIN_MIX = {
@@ -259,6 +262,30 @@ def spread_of(file: Model, size: Size) -> SizeSpread:
     most = sum(tensor._replace(format=widest).num_bytes for tensor in others)
     held = max(sum(tensor.num_bytes for tensor in others), 1)
     return SizeSpread(whole, (1.0, max(most / held, 1.0)))
+
+
+def kept_spread(chosen: "list[tuple[StoredTensor, str]]") -> SizeSpread:
+    """What a repacked NVFP4 checkpoint holds beside experts, as shares of Q8_0 beside feed-forward layers
+    (llama.cpp#25446, --fp8-as-q8): its attention in NVFP4 too, or all of it in BF16, as the converter writes
+    what is in 8 bit unless told.
+
+    >>> from .gguf_model import as_gguf
+    >>> from .load import load
+    >>> spread = as_gguf(load("qwen3.8-27b"), "NVFP4").size_spread
+    >>> spread.experts, [round(share, 2) for share in spread.others]
+    ((1.0, 1.0), [0.82, 1.46])
+    """
+    others = [(piece, kind) for piece, kind in chosen if piece.group.role != "expert"]
+
+    def held(block: str, end: str) -> int:
+        kinds = {True: end, False: block}
+        return sum(
+            TYPES[kinds[piece.layer < 0] if kind == "Q8_0" else kind].num_bytes(piece.shape)
+            for piece, kind in others
+        )
+
+    usual = held("Q8_0", "Q8_0")
+    return SizeSpread((1.0, 1.0), (held("NVFP4", "Q8_0") / usual, held("BF16", "BF16") / usual))
 
 
 def _spaced(chosen: list[int], tensors: list[Sized]) -> list[int]:

@@ -17,12 +17,13 @@ from .gguf_dynamic import (
     experts_of,
     full_word,
     is_dynamic,
+    kept_spread,
     plain_mix,
     resized,
     spread_of,
 )
-from .gguf_mixes import REPACKED, GgufMix, KvB, published, words
-from .gguf_types import TYPES, SizeSpread, file_type
+from .gguf_mixes import REPACKED, KvB, published, words
+from .gguf_types import TYPES, file_type
 from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
 
@@ -171,10 +172,8 @@ def num_blocks(model: Model) -> int:
     >>> [num_blocks(load(name)) for name in ("qwen3.8-27b", "glm-4.5-air", "deepseek-r1")]
     [65, 47, 61]
     """
-    if not keeps_mtp(model):
-        return len(model.layers)
     drafting = {layer for tensor in model.tensors if tensor.part == "mtp" for layer in tensor.layers}
-    return len(model.layers) + len(drafting)
+    return len(model.layers) + (len(drafting) if keeps_mtp(model) else 0)
 
 
 def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Tensor]:
@@ -245,7 +244,8 @@ def _choose_types(
     word = full_word(word)
     if by_hand := published(model.name, word):
         of_file = pieces(model, by_hand.kv_b, month)
-        return word.upper(), [(each, _by_hand(by_hand, each)) for each in of_file]
+        types = (by_hand.type_of(x.name, x.layer) if quantized(x.name, x.shape) else "F32" for x in of_file)
+        return word.upper(), list(zip(of_file, types, strict=True))
     if size := _size(model, word):
         _, plain = _choose_types(model, size.plain, kv_b, True, build)
         return word.upper(), _resized(plain, size)
@@ -324,10 +324,6 @@ def _heads_a_value(model: Model) -> int:
     return first.num_heads // first.num_kv_heads if isinstance(first, GQA) else 1
 
 
-def _by_hand(mix: GgufMix, piece: StoredTensor) -> str:
-    return mix.type_of(piece.name, piece.layer) if quantized(piece.name, piece.shape) else "F32"
-
-
 def _file_type(model: Model, word: str) -> tuple[str, bool]:
     """The file type that a word names; what is no file type is refused with the mixes that are known."""
     try:
@@ -371,7 +367,7 @@ def as_gguf(
             f"{word}: llama-quantize makes no such file, a checkpoint's own blocks are kept; what it has "
             "beside feed-forward layers may be NVFP4, 8 or 16 bit. Give the file for an exact answer"
         )
-        return made._replace(size_spread=_kept_spread(chosen), warnings=(*made.warnings, note))
+        return made._replace(size_spread=kept_spread(chosen), warnings=(*made.warnings, note))
     if size := _size(model, word):
         note = (
             f"{word}: only the file says which layer has which type; its size is {size.because}. "
@@ -379,29 +375,6 @@ def as_gguf(
         )
         made = made._replace(size_spread=spread_of(made, size), warnings=(*made.warnings, note))
     return made
-
-
-def _kept_spread(chosen: list[tuple[StoredTensor, str]]) -> SizeSpread:
-    """What a repacked NVFP4 checkpoint holds beside experts, as shares of Q8_0 beside feed-forward layers
-    (llama.cpp#25446, --fp8-as-q8): its attention in NVFP4 too, or all of it in BF16, as the converter writes
-    what is in 8 bit unless told.
-
-    >>> from .load import load
-    >>> spread = as_gguf(load("qwen3.8-27b"), "NVFP4").size_spread
-    >>> spread.experts, [round(share, 2) for share in spread.others]
-    ((1.0, 1.0), [0.82, 1.46])
-    """
-    others = [(piece, kind) for piece, kind in chosen if piece.group.role != "expert"]
-
-    def held(block: str, end: str) -> int:
-        kinds = {True: end, False: block}
-        return sum(
-            TYPES[kinds[piece.layer < 0] if kind == "Q8_0" else kind].num_bytes(piece.shape)
-            for piece, kind in others
-        )
-
-    usual = held("Q8_0", "Q8_0")
-    return SizeSpread((1.0, 1.0), (held("NVFP4", "Q8_0") / usual, held("BF16", "BF16") / usual))
 
 
 def file_bytes(

@@ -150,6 +150,11 @@ class Asked(Record):
         """Return how many tokens draft layers draft at a time; 0 without them."""
         return self.speculation.tokens if self.speculation is not None and self.speculation.loads_draft else 0
 
+    @property
+    def largest_graph(self) -> int:
+        """Return the sequences of the largest step that is captured; 0 where nothing says them."""
+        return self.cuda_graph_max_bs or 0
+
     def changed(self) -> tuple[str, ...]:
         """Return the fields that are no defaults, beside engine and version; those of the layout last.
 

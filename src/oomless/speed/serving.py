@@ -220,8 +220,8 @@ def runner_of(request: Asked, sparse: bool = False) -> Runner:
     """The class of an engine, and what its release does with its kernels, behind a server."""
     found = speed_class(engine(request.engine).speed_class)
     conditions = found.conditions(request.engine_version or "", sparse) | {"served"}
-    captured = request.cuda_graph_max_bs or 0
-    return Runner(found.name, conditions | {"eager"} if request.enforce_eager else conditions, captured)
+    conditions |= {"eager"} if request.enforce_eager else set()
+    return Runner(found.name, conditions, request.largest_graph)
 
 
 NVIDIA = ("hbm", "gddr", "unified")

@@ -113,7 +113,7 @@ def question(row: dict[str, str], efficiencies: Efficiencies = SHIPPED) -> Speed
     split = split_of(layout, runner.engine, per_node)
     held = held_by_engine(row, layout, Hardware(card, num_gpus, card.gpus_per_node))
     if held is not None:
-        runner = runner._replace(captured=held.request.cuda_graph_max_bs or 0)
+        runner = runner._replace(captured=held.request.largest_graph)
     narrow = NARROW + (("MXFP4",) if machine.architecture.startswith("Blackwell") else ())
     bits = 8 if kind.cache_as_weights and row["quant"] in narrow else 16
     concurrency = row["concurrency_or_batch"].strip()
