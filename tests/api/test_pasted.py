@@ -290,6 +290,13 @@ FORMS = {
 }
 
 
+@pytest.mark.parametrize("name", ["nvidia/DeepSeek-R1-0528-FP4-v2", "nvidia/Qwen3-235B-A22B-NVFP4"])
+def test_a_published_checkpoint_is_no_other_by_the_word_of_its_maker(name: str) -> None:
+    start = f"vllm serve {name} -tp 4"
+    plain, said = (pasted(f"{start} {flag}", gpu="b200:4") for flag in ("", "--quantization modelopt_fp4"))
+    assert plain["ranks"] == said["ranks"]
+
+
 @pytest.mark.parametrize("place", FORMS)
 def test_the_name_of_a_checkpoint_says_its_form_where_another_shape_stands_for_it(place: str) -> None:
     flags, form = FORMS[place]

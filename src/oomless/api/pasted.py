@@ -104,7 +104,7 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     from ..model.checkpoint_names import form_in_name
 
     word = given.get("quantization")
-    if word is not None and word not in IN_CHECKPOINT:
+    if word is not None and word not in IN_CHECKPOINT and not (known and word in by_modelopt(place)):
         return {**given, "quantization": SAME_FORM.get(word, word)}, ()
     if known or place.lower().endswith(".gguf"):
         return {name: value for name, value in given.items() if name != "quantization"}, ()
@@ -118,6 +118,19 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
         "say it beside the command: --quantization w8a8",
         "quantization",
     )
+
+
+def by_modelopt(place: str) -> tuple[str, ...]:
+    """Return the words with which engines start a checkpoint of the catalogue that ModelOpt made as it is.
+
+    >>> by_modelopt("nvidia/DeepSeek-R1-0528-FP4-v2"), by_modelopt("deepseek-ai/DeepSeek-R1")
+    (('modelopt_fp4', 'modelopt_fp8'), ())
+    """
+    from .. import facts
+    from ..model.load import catalogue_name
+
+    made = facts.model_config(catalogue_name(place) or place).get("quantization_config", {})
+    return ("modelopt_fp4", "modelopt_fp8") if made.get("quant_method") == "modelopt" else ()
 
 
 def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
