@@ -314,10 +314,11 @@ def test_larger_steps_are_captured_on_blackwell_since_0_28(version: str, graphs:
 
 def test_times_of_videos_were_cached_to_0_12() -> None:
     """Qwen3-VL-30B-A3B on four RTX 3090 under 0.11.0: "a budget of 153600 tokens", a pool of 2.31 GiB (the
-    log of a public readme); 4.00 before the rule."""
+    log of a public readme); 4.00 before the rule. 0.15 GiB more is taken off than was, and never less: what
+    deepstack layers add is exact in the weights of the same log, what lies outside of torch is not known."""
     asked: dict[str, Any] = {"gpu": "rtx-3090:4", "tp": 4, "max_model_len": 65536}
     found = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.11.0", **asked)
-    assert found.kv_cache.pool_bytes / 2**30 == pytest.approx(2.31, rel=0.07)
+    assert 0.93 * 2.31 < found.kv_cache.pool_bytes / 2**30 < 2.31
     later = oomless.infer("qwen3-vl-30b-a3b", engine_version="0.13.0", **asked)
     assert later.kv_cache.pool_bytes / 2**30 > 4
 
