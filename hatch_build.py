@@ -1,5 +1,5 @@
-"""The wheel: modules without comments and without the examples of their docstrings, which are tests; pages in
-one file, without tables of options and the long part of what their commands print, rules without the sources
+"""The wheel: modules without comments, without the notes on their constants, which Python drops too, and without
+the examples of their docstrings, which are tests; pages in one file, without tables of options and the long part of what their commands print, rules without the sources
 that only readers of the tables need, and all packed again as small as deflate makes it (the builder itself
 takes zlib's middle level)."""
 
@@ -106,13 +106,19 @@ def without(path: Path, columns: str) -> str:
 
 
 def for_readers(module: str) -> str:
-    """Return a module without its comments and without the doctests of its docstrings: no line moves."""
+    """Return a module without its comments, the notes on its constants and the doctests of its docstrings: no
+    line moves. What stands beside a field of a record stays: editors show it."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
             line, column = token.start
             lines[line - 1] = lines[line - 1][:column].rstrip()
-    for node in ast.walk(ast.parse(module)):
+    tree = ast.parse(module)
+    for note in tree.body[1:]:
+        match note:
+            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
+                lines[first - 1 : last] = [""] * (last - first + 1)
+    for node in ast.walk(tree):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
                 for example in DocTestParser().get_examples(text):

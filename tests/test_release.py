@@ -71,9 +71,15 @@ def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch:
     assert not {"engines", "prices", "recipes"} & {*shortened}
 
 
+def is_note(statement: ast.stmt) -> bool:
+    """Whether a statement is a text that Python drops."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
 def code_of(module: str) -> str:
-    """A module without what its docstrings say, each statement with its line."""
+    """A module without what its docstrings say and the notes on its constants, each statement with its line."""
     tree = ast.parse(module)
+    tree.body[1:] = [each for each in tree.body[1:] if not is_note(each)]
     for node in ast.walk(tree):
         match node:
             case ast.Expr(value=ast.Constant(value=str()) as docstring):
