@@ -77,7 +77,7 @@ def is_note(statement: ast.stmt) -> bool:
 
 
 def code_of(module: str) -> str:
-    """A module without what its docstrings say and the notes on its constants, each statement with its line."""
+    """A module without what its docstrings and notes on constants say, each statement with its line."""
     tree = ast.parse(module)
     tree.body[1:] = [each for each in tree.body[1:] if not is_note(each)]
     for node in ast.walk(tree):
