@@ -9,8 +9,9 @@ import pytest
 from estimate.networks import LLAMA, read
 from estimate.ranks import run_ranks
 from oomless.estimate.training.estimate import estimate_training
-from oomless.estimate.training.post_training import Companions, after, asked_update
+from oomless.estimate.training.post_training import after, asked_update
 from oomless.estimate.training.reserved import allocated_lines
+from oomless.estimate.training.training_estimate import Companions
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import TrainingAsked
 

@@ -13,9 +13,10 @@ import pytest
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from oomless.model.load import load
+from oomless.plan.goals import ALL_MATRICES
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu
-from oomless.run.training import Mesh, Method, Recompute, Sharding, TrainingAsked
+from oomless.run.training import Mesh, Method, Recompute, Sharding, Task, TrainingAsked
 from plan.test_started_files import ENVIRONMENTS, STEPS, saved
 
 pytest.importorskip("torch")
@@ -26,6 +27,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 WORDS = ["<unk>", "<s>", "</s>", "#", ":", *"abcdefghijklmnopqrstuvwxyz"]
 TEXT = "a b c d e f g h i j k l m n o p"
 ROWS = [{"instruction": TEXT, "input": "", "output": TEXT}] * 256
+PAIRS = [{"instruction": TEXT, "input": "", "chosen": TEXT, "rejected": TEXT[::-1]}] * 256
 
 
 def program(framework: str, name: str) -> Path:
@@ -79,25 +81,39 @@ BY_TRAINER = r"'loss': '?([\d.]+)"
 
 
 @pytest.mark.parametrize(
-    ("method", "sharding", "num_gpus"),
-    [("full", "none", 1), ("lora", "none", 1), ("full", "zero2", 2), ("full", "zero3", 2)],
+    ("method", "sharding", "num_gpus", "task"),
+    [
+        ("full", "none", 1, "sft"),
+        ("lora", "none", 1, "sft"),
+        ("lora", "none", 1, "dpo"),
+        ("full", "none", 1, "dpo"),
+        ("full", "zero2", 2, "sft"),
+        ("full", "zero3", 2, "sft"),
+    ],
 )
 def test_llama_factory_starts_its_file(
-    tmp_path: Path, method: Method, sharding: Sharding, num_gpus: int
+    tmp_path: Path, method: Method, sharding: Sharding, num_gpus: int, task: Task
 ) -> None:
     start = program("llama-factory", "llamafactory-cli")
     saved(tmp_path / "model", tied=False)
     tokenizer(tmp_path / "model")
     asked = TrainingAsked(
-        framework="llama-factory", method=method, sharding=sharding, seq_len=32, recompute="full"
+        framework="llama-factory", task=task, method=method, sharding=sharding, seq_len=32, recompute="full"
     )
+    if method == "lora":
+        asked = asked._replace(lora_targets=ALL_MATRICES)
     command, files = written(str(tmp_path / "model"), asked, num_gpus)
     config = yaml.safe_load(files["llama_factory.yaml"])
-    config |= {"dataset": "letters", "dataset_dir": ".", "learning_rate": 1e-2}
+    config |= {"dataset_dir": ".", "learning_rate": 1e-2}
+    if task == "dpo":  # its own entry, with rows of this test in the place of the hub's
+        entry = json.loads(files["dataset_info.json"])[config["dataset"]]
+        entry = {"file_name": "rows.json", "ranking": entry["ranking"]}
+    else:
+        config["dataset"], entry = "letters", {"file_name": "rows.json"}
     config |= {"max_steps": STEPS, "logging_steps": 1, "use_cpu": True, "report_to": "none"}
-    (tmp_path / "dataset_info.json").write_text('{"letters": {"file_name": "rows.json"}}', encoding="utf-8")
-    (tmp_path / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
-    for name, text in {**files, "llama_factory.yaml": yaml.safe_dump(config)}.items():
+    (tmp_path / "rows.json").write_text(json.dumps(PAIRS if task == "dpo" else ROWS), encoding="utf-8")
+    own = {"dataset_info.json": json.dumps({config["dataset"]: entry})}
+    for name, text in {**files, **own, "llama_factory.yaml": yaml.safe_dump(config)}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     variables = {"NPROC_PER_NODE": str(num_gpus)} if num_gpus > 1 else {}
     assert ("FORCE_TORCHRUN=1" in command) == (num_gpus > 1)
@@ -120,21 +136,25 @@ if "NO_CARDS" in os.environ:
 """Axolotl has no word for a CPU, on which transformers refuses its bf16."""
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_axolotl_starts_its_file(tmp_path: Path, method: Method) -> None:
+@pytest.mark.parametrize(("method", "task"), [("full", "sft"), ("lora", "sft"), ("lora", "dpo")])
+def test_axolotl_starts_its_file(tmp_path: Path, method: Method, task: Task) -> None:
     """`axolotl train` starts this module."""
     python = program("axolotl", "python")
     saved(tmp_path / "model", tied=False)
     tokenizer(tmp_path / "model")
-    asked = TrainingAsked(framework="axolotl", method=method, sharding="none", seq_len=128, recompute="full")
+    asked = TrainingAsked(
+        framework="axolotl", task=task, method=method, sharding="none", seq_len=128, recompute="full"
+    )
     _, files = written(str(tmp_path / "model"), asked, 1)
     config = yaml.safe_load(files["axolotl.yaml"])
-    config |= {"datasets": [{"path": "rows.jsonl", "ds_type": "json", "type": "alpaca"}]}
+    kind = config["datasets"][0]["type"]
+    config |= {"datasets": [{"path": "rows.jsonl", "ds_type": "json", "type": kind, "split": "train"}]}
     config |= {"learning_rate": 1e-2, "max_steps": STEPS, "logging_steps": 1}
     if method == "lora":  # kernels that it chooses by itself, and that a card alone runs
         config |= dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), False)
     (tmp_path / "axolotl.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    rows = "".join(json.dumps(row) + "\n" for row in ROWS)
+    pairs = [{"system": "", "question": TEXT, "chosen": TEXT, "rejected": TEXT[::-1]}] * 256
+    rows = "".join(json.dumps(row) + "\n" for row in (pairs if task == "dpo" else ROWS))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_CARDS, encoding="utf-8")
     start = [str(python), "-m", "axolotl.cli.train", "axolotl.yaml"]

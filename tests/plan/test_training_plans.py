@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import call
-from oomless.estimate.training.estimate import estimate_training
+from oomless.estimate.training.whole_step import estimate_step
+from oomless.frameworks import OF_PAIRS
 from oomless.frameworks.training_file import read_training_file
 from oomless.plan.candidates import NO_LAUNCH, PlannedRow
 from oomless.plan.duration import duration
-from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
+from oomless.plan.goals import PlanLimits, PlannedTask, Wanted, WantedTraining
 from oomless.plan.training_answer import TrainingPlan, plan_training
 from oomless.plan.training_search import TrainingRow
 from oomless.run.hardware import parse_gpu
@@ -63,7 +64,7 @@ questions = st.tuples(
             ((), (), ("torchtitan",), ("llama-factory", "axolotl"), ("transformers",))
         ),
         lora_rank=st.sampled_from((8, 64)),
-        task=st.sampled_from(("pretrain", "sft")),
+        task=st.sampled_from(("pretrain", "sft", "dpo")),
         micro_batch=st.sampled_from((None, None, 1, 2)),
         loss=st.sampled_from((None, None, "plain", "fused", "compiled", "chunked", "vocab-parallel-fused")),
     ),
@@ -87,7 +88,7 @@ def check_row(plan: TrainingPlan, planned: PlannedRow[TrainingRow], folder: Path
             found = read_training_file(folder / name)
             assert found.framework == framework
             assert not found.warnings
-            back = estimate_training(plan.model, found.training, row.hardware)
+            back = estimate_step(plan.model, found.training, row.hardware)
             assert [ledger.total_bytes for ledger in back.ledgers] == [
                 ledger.total_bytes for ledger in row.estimate.ledgers
             ], content
@@ -150,7 +151,7 @@ def test_a_bound_is_below_the_estimate() -> None:
     for framework in ("fsdp", "deepspeed", "megatron-lm"):
         for base in search.ways(framework, parse_gpu("h100:64")):
             asked = search.training.asked(base._replace(recompute="full"))
-            estimate = estimate_training(search.model, asked, parse_gpu("h100:64"))
+            estimate = estimate_step(search.model, asked, parse_gpu("h100:64"))
             assert search.states.of(asked, 64) <= max(ledger.low_bytes for ledger in estimate.ledgers)
 
 
@@ -206,6 +207,33 @@ def test_a_micro_batch_and_a_task_are_kept() -> None:
     (planned,) = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), wanted).rows
     request = planned.row.estimate.request
     assert (request.micro_batch, request.task) == (2, "sft")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_pairs_are_planned_with_their_reference(method: Method) -> None:
+    """`--task dpo` was refused: rows hold the frozen reference, and count pairs as they were asked."""
+    wanted = WantedTraining(micro_batch=2, method=method, task="dpo", seq_len=1024)
+    found = plan_training("llama-3.1-8b", Wanted(gpus=("h200:8",)), wanted)
+    assert {each.row.runner for each in found.rows} == {*OF_PAIRS}
+    for each in found.rows:
+        assert each.row.asked.micro_batch == 2
+        assert each.row.estimate.after is not None
+        held = {line.owner for line in each.row.estimate.ledger.lines}
+        assert ("reference" in held) == (method == "full")
+
+
+def test_frameworks_without_pairs_have_no_row_of_them() -> None:
+    wanted = WantedTraining(task="dpo", frameworks=("fsdp", "torchtitan"))
+    found = plan_training("llama-3.1-8b", Wanted(gpus=("h200:8",)), wanted)
+    assert not found.rows
+    assert {*found.excluded} == {NO_LAUNCH}
+
+
+def test_llama_factory_is_told_all_matrices_by_its_own_word() -> None:
+    """It hands `all-linear` to PEFT as a module's name, which no model has (model/adapter.py)."""
+    wanted = WantedTraining(method="lora", frameworks=("llama-factory",))
+    (planned,) = plan_training("llama-3.1-8b", Wanted(gpus=("h100:1",)), wanted).rows
+    assert "lora_target: all\n" in planned.launch.files["llama_factory.yaml"]
 
 
 LOSSES = (
@@ -350,12 +378,13 @@ def test_an_optimizer_that_no_file_says_gives_no_row() -> None:
     assert "nothing that a launch file can say holds the step" in call(*flags, "--optimizer", "muon").out
 
 
+@pytest.mark.parametrize("task", ["sft", "dpo"])
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_files_of_trl_are_read_as_they_were_planned(
-    method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: Method, task: PlannedTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No file started TRL, and `--accelerate_config` of its command was not understood."""
-    training = WantedTraining(method=method, frameworks=("trl",))
+    training = WantedTraining(method=method, task=task, frameworks=("trl",))
     planned = plan_training("llama-3.1-8b", Wanted(gpus=("h100:8",)), training).rows[0]
     for name, text in planned.launch.files.items():
         (tmp_path / name).write_text(str(text), encoding="utf-8")

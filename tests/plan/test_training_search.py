@@ -6,7 +6,7 @@ import pytest
 
 from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
-from oomless.frameworks import PLANNED
+from oomless.frameworks import planned
 from oomless.model.load import load
 from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.launch.training import launches
@@ -80,7 +80,7 @@ def test_a_search_goes_as_far_as_the_cards_that_are_allowed() -> None:
 @pytest.mark.parametrize("seed", range(NUM_QUESTIONS))
 def test_a_pruned_search_finds_what_an_exhaustive_one_finds(seed: int) -> None:
     search, hardware = question(seed)
-    for name in PLANNED[search.training.method]:
+    for name in planned(search.training.method, search.training.task):
         if not launches(name, search.model):
             continue
         row: TrainingRow | None = search.best_of(name, hardware)
@@ -103,7 +103,7 @@ def test_what_one_card_says_of_another_is_true(seed: int) -> None:
     search, hardware = question(seed)
 
     larger = hardware._replace(card=hardware.card._replace(memory_bytes=4 * hardware.card.memory_bytes))
-    for name in PLANNED[search.training.method][:2]:
+    for name in planned(search.training.method, search.training.task)[:2]:
         for column in [column for columns in search.columns(name, larger) for column in columns]:
             if search.closes(column, larger):
                 continue

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, faults_of
-from ..estimate.training.estimate import estimate_training
-from ..estimate.training.training_estimate import TrainingEstimate
+from ..estimate.training.training_estimate import ENGINE_SHARE, Companions, TrainingEstimate
+from ..estimate.training.whole_step import estimate_step
 from ..facts.options import DEFAULT_ENGINE
 from ..files import need_path
 from ..model.load import catalogue_name, load
@@ -15,7 +15,6 @@ from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
-from ..run.training import TrainingAsked
 from ..run.training_question import BESIDE, training_question
 from .training_answer import Origin, TrainingAnswer
 
@@ -27,31 +26,18 @@ OTHERS = ("reward_model", "value_model")
 REFERENCES = {"same": True, "none": False}
 
 
-def with_moments(
-    model: Model, asked: TrainingAsked, hardware: Hardware, stands: dict[str, Any], offline: bool
-) -> TrainingEstimate:
-    """The estimate of the update, and with it the other moments of a step that compares, rewards or
-    generates."""
-    from ..estimate.training.loading import beside_loading, in_step
-    from ..estimate.training.post_training import ENGINE_SHARE, PAIRS, Companions, after, asked_update
-
-    estimate = estimate_training(model, asked_update(asked), hardware)._replace(asked=asked)
-    if asked.task in PAIRS:
-        note = (
-            f"--micro-batch {asked.micro_batch} counts pairs: {2 * asked.micro_batch} sequences run at once"
-        )
-        estimate = estimate._replace(warnings=(note, *estimate.warnings))
-    if not stands and asked.task not in ("dpo", "kto", "grpo", "ppo"):
-        return estimate
+def companions_of(stands: dict[str, Any], offline: bool) -> Companions | None:
+    """Return the models and the engine beside the policy; None: nothing was said of any."""
+    if not stands:
+        return None
     other = stands.get("rollout_gpu")
-    share = stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE)
     generates = other or not {"rollout_sleep", "rollout_gpu_memory_utilization"}.isdisjoint(stands)
-    beside = Companions(
+    return Companions(
         REFERENCES[stands["reference_model"]] if "reference_model" in stands else None,
         load(stands["reward_model"], offline=offline) if "reward_model" in stands else None,
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
         stands.get("rollout_engine") or (DEFAULT_ENGINE if generates else None),
-        share,
+        stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE),
         bool(stands.get("rollout_sleep")),
         parse_gpu(other) if other else None,
         stands.get("rollout_sync_batches", 1),
@@ -59,10 +45,6 @@ def with_moments(
         stands.get("park", ()),
         stands.get("score_tokens", 0),
     )
-    found = beside_loading(after(in_step(estimate), beside), estimate)
-    groups = list(estimate.groups)
-    groups[estimate.worst_rank] = groups[estimate.worst_rank]._replace(ledger=found.ledger)
-    return estimate._replace(groups=tuple(groups), after=found, beside=tuple(stands.items()))
 
 
 def train(
@@ -113,7 +95,8 @@ def train(
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
     with faults_of(origin, (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)
-        estimate = with_moments(found, asked, hardware, stands, offline)
+        estimate = estimate_step(found, asked, hardware, companions_of(stands, offline))
+    estimate = estimate._replace(beside=tuple(stands.items()))
     estimate = adjust(estimate) if adjust is not None else estimate
     words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
     if file is None:

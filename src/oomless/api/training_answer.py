@@ -88,10 +88,8 @@ class TrainingAnswer(MemoryAnswer):
         return changes_that_fit(self.estimate)
 
     @cached_property
-    def largest(self) -> "Largest | None":
-        """Return the largest batch and length that fit; None for a step that generates as well."""
-        if self.after is not None:
-            return None
+    def largest(self) -> "Largest":
+        """Return the largest batch and length that fit."""
         from ..estimate.training.changes import largest
 
         return largest(self.estimate)

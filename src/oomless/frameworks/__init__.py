@@ -6,7 +6,7 @@ from importlib import import_module
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..run.training import Method
+from ..run.training import Method, Task
 from .record import Framework, of_facts
 
 FOLDERS = {
@@ -35,6 +35,17 @@ PLANNED: dict[Method, tuple[str, ...]] = {
     "qlora": ("peft", "llama-factory", "axolotl"),
 }
 """Frameworks that a plan tries where the user names none: those whose launch files are known here."""
+OF_PAIRS = ("trl", "llama-factory", "axolotl")
+"""Frameworks whose launch files compare pairs of answers, with all weights and with adapters."""
+
+
+def planned(method: Method, task: Task) -> tuple[str, ...]:
+    """Return the frameworks that a plan tries for a method and a task where the user names none.
+
+    >>> planned("full", "sft"), planned("full", "dpo")
+    (('fsdp', 'deepspeed', 'megatron-lm'), ('trl', 'llama-factory', 'axolotl'))
+    """
+    return OF_PAIRS if task == "dpo" else PLANNED[method]
 
 
 TRAINER = "transformers"

@@ -24,8 +24,10 @@ def as_it_is(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator
 
 
 def in_full_sequences(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
-    """Yield fine-tuning on sequences of full length, which is what the files that are written say."""
-    yield from as_it_is(base._replace(task="sft", packed=True), model, cards)
+    """Yield pairs, or fine-tuning on sequences of full length, which is what the files that are written
+    say."""
+    full = base if base.task == "dpo" else base._replace(task="sft", packed=True)
+    yield from as_it_is(full, model, cards)
 
 
 def with_copies(base: TrainingAsked, mesh: Mesh, cards: PlannedCards) -> Iterator[TrainingAsked]:

@@ -166,7 +166,7 @@ def check_form(word: str) -> None:
 SPARSE = ("2:4", "sparse", "marlin:24", "sparse:24", "sparse24")
 
 
-PlannedTask = Literal["pretrain", "sft"]
+PlannedTask = Literal["pretrain", "sft", "dpo"]
 ALL_MATRICES = ("all-linear",)
 
 

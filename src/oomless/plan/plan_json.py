@@ -105,7 +105,8 @@ def training_row_json(planned: "PlannedRow[TrainingRow]", all_of_it: "Duration |
     own = {
         "layout": {**row.estimate.mesh._asdict(), "sharding": request.sharding},
         "precision": {"recipe": request.precision, "optimizer": request.optimizer, "method": request.method},
-        **{name: getattr(request, name) for name in ("micro_batch", "grad_accum", "recompute")},
+        "micro_batch": row.asked.micro_batch,
+        **{name: getattr(request, name) for name in ("grad_accum", "recompute")},
         "ttft_s": None,
         "tpot_s": None,
         "step_s": None if speed is None else figure_json(speed.step_s),

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import OomlessError, UnsupportedError, UsageError
-from ..estimate.training.estimate import estimate_training
 from ..estimate.training.training_estimate import TrainingEstimate
-from ..frameworks import PLANNED, framework
+from ..estimate.training.whole_step import estimate_step
+from ..frameworks import OF_PAIRS, framework, planned
 from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
 from ..run.cards import Card, Hardware
@@ -27,7 +27,7 @@ from .candidates import (
 )
 from .fastest_first import BatchColumn, FastestFirst, RatedSetting
 from .goals import Wanted, WantedTraining
-from .launch.losses import said_loss
+from .launch.losses import SaidLoss, said_loss
 from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first
@@ -84,6 +84,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
         self.made: dict[TrainingAsked, TrainingEstimate] = {}
         self.nearest: dict[str, NearMiss] = {}
         self.states = LeastBytes(model)
+        self.names = training.frameworks or planned(training.method, training.task)
 
     def of_card(self, card: Card, fixed: Hardware | None) -> list[TrainingRow]:
         """The best setting of every framework on each number of cards."""
@@ -93,19 +94,21 @@ class TrainingSearch(CardSearch[TrainingRow]):
             if sizes_with_rows >= MOST_SIZES and self.wanted.goal != "fastest":
                 # twice and four times the cards of the smallest that holds it show what more of them bring
                 break
-            found = [
-                self.of_framework(name, hardware)
-                for name in self.training.frameworks or PLANNED[self.training.method]
-            ]
+            found = [self.of_framework(name, hardware) for name in self.names]
             rows += [row for row in found if row is not None]
             sizes_with_rows += any(found)
         return rows
 
     def of_framework(self, name: str, hardware: Hardware) -> TrainingRow | None:
-        """A framework's best setting, if its files can say the model and its loss."""
-        if not launches(name, self.model) or said_loss(name, self.model, self.training.loss) is None:
+        """A framework's best setting, if its files can say the task, the model and its loss."""
+        pairs = self.training.task == "dpo" and name not in OF_PAIRS
+        if pairs or not launches(name, self.model) or self.said_loss(name) is None:
             return self.passed_over(NO_LAUNCH)
         return self.best_of(name, hardware)
+
+    def said_loss(self, name: str) -> SaidLoss | None:
+        """How a framework's files say the loss that was asked."""
+        return said_loss(name, self.model, self.training.loss, self.training.task)
 
     def passed_over(self, reason: str) -> TrainingRow | None:
         """No candidate where there could have been one, and why."""
@@ -114,7 +117,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
 
     def ways(self, name: str, hardware: Hardware) -> Iterator[TrainingAsked]:
         """Yield the ways in which a framework may divide states and layers."""
-        space, said = framework(name).plan, said_loss(name, self.model, self.training.loss)
+        space, said = framework(name).plan, self.said_loss(name)
         within = min(hardware.num_gpus, hardware.per_node)
         cards = PlannedCards(hardware.num_gpus, within, self.wanted.host_memory is not None)
         for sharding in space.shardings:
@@ -219,7 +222,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
         """The estimate, made once."""
         if asked not in self.made:
             self.num_estimates += 1
-            self.made[asked] = estimate_training(self.model, asked, hardware)
+            self.made[asked] = estimate_step(self.model, asked, hardware)
         return self.made[asked]
 
     def near(self, hardware: Hardware, asked: TrainingAsked, missing_bytes: int) -> None:
@@ -266,9 +269,10 @@ def searched(
 ) -> Searched[TrainingRow]:
     """Search with the losses that frameworks take by themselves; where nothing fits so within the limits, and
     no loss is asked, with the fused one of those whose files turn its kernels on."""
-    own = TrainingSearch(model, wanted, training, table).run()
-    names = training.frameworks or PLANNED[training.method]
-    others = tuple(name for name in names if (said := said_loss(name, model, FUSED)) and said.package)
+    search = TrainingSearch(model, wanted, training, table)
+    own = search.run()
+    said = ((name, said_loss(name, model, FUSED, training.task)) for name in search.names)
+    others = tuple(name for name, loss in said if loss and loss.package)
     if training.loss or not others or holds(own, wanted):
         return own
     fused = training._replace(loss=FUSED, frameworks=others)

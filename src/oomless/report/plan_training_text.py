@@ -73,7 +73,7 @@ def setting(row: TrainingRow) -> str:
     request = row.estimate.request
     away = f", {' and '.join(request.offload)} on the host" if request.offload else ""
     return (
-        f"{row.layout_words}, recompute {request.recompute}, {request.micro_batch} x "
+        f"{row.layout_words}, recompute {request.recompute}, {row.asked.micro_batch} x "
         f"{request.grad_accum} a rank{away}"
     )
 

@@ -10,8 +10,11 @@ from ...kept import tried
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
-from .estimate import estimate_training
 from .training_estimate import TrainingEstimate
+from .whole_step import estimate_step
+
+OF_LABELS = ("pretrain", "sft")
+"""Tasks whose loss a fused kernel computes."""
 
 
 class Largest(NamedTuple):
@@ -24,9 +27,7 @@ class Largest(NamedTuple):
 def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`: what costs time first, what changes the training
     last."""
-    if (
-        estimate.verdict == "fits" or estimate.after is not None
-    ):  # a change alters every moment of such a step
+    if estimate.verdict == "fits":
         return ()
     if estimate.megatron is not None:
         from .megatron_changes import changes
@@ -45,7 +46,7 @@ def _room(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) 
 
     def answered() -> int | None:
         try:
-            other = estimate_training(estimate.model, asked, hardware)
+            other = estimate_step(estimate.model, asked, hardware, estimate.companions)
         except OomlessError:
             return None
         return other.headroom_bytes if other.verdict == "fits" else None
@@ -58,10 +59,10 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked
     mesh = estimate.mesh
     if used.recompute != "full":
         yield "--recompute full", asked._replace(recompute="full", recompute_modules=()), hardware
-    if used.loss == "plain":
+    if used.loss == "plain" and used.task in OF_LABELS:
         yield "--loss fused", asked._replace(loss="fused"), hardware
-    if used.micro_batch > 1:
-        batch = _search(estimate, "micro_batch", used.micro_batch - 1)
+    if asked.micro_batch > 1:
+        batch = _search(estimate, "micro_batch", asked.micro_batch - 1)
         if batch:
             yield f"--micro-batch {batch}", asked._replace(micro_batch=batch), hardware
     length = _search(estimate, "seq_len", used.seq_len - 1)
@@ -119,7 +120,7 @@ def _fits(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], 
 
 def _grow(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], most: int) -> int:
     """Double from what was asked while it fits, then search between."""
-    start = getattr(estimate.request, field) or 1
+    start = estimate.asked.micro_batch if field == "micro_batch" else estimate.request.seq_len
     if not _fits(estimate, field, start):
         return _search(estimate, field, start - 1)
     low = start

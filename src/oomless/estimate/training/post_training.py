@@ -7,7 +7,6 @@ weights lie in the type of computation, cut as the policy's are.
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
 
 from ...engines import answering
 from ...engines import engine as record_of
@@ -15,7 +14,6 @@ from ...errors import UsageError
 from ...frameworks import framework
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
-from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
@@ -27,7 +25,7 @@ from .reference_forward import compared, held_names
 from .reserved import NONE_KEPT, OUTSIDE, kept_beyond, room_beside, within_room
 from .rollout import generation, is_gathered, whole_policy
 from .stage_step import held_always
-from .training_estimate import After, TrainingEstimate, TrainingMoment
+from .training_estimate import After, Companions, TrainingEstimate, TrainingMoment
 
 PAIRS = ("dpo", "reward")
 """Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences
@@ -35,37 +33,11 @@ PAIRS = ("dpo", "reward")
 WITH_REFERENCE = ("dpo", "kto", "ppo")
 """Tasks that compare with a frozen reference unless told otherwise; so does GRPO where its weight is not 0
 (TRL to 0.18, ms-swift)."""
-ENGINE_SHARE = 0.3
-"""TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
 PARKED = {"optimizer": "optimizer", "params": "weights", "gradients": "gradients"}
 """What may lie in host memory between updates -> its lines."""
 KEPT_ASLEEP = ("runtime", "communication")
 """What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
 graphs and buffers."""
-
-
-class Companions(NamedTuple):
-    """Models and an engine beside the policy."""
-
-    reference: bool | None = None
-    """None: as the task has it; under LoRA the policy without its adapters serves, and takes nothing."""
-    reward_model: Model | None = None
-    value_model: Model | None = None
-    """ppo: trained with states of its own; None: a model like the policy."""
-    engine: str | None = None
-    engine_share: float = ENGINE_SHARE
-    """0: the engine stands on cards that are not counted."""
-    sleeps: bool = False
-    engine_hardware: Hardware | None = None
-    """Other cards for the engine; None: those of training."""
-    sync_batches: int = 1
-    """Parts in which the policy's weights are gathered for it."""
-    engine_ranks: int = 0
-    """Training cards that share one copy of its weights; 0: as it would choose."""
-    parked: tuple[str, ...] = ()
-    """What of the policy lies in host memory between updates: of PARKED."""
-    score_tokens: int = 0
-    """Tokens that are scored at a time; 0: those of a micro-batch."""
 
 
 def asked_update(asked: TrainingAsked) -> TrainingAsked:
@@ -147,7 +119,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if compares:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
     elif any(line.owner in ("reference", "reward") for line in stays) or request.task in SAMPLING:
-        logits = _forward(group, companions.score_tokens / (request.micro_batch * request.seq_len))
+        logits = _forward(group, companions.scored_at_once / (request.micro_batch * request.seq_len))
         moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))

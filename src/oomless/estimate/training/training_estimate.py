@@ -21,6 +21,34 @@ class TrainingMoment(NamedTuple):
     ledger: Ledger
 
 
+ENGINE_SHARE = 0.3
+"""TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
+
+
+class Companions(NamedTuple):
+    """Models and an engine beside the policy."""
+
+    reference: bool | None = None
+    """None: as the task has it; under LoRA the policy without its adapters serves, and takes nothing."""
+    reward_model: Model | None = None
+    value_model: Model | None = None
+    """ppo: trained with states of its own; None: a model like the policy."""
+    engine: str | None = None
+    engine_share: float = ENGINE_SHARE
+    """0: the engine stands on cards that are not counted."""
+    sleeps: bool = False
+    engine_hardware: Hardware | None = None
+    """Other cards for the engine; None: those of training."""
+    sync_batches: int = 1
+    """Parts in which the policy's weights are gathered for it."""
+    engine_ranks: int = 0
+    """Training cards that share one copy of its weights; 0: as it would choose."""
+    parked: tuple[str, ...] = ()
+    """What of the policy lies in host memory between updates: of PARKED."""
+    scored_at_once: int = 0
+    """Tokens that are scored at a time; 0: those of a micro-batch."""
+
+
 class After(NamedTuple):
     """The moments, and which one sets the peak; the engine's own ledger where it has cards of its own."""
 
@@ -62,6 +90,8 @@ class TrainingEstimate(NamedTuple):
     after: After | None = None
     """Moments of a step that generates and scores as well; the worst rank's ledger is then that of the worst
     moment."""
+    companions: Companions | None = None
+    """What those moments were counted with."""
     beside: tuple[tuple[str, object], ...] = ()
     """What was said of models and engines beside the policy, by flag."""
 

@@ -34,8 +34,9 @@ ASKED: tuple[Option, ...] = (
     Option("method", "--method", "text", "training", "What is trained [full].", "full",
            choices=("full", "lora", "qlora")),
     Option("task", "--task", "text", "training",
-           "What for: pretrain has sequences of one length, sft of many [pretrain].", "pretrain",
-           choices=("pretrain", "sft")),
+           "What for: pretrain has sequences of one length, sft of many, dpo pairs of answers "
+           "beside a frozen reference [pretrain].", "pretrain",
+           choices=("pretrain", "sft", "dpo")),
     Option("frameworks", "--framework", "text", "training",
            "Framework, as often as wanted [FSDP2, DeepSpeed and Megatron-LM for full training; peft, "
            "LLaMA-Factory and Axolotl for adapters].", (), listed="frameworks", several=True),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...model.model import Model
-from ...run.training import TrainingAsked
+from ...run.training import Task, TrainingAsked
 from ..plan_space import PlannedCards, PlanSpace, as_it_is
 from ..record import of_facts
 from .configuration import read
@@ -28,10 +28,11 @@ def refuses(values: Mapping[str, Any]) -> str | None:
 
 
 def fine_tuning(base: TrainingAsked, model: Model, cards: PlannedCards) -> Iterator[TrainingAsked]:
-    """Yield fine-tuning, which is what the files that are written say; under ZeRO DeepSpeed keeps the
-    states."""
+    """Yield pairs or fine-tuning, which is what the files that are written say; under ZeRO DeepSpeed keeps
+    the states."""
     precision = "deepspeed-bf16" if base.sharding == "zero3" else None
-    yield from as_it_is(base._replace(task="sft", precision=precision), model, cards)
+    task: Task = "dpo" if base.task == "dpo" else "sft"
+    yield from as_it_is(base._replace(task=task, precision=precision), model, cards)
 
 
 RECORDS = {

@@ -91,10 +91,13 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         config |= {"lora_alpha": 2 * asked.lora_rank, "lora_dropout": 0.0}
         named = [name for name in asked.lora_targets if name != "all-linear"]
         config |= {"lora_target_modules": named} if named else {"lora_target_linear": True}
+    pairs = {"path": "Intel/orca_dpo_pairs", "split": "train", "type": "chatml.intel"}
+    compares = asked.task == "dpo"
     config |= {
-        "datasets": [{"path": "tatsu-lab/alpaca", "type": "alpaca"}],
+        **({"rl": "dpo"} if compares else {}),
+        "datasets": [pairs if compares else {"path": "tatsu-lab/alpaca", "type": "alpaca"}],
         "sequence_len": asked.seq_len,
-        "pad_to_sequence_len": True,
+        **({} if compares else {"pad_to_sequence_len": True}),
         "micro_batch_size": asked.micro_batch,
         "gradient_accumulation_steps": asked.grad_accum,
         "gradient_checkpointing": asked.recompute == "full",
@@ -126,7 +129,8 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
 
 
 def trl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
-    """Return what `trl sft` reads; accelerate's file says what of it is wrapped in checkpoints."""
+    """Return what `trl sft` or `trl dpo` reads; accelerate's file says what of it is wrapped in
+    checkpoints."""
     wrapped = asked.sharding in ("fsdp1", "fsdp2")
     config: dict[str, Any] = {"model_name_or_path": hub, "dtype": types.weights}
     if asked.method != "full":
@@ -135,11 +139,12 @@ def trl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
         config["lora_target_modules"] = named or "all-linear"
     if asked.method == "qlora":
         config |= {"load_in_4bit": True, "use_bnb_nested_quant": True}
+    data: dict[str, Any] = {"dataset_name": "trl-lib/ultrafeedback_binarized"}
+    if asked.task != "dpo":
+        data = {"dataset_name": "trl-lib/Capybara", "packing": True, "packing_strategy": "wrapped"}
     config |= {
-        "dataset_name": "trl-lib/Capybara",
+        **data,
         "max_length": asked.seq_len,
-        "packing": True,
-        "packing_strategy": "wrapped",
         "per_device_train_batch_size": asked.micro_batch,
         "gradient_accumulation_steps": asked.grad_accum,
         "gradient_checkpointing": asked.recompute == "full" and not wrapped,
@@ -152,21 +157,33 @@ def trl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
     return yaml(config)
 
 
+PAIRS = "pairs"
+
+
+def factory_data() -> FileText:
+    """Return the dataset_info.json that LLaMA-Factory needs for pairs: of a name of the hub alone it takes
+    single answers (data/parser.py, get_dataset_list)."""
+    columns = {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"}
+    pairs = {"hf_hub_url": "llamafactory/DPO-En-Zh-20k", "subset": "en", "ranking": True}
+    return json_text({PAIRS: {**pairs, "formatting": "sharegpt", "columns": columns}})
+
+
 LIGER = ("liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_fused_linear_cross_entropy")
 
 
 def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
-    """Return LLaMA-Factory's configuration."""
+    """Return LLaMA-Factory's configuration, whose word for all linear matrices is `all`."""
+    everything = not asked.lora_targets or "all-linear" in asked.lora_targets
     config: dict[str, Any] = {
         "model_name_or_path": hub,
-        "stage": "sft",
+        "stage": "dpo" if asked.task == "dpo" else "sft",
         "do_train": True,
         "finetuning_type": "full" if asked.method == "full" else "lora",
     }
     if asked.method != "full":
         config |= {
             "lora_rank": asked.lora_rank,
-            "lora_target": "all" if not asked.lora_targets else ",".join(asked.lora_targets),
+            "lora_target": "all" if everything else ",".join(asked.lora_targets),
         }
     if asked.method == "qlora":
         config["quantization_bit"] = 4
@@ -175,8 +192,8 @@ def llama_factory_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> File
     elif asked.method == "full" and resolved(asked).precision == "bf16":
         config["pure_bf16"] = True
     config |= {
-        "dataset": "tatsu-lab/alpaca",
-        "dataset_dir": "ONLINE",  # of the hub: no dataset_info.json beside it
+        "dataset": PAIRS if asked.task == "dpo" else "tatsu-lab/alpaca",
+        "dataset_dir": "." if asked.task == "dpo" else "ONLINE",  # of the hub: no dataset_info.json beside it
         "template": "default",
         "cutoff_len": asked.seq_len,
         "per_device_train_batch_size": asked.micro_batch,

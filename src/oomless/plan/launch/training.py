@@ -17,7 +17,14 @@ from ...run.training import TrainingAsked, TrainingResolved
 from . import Code, FileText, Launch
 from .cluster import FIND_HEAD, kubernetes_name, sky_name
 from .documents import toml, yaml
-from .framework_files import accelerate_yaml, axolotl_yaml, deepspeed_json, llama_factory_yaml, trl_yaml
+from .framework_files import (
+    accelerate_yaml,
+    axolotl_yaml,
+    deepspeed_json,
+    factory_data,
+    llama_factory_yaml,
+    trl_yaml,
+)
 from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
 from .optimizers import USUAL, SaidOptimizer, said_optimizer
@@ -96,6 +103,8 @@ def training_launch(model: Model, word: str, asked: TrainingAsked, hardware: Har
             files = {"llama_factory.yaml": llama_factory_yaml(hub, asked, types)}
             if asked.sharding in ("zero2", "zero3"):
                 files["ds.json"] = deepspeed_json(asked, hardware, types, auto=True)
+            if asked.task == "dpo":
+                files["dataset_info.json"] = factory_data()
             return Launch(
                 command(
                     *llama_factory_variables(hardware), "llamafactory-cli", "train", "llama_factory.yaml"
@@ -123,17 +132,18 @@ def accelerate_launch(hub: str, asked: TrainingAsked, hardware: Hardware, types:
 
 def trl_launch(hub: str, asked: TrainingAsked, hardware: Hardware, types: FileTypes) -> Launch:
     """Return TRL's own command, which hands accelerate its file."""
+    program = "dpo" if asked.task == "dpo" else "sft"
     files = {
         "accelerate.yaml": accelerate_yaml(asked, hardware, types),
-        "sft.yaml": trl_yaml(hub, asked, types),
+        f"{program}.yaml": trl_yaml(hub, asked, types),
     }
-    words = ("--config", "sft.yaml", "--accelerate_config", "accelerate.yaml", *ranks(hardware))
-    return Launch(command(asked.framework, "sft", *words), files)
+    words = ("--config", f"{program}.yaml", "--accelerate_config", "accelerate.yaml", *ranks(hardware))
+    return Launch(command(asked.framework, program, *words), files)
 
 
 def with_packages(model: Model, asked: TrainingAsked, steps: SaidOptimizer) -> tuple[Framework, str]:
     """Return the framework, whose setup installs what loss and optimizer need, and a note of that."""
-    framework, said = record(asked.framework), said_loss(asked.framework, model, asked.loss)
+    framework, said = record(asked.framework), said_loss(asked.framework, model, asked.loss, asked.task)
     if said is None:
         raise UnsupportedError(
             f"no launch file of {asked.framework} says --loss {asked.loss} of {model.name}"

@@ -64,13 +64,12 @@ def question(plan: Plan | TrainingPlan, words: Phrases) -> str:
 def setting(row: PlanRow | TrainingRow, words: Phrases) -> str:
     """Return layout and precision in a few words."""
     if isinstance(row, TrainingRow):
-        asked = row.estimate.request
         return words(
             "plan.how_train",
             layout=words.said(row.layout_words).replace(", ", words("comma")),
-            recompute=asked.recompute,
-            micro=asked.micro_batch,
-            accum=asked.grad_accum,
+            recompute=row.estimate.request.recompute,
+            micro=row.asked.micro_batch,
+            accum=row.estimate.request.grad_accum,
         )
     request, model = row.estimate.request, row.estimate.model
     return words(
