@@ -27,7 +27,11 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 WORDS = ["<unk>", "<s>", "</s>", "#", ":", *"abcdefghijklmnopqrstuvwxyz"]
 TEXT = "a b c d e f g h i j k l m n o p"
 ROWS = [{"instruction": TEXT, "input": "", "output": TEXT}] * 256
-PAIRS = [{"instruction": TEXT, "input": "", "chosen": TEXT, "rejected": TEXT[::-1]}] * 256
+ANSWERS = {
+    "chosen": {"from": "gpt", "value": TEXT},
+    "rejected": {"from": "gpt", "value": TEXT[::-1]},
+}
+PAIRS = [{"conversations": [{"from": "human", "value": TEXT}], **ANSWERS}] * 256
 
 
 def program(framework: str, name: str) -> Path:
@@ -107,7 +111,8 @@ def test_llama_factory_starts_its_file(
     config |= {"dataset_dir": ".", "learning_rate": 1e-2}
     if task == "dpo":  # its own entry, with rows of this test in the place of the hub's
         entry = json.loads(files["dataset_info.json"])[config["dataset"]]
-        entry = {"file_name": "rows.json", "ranking": entry["ranking"]}
+        entry = {name: value for name, value in entry.items() if name not in ("hf_hub_url", "subset")}
+        entry |= {"file_name": "rows.json"}
     else:
         config["dataset"], entry = "letters", {"file_name": "rows.json"}
     config |= {"max_steps": STEPS, "logging_steps": 1, "use_cpu": True, "report_to": "none"}
