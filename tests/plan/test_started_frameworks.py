@@ -169,6 +169,29 @@ def test_axolotl_starts_its_file(tmp_path: Path, method: Method, task: Task) -> 
     assert found[-1] < found[0]
 
 
+@pytest.mark.parametrize("task", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_trl_starts_its_file(tmp_path: Path, method: Method, task: Task) -> None:
+    """No file of TRL was started. Its program is in the environment of Axolotl, which is made of it."""
+    python = program("axolotl", "python")
+    saved(tmp_path / "model", tied=False)
+    tokenizer(tmp_path / "model")
+    asked = TrainingAsked(framework="trl", task=task, method=method, sharding="none", seq_len=32)
+    command, files = written(str(tmp_path / "model"), asked, 1)
+    config = yaml.safe_load(files[f"{task}.yaml"])
+    config |= {"dataset_name": "rows", "learning_rate": 1e-2, "max_steps": STEPS, "logging_steps": 1}
+    config |= {"use_cpu": True, "report_to": "none"}
+    (tmp_path / f"{task}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    row = {"prompt": TEXT, "chosen": TEXT, "rejected": TEXT[::-1]} if task == "dpo" else {"text": TEXT}
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text((json.dumps(row) + "\n") * 256, encoding="utf-8")
+    assert command.split()[:3] == ["trl", task, "--config"]
+    start = [str(python), "-m", f"trl.scripts.{task}", "--config", f"{task}.yaml"]
+    found = losses(tmp_path, start, BY_TRAINER)
+    assert len(found) == STEPS
+    assert found[-1] < found[0]
+
+
 OFTEN = """
 [metrics]
 log_freq = 1
