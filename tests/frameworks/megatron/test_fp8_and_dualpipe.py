@@ -10,7 +10,7 @@ from oomless.api.training import train
 from oomless.errors import UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.graphs.graph import walk
-from oomless.frameworks.megatron.activations import layer_walk
+from oomless.frameworks.megatron.activations import layer_walk, moments, piece
 from oomless.frameworks.megatron.args import read_arguments
 from oomless.frameworks.megatron.ends import head_graph
 from oomless.frameworks.megatron.environment import Device
@@ -38,7 +38,7 @@ PAPER: dict[str, Any] = {
 }
 
 
-FLAT = Mesh(dp=8, ep=8)
+FLAT, H100 = Mesh(dp=8, ep=8), Device(9)
 
 
 def run_of(model: str, modules: tuple[str, ...] = (), mesh: Mesh = FLAT, **more: Any) -> Megatron:
@@ -130,10 +130,24 @@ def test_both_ends_leave_one_micro_batch_more_than_stages_in_flight(rank: int) -
     assert min(alive) >= 0
 
 
+@pytest.mark.parametrize("rank", [0, 7])
+def test_a_loss_has_no_forward_beside_it_that_has_begun(rank: int) -> None:
+    """The backward begins with it, when the forward that runs beside has no layer yet: p + 1 chunks have no
+    logits beside them, and logits have p."""
+    run = run_of("deepseek-v3", mesh=Mesh(dp=8, pp=8, ep=8))._replace(dualpipe=True, global_batch=8 * 64)
+    near, far = sorted(chunks(run)[rank], key=lambda chunk: chunk.loss)
+    first, last = piece(run, near, H100), piece(run, far, H100)
+    layers = piece(run, far._replace(loss=False), H100)
+    most = max(each.total for each in moments(run, chunks(run)[rank], rank, H100))
+    by_layers = 8 * first.kept + layers.kept
+    by_loss = 7 * first.kept + last.kept + last.forward
+    assert max(by_layers, by_loss) <= most < 8 * first.kept + last.kept
+
+
 def test_layers_on_two_ranks_share_their_optimizer_among_twice_as_many() -> None:
     run = run_of("deepseek-v3", mesh=Mesh(dp=8, pp=8, ep=8))
 
-    def moments(asked: Megatron) -> int:
+    def held(asked: Megatron) -> int:
         return sum(
             size
             for mine in chunks(asked)
@@ -142,7 +156,7 @@ def test_layers_on_two_ranks_share_their_optimizer_among_twice_as_many() -> None
             for size in kept.sizes
         )
 
-    assert moments(run._replace(dualpipe=True)) == pytest.approx(moments(run), rel=0.01)
+    assert held(run._replace(dualpipe=True)) == pytest.approx(held(run), rel=0.01)
 
 
 def test_precision_aware_optimizer_is_read() -> None:

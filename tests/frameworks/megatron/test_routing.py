@@ -98,9 +98,9 @@ def held_bytes(ledger: Ledger) -> int:
 
 @pytest.mark.parametrize("expandable", [False, True])
 def test_deepseek_v3_as_in_its_paper_lies_within_ten_gib_of_a_count_by_hand(expandable: bool) -> None:
-    """By hand 65 to 74 GiB without the MTP layer (arXiv 2412.19437, 3.2 to 3.4)."""
+    """By hand 65 to 74 GiB on the fullest rank, without the MTP layer (arXiv 2412.19437, 3.2 to 3.4)."""
     found = train("deepseek-v3", "h800:8x256", expandable_segments=expandable, **PAPER)
-    assert 65 * GIB < held_bytes(found.ledger) < 74 * GIB
+    assert 65 * GIB < max(map(held_bytes, found.estimate.ledgers)) < 74 * GIB
     assert found.ledger.low_bytes > 55 * GIB
     assert found.verdict == "fits"
     assert any("--mtp-layers" in note for note in found.warnings)
@@ -111,6 +111,9 @@ def test_a_prediction_layer_shares_the_embedding_where_both_ends_are_on_one_rank
     5.2 GiB. What is left is a layer's states, a thirty-second of a layer's experts, and its logits in F32."""
     plain, more = (
         train("deepseek-v3", "h800:8x256", mtp_layers=count, **PAPER).estimate.groups[0] for count in (0, 1)
+    )
+    assert (
+        train("deepseek-v3", "h800:8x256", mtp_layers=1, expandable_segments=True, **PAPER).verdict == "fits"
     )
     grown = held_bytes(more.ledger) - held_bytes(plain.ledger)
     assert 5 * GIB < grown < 7.5 * GIB

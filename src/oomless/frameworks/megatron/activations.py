@@ -1,6 +1,7 @@
 """Activations of one rank through a step: what each chunk keeps, what is in flight, and where the most is
 alive."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -52,37 +53,71 @@ class ChunkPasses(NamedTuple):
     """Of `kept`, that which grows with the rows that experts are given."""
 
 
+class InFlight(NamedTuple):
+    """What waits for its backward: bytes, those that grow with experts' rows, passes of a chunk."""
+
+    kept: int = 0
+    routed: int = 0
+    waiting: int = 0
+
+    def beside(self, piece: ChunkPasses, sign: int = 1) -> "InFlight":
+        """With a pass of a chunk, or without it."""
+        return InFlight(self.kept + sign * piece.kept, self.routed + sign * piece.routed, self.waiting + sign)
+
+
 def moments(run: Megatron, mine: tuple[Chunk, ...], rank: int, device: Device) -> tuple[PassPeak, ...]:
     """Walk through the schedule; the fullest moment of the forwards and that of the backwards."""
-    pieces = [piece(run, chunk, device) for chunk in mine]
+    whole = [piece(run, chunk, device) for chunk in mine]
+    layers = [piece(run, chunk._replace(loss=False), device) for chunk in mine]
     waiting = deferred(run, mine)
-    alive = routed = count = 0
-    forward, backward = PassPeak("forward", "", 0, 0, 0), PassPeak("backward", "", 0, 0, 0)
-    for step in passes(run, rank, len(mine)):
-        own = pieces[step.chunk]
+    found = {name: PassPeak(name, "", 0, 0, 0) for name in ("forward", "backward")}
+    for each in pass_peaks(run, rank, whole, layers):
+        if each.total > found[each.phase].total:
+            found[each.phase] = each
+    return tuple(each._replace(kept=each.kept + waiting) for each in found.values())
+
+
+def pass_peaks(
+    run: Megatron, rank: int, whole: list[ChunkPasses], layers: list[ChunkPasses]
+) -> Iterator[PassPeak]:
+    """The fullest moments of each pass in order. Of a forward and a backward that run beside each other the
+    layers take turns, so that nothing of the one is there yet in the other's loss, which the backward begins
+    with and the forward ends with; by their layers both are counted whole (arXiv 2412.19437, table 2)."""
+    alive = InFlight()
+    for step in passes(run, rank, len(whole)):
+        own, where = whole[step.chunk], f"in chunk {step.chunk}"
+        other = step.beside
+        before = alive if other is None else alive.beside(whole[other], -1)
         if step.forward:
-            if alive + own.kept + own.forward > forward.total:
-                rest = own.kept + own.forward - own.logits
-                forward = PassPeak(
-                    "forward",
-                    "in the loss" if own.logits else f"in chunk {step.chunk}",
-                    alive + min(rest, own.kept),
-                    own.logits,
-                    max(0, rest - own.kept),
-                    routed + own.routed,
-                    count + 1,
-                )
-            alive += own.kept
-            routed += own.routed
-            count += 1
+            yield _forward(own, where, before)
+            if other is not None:
+                yield _forward(layers[step.chunk], where, before.beside(layers[other]))
+            alive = alive.beside(own)
         else:
-            if alive + own.backward > backward.total:
-                where = f"in chunk {step.chunk}"
-                backward = PassPeak("backward", where, alive, 0, own.backward, routed, count)
-            alive -= own.kept
-            routed -= own.routed
-            count -= 1
-    return tuple(each._replace(kept=each.kept + waiting) for each in (forward, backward))
+            yield _backward(own, where, before)
+            if other is not None:
+                both = before.beside(own, -1).beside(layers[step.chunk]).beside(layers[other])
+                yield _backward(layers[step.chunk], where, both)
+            alive = alive.beside(own, -1)
+
+
+def _forward(own: ChunkPasses, where: str, before: InFlight) -> PassPeak:
+    """The end of a forward, beside what waited before it."""
+    rest, alive = own.kept + own.forward - own.logits, before.beside(own)
+    return PassPeak(
+        "forward",
+        "in the loss" if own.logits else where,
+        before.kept + min(rest, own.kept),
+        own.logits,
+        max(0, rest - own.kept),
+        alive.routed,
+        alive.waiting,
+    )
+
+
+def _backward(own: ChunkPasses, where: str, alive: InFlight) -> PassPeak:
+    """The fullest moment of a backward, beside all that waits, itself among it."""
+    return PassPeak("backward", where, alive.kept, 0, own.backward, alive.routed, alive.waiting)
 
 
 def deferred(run: Megatron, mine: tuple[Chunk, ...]) -> int:

@@ -12,6 +12,8 @@ class ChunkPass(NamedTuple):
 
     forward: bool
     chunk: int
+    beside: int | None = None
+    """The chunk whose pass the other way runs at the same time."""
 
 
 MOST_PASSES = 4096
@@ -54,15 +56,21 @@ def passes(run: Megatron, rank: int, chunks: int) -> Iterator[ChunkPass]:
 
 
 def from_both_ends(run: Megatron, rank: int) -> Iterator[ChunkPass]:
-    """Passes of DualPipe: half of the micro-batches enter at the first rank, half at the last. Of the near
-    stage p - rank wait for their backward, of the far one rank + 1: p + 1 on every rank
-    (deepseek-ai/DualPipe). The least that runs has as many micro-batches as two pipelines hold.
+    """Passes of DualPipe: half of the micro-batches enter at the first rank, half at the last. Of the stage
+    nearer to its entry p - half - 1 wait for their backward, of the other half + 1, and a forward runs beside
+    a backward of the other chunk: p + 1 on every rank (deepseek-ai/DualPipe, dualpipe.py step). The least
+    that runs has as many micro-batches as two pipelines hold.
     """
-    ahead = (run.pp - rank - 1, rank)
+    half = min(rank, run.pp - rank - 1)
+    near, far = (0, 1) if rank == half else (1, 0)
     each = max(1, min(run.num_microbatches // 2, 2 * run.pp))
-    waiting = [min(number, each) for number in ahead]
-    for chunk, number in enumerate(waiting):
-        yield from (ChunkPass(True, chunk) for _ in range(number))
+    waiting = {near: min(run.pp - half - 1, each), far: min(half + 1, each)}
+    for chunk in (near, far):
+        yield from (ChunkPass(True, chunk) for _ in range(waiting[chunk]))
     for at in range(each):
-        yield from (ChunkPass(True, chunk) for chunk in (0, 1) if at + waiting[chunk] < each)
-        yield from (ChunkPass(False, chunk) for chunk in (0, 1))
+        for ahead, back in ((near, far), (far, near)):
+            if at + waiting[ahead] < each:
+                yield ChunkPass(True, ahead, back)
+                yield ChunkPass(False, back, ahead)
+            else:
+                yield ChunkPass(False, back)
