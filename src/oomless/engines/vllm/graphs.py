@@ -28,25 +28,56 @@ def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
 
 
 def captures_wide(asked: Resolved, hardware: Hardware, rules: VllmRules) -> bool:
-    """Return whether steps of more tokens than `LARGEST_GRAPH` may be captured.
+    """Return whether steps of more tokens than `LARGEST_GRAPH` are captured.
 
     >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
     >>> b200, rules = parse_gpu("b200"), RELEASES.at("0.22.0")
-    >>> wide = Resolved(compilation_config='{"max_cudagraph_capture_size": 2048}')
-    >>> captures_wide(wide, b200, rules), captures_wide(Resolved(), b200, rules)
+    >>> usual = Resolved(max_num_seqs=1024, max_num_batched_tokens=8192)
+    >>> wide = usual._replace(compilation_config='{"max_cudagraph_capture_size": 2048}')
+    >>> captures_wide(wide, b200, rules), captures_wide(usual, b200, rules)
     (True, False)
     """
+    return max(two_largest(asked, rules, largest_graph(hardware, rules))) > LARGEST_GRAPH
+
+
+def two_largest(asked: Resolved, rules: VllmRules, most: int, family: str = "") -> tuple[int, int]:
+    """Return the tokens of the largest captured step and of the next.
+
+    >>> from .release import RELEASES
+    >>> rules, usual = RELEASES.at("0.22.0"), Resolved(max_num_seqs=256, max_num_batched_tokens=8192)
+    >>> few = usual._replace(compilation_config='{"cudagraph_capture_sizes": [1, 64]}')
+    >>> two_largest(usual, rules, 512), two_largest(few, rules, 512)
+    ((512, 496), (64, 1))
+    """
     said = captures(asked.compilation_config)
-    return max(said.sizes or (said.largest or largest_graph(hardware, rules),)) > LARGEST_GRAPH
+    if said.sizes is not None:
+        taken = [0, 0, *(size for size in said.sizes if size <= (asked.max_num_batched_tokens or 0))]
+        return taken[-1], taken[-2]
+    largest = largest_step(asked, rules, most, family)
+    step = rules.graph_step if largest > LAST_OF_EIGHT else 8
+    return largest, max(largest - step, 0)
+
+
+LAST_OF_EIGHT = 256
+"""Tokens up to which every eighth size is captured."""
+
+
+def largest_step(asked: Resolved, rules: VllmRules, most: int, family: str = "") -> int:
+    """Return the tokens of the largest captured step where its sizes are not said. gpt-oss has a size of its
+    own, however few its sequences are (models/config.py, GptOssForCausalLMConfig)."""
+    own = rules.largest_graph_of_gpt_oss if family == "gpt_oss" else 0
+    drafted = 1 + asked.draft_tokens if rules.captures_drafted_steps else 1
+    largest = most if rules.captures_all_sizes else min(most, 2 * asked.max_num_seqs * drafted)
+    said = captures(asked.compilation_config).largest
+    return min(said or own or largest, asked.max_num_batched_tokens or 0)
 
 
 def graph_sizes(
     asked: Resolved, rules: VllmRules, most: int = LARGEST_GRAPH, family: str = ""
 ) -> tuple[int, int, int]:
     """Return (steps captured in pieces, steps captured whole, tokens of the largest whole one): sizes 1, 2,
-    4, then every 8 to 256, every 16 to 512 (before 0.11.1: every 8). gpt-oss has a size of its own, however
-    few its sequences are (models/config.py, GptOssForCausalLMConfig).
+    4, then every 8 to 256, every 16 to 512 (before 0.11.1: every 8).
 
     Pieces cover all of them, whole graphs (0.11 on) those of steps of decoding: up to max_num_seqs, each with
     the tokens of its draft. V0 captures whole steps up to 256 sequences for each of its virtual engines, one
@@ -70,9 +101,7 @@ def graph_sizes(
     said = captures(asked.compilation_config)
     if rules.v0:
         return 0, _num_sizes(min(sequences, 256), step) * asked.layout.pp, 0
-    usual = 2 * sequences * (drafted if rules.captures_drafted_steps else 1)
-    largest = most if rules.captures_all_sizes else min(most, usual)
-    largest = min(said.largest or own or largest, asked.max_num_batched_tokens)
+    largest = largest_step(asked, rules, most, family)
 
     def count(most: int) -> int:
         if said.sizes is None:
@@ -139,6 +168,14 @@ def graph_lines(
         pool += split
     contexts = context_ends(model, asked, stage, rules, large) if whole else (0, 0, 0)
     formula += f", {contexts[1]:,} B of a batch's contexts" if contexts[1] else ""
+    if "nvfp4_sm10" in tags and estimates_graphs(model, asked, rules, tags):
+        from .routed_workspace import tried_ends  # one kernel of one format
+
+        sizes = two_largest(asked, rules, most, model.family)
+        spaces = tried_ends(model, asked, in_pieces, sizes, rules, tags)
+        formula += f", {spaces[1]:,} B of experts' workspaces" if spaces[1] else ""
+        low, middle, high = (each + more for each, more in zip(contexts, spaces, strict=True))
+        contexts = low, middle, high
     line = fitted_line("runtime.cuda_graphs", max(int(kept), 0), spread, formula, spread.source)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release, *tags).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
