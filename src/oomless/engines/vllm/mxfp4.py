@@ -72,6 +72,8 @@ def multiple(hardware: Hardware, rules: VllmRules) -> int:
     >>> from .release import RELEASES
     >>> [multiple(parse_gpu(card), RELEASES.at("0.25.0")) for card in ("h200:8", "b200:8", "mi300x:8")]
     [128, 256, 256]
+    >>> multiple(parse_gpu("b200:8"), RELEASES.at("0.27.0"))
+    128
     """
     if hardware.card.vendor == "AMD":
         return ROCM_WIDTH
