@@ -2,6 +2,7 @@
 length that do."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from ...errors import OomlessError
@@ -26,19 +27,24 @@ class Largest(NamedTuple):
 
 def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`: what costs time first, what changes the training
-    last."""
+    last; of more cards the least."""
     if estimate.verdict == "fits":
         return ()
     if estimate.megatron is not None:
         from .megatron_changes import changes
 
         return changes(estimate)
-    found = []
-    for text, asked, hardware in _candidates(estimate):
-        room = _room(estimate, asked, hardware)
-        if room is not None:
-            found.append(Change(text, room - estimate.headroom_bytes, room))
-    return tuple(found)
+    found = [change for each in _candidates(estimate) if (change := _change(estimate, *each))]
+    more = (change for each in _more_cards(estimate) if (change := _change(estimate, *each)))
+    return (*found, *islice(more, 1))
+
+
+def _change(estimate: TrainingEstimate, text: str, asked: TrainingAsked, hardware: Hardware) -> Change | None:
+    """Return a change that fits and leaves more than there is now; None: it does not, or is only surer."""
+    room = _room(estimate, asked, hardware)
+    if room is None or room <= estimate.headroom_bytes:
+        return None
+    return Change(text, room - estimate.headroom_bytes, room)
 
 
 def _room(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) -> int | None:
@@ -87,10 +93,15 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked
         yield "--method lora", asked._replace(method="lora", optimizer=None, precision=None), hardware
     if used.method != "qlora":
         yield "--method qlora", asked._replace(method="qlora", optimizer=None, precision=None), hardware
+
+
+def _more_cards(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked, Hardware]]:
+    """Yield two, four and eight times the cards, over which FSDP cuts the states."""
+    asked, hardware = estimate.asked, estimate.hardware
     for factor in (2, 4, 8):
         more = hardware._replace(num_gpus=hardware.num_gpus * factor)
         more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
-        wide = mesh._replace(dp=0)
+        wide = estimate.mesh._replace(dp=0)
         yield f"--fsdp on {more.num_gpus} cards", asked._replace(sharding="fsdp2", mesh=wide), more
 
 
