@@ -389,3 +389,12 @@ def test_experts_of_sparse_mla_by_deep_gemm_hold_their_inputs() -> None:
     )
     assert whole - before == (65_536 + 32 * 127) * 2 * 7168 * 2
     assert split - before < 65_536 * 2 * 7168 * 2
+
+
+@pytest.mark.parametrize(("version", "most"), [("0.25.0", 0), ("0.27.0", 4.3), ("0.29.0", 0)])
+def test_kimi_k3_captures_more_than_its_trial(version: str, most: float) -> None:
+    """1.3 GiB tried and up to 16.9 captured at TP8 (vllm#51590); B200 had 1.35 GiB left of 8.9 at 0.95
+    (InferenceX agg-b200-tp8pp2-agentic.yaml). The second runner tries all pieces."""
+    found = answer("kimi-k3", "b300:8", tp=8, engine_version=version, max_model_len=262144)
+    beyond = [each.high_bytes for each in found.ranks[0].lines if each.what == "graphs beyond their trial"]
+    assert sum(beyond) == pytest.approx(most * 3.62 * GIB, rel=0.01)

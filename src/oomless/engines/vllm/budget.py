@@ -19,7 +19,7 @@ from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import TURBOQUANT, scratch
 from .compiling import compiling_lines
-from .graphs import captures_wide, estimates_graphs, graph_lines, largest_graph
+from .graphs import beyond_trial, captures_wide, estimates_graphs, graph_lines, largest_graph
 from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
@@ -107,6 +107,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         (beside if rules.shares_codes_scratch else charged).append(scratch(model, asked, stage, rules))
     graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
     (charged if estimated else beside).extend(graphs)
+    if estimated:
+        beside.extend(beyond_trial(model, asked, stage, rules, tags, largest_graph(hardware, rules)))
     second = runs_second(model, asked, rules, tags)
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))

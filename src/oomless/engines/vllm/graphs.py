@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from ... import facts
-from ...ledger import Line
+from ...ledger import Line, ranged
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -184,6 +184,22 @@ def graph_lines(
     ends = (line.low_bytes, line.bytes, line.high_bytes)
     low, middle, high = (pool + each + more for each, more in zip(ends, contexts, strict=True))
     return [line._replace(low_bytes=low, bytes=middle, high_bytes=high)]
+
+
+def beyond_trial(
+    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...], most: int
+) -> list[Line]:
+    """Return what the capture holds more than its trial had: the trial takes two sizes of each mode, and
+    leaves out what its set-up keeps (vllm#51590)."""
+    share = facts.constant("vllm", "graphs_beyond", rules.release, *tags)
+    if asked.enforce_eager or not share.high:
+        return []
+    pieces, whole, _ = graph_sizes(asked, rules, most, model.family)
+    kept = driver_bytes(model, asked, stage.stop - stage.start, (pieces, whole), rules, tags)
+    ends = int(kept * share.value), int(kept * share.low), int(kept * share.high)
+    formula = f"{pieces + whole} graphs, {share.low:g} to {share.high:g} of what the driver keeps of them"
+    what = "graphs beyond their trial"
+    return [ranged("runtime.workspaces", "engine", what, ends, "assumed", formula, share.source)]
 
 
 def context_ends(
