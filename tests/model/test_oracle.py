@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 NO_CLASS = {
+    "chatglm",
     "new",
     "baichuan",
     "bailing_moe",
