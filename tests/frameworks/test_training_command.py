@@ -349,6 +349,36 @@ def test_verl_by_megatron() -> None:
     assert policy(parked["generate"], "gradients") == policy(kept["generate"], "weights") == 0
 
 
+MCORE = (
+    "python3 -m verl.trainer.main_ppo --config-name=ppo_megatron_trainer.yaml algorithm.adv_estimator=grpo "
+    "actor_rollout_ref.model.path=Qwen/Qwen2.5-7B trainer.n_gpus_per_node=8 "
+    f"{ACTOR}ppo_micro_batch_size_per_gpu=1 "
+)
+
+
+def test_verl_by_megatron_may_write_no_logits_and_step_on_the_host() -> None:
+    """models/mcore/model_forward_fused.py; Megatron's hybrid optimizer by override_optimizer_config."""
+    hybrid = f"+{ACTOR}optim.override_optimizer_config.optimizer_"
+    told = MCORE + "actor_rollout_ref.model.use_fused_kernels=True "
+    told += f"{hybrid}cpu_offload=True {hybrid}offload_fraction=1"
+    plain, more = (asked(command, gpu="h100:8") for command in (MCORE, told))
+    assert [each["request"]["loss"] for each in (plain, more)] == ["vocab-parallel", "cut"]
+    assert more["request"]["offload"] == ["optimizer"]
+    assert not any("may change memory" in note for note in more["warnings"])
+
+
+def test_segments_of_verl_grow_beside_an_engine_since_august_2025() -> None:
+    """workers/fsdp_workers.py and megatron_workers.py, trainer_mode: set_expandable_segments(True)."""
+    for command in (VERL + AT_ONCE, MCORE):
+        found = [
+            asked(command, *words, gpu="h100:8")["request"]["expandable_segments"]
+            for words in ((), ("--framework-version", "verl 0.6.0"), ("--framework-version", "verl 0.5.0"))
+        ]
+        assert found == [True, True, False]
+    alone = VERL + AT_ONCE + "actor_rollout_ref.rollout.name=hf"
+    assert not asked(alone)["request"]["expandable_segments"]
+
+
 def test_verl_scores_more_at_a_time() -> None:
     wide = " ".join(
         f"actor_rollout_ref.{who}.log_prob_micro_batch_size_per_gpu={{}}" for who in ("rollout", "ref")
@@ -637,3 +667,20 @@ def test_megatron_swift_adapts_each_expert_and_keeps_masters() -> None:
         for found in (experts, attention)
     ]
     assert states[0] - states[1] == pytest.approx(51_200 * 16 * 48 * 18, rel=0.001)
+
+
+def test_the_loss_of_megatron_swift_goes_by_its_release() -> None:
+    """swift/megatron/arguments/megatron_args.py: unfused to 3.12, Transformer Engine's from 4.0.1 to 4.3.0."""
+    found = {
+        version: asked(MEGATRON_SWIFT, "--framework-version", f"ms-swift {version}", gpu="h100:8")
+        for version in ("3.12.0", "4.0.0", "4.1.3", "4.3.1")
+    }
+    assert {version: each["request"]["loss"] for version, each in found.items()} == {
+        "3.12.0": "vocab-parallel",
+        "4.0.0": "vocab-parallel-fused",
+        "4.1.3": "vocab-parallel-te",
+        "4.3.1": "vocab-parallel-fused",
+    }
+    told = MEGATRON_SWIFT + "--cross_entropy_loss_fusion true"
+    older = asked(told, "--framework-version", "ms-swift 3.12.0", gpu="h100:8")
+    assert older["request"]["loss"] == "vocab-parallel-fused"

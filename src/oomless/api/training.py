@@ -82,7 +82,7 @@ def train(
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
-        file, model = file_read(from_file, command, model)
+        file, model = file_read(from_file, command, model, flags.get("framework_version"))
         gpu = file.gpu if gpu is None else gpu
     if model is None or gpu is None:
         raise UsageError(
@@ -120,19 +120,19 @@ def need_one_source(
 
 
 def file_read(
-    from_file: str | None, command: str | None, model: str | Model | None
+    from_file: str | None, command: str | None, model: str | Model | None, version: str | None = None
 ) -> "tuple[TrainingFile, str | Model | None]":
     """Return a framework's file, or a command that starts a run, as a question, and the model: the one that
     is given, or the file's, by its name of the catalogue where it has one."""
     if command is not None:
         from ..frameworks.training_command import read_training_command
 
-        file = read_training_command(command)
+        file = read_training_command(command, version)
     else:
         from ..frameworks.training_file import read_training_file
 
         with faults_of(str(from_file)):
-            file = read_training_file(Path(str(from_file)))
+            file = read_training_file(Path(str(from_file)), version)
     others = {name: catalogue_name(of) or of for name in OTHERS if (of := file.beside.get(name))}
     file = file._replace(beside={**file.beside, **others})
     if model is None and file.model is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import facts
 from ..errors import OomlessError, UnsupportedError
+from .releases import Habits, habits
 
 UNSET = (None, "auto", "")
 """What a file writes where it leaves the choice to others: null, and DeepSpeed's word for the trainer's
@@ -19,8 +20,12 @@ class Entries:
     """Entries of one file under dotted names. Each accessor checks the type, and notes the value or the
     default."""
 
-    def __init__(self, path: Path, framework: str, values: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, framework: str, values: dict[str, Any], version: str | None = None
+    ) -> None:
         self.path, self.framework, self.values = path, framework, values
+        self.version = version
+        """Releases that are named beside the file."""
         self.read: list[str] = []
         self.defaults: list[str] = []
         self.notes: list[str] = []
@@ -42,6 +47,14 @@ class Entries:
         found = copy(self)
         found.prefix = self.prefix + prefix
         return found
+
+    def habits(self, package: str) -> Habits:
+        """What the named releases of a package do otherwise than its newest one.
+
+        >>> Entries(Path("x"), "verl", {}, "verl 0.5.0").habits("verl").fixed_segments
+        True
+        """
+        return habits(self.framework, (package,), self.version)
 
     def has(self, *names: str) -> bool:
         """Whether one of the names has a value of its own."""

@@ -156,6 +156,9 @@ class Framework(NamedTuple):
     (Unsloth, temporary_patches/gpt_oss.py: GptOssExpertsBnb4bit); adapters stay off them."""
     launch: LaunchFiles | None
     """The files that start it, as far as they are written here."""
+    whole_experts: bool
+    """Experts that expert parallelism alone divides are in no unit of FSDP2 (Automodel's moe/parallelizer.py,
+    ignored_params)."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
     value_is_head: bool
@@ -285,6 +288,7 @@ def of_facts(name: str) -> Framework:
         kbit_by_script=row["kbit_preparation"] == "script",
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
+        whole_experts=row["whole_experts"] == "yes",
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
         rollouts=_words(row["rollouts"]),

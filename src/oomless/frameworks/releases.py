@@ -58,6 +58,8 @@ class Habits(NamedTuple):
     ends_in_root: bool = False
     """FSDP2 has embedding and head in the root unit, which stays whole, as does the last layer, from forward
     to backward."""
+    fixed_segments: bool = False
+    """It leaves the allocator's segments as they are, beside an engine on the same cards."""
     written_norms: bool = False
     """RMS norms keep an F32 copy of their input, which torch's kernel does not."""
 
@@ -115,6 +117,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         ends_in_root=found.get("ends") == "root",
+        fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",
     )
 

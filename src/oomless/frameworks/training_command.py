@@ -82,8 +82,8 @@ EXPANDS = re.compile(r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF=\S*expandable_segments:
 VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
 
 
-def read_training_command(text: str) -> TrainingFile:
-    """Return the question that a pasted command puts.
+def read_training_command(text: str, version: str | None = None) -> TrainingFile:
+    """Return the question that a pasted command puts; `version`: the releases that it starts.
 
     >>> found = read_training_command(
     ...     "torchrun --nproc_per_node 4 -m trl.scripts.sft --model_name_or_path Qwen/Qwen3-8B --use_peft"
@@ -95,7 +95,7 @@ def read_training_command(text: str) -> TrainingFile:
     for command in commands_in(text):
         if (found := _program(command)) is not None:
             program, task, before, words = found
-            return _question(program, task, before, _said(words), files)
+            return _question(program, task, before, _said(words), files, version)
     start = repr(shown(text.strip(), 60))
     if MEGATRON.search(text):
         raise UsageError(
@@ -172,7 +172,12 @@ def _scalar(word: str) -> Any:
 
 
 def _question(
-    program: Program, task: str, before: list[str], said: Behind, files: Mapping[str, str]
+    program: Program,
+    task: str,
+    before: list[str],
+    said: Behind,
+    files: Mapping[str, str],
+    version: str | None,
 ) -> TrainingFile:
     file = said.file
     if program.framework == "torchtitan":
@@ -194,7 +199,7 @@ def _question(
         values["cards_of_a_process"] = seen
     if program.counts and (processes := _num_processes(before)):
         values[NUM_RANKS] = processes
-    found = question_of(program.framework, values, path)
+    found = question_of(program.framework, values, path, version)
     asked = found.training
     if any(EXPANDS.fullmatch(word) for word in before):
         asked = asked._replace(expandable_segments=True)

@@ -37,13 +37,14 @@ class TrainingFile(NamedTuple):
 ENDINGS = (".toml", ".json", ".yaml", ".yml")
 
 
-def read_training_file(path: Path) -> TrainingFile:
-    """Return the question that a framework's configuration file, or a saved answer, puts."""
+def read_training_file(path: Path, version: str | None = None) -> TrainingFile:
+    """Return the question that a framework's configuration file, or a saved answer, puts; `version`: the
+    releases that read it."""
     values = values_of(path)
     if values.get("schema") == SCHEMA:
         of, gpu, asked, beside = question(values, path)
         return TrainingFile(asked.framework, of, asked, None, (), (), (), gpu, beside)
-    return question_of(framework_of(values, path), flat(values, path), path)
+    return question_of(framework_of(values, path), flat(values, path), path, version)
 
 
 def values_of(path: Path) -> dict[str, Any]:
@@ -61,9 +62,9 @@ def values_of(path: Path) -> dict[str, Any]:
     )
 
 
-def question_of(name: str, values: dict[str, Any], path: Path) -> TrainingFile:
+def question_of(name: str, values: dict[str, Any], path: Path, version: str | None = None) -> TrainingFile:
     """Return the question that entries put to a framework; `path` is what faults call their place."""
-    entries = Entries(path, name, values)
+    entries = Entries(path, name, values, version)
     reads = framework(name).reads
     assert reads is not None
     model, training, num_gpus = reads(entries)

@@ -119,8 +119,10 @@ def layer_states(portions: list[Portion], job: Job) -> dict[int, LayerStates]:
 def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     """Return what one of a portion's layers has of it."""
     form, request = job.recipe, job.request
-    over = degrees(request.sharding or "none", sharding_ranks(job.mesh, portion.group))
+    ranks, of = sharding_ranks(job.mesh, portion.group), framework(request.framework)
+    over = degrees(request.sharding or "none", ranks)
     values = portion.values * portion.per_layer
+    stays = of.whole_experts and portion.group == "expert" and ranks == 1
     gradients = largest = 0
     if has_gradient(portion, request):
         held = 0 if "gradients.trained" in job.on_host else local_values(portion, over.gradients, over.padded)
@@ -131,14 +133,14 @@ def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     if packed(portion, request):
         unit = packed_bytes(values, request.quantization or "nf4-dq")
     unpacks = packed_stack(portion, request)
-    at_once = portion.group == "expert" and (portion.stacked or framework(request.framework).zero_leaves)
+    at_once = portion.group == "expert" and (portion.stacked or of.zero_leaves)
     cast = portion.product and form.autocast and not portion.adapter and not packed(portion, request)
     return LayerStates(
         gradients=gradients,
         largest=largest,
-        unit=0 if unpacks else unit,
+        unit=0 if unpacks or stays else unit,
         casts=values * form.compute if cast else 0,
-        unit_values=values if has_gradient(portion, request) else 0,
+        unit_values=values if has_gradient(portion, request) and not stays else 0,
         stacks=values * form.compute if unpacks else 0,
         experts=unit if at_once and not unpacks else 0,
         tensor=0 if at_once else unit // portion.per_layer,

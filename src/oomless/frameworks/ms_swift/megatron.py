@@ -137,8 +137,11 @@ def _offload(entries: Entries) -> tuple[str, ...]:
 
 
 def _loss(entries: Entries) -> str:
-    fused = entries.switch("cross_entropy_loss_fusion", default=True)
-    by = entries.text("cross_entropy_fusion_impl", default="native") or "native"
+    """Return the loss; whether it is fused and by what where nobody says, the release decides."""
+    usual = entries.habits("ms-swift").loss
+    fused = entries.switch("cross_entropy_loss_fusion", default=usual != "vocab-parallel")
+    own = "te" if usual == LOSSES["te"] else "native"
+    by = entries.text("cross_entropy_fusion_impl", default=own) or own
     return LOSSES.get(by, LOSSES["native"]) if fused else "vocab-parallel"
 
 

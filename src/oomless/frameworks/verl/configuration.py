@@ -53,16 +53,17 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     by_megatron = actor.text("strategy", default="fsdp") == "megatron"
     by_megatron = by_megatron or "megatron" in (entries.text("config_name") or "")
     engine = actor.within("megatron.") if by_megatron else actor.within("fsdp_config.")
-    parts = _megatron(engine) if by_megatron else _fsdp(model, actor, cards)
+    parts = _megatron(model, actor) if by_megatron else _fsdp(model, actor, cards)
     mesh, dynamic = parts["mesh"], actor.switch("use_dynamic_bsz", default=False)
     ranks = max(cards // max(mesh.cp * mesh.tp * mesh.pp, 1), 1)
     micro_batch, seq_len, tokens = _at_once(actor, "ppo_micro_batch_size", ranks), length, MOST_TOKENS
     if dynamic:
         tokens = actor.whole("ppo_max_token_len_per_gpu", default=MOST_TOKENS)
         micro_batch, seq_len = 1, max(tokens * mesh.cp, length)
+    offload = (*parts.pop("offload", ()), *model.away({"activations": "enable_activation_offload"}))
     asked = TrainingAsked(
         task=task,
-        offload=model.away({"activations": "enable_activation_offload"}),
+        offload=offload,
         micro_batch=micro_batch,
         seq_len=seq_len,
         packed=seq_len != length,
@@ -89,23 +90,27 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
             "param_offload", default="params" in parked
         )
         beside["reference_model"] = "same" if compares and own else "none"
-    _engine(whole.within("rollout."))
+    shares = _engine(whole.within("rollout."))
+    expands = shares and not entries.habits("verl").fixed_segments
     policy = model.text("path")
     critic = entries.within("critic.model.").text("path") if task == "ppo" else None
     beside |= {} if critic in (None, policy) else {"value_model": critic}
-    return policy, asked
+    return policy, asked._replace(expandable_segments=expands)
 
 
-def _engine(rollout: Entries) -> None:
-    """Note the engine that generates on the training cards; transformers generates by itself."""
+def _engine(rollout: Entries) -> bool:
+    """Note the engine that generates on the training cards, if one does: transformers generates by itself.
+    Between its turns the trainer's allocator has expandable segments (verl/workers/fsdp_workers.py and
+    megatron_workers.py, trainer_mode)."""
     name, beside = rollout.text("name", default="vllm"), rollout.beside
     if name == "hf":
-        return
+        return False
     beside["rollout_engine"] = name
     beside["rollout_gpu_memory_utilization"] = rollout.number("gpu_memory_utilization", default=0.5)
     beside["rollout_tp"] = rollout.whole("tensor_model_parallel_size", default=2)
     if rollout.switch("free_cache_engine", default=True):
         beside["rollout_sleep"] = True
+    return True
 
 
 def _at_once(entries: Entries, name: str, ranks: int) -> int:
@@ -138,8 +143,11 @@ def _fsdp(model: Entries, actor: Entries, cards: int) -> dict[str, Any]:
     return {**parts, "framework": actor.framework, "sharding": sharding, "loss": loss}
 
 
-def _megatron(engine: Entries) -> dict[str, Any]:
-    """Return what an actor under Megatron-Core is (engine/megatron.yaml)."""
+def _megatron(model: Entries, actor: Entries) -> dict[str, Any]:
+    """Return what an actor under Megatron-Core is (engine/megatron.yaml). Its loss is Megatron's own of F32
+    logits (utils/megatron/tensor_parallel.py), or by kernels that write no logits
+    (models/mcore/model_forward_fused.py)."""
+    engine = actor.within("megatron.")
     again = engine.within("override_transformer_config.recompute_")
     stages = engine.whole("virtual_pipeline_model_parallel_size", default=1)
     tp = engine.whole("tensor_model_parallel_size", default=1)
@@ -159,7 +167,19 @@ def _megatron(engine: Entries) -> dict[str, Any]:
         ),
         "recompute": granularity,
         "recompute_modules": again.words("modules") if granularity == "selective" else (),
+        "loss": "cut" if model.switch("use_fused_kernels", default=False) else "vocab-parallel",
+        "offload": _hybrid(actor.within("optim.override_optimizer_config.")),
     }
+
+
+def _hybrid(optimizer: Entries) -> tuple[str, ...]:
+    """Return what Megatron's hybrid optimizer has on the host all the time."""
+    if not optimizer.switch("optimizer_cpu_offload", default=False):
+        return ()
+    share = optimizer.number("optimizer_offload_fraction", default=0)
+    if 0 < share < 1:
+        optimizer.note(f"optimizer_offload_fraction = {share:g}: all states are counted on the host")
+    return ("optimizer",) if share else ()
 
 
 def _common(model: Entries, engine: Entries, ulysses: Entries) -> dict[str, Any]:
