@@ -33,6 +33,7 @@ from .loading import with_loading
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
+from .prediction_layers import behind, with_prediction_layers
 from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
 from .reserved import at_least, peak_interval, process_line, with_spread
@@ -49,19 +50,15 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
         run = described(job.model, job.request, job.mesh)
         if run is not None:
             return by_megatron(run, job, asked)
-    if job.request.mtp_layers:
-        raise UnsupportedError(
-            f"--mtp-layers {job.request.mtp_layers} is not counted here",
-            "Megatron-LM's own layers have it: --framework megatron-lm, full training",
-        )
     if job.request.offload_layers is not None:
         raise UnsupportedError(
             f"--offload-layers {job.request.offload_layers} is not counted here",
             "it is with --offload activations of a model in Megatron's own layers, without --pp",
         )
-    work, host, groups = work_of(job), data_workers_bytes(job.request, job.mesh.num_ranks), []
+    found, depths = with_prediction_layers(job), job.request.mtp_layers
+    work, host, groups = work_of(found), data_workers_bytes(job.request, job.mesh.num_ranks), []
     for stage in stages(len(job.model.layers), job.mesh):
-        group, on_host = of_stage(job, work, stage, asked)
+        group, on_host = of_stage(found, work, behind(stage, depths), asked)
         groups.append(group)
         host += on_host * job.mesh.num_ranks // job.mesh.pp
     return TrainingEstimate(

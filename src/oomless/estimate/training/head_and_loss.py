@@ -86,12 +86,24 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
         inside += model.vocab_size * hidden * work.compute
     gathers = vocab * mesh.tp > model.vocab_size + mesh.tp
     share = tokens * model.vocab_size * work.compute // mesh.tp if gathers else 0
-    return Ends(
+    found = Ends(
         inside + loss.saved_bytes,
         max(norm.forward_peak, inside + loss.forward_peak + share),
         max(norm.backward_peak, inside + loss.backward_peak),
         tokens * vocab,
     )
+    return behind_depths(found, request.mtp_layers, b.sizes["x"])
+
+
+def behind_depths(found: Ends, depths: int, stream: int) -> Ends:
+    """Return the ends beside those of the MTP depths, whose losses come first and wait for the backward; each
+    keeps its two inputs side by side (mtp eh_proj).
+
+    >>> behind_depths(Ends(4, 10, 6, 2), 1, 3)
+    Ends(saved=14, forward_peak=20, backward_peak=16, logits=2)
+    """
+    kept = depths * (found.saved + 2 * stream)
+    return Ends(kept + found.saved, kept + found.forward_peak, kept + found.backward_peak, found.logits)
 
 
 def room_beside_weights(job: Job, work: MicroBatchWork) -> int:

@@ -145,13 +145,16 @@ def _fsdp(model: Entries, actor: Entries, cards: int) -> dict[str, Any]:
 
 def _megatron(model: Entries, actor: Entries) -> dict[str, Any]:
     """Return what an actor under Megatron-Core is (engine/megatron.yaml). Its loss is Megatron's own of F32
-    logits (utils/megatron/tensor_parallel.py), or by kernels that write no logits
-    (models/mcore/model_forward_fused.py)."""
+    logits (utils/megatron/tensor_parallel.py), of which entropies need a copy, 4 B a logit more as in the
+    fused one, or by kernels that write no logits (models/mcore/model_forward_fused.py)."""
     engine = actor.within("megatron.")
     again = engine.within("override_transformer_config.recompute_")
     stages = engine.whole("virtual_pipeline_model_parallel_size", default=1)
     tp = engine.whole("tensor_model_parallel_size", default=1)
     granularity = again.text("granularity", default="none") or "none"
+    loss = "vocab-parallel-fused" if actor.number("entropy_coeff", default=0) else "vocab-parallel"
+    if model.switch("use_fused_kernels", default=False):
+        loss = "cut"
     return {
         "framework": "megatron-bridge",
         "sharding": "distopt",
@@ -167,7 +170,7 @@ def _megatron(model: Entries, actor: Entries) -> dict[str, Any]:
         ),
         "recompute": granularity,
         "recompute_modules": again.words("modules") if granularity == "selective" else (),
-        "loss": "cut" if model.switch("use_fused_kernels", default=False) else "vocab-parallel",
+        "loss": loss,
         "offload": _hybrid(actor.within("optim.override_optimizer_config.")),
     }
 
