@@ -229,16 +229,16 @@ class Framework(NamedTuple):
 
     @property
     def has_releases(self) -> bool:
-        """Whether earlier releases are known that did otherwise."""
+        """Whether earlier releases are known that did otherwise.
+
+        >>> of_facts("axolotl").has_releases, of_facts("torchtune").has_releases
+        (True, False)
+        """
         return bool(self.packages)
 
 
 def of_facts(name: str) -> Framework:
-    """Return the record of the tables; what a framework reads and a plan tries of it stand in its folder.
-
-    >>> of_facts("megatron-lm").shardings, of_facts("axolotl").packages
-    (('none', 'ddp', 'distopt', 'megatron_fsdp'), ('transformers', 'deepspeed', 'torch'))
-    """
+    """Return the record of the tables; what a framework reads and a plan tries of it stand in its folder."""
     row = next(each for each in facts.table("frameworks") if each["framework"] == name)
     return Framework(
         name=name,
