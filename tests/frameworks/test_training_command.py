@@ -670,7 +670,7 @@ def test_megatron_swift_adapts_each_expert_and_keeps_masters() -> None:
 
 
 def test_the_loss_of_megatron_swift_goes_by_its_release() -> None:
-    """swift/megatron/arguments/megatron_args.py: unfused to 3.12, Transformer Engine's from 4.0.1 to 4.3.0."""
+    """swift/megatron/arguments/megatron_args.py: unfused to 3.12, of Transformer Engine from 4.0.1 to 4.3."""
     found = {
         version: asked(MEGATRON_SWIFT, "--framework-version", f"ms-swift {version}", gpu="h100:8")
         for version in ("3.12.0", "4.0.0", "4.1.3", "4.3.1")

@@ -259,8 +259,8 @@ TRAIN_13_BUDGET = Confusion(right=0.96, wrong_fits=1, wrong_does_not_fit=0, tigh
 """As first predicted 27 of 29 firm, 2 wrong "fits", 7 tight, 2 without an answer."""
 
 
-# x-2315 had no answer and is a wrong "fits": --deterministic, which no flag says, runs linear attention by its
-# reference code; x-2328's pictures go through a tower that is not counted; x-2327 and x-2306 are not explained
+# x-2315 had no answer and is a wrong "fits": --deterministic, which no flag says, runs linear attention by
+# reference code; x-2328's pictures go through a tower that is not counted; x-2327 and x-2306 stay unexplained
 TRAIN_15_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=1, tight=7, none=0)
 """As first predicted 14 of 19 firm, 2 wrong "fits", 3 wrong "no", 8 tight, 5 without an answer."""
 
