@@ -36,6 +36,15 @@ def test_harmless_and_unknown_flags_are_told_apart() -> None:
     assert found.unknown == ('--kv-transfer-config {"a": 1}', "--new-thing")
 
 
+def test_argparse_takes_the_beginning_of_a_flag_where_no_other_begins_so() -> None:
+    found = read_command("vllm serve m --tensor_parallel 2 --gpu-memory-util=0.8 --disable-custom --max 3")
+
+    assert found.flags == {"tp": 2, "gpu_memory_utilization": 0.8}
+    assert found.ignored == ("--disable-custom",)
+    assert found.unknown[0].startswith("--max 3")
+    assert not read_command("llama-server -m m.gguf --ctx 4096").flags  # its parser is its own
+
+
 def test_lines_joined_by_backslashes_are_one_command() -> None:
     assert read_command("vllm serve m \\\n  -tp 2 \\\n  --enforce-eager").flags == {
         "tp": 2,

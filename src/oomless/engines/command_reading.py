@@ -125,6 +125,7 @@ class Reading:
     def flag(self, word: str, words: list[str], position: int) -> int:
         """Read one flag and what is its own of the words behind it; return where the next one stands."""
         name, has_value, value = self.positive(*word.partition("="))
+        name = self.written_out(name)
         base, _, key = name.partition(".")
         base = base if base in self.known else base.replace("_", "-")
         if key and base in self.known and self.known[base][0].kind in JSON_KINDS:
@@ -152,6 +153,16 @@ class Reading:
             near = get_close_matches(name, self.known, 1, LIKE_A_TYPO)
             self.unknown.append(f"{shown} (did you mean {near[0]}?)" if near else shown)
         return last
+
+    def written_out(self, name: str) -> str:
+        """Return the flag that a beginning of it stands for, where the engine's parser takes beginnings and
+        one alone begins so."""
+        begun = name.replace("_", "-")
+        if not self.line.beginnings or not begun.startswith("--") or "." in begun:
+            return name
+        flags = {*self.known, *(flag.partition("=")[0] for flag in self.harmless)}
+        longer = [flag for flag in flags if flag.startswith(begun)]
+        return longer[0] if len(longer) == 1 and begun not in flags else name
 
     def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
         """Return a flag in three parts; -O0 is -O=0, and a switch that is off is its --no- form where the

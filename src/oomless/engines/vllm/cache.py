@@ -142,6 +142,31 @@ def row_bytes(attention: Attention, asked: Resolved, rules: VllmRules) -> int:
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
+    """How one rank of a stage pages its cache, and what it is let in by.
+
+    0.14 to 0.16 hold the cache of the whole model, a sequence as long as it may be, against the least pool of
+    all stages (get_kv_cache_configs):
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(dtype="bfloat16", layout=Layout(pp=4), engine_version="0.14.0")
+    >>> [
+    ...     cache_layout(load("llama-3.1-70b"), asked._replace(engine_version=text), Stage(0, 4, 0, 20))
+    ...     .need_block_bytes
+    ...     for text in ("0.13.0", "0.14.0")
+    ... ]
+    [1310720, 5242880]
+    """
+    layout = stage_layout(model, asked, stage)
+    if stage.num_stages == 1 or not RELEASES.at(asked.engine_version).checks_stages_as_one:
+        return layout
+    whole = stage_layout(model, asked, Stage(0, 1, 0, len(model.layers)))
+    if len(whole.groups) > 1:  # its first group alone is counted, which a stage's own load needs more than
+        return layout
+    return layout._replace(need_block_bytes=whole.need_block_bytes)
+
+
+def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage pages its cache."""
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]

@@ -95,6 +95,8 @@ class VllmRules(ReleaseRules):
     counts_blocks_alike: bool = False
     keeps_null_block: bool = False
     checks_length_by_engine: bool = False
+    checks_stages_as_one: bool = False
+    """One sequence's cache of all layers is held against the pool of a stage."""
     prints_tokens_by_groups: bool = False
     prints_tokens_by_concurrency: bool = False
 

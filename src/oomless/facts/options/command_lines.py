@@ -38,6 +38,8 @@ class CommandLine(NamedTuple):
     """Its rows of engine_flags.csv: flags that touch no memory."""
     beside: Mapping[str, str] = {}
     """Flags that name a file which is loaded beside the model -> what it is."""
+    beginnings: bool = False
+    """Its parser is Python's argparse, which takes the beginning of a flag for it where no other begins so."""
 
 
 COMMAND_LINES = (
@@ -55,6 +57,7 @@ COMMAND_LINES = (
         image="vllm/vllm-openai",
         config_flags=("--config",),
         table="vllm",
+        beginnings=True,
     ),
     CommandLine(
         "sglang",
@@ -74,6 +77,7 @@ COMMAND_LINES = (
         image="lmsysorg/sglang",
         config_flags=("--config",),
         table="sglang",
+        beginnings=True,
     ),
     CommandLine(
         LLAMA,
