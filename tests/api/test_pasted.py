@@ -49,7 +49,7 @@ def test_a_file_that_is_not_here_is_read_by_its_name(file: str) -> None:
 
 def test_what_a_name_does_not_say_is_asked_for() -> None:
     assert "name MODEL beside it" in refused("llama-server -m /m/my-own-tune.gguf")
-    assert "deepseek-r1 is one of that name" in refused("vllm serve /m/deepseek-ai/DeepSeek-R1/")
+    assert "deepseek-r1 is one of that name" in refused("vllm serve /m/DeepSeek-R1-v1/")
     assert "no type" in refused("llama-server -m /m/model.gguf", "qwen3-8b")
     said = pasted("llama-server -m /m/model.gguf -c 4096", "qwen3-8b", "--quantization", "q6_k")
     assert said["request"]["quantization"] == "q6_k"
@@ -82,6 +82,31 @@ def test_a_name_that_does_not_say_shape_and_form_is_not_guessed(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in refused(f"vllm serve {name} -tp 1")
+
+
+FOLDERS = {
+    "/m/deepseek-ai/DeepSeek-R1/": ("deepseek-r1", None),
+    "./Qwen2.5-32B-Instruct": ("qwen2.5-32b-instruct", None),
+    "~/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/b968826d": ("qwen3-8b", None),
+    "/m/Qwen3-14B-AWQ --quantization awq_marlin": ("qwen3-14b", "awq"),
+    "/m/Qwen3-32B-FP8": ("qwen3-32b-fp8", None),
+}
+
+
+@pytest.mark.parametrize("words", FOLDERS)
+def test_a_folder_that_is_called_as_a_repository_is_read_by_its_name(words: str) -> None:
+    found = pasted(f"vllm serve {words} -tp 4", gpu="b200:4")
+    assert (found["model"]["name"], found["request"]["quantization"]) == FOLDERS[words]
+    assert any("is not on this machine: read by its name as" in note for note in found["warnings"])
+
+
+def test_words_for_what_a_checkpoint_says_itself_need_no_other_name_beside_it() -> None:
+    for command, *model in (
+        ("vllm serve --quantization modelopt", "qwen3.6-35b-a3b-nvfp4"),
+        ("vllm serve qwen3.6-35b-a3b-nvfp4 --quantization modelopt_fp4",),
+        ("vllm serve qwen2.5-32b-awq --quantization awq_marlin",),
+    ):
+        assert pasted(f"{command} -tp 1", *model)["request"]["quantization"] in (None, "awq")
 
 
 @pytest.mark.parametrize("place", ["/m/x", "./x", "someone/a-tune-of-it", "my-name"])

@@ -344,7 +344,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
         ("--command @FILE",),
     ),
     "a folder of the trainer's machine": (
-        ("train", "--command", "trl sft --model_name_or_path /data/Qwen3-8B", "--gpu", "h100"),
+        ("train", "--command", "trl sft --model_name_or_path /data/Qwen3-8B-v2", "--gpu", "h100"),
         FAILED,
         ("not on this machine", "qwen3-8b is one of that name"),
     ),

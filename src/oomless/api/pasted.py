@@ -44,12 +44,12 @@ def from_command(
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
     given = {"engine": command.engine, **given}
-    if served != place:
-        given, of_name = with_form(given, place, known=catalogue_name(place) == served)
-        said = (*said, *of_name)
-        if served and catalogue_name(served) == served and is_widened(place, served):
-            given = {"hf_overrides": WIDENED, **given}
-            said = (*said, f"16 bit is read from the name of {place}")
+    own = place in ("", served)
+    given, of_name = with_form(given, place or served or "", own or named(place) == (served, ""))
+    said = (*said, *of_name)
+    if served and not own and catalogue_name(served) == served and is_widened(place, served):
+        given = {"hf_overrides": WIDENED, **given}
+        said = (*said, f"16 bit is read from the name of {place}")
     given = with_cards(given, command)
     if isinstance(given.get("gpu"), str):
         given, of_cards = on_its_cards(given, command)
@@ -129,7 +129,8 @@ def by_modelopt(place: str) -> tuple[str, ...]:
     from .. import facts
     from ..model.load import catalogue_name
 
-    made = facts.model_config(catalogue_name(place) or place).get("quantization_config", {})
+    known = catalogue_name(place)
+    made = facts.model_config(known).get("quantization_config", {}) if known else {}
     return ("modelopt_fp4", "modelopt_fp8") if made.get("quant_method") == "modelopt" else ()
 
 
@@ -237,6 +238,15 @@ def served_model(
     return (word, ()) if known or "/" not in word else by_its_name(word, offline, revision)
 
 
+def named(place: str) -> tuple[str | None, str]:
+    """Return (model of the catalogue, what follows its name) of a hub id or a folder."""
+    from ..engines.command_line import is_path
+    from ..model.load import catalogue_name
+    from ..truth.reconcile.log_model import published_as
+
+    return published_as(place) if is_path(place) else (catalogue_name(place), "")
+
+
 def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str, tuple[str, ...]]:
     """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers and the
     name says both whose shape it has and the form of its weights, that shape."""
@@ -253,24 +263,25 @@ def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str,
 
 
 def from_path(place: str) -> tuple[str, tuple[str, ...]]:
-    """Return (MODEL, notes) of a path without MODEL beside it: what lies there, or what a GGUF file's name
-    says."""
+    """Return (MODEL, notes) of a path without MODEL beside it: what lies there, or what the name of a GGUF
+    file or of a published repository says."""
     from pathlib import Path
 
-    from ..truth.reconcile.log_model import model_name
+    from ..truth.reconcile.log_model import model_name, published_as
 
     try:
         if Path(place).expanduser().exists():
             return place, ()
     except (OSError, RuntimeError, ValueError):
         pass  # too long, no such home, a NUL: nothing lies there
-    named = model_name(place.rstrip("/"))
-    if named is None or not place.lower().endswith(".gguf"):
-        like = f"; {named} is one of that name" if named else ""
+    file = place.lower().endswith(".gguf")
+    known = model_name(place.rstrip("/")) if file else published_as(place)[0]
+    if not known:
+        like = f"; {near} is one of that name" if (near := model_name(place)) else ""
         raise OomlessError(
             f"{place[:200]}: not on this machine", f"name MODEL beside it: its shape is taken{like}"
         )
-    return named, (f"{place} is not on this machine: read by its name as {named} of the catalogue",)
+    return known, (f"{place} is not on this machine: read by its name as {known} of the catalogue",)
 
 
 def type_of(place: str) -> tuple[str, str]:

@@ -151,8 +151,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     >>> from ...run.serving import Layout
     >>> asked = Resolved(dtype="bfloat16", layout=Layout(pp=4), engine_version="0.14.0")
     >>> [
-    ...     cache_layout(load("llama-3.1-70b"), asked._replace(engine_version=text), Stage(0, 4, 0, 20))
-    ...     .need_block_bytes
+    ...     cache_layout(
+    ...         load("llama-3.1-70b"), asked._replace(engine_version=text), Stage(0, 4, 0, 20)
+    ...     ).need_block_bytes
     ...     for text in ("0.13.0", "0.14.0")
     ... ]
     [1310720, 5242880]

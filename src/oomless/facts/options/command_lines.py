@@ -39,7 +39,7 @@ class CommandLine(NamedTuple):
     beside: Mapping[str, str] = {}
     """Flags that name a file which is loaded beside the model -> what it is."""
     beginnings: bool = False
-    """Its parser is Python's argparse, which takes the beginning of a flag for it where no other begins so."""
+    """Its parser, Python's argparse, takes the beginning of a flag where no other begins so."""
 
 
 COMMAND_LINES = (

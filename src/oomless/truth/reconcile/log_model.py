@@ -2,6 +2,8 @@
 
 import re
 
+from ... import facts
+from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name
 from ...model.load import catalogue_name
 from ..row_models import PACKED
 
@@ -33,10 +35,7 @@ def model_name(printed: str) -> str | None:
     >>> model_name("/models/qwen1_5-72b-chat-q3_k_m.gguf")
     'qwen1.5-72b'
     """
-    text = printed.strip().replace("\\", "/").replace("___", ".").rstrip("/")
-    if cached := CACHED.search(text):
-        text = f"{cached[1]}/{cached[2]}"
-    parts = text.split("/")
+    parts = parts_of(printed)
     words = ["/".join(parts[-2:]), parts[-1]]
     for word in words:
         if found := catalogue_name(word):
@@ -53,3 +52,37 @@ def model_name(printed: str) -> str | None:
         if found := catalogue_name(word):
             return found
     return None
+
+
+def parts_of(printed: str) -> list[str]:
+    """Return the parts of a path or hub id; a folder of a cache stands for its repository."""
+    text = printed.strip().replace("\\", "/").replace("___", ".").rstrip("/")
+    if cached := CACHED.search(text):
+        text = f"{cached[1]}/{cached[2]}"
+    return text.split("/")
+
+
+def published_as(place: str) -> tuple[str, str]:
+    """Return (model of the catalogue, what follows its name) of a folder that is called as a repository is:
+    one of the catalogue, or a form of one of its models. Two empty words: what lies there may be anything.
+
+    >>> published_as("/data/Qwen2.5-32B-Instruct/"), published_as("~/m/Qwen3-14B-AWQ"), published_as("/m/R1")
+    (('qwen2.5-32b-instruct', ''), ('qwen3-14b', '-awq'), ('', ''))
+    """
+    name = parts_of(place)[-1]
+    if (known := catalogue_name(name)) and is_published(name.lower(), known):
+        return known, ""
+    shape, rest = shape_by_name(name)
+    return (shape, rest) if form_in_name(rest) or is_widened(rest, shape) else ("", "")
+
+
+def is_published(word: str, known: str) -> bool:
+    """Return whether a word is the catalogue's name of a model, or that of a repository of it: nobody
+    publishes under the other spellings.
+
+    >>> is_published("qwen2.5-32b-instruct", "qwen2.5-32b-instruct"), is_published("r1", "deepseek-r1")
+    (True, False)
+    """
+    row = next(row for row in facts.table("catalogue") if row["name"] == known)
+    repositories = (row["hub_id"].lower(), *row["aliases"].split(";"))
+    return word == known or any(each.rpartition("/")[1:] == ("/", word) for each in repositories)
