@@ -34,6 +34,7 @@ NO_CLASS = {
     "kimi_k3",
     "kimi_vl",
     "mimo",
+    "minicpm",
     "multi_modality",
     "nemotron-nas",
     "qwen",
