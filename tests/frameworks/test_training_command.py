@@ -684,3 +684,14 @@ def test_the_loss_of_megatron_swift_goes_by_its_release() -> None:
     told = MEGATRON_SWIFT + "--cross_entropy_loss_fusion true"
     older = asked(told, "--framework-version", "ms-swift 3.12.0", gpu="h100:8")
     assert older["request"]["loss"] == "vocab-parallel-fused"
+
+
+def test_gradients_of_megatron_swift_go_by_its_release() -> None:
+    """swift/megatron/utils/megatron_lm_utils.py, wrap_model: grad_reduce_in_fp32 is passed from 4.3.2 on."""
+    versions = ("3.12.0", "4.0.0", "4.3.1", "4.3.2")
+    found = {
+        version: asked(MEGATRON_SWIFT, "--framework-version", f"ms-swift {version}", gpu="h100:8")
+        for version in versions
+    }
+    gradients = [found[version]["ranks"][0]["by_category"]["gradients"] for version in versions]
+    assert gradients == [gradients[0], gradients[0] // 2, gradients[0] // 2, gradients[0]]
