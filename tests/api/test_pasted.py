@@ -100,6 +100,19 @@ def test_a_folder_that_is_called_as_a_repository_is_read_by_its_name(words: str)
     assert any("is not on this machine: read by its name as" in note for note in found["warnings"])
 
 
+def test_a_command_that_quantises_16_bit_is_held_to_what_it_loads() -> None:
+    """135.4 GiB in 16 bit fit one H20 of 141 GB, copies in FP8 beside them do not (vllm#29196)."""
+    command = "vllm serve Qwen/Qwen2.5-72B-Instruct --quantization fp8"
+    found = {
+        release: pasted(command, "--engine-version", release, gpu="h20-3e")
+        for release in ("0.12.0", "0.13.0", "0.16.0")
+    }
+    assert [each["verdict"] for each in found.values()] == ["fits", "does_not_fit", "fits"]
+    said = ("qwen2.5-72b-instruct", "--quantization", "fp8", "--engine", "vllm", "--tp", "1")
+    beside = call("infer", *said, "--engine-version", "0.13.0", "--gpu", "h20-3e", "--json")
+    assert json.loads(beside.out)["verdict"] == "fits"  # of a checkpoint that is published in FP8
+
+
 def test_words_for_what_a_checkpoint_says_itself_need_no_other_name_beside_it() -> None:
     for command, *model in (
         ("vllm serve --quantization modelopt", "qwen3.6-35b-a3b-nvfp4"),

@@ -45,8 +45,11 @@ def from_command(
         said = (*said, of_type)
     given = {"engine": command.engine, **given}
     own = place in ("", served)
-    given, of_name = with_form(given, place or served or "", own or named(place) == (served, ""))
+    known = own or named(place) == (served, "")
+    given, of_name = with_form(given, place or served or "", known)
     said = (*said, *of_name)
+    if served and place and known and command.flags.get("quantization") == "fp8":
+        given = from_16_bit(given, served)
     if served and not own and catalogue_name(served) == served and is_widened(place, served):
         given = {"hf_overrides": WIDENED, **given}
         said = (*said, f"16 bit is read from the name of {place}")
@@ -118,6 +121,26 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
         "say it beside the command: --quantization w8a8",
         "quantization",
     )
+
+
+def from_16_bit(given: dict[str, Any], served: str) -> dict[str, Any]:
+    """Return options whose release says that a checkpoint of the catalogue in 16 bit is quantised on loading.
+
+    >>> asked = {"engine": "vllm", "engine_version": "0.9.0 (V0)"}
+    >>> from_16_bit(asked, "llama-3.1-8b")["engine_version"]
+    '0.9.0 (V0, from 16 bit)'
+    >>> from_16_bit(asked, "qwen3-8b-fp8")["engine_version"]
+    '0.9.0 (V0)'
+    """
+    from .. import facts
+    from ..engines.requantised import FROM_16_BIT
+    from ..model.load import catalogue_name
+
+    known, release = catalogue_name(served), given.get("engine_version")
+    if not known or not release or "quantization_config" in facts.model_config(known):
+        return given
+    begun = f"{release[:-1]}, " if release.endswith(")") else f"{release} ("
+    return {**given, "engine_version": f"{begun}{FROM_16_BIT})"}
 
 
 def by_modelopt(place: str) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from .rank import Placed
 class Loading(NamedTuple):
     """What a rank holds while it loads a checkpoint of 16 bit, where that is more than what stays.
 
-    It is said, where it is too much for the card, and decides nothing: in six public cases of six the flag
-    names a checkpoint that is published in the form (405B and GLM-4.6 in FP8), which loads as it stays.
+    It is said, where it is too much for the card, and decides nothing unless the checkpoint itself is known
+    to be in 16 bit: in six public cases of six the flag beside a model's name stood for a checkpoint that is
+    published in the form (405B and GLM-4.6 in FP8), which loads as it stays.
     """
 
     placed: list[Placed]
@@ -31,6 +32,12 @@ class Loading(NamedTuple):
     instead: str
     """What loads less."""
     source: str
+    decides: bool = False
+    """Whether the checkpoint is known to be in 16 bit."""
+
+
+FROM_16_BIT = "from 16 bit"
+"""What the text of a release says where a command names the checkpoint of 16 bit that its flag quantises."""
 
 
 ON_LOADING = ("fp8", "bitsandbytes")

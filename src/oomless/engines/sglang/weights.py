@@ -56,7 +56,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     """
     if model.quantization or asked.quantization != "fp8":
         return None
-    from ..requantised import Loading  # few questions come here
+    from ..requantised import FROM_16_BIT, Loading  # few questions come here
 
     return Loading(
         placed_weights(model, asked._replace(quantization=None), hardware, stage),
@@ -64,6 +64,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
         "halves it",
         "take a checkpoint that is published in FP8, or more ranks",
         "sglang/srt/layers/quantization/fp8.py",
+        FROM_16_BIT in asked.engine_version,
     )
 
 

@@ -186,6 +186,8 @@ class VllmRules(ReleaseRules):
     """The weights of a draft are in the budget; before, they come on top of it."""
     keeps_shared_experts_whole: bool = False
     quantises_while_loading: bool = False
+    keeps_16_bit_beside_copies: bool = False
+    """Quantising on loading keeps every parameter of 16 bit beside its copy in FP8 until all are loaded."""
     absorbs_products: bool = False
     absorbs_copies: bool = False
     imports_flashinfer_mla: bool = False

@@ -54,6 +54,8 @@ def leaves_blocks(model: Model, asked: Resolved) -> bool:
 def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> "Loading | None":
     """Return what a rank holds while it loads, where that is more than what stays: before 0.16, quantising on
     loading held the whole rank in 16 bit first (fp8.py: from then on each layer is quantised as it comes).
+    0.13 to 0.15 quantise each layer as it comes too, but what lists the parameters keeps those of 16 bit
+    until all have come (vllm#29196, #31914).
 
     >>> from ...run.serving import Layout
     >>> from ...model.load import load
@@ -63,12 +65,14 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     >>> round(sum(group.total_bytes for group in found.placed) / 2**30, 2)
     94.53
     """
-    late = RELEASES.at(asked.engine_version).quantises_while_loading
-    if model.quantization or asked.quantization != "fp8" or late:
+    rules = RELEASES.at(asked.engine_version)
+    if model.quantization or asked.quantization != "fp8" or rules.quantises_while_loading:
         return None
-    from ..requantised import Loading  # few questions come here
+    from ..requantised import FROM_16_BIT, Loading  # few questions come here
 
     whole = placed_weights(model, asked._replace(quantization=None), hardware, stage)
+    if rules.keeps_16_bit_beside_copies:
+        whole += [each for each in placed_weights(model, asked, hardware, stage) if each not in whole]
     since = first_with("vllm", "quantises_while_loading")
     return Loading(
         whole,
@@ -77,6 +81,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
         f"take a checkpoint that is published in FP8, more ranks, or {since} and later, which quantises each "
         "layer as it comes",
         "vllm/model_executor/layers/quantization/fp8.py",
+        FROM_16_BIT in rules.text,
     )
 
 

@@ -1,11 +1,11 @@
 """One rank of a group of equal ones: what is charged to its budget, what comes beside it, and the pool that
 is left for the cache."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...engines.overhead_lines import PROCESS
-from ...engines.rank import Budget, CacheLayout, Stage
+from ...engines.rank import Budget, CacheLayout, Placed, Stage
 from ...engines.record import Engine
 from ...ledger import Ledger, Line, exact, sums
 from ...model.model import Model
@@ -226,8 +226,17 @@ def stage_rank(
         loaded_lines(loading, (*charged, *beside), rules) if loading else (),
         f"{loading.why}; {loading.instead}" if loading else "",
         budget.unused,
-        budget.passing,
+        (*budget.passing, *passing_of(loading, placed)),
     )
+
+
+def passing_of(loading: "Loading | None", placed: Sequence[Placed]) -> tuple[Line, ...]:
+    """Return what a checkpoint that is known to be in 16 bit takes beside what stays of it, while it
+    loads."""
+    if loading is None or not loading.decides:
+        return ()
+    size = sum(each.total_bytes for each in loading.placed) - sum(each.total_bytes for each in placed)
+    return (exact("fragmentation.loading", "engine", "weights in 16 bit", size, loading.why, loading.source),)
 
 
 def loaded_lines(loading: "Loading", staying: Iterable[Line], rules: Engine) -> tuple[Line, ...]:
