@@ -143,6 +143,40 @@ def test_a_scan_grows_with_its_batch_and_shrinks_with_ranks() -> None:
     assert scan_bytes(linear._replace(variant="short_conv"), 8192, 1, 2) == 0
 
 
+def test_a_scan_needs_little_where_the_profile_run_had_more_than_its_layer() -> None:
+    """A tower's images: idle segments serve the layer, whose first prompts load kernels alone (Ampere)."""
+    seen = answer("qwen3.6-27b", "a40:2", tp=2, quantization="w4a16", engine_version="0.22.1", max_num_seqs=2)
+    blind = answer(
+        "qwen3.6-27b",
+        "a40:2",
+        tp=2,
+        quantization="w4a16",
+        engine_version="0.22.1",
+        max_num_seqs=2,
+        max_num_batched_tokens=16384,
+        language_model_only=True,
+    )
+    few, more = (line(each, "temporaries.running") for each in (seen, blind))
+    assert few.bytes < 0.1 * GIB < few.high_bytes < 0.5 * GIB
+    assert few.bytes < more.bytes
+
+
+def test_the_workspace_of_flashinfer_is_in_whole_graphs_or_beside_the_pool() -> None:
+    """v1/attention/backends/flashinfer.py: 394 MiB, since 0.26 16 B a token and value of the queries."""
+    where: dict[str, Any] = {"tp": 2, "kv_cache_dtype": "fp8_e4m3", "max_num_seqs": 2}
+    where["max_num_batched_tokens"] = 8192
+    mtp = Speculation("mtp", 3)
+    for release in ("0.22.1", "0.28.0"):  # 8,192 x 3,072 x 16 B are less
+        found = answer("qwen3.6-27b", "rtx-3090:2", engine_version=release, speculation=mtp, **where)
+        assert 394 << 20 in [each.bytes for each in found.ledger.lines if each.key == "runtime.workspaces"]
+    plain, hopper = (
+        line(answer("qwen3.6-27b", card, engine_version="0.28.0", **where), "runtime.cuda_graphs")
+        for card in ("rtx-3090:2", "h100:2")
+    )
+    assert "413,138,944 B of FlashInfer's workspace" in plain.formula
+    assert "FlashInfer" not in hopper.formula
+
+
 @pytest.mark.parametrize(
     ("model", "dp", "gib"), [("deepseek-v3", 1, 6.25), ("kimi-k2", 8, 20)], ids=["16 heads", "64 heads"]
 )

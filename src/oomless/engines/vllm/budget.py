@@ -19,7 +19,15 @@ from ..overhead_lines import measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import TURBOQUANT, scratch
 from .compiling import compiling_lines
-from .graphs import beyond_trial, captures_wide, estimates_graphs, graph_lines, largest_graph
+from .flashinfer import workspace_bytes, workspace_line
+from .graphs import (
+    beyond_trial,
+    captures_whole,
+    captures_wide,
+    estimates_graphs,
+    graph_lines,
+    largest_graph,
+)
 from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE
@@ -105,7 +113,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     untried = ("untried",) if rules.charges_graphs and not estimated else ()
     if asked.kv_cache_dtype.startswith(TURBOQUANT):
         (beside if rules.shares_codes_scratch else charged).append(scratch(model, asked, stage, rules))
-    graphs = graph_lines(model, asked, stage, rules, (*tags, *untried), largest_graph(hardware, rules))
+    graphs = graph_lines(model, asked, hardware, stage, rules, (*tags, *untried))
     (charged if estimated else beside).extend(graphs)
     if estimated:
         beside.extend(beyond_trial(model, asked, stage, rules, tags, largest_graph(hardware, rules)))
@@ -177,8 +185,11 @@ def beside_pool(
     charged: list[Line],
 ) -> list[Line]:
     """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
-    linear attention scans and sparse attention sums, the workspace of a cached context."""
+    linear attention scans and sparse attention sums, workspaces of a cached context and of FlashInfer."""
     found: list[Line] = []
+    workspace = workspace_bytes(model, asked, hardware, stage, rules)
+    if workspace and not captures_whole(model, asked, hardware, rules):
+        found.append(workspace_line(workspace))
     if "moves_experts" in tags and not rules.tries_moved_experts:
         later = measured("vllm", "runtime.non_torch", "late_buffers", rules.release, tags, "communication")
         what = "buffers of groups that talk after the profile run"

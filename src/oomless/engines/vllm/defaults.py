@@ -15,6 +15,7 @@ from ..rank import Stage
 from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
+from .flashinfer import reads_codes
 from .release import LATENTS_OFF, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
@@ -65,7 +66,8 @@ def resolve(
     check_served(model, served_by, version)
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     said = captures(asked.compilation_config)
-    pieces = asked.speculative and not said.are_off and captures_no_drafts(model, cache_dtype, hardware)
+    # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support)
+    pieces = asked.speculative and not said.are_off and reads_codes(model, cache_dtype, hardware)
     return Resolved.of(
         asked._replace(
             dtype=resolve_dtype(model, asked.dtype, hardware),
@@ -107,24 +109,6 @@ def _length(model: Model, asked: Asked, rules: VllmRules) -> int:
             "max_model_len",
         )
     return asked.max_model_len or length
-
-
-def captures_no_drafts(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
-    """Return whether steps with drafts are captured in pieces alone: FlashInfer, which reads grouped queries
-    in FP8 where neither FlashAttention 3 (Hopper) nor TensorRT-LLM's kernels (large Blackwell cards) run,
-    captures whole steps of one token a sequence alone (v1/attention/backends/flashinfer.py,
-    get_cudagraph_support).
-
-    >>> from ...model.load import load
-    >>> from ...run.hardware import parse_gpu
-    >>> model = load("qwen3.8-27b-fp8")
-    >>> [captures_no_drafts(model, "fp8", parse_gpu(card)) for card in ("a40", "h100", "b200", "rtx-5090")]
-    [True, False, False, True]
-    """
-    card = hardware.card
-    if card.vendor != "NVIDIA" or 9 <= card.capability < 12 or not model.kinds.has(GQA, Sliding):
-        return False
-    return cache_dtype.startswith("fp8")
 
 
 def check_served(model: Model, releases: Releases[Any], version: str) -> None:

@@ -13,6 +13,7 @@ from ...units import GIB, MIB
 from ..overhead_lines import fitted_line, up_to
 from ..rank import Stage
 from .captures import captures
+from .flashinfer import workspace_bytes
 from .profile import is_sparse
 from .release import VllmRules
 from .runners import runs_second
@@ -115,6 +116,22 @@ def graph_sizes(
     return count(top) if said.are_pieces else 0, count(decoded), decoded
 
 
+def captures_whole(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> bool:
+    """Return whether any step is captured whole, attention with it.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> model, card, rules = load("qwen3-8b"), parse_gpu("a40"), RELEASES.at("0.27.1")
+    >>> some = Resolved(max_num_seqs=8, max_num_batched_tokens=2048)
+    >>> [captures_whole(model, some._replace(enforce_eager=each), card, rules) for each in (False, True)]
+    [True, False]
+    """
+    if asked.enforce_eager:
+        return False
+    return graph_sizes(asked, rules, largest_graph(hardware, rules), model.family)[1] > 0
+
+
 def _num_sizes(largest: int, step: int) -> int:
     """How many of 1, 2, 4, every 8 up to 256 and every `step` above are at most `largest`.
 
@@ -125,10 +142,11 @@ def _num_sizes(largest: int, step: int) -> int:
 
 
 def graph_lines(
-    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...], most: int
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
 ) -> list[Line]:
-    """Memory of captured graphs, the largest of `most` tokens: what the driver keeps of each, and what the
-    largest has in its pool. Few leave at least what the first do.
+    """Memory of captured graphs: what the driver keeps of each, and what the largest has in its pool. Few
+    leave at least what the first do. The first whole step makes FlashInfer's workspace; where none is
+    captured, the first request does.
 
     A trial of steps in pieces has no batch, so what stands in for the indexer's scores is allocated, and is
     measured before the cache is emptied (gpu_model_runner.py, profile_cudagraph_memory): an estimate of 4.99
@@ -136,6 +154,7 @@ def graph_lines(
     """
     if asked.enforce_eager:
         return []
+    most = largest_graph(hardware, rules)
     in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most, model.family)
     number, num_layers = in_pieces + whole, stage.stop - stage.start
     kept = driver_bytes(model, asked, num_layers, (in_pieces, whole), rules, tags)
@@ -166,24 +185,39 @@ def graph_lines(
         split = split_bytes(stage.kinds(model).attentions, whole_tokens, asked.layout.tp, rules)
         formula += f", {split:,} B of attention's splits" if split else ""
         pool += split
-    contexts = context_ends(model, asked, stage, rules, large) if whole else (0, 0, 0)
-    formula += f", {contexts[1]:,} B of a batch's contexts" if contexts[1] else ""
-    if "nvfp4_sm10" in tags and estimates_graphs(model, asked, rules, tags):
-        from .routed_workspace import tried_ends  # one kernel of one format
-
-        sizes = two_largest(asked, rules, most, model.family)
-        spaces = tried_ends(model, asked, in_pieces, sizes, rules, tags)
-        formula += f", {spaces[1]:,} B of experts' workspaces" if spaces[1] else ""
-        low, middle, high = (each + more for each, more in zip(contexts, spaces, strict=True))
-        contexts = low, middle, high
+    spaces, said = workspace_ends(model, asked, hardware, stage, rules, tags)
+    formula += said
     line = fitted_line("runtime.cuda_graphs", max(int(kept), 0), spread, formula, spread.source)
     fewest = facts.constant("vllm", "graphs_fewest", rules.release, *tags).high
     first = facts.constant("vllm", "graphs_first", rules.release, *tags)
     usual, least = max(line.bytes, int(first.value * GIB)), int(line.low_bytes * (1 - fewest * few))
     line = up_to(line._replace(bytes=usual, low_bytes=least), int(first.high * GIB))
     ends = (line.low_bytes, line.bytes, line.high_bytes)
-    low, middle, high = (pool + each + more for each, more in zip(ends, contexts, strict=True))
+    low, middle, high = (pool + each + more for each, more in zip(ends, spaces, strict=True))
     return [line._replace(low_bytes=low, bytes=middle, high_bytes=high)]
+
+
+def workspace_ends(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
+) -> tuple[tuple[int, int, int], str]:
+    """Return (the least, the middle and the most that kernels set aside with the first captured steps, what
+    the line says of it): FlashInfer's workspace, which before 0.26 not all captures show (5 of
+    Nemotron-3-Nano took 0.04 GiB under WSL, 0.13), and those of experts in NVFP4."""
+    most = largest_graph(hardware, rules)
+    workspace = 0
+    if captures_whole(model, asked, hardware, rules):
+        workspace = workspace_bytes(model, asked, hardware, stage, rules)
+    said = f", {workspace:,} B of FlashInfer's workspace" if workspace else ""
+    low, middle, high = workspace if rules.sizes_flashinfer_by_batch else 0, workspace, workspace
+    if "nvfp4_sm10" in tags and estimates_graphs(model, asked, rules, tags):
+        from .routed_workspace import tried_ends  # one kernel of one format
+
+        in_pieces = graph_sizes(asked, rules, most, model.family)[0]
+        sizes = two_largest(asked, rules, most, model.family)
+        tried = tried_ends(model, asked, in_pieces, sizes, rules, tags)
+        said += f", {tried[1]:,} B of experts' workspaces" if tried[1] else ""
+        low, middle, high = low + tried[0], middle + tried[1], high + tried[2]
+    return (low, middle, high), said
 
 
 def beyond_trial(
@@ -200,36 +234,6 @@ def beyond_trial(
     formula = f"{pieces + whole} graphs, {share.low:g} to {share.high:g} of what the driver keeps of them"
     what = "graphs beyond their trial"
     return [ranged("runtime.workspaces", "engine", what, ends, "assumed", formula, share.source)]
-
-
-def context_ends(
-    model: Model, asked: Resolved, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
-) -> tuple[int, int, int]:
-    """Return the least, the middle and the most that the trial of a whole step takes for its contexts, a
-    batch together, in a model with linear attention: so many bytes a token and value of a rank (which tensor
-    they are is not known), and no less than of a small batch. With drafts some kernels capture no whole step.
-
-    Qwen3.5-122B, batches of 32,768 tokens (vllm#50780: 4.2 GiB, of which graphs are 0.1):
-
-    >>> from ...model.load import load
-    >>> from .release import RELEASES
-    >>> from ...run.serving import Layout
-    >>> asked, rules = Resolved(max_num_batched_tokens=32768, layout=Layout()), RELEASES.at("0.26.1")
-    >>> ends = context_ends(load("qwen3.5-122b-a10b"), asked, Stage(0, 1, 0, 48), rules, ("hybrid",))
-    >>> [end / 2**30 for end in ends]
-    [3.5, 4.0, 4.5]
-    """
-    each = facts.constant("vllm", "graphs_context", rules.release, *tags)
-    least = facts.constant("vllm", "graphs_context_least", rules.release, *tags)
-    if not each.value:
-        return 0, 0, 0
-    widths = [kind.value_width for kind in stage.kinds(model).attentions if isinstance(kind, Linear)]
-    values = (asked.max_num_batched_tokens or 0) * max(widths, default=0) // asked.layout.tp
-    low, middle, high = (
-        max(int(values * getattr(each, end)), int(getattr(least, end) * GIB))
-        for end in ("low", "value", "high")
-    )
-    return 0 if asked.speculative else low, middle, high
 
 
 def driver_bytes(

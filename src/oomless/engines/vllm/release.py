@@ -71,6 +71,13 @@ class VllmRules(ReleaseRules):
     # how the cache is laid out and counted
     packs_sparse_cache_unasked: bool = False
     packs_sparse_rows: bool = False
+    chooses_attention_by_order: bool = False
+    """What attention runs on is the first of a list that reads the cache: FlashInfer where FlashAttention
+    reads no FP8."""
+    sizes_flashinfer_by_batch: bool = False
+    scans_by_flashinfer_on_hopper: bool = False
+    scans_by_flashinfer_on_sm10: bool = False
+    scans_by_flashinfer_on_sm12: bool = False
     takes_flashinfer_sparse: bool = False
     """Sparse MLA on Blackwell runs FlashInfer's kernel, whose rows are plain."""
     caches_v4_in_nvfp4: bool = False
