@@ -2,9 +2,10 @@
 
 Micro-batches of drawn lengths make and free the tensors of their graphs (frameworks/graphs) in the simulated
 allocator, with what sharded ranks gather and reduce a layer at a time. Lengths are log-normal about a seventh
-of the limit; one is as long as the limit. Printed: the most that comes and goes, and over it what is reserved
-without a limit and the smallest device that runs it. Rows of reserved_share with `variable`, and kept_share
-of ZeRO-3, in facts/engines.csv are the envelope.
+of the limit, one is as long as the limit; or all are. Printed: the most that comes and goes, and over it what
+is reserved without a limit and the smallest device that runs it, and that once more where what is gathered
+has a pool of its own. Rows of reserved_share with `variable` in facts/engines.csv are the envelope;
+kept_share of ZeRO-3 with its kept_slack holds nine of ten.
 """
 
 import random
@@ -32,6 +33,8 @@ MICRO_BATCHES = 60
 SPREAD = 0.8
 MEDIAN = 1 / 7
 """Of the logarithm of lengths, and over the limit."""
+FIXED = 6
+"""Micro-batches of one length."""
 MULTIPLE = 8
 """Lengths are rounded up to it, so that graphs are made once."""
 
@@ -71,21 +74,22 @@ def gathered(job: Job) -> tuple[list[int], list[int]]:
     return layer, [model.vocab_size * model.hidden_size * width]
 
 
-def micro_batch(events: Events, made: Pass, job: Job) -> None:
-    """Forward and backward: layers that run again keep their input alone."""
+def micro_batch(events: Events, aside: Events, made: Pass, job: Job) -> None:
+    """Forward and backward: layers that run again keep their input alone. `aside`: the pool of the stream
+    that gathers (DeepSpeed's partitioned_param_coordinator.py), which may be the same."""
     of_layer, of_head = gathered(job)
     again = job.request.recompute == "full"
     given: Tensor = events.made(made.layers[0].sizes[made.layers[0].source])
     inputs, waiting = [], []
     for graph in made.layers:
         inputs.append(given)
-        whole = [events.made(size) for size in of_layer]
+        whole = [aside.made(size) for size in of_layer]
         layer, given = forward(events, graph, frozenset(), given)
         if again:
             events.freed(*layer.held.values())
         waiting.append(layer)
-        events.freed(*whole)
-    whole = [events.made(size) for size in of_head]
+        aside.freed(*whole)
+    whole = [aside.made(size) for size in of_head]
     ends = []
     for graph in made.ends:
         layer, given = forward(events, graph, frozenset(), given)
@@ -94,16 +98,18 @@ def micro_batch(events: Events, made: Pass, job: Job) -> None:
     gradient, fresh = events.made(4), [events.made(size) for size in of_head]
     for layer in reversed(ends):
         gradient = backward(events, layer, gradient)
-        events.freed(layer.given, *fresh, *whole)
+        events.freed(layer.given, *fresh)
+        aside.freed(*whole)
         fresh = whole = []
     for layer, first in zip(reversed(waiting), reversed(inputs), strict=True):
-        whole = [events.made(size) for size in of_layer]
+        whole = [aside.made(size) for size in of_layer]
         if again:
             layer, out = forward(events, layer.graph, frozenset(), first)
             events.freed(out)
         fresh = [events.made(size) for size in of_layer]
         gradient = backward(events, layer, gradient)
-        events.freed(first, *fresh, *whole)
+        events.freed(first, *fresh)
+        aside.freed(*whole)
     events.freed(gradient)
 
 
@@ -120,18 +126,40 @@ def drawn(limit: int, batch: int, chance: random.Random) -> list[int]:
     return [-(-length // MULTIPLE) * MULTIPLE for length in found]
 
 
-def events_of(name: str, gpu: str, asked: TrainingAsked, limit: int, chance: random.Random) -> Events:
-    """All that micro-batches make and free; what a flat step makes comes between them."""
+class Pools(NamedTuple):
+    """What the pools of the streams saw."""
+
+    computing: Events
+    gathering: Events
+
+
+def events_of(
+    name: str, gpu: str, asked: TrainingAsked, limit: int, chance: random.Random, apart: bool = False
+) -> Pools:
+    """All that micro-batches make and free; what a flat step makes comes between them. Packed ones are as
+    long as the limit. `apart`: what is gathered has a pool of its own."""
     model, hardware, events, known = load(name), parse_gpu(gpu), Events(), {}
+    pools = Pools(events, Events() if apart else events)
     shard = model.num_parameters * 4 // hardware.num_gpus if asked.sharding == "zero3" else 0
-    for at, length in enumerate(drawn(limit, asked.micro_batch, chance)):
+    lengths = [limit] * FIXED if asked.packed else drawn(limit, asked.micro_batch, chance)
+    for at, length in enumerate(lengths):
         job = job_of(model, asked._replace(seq_len=length), hardware)
         if length not in known:
             known[length] = pass_of(job)
-        micro_batch(events, known[length], job)
+        micro_batch(events, pools.gathering, known[length], job)
         if shard and at % 2:
             events.freed(events.made(shard // 2), events.made(shard // 2))
-    return events
+    return pools
+
+
+def held(pools: Pools, settings: AllocatorSettings) -> tuple[int, int]:
+    """Bytes reserved without a limit, and on the smallest device that runs it."""
+    events = pools.computing
+    found = replay(events.events, events.sizes, settings)
+    least = smallest_capacity(events.events, events.sizes, settings, found)
+    aside = pools.gathering
+    more = 0 if aside is events else replay(aside.events, aside.sizes, settings).peak_reserved
+    return found.peak_reserved + more, least + more
 
 
 def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
@@ -139,6 +167,7 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
     swift: dict[str, Any] = {"framework": "ms-swift", "task": "sft", "attention": "flash", "loss": "plain"}
     again = swift | {"recompute": "full"}
     zero: dict[str, Any] = {"sharding": "zero3", "precision": "deepspeed-bf16"}
+    fixed = again | zero | {"packed": True}
     fsdp: dict[str, Any] = {"framework": "torchtune", "task": "sft", "sharding": "fsdp2"}
     return [
         ("qwen2.5-7b", "a100-80gb:4", 8192, again | zero),
@@ -157,24 +186,49 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
         ("llama-3-8b", "a100-80gb:4", 2048, fsdp),
         ("qwen-1.8b", "a100-80gb", 2048, swift),
         ("qwen-1.8b", "a100-80gb", 512, swift),
+        *(
+            (name, f"a100-80gb:{ranks}", length, fixed | {"micro_batch": batch})
+            for name, ranks, length, batch in (
+                ("llama-3-8b", 8, 2048, 1),
+                ("llama-3-8b", 8, 8192, 1),
+                ("llama-3-8b", 8, 8192, 4),
+                ("qwen2.5-7b", 4, 8192, 1),
+                ("qwen2.5-32b", 16, 1024, 1),
+                ("qwen2.5-32b", 16, 8192, 1),
+                ("yi-34b", 16, 16384, 1),
+                ("llama-2-70b", 32, 16384, 1),
+            )
+        ),
     ]
 
 
 def main() -> None:
     """Print the table."""
-    print("run, limit, expandable: GiB that come and go; reserved and least over it, three draws")
+    print("run, limit, expandable: GiB that come and go; reserved and least over it, of each draw")
     for name, gpu, limit, words in runs():
         asked = TrainingAsked(**words)
-        made = [events_of(name, gpu, asked, limit, random.Random(seed)) for seed in range(3)]
-        for expandable in (False, True):
-            settings, shares = AllocatorSettings(expandable_segments=expandable), []
-            for each in made:
-                found = replay(each.events, each.sizes, settings)
-                least = smallest_capacity(each.events, each.sizes, settings, found)
-                passing = found.peak_allocated
-                shares += [f"{found.peak_reserved / passing:.2f}", f"{least / passing:.2f}"]
-            kind = f"{words.get('sharding', 'whole')}, recompute {words.get('recompute', 'none')}"
-            print(name, gpu, kind, limit, expandable, round(passing / GIB, 1), *shares, flush=True)
+        draws, ways = (
+            range(1 if asked.packed else 3),
+            (False, True) if asked.sharding == "zero3" else (False,),
+        )
+        common = [events_of(name, gpu, asked, limit, random.Random(seed)) for seed in draws]
+        settings = AllocatorSettings()
+        passing = max(
+            replay(each.computing.events, each.computing.sizes, settings).peak_allocated for each in common
+        )
+        for apart in ways:
+            made = (
+                [events_of(name, gpu, asked, limit, random.Random(seed), True) for seed in draws]
+                if apart
+                else common
+            )
+            for expandable in (False, True):
+                settings, shares = AllocatorSettings(expandable_segments=expandable), []
+                for each in made:
+                    shares += [f"{size / passing:.2f}" for size in held(each, settings)]
+                kind = f"{words.get('sharding', 'whole')}, recompute {words.get('recompute', 'none')}"
+                where = "apart" if apart else "common"
+                print(name, gpu, kind, limit, where, expandable, round(passing / GIB, 1), *shares, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def test_lengths_that_vary_leave_blocks_behind(
 ) -> None:
     monkeypatch.setattr("bench.varied_lengths.MICRO_BATCHES", 6)
     asked = TrainingAsked(framework="ms-swift", task="sft", method="lora", loss="plain", recompute="full")
-    made = [events_of("smollm2-1.7b", "24GiB", asked, 512, random.Random(0)) for _ in range(2)]
+    made = [events_of("smollm2-1.7b", "24GiB", asked, 512, random.Random(0)).computing for _ in range(2)]
     assert made[0].events == made[1].events
     alive: set[int] = set()
     for event in made[0].events:

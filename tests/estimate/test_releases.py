@@ -7,6 +7,8 @@ import pytest
 
 from oomless.api.training import train
 from oomless.estimate.training.training_estimate import TrainingEstimate
+from oomless.frameworks.defaults import resolved
+from oomless.run.training import TrainingAsked
 
 RELEASES = "transformers 4.48.1, trl 0.13.0"
 LORA: dict[str, Any] = {
@@ -166,6 +168,18 @@ def test_norms_of_torchtitan_keep_their_input_alone_since_torch_2_9() -> None:
         for each in (then, now)
     ]
     assert kept[0] - kept[1] == pytest.approx(32 * 2 * 4 * 4096 * 4096, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("release", "attention"), [("0.5.0", "auto"), ("0.5.2", "eager"), ("0.6.3", "eager"), ("0.7.0", "auto")]
+)
+def test_llama_factory_asked_for_eager_attention_in_the_spring_of_2024(release: str, attention: str) -> None:
+    """model/patcher.py of 0.5.2 to 0.6.3; before, transformers chose, and flash_attn is asked for by name."""
+    asked = TrainingAsked(
+        framework="llama-factory", framework_version=f"transformers 4.38, llamafactory {release}"
+    )
+    assert resolved(asked, 4096, "llama").attention == attention
+    assert resolved(asked._replace(attention="flash"), 4096, "llama").attention == "flash"
 
 
 def test_ms_swift_loaded_the_whole_model_on_each_card_that_fsdp2_divides() -> None:

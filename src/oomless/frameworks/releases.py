@@ -69,7 +69,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
 
     `version` names packages ("transformers 4.48.1, trl 0.13.0"), or the framework's own release alone; of a
     package whose habits end on days, a day too. Only releases of `packages` change the framework. What no
-    release ended holds in all of them.
+    release ended holds in all of them. A row without a value leaves it to the packages in later rows.
 
     >>> [habits("torchtitan", ("torchtitan",), day).loss for day in ("torchtitan 2024-03-26", "0.1.0")]
     ['plain-2024-05', None]
@@ -82,8 +82,15 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     True
     >>> habits("transformers", trainer, None).attention
     'bloom gpt_neo mpt kimi_vl eager'
+    >>> of = ("transformers", "llamafactory")
+    >>> [
+    ...     habits("llama-factory", of, f"transformers 4.35, llamafactory {each}").attention
+    ...     for each in ("0.3.3", "0.5.3")
+    ... ]
+    ['any eager', 'any eager']
     """
     found: dict[str, str] = {}
+    silent: set[tuple[str, str]] = set()
     for row in facts.table("habits"):
         package, until = row["package"], row["until"]
         if package not in packages or row["framework"] not in ("", framework):
@@ -92,7 +99,10 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
         if release and "-" in until:
             release = as_day(package, release)
         if not until or (release and release < read_release(until)):
-            found.setdefault(row["habit"], row["value"])
+            if not row["value"]:
+                silent.add((package, row["habit"]))
+            elif (package, row["habit"]) not in silent:
+                found.setdefault(row["habit"], row["value"])
     return Habits(
         loss=found.get("loss"),
         log_probs=found.get("log_probs"),
