@@ -184,7 +184,7 @@ def test_graphs_of_latent_attention_on_hopper_go_by_heads(model: str, dp: int, g
     """sglang#5893 and sglang#24453."""
     found = answer(model, "h200:8", tp=8, dp=dp, engine="sglang", engine_version="0.5.10", context=4096)
     graphs = line(found, "runtime.cuda_graphs")
-    assert graphs.bytes / GIB == pytest.approx(gib, rel=0.05)
+    assert graphs.bytes / GIB == pytest.approx(gib, rel=0.06)
     assert graphs.low_bytes < gib * GIB < graphs.high_bytes
 
 
@@ -240,7 +240,8 @@ def test_graphs_of_models_with_states_in_sglang() -> None:
         mem_fraction_static=0.92,
         context=8192,
     )
-    assert 4 * GIB < line(found, "runtime.cuda_graphs").bytes < 6 * GIB
+    graphs = line(found, "runtime.cuda_graphs")
+    assert 3.5 * GIB < graphs.bytes < 5 * GIB < graphs.high_bytes
     assert found.verdict == "does_not_fit"
 
 

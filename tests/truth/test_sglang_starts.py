@@ -13,8 +13,9 @@ from command import call
 from oomless.units import GIB
 from tables.score import TABLES
 
-TABLE, FIRST = TABLES / "starts" / "sglang.csv", TABLES / "starts" / "sglang_first.jsonl"
-QUANTITIES = ("weights_gib", "kv_tokens", "graphs_gib")
+STARTS = TABLES / "starts"
+NAMES = ("sglang", "sglang_2")
+QUANTITIES = ("weights_gib", "kv_tokens", "graphs_gib", "workspace_gib")
 ROUNDED_GIB = 0.006
 NOT_YET = {
     "s-04 weights_gib": "what the host's free memory lost, on memory that both share",
@@ -22,19 +23,31 @@ NOT_YET = {
     "s-03 weights_gib": "as s-04",
     "s-06 weights_gib": "as s-04",
     "s-24 weights_gib": "as s-04",
-    "s-06 graphs_gib": "as s-04",
-    "s-07 kv_tokens": "4.4 % more on MI355X, whose kernels and NCCL take less than NVIDIA's",
+    "s-07 kv_tokens": "14 % less on MI355X, whose log leaves 130 GiB of weights: experts are padded too far",
+    "s-08 kv_tokens": "as s-07",
+    "g-11 workspace_gib": "0.09 GiB at the start of FlashAttention 3, for which nothing is said",
+    "g-08 kv_tokens": "a fork: SGLang refuses this type of cache for V4, and here it is that of s-08",
+    "g-14 weights_gib": "1.1 GiB more: whose 8 bit is not said",
+    "g-15 weights_gib": "7.5, rounded by a hand",
+    "g-16 weights_gib": "17 GiB more: whose 4 bit is not said",
+    "g-17 weights_gib": "0.5 GiB more of one more expert's layers on Ascend",
     "s-10 weights_gib": "0.6 GiB more of packed sparse MLA on SM120",
     "s-19 kv_tokens": "1.7 % less on two MI355X",
 }
-REFUSED = {"s-09": "a head of DFLASH"}
-SHARED = {"s-21": "another server held half of the card"}
+REFUSED = {"s-09": "a head of DFLASH", "g-21": "a model that is not known"}
+SHARED = {
+    "s-21": "another server held half of the card",
+    "g-06": "its length is not said, and tables and their copies go by it",
+}
 
 
 @cache
 def rows() -> tuple[dict[str, str], ...]:
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    found: list[dict[str, str]] = []
+    for name in NAMES:
+        with (STARTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            found.extend(csv.DictReader(file))
+    return tuple(found)
 
 
 @cache
@@ -43,15 +56,16 @@ def predicted(row_id: str) -> dict[str, tuple[float, float, float]]:
     answer = json.loads(call(*shlex.split(row["args"])).out)
     lines, pool = answer["ranks"][0]["lines"], answer["kv_cache"]
 
-    def total(*keys: str) -> tuple[float, float, float]:
-        found = [each for each in lines if each["key"].startswith(keys)]
+    def total(*keys: str, named: str = "") -> tuple[float, float, float]:
+        found = [each for each in lines if each["key"].startswith(keys) or each["what"] == named]
         value, low, high = (sum(e[c] for e in found) / GIB for c in ("bytes", "low_bytes", "high_bytes"))
         return value, low - ROUNDED_GIB, high + ROUNDED_GIB
 
     return {
         "weights_gib": total("weights", "fragmentation.weights"),
         "kv_tokens": (pool["max_tokens"], pool["max_tokens_low"], pool["max_tokens_high"]),
-        "graphs_gib": total("runtime.cuda_graphs"),
+        "graphs_gib": total("runtime.cuda_graphs", named="tables of captured batches"),
+        "workspace_gib": total("runtime.workspaces"),
     }
 
 
@@ -63,7 +77,7 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
         if row["id"] in REFUSED or row["id"] in SHARED:
             continue
         for name in QUANTITIES:
-            if row[name]:
+            if row.get(name):
                 value, low, high = predicted(row["id"])[name]
                 measured = float(row[name])
                 found[name][row["id"]] = (value / measured - 1, low <= measured <= high)
@@ -71,10 +85,17 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
 
 
 @pytest.mark.parametrize(
-    ("quantity", "least_rows", "typical"), [("weights_gib", 17, 0.003), ("kv_tokens", 19, 0.0175)]
+    ("quantity", "least_rows", "typical"),
+    [
+        ("weights_gib", 25, 0.004),
+        ("kv_tokens", 33, 0.015),
+        ("graphs_gib", 22, 0.35),
+        ("workspace_gib", 5, 0.21),
+    ],
 )
 def test_starts_stay_within_their_budgets(quantity: str, least_rows: int, typical: float) -> None:
-    """First 0.25 and 3.0 % off in the middle (tests/tables/starts/sglang_first.jsonl)."""
+    """First 0.25 and 3.0 % off in the middle (tests/tables/starts/sglang_first.jsonl), and graphs 0.7 of
+    what they were; nothing was said of workspaces."""
     errors = [abs(error) for error, _ in scored()[quantity].values()]
     assert len(errors) >= least_rows
     assert median(errors) <= typical
@@ -95,8 +116,12 @@ def test_a_head_that_is_not_loaded_is_refused() -> None:
         assert bool(call(*shlex.split(row["args"])).out) != (row["id"] in REFUSED)
 
 
-def test_every_row_was_first_predicted_before_it_was_scored() -> None:
-    header, *first = (json.loads(line) for line in FIRST.read_text(encoding="utf-8").splitlines())
-    assert header["num_rows"] == len(first) == len(rows())
-    assert header["table"] == TABLE.name
-    assert [each["id"] for each in first] == [row["id"] for row in rows()]
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_was_first_predicted_before_it_was_scored(name: str) -> None:
+    lines = (STARTS / f"{name}_first.jsonl").read_text(encoding="utf-8").splitlines()
+    header, *first = (json.loads(line) for line in lines)
+    with (STARTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        ids = [row["id"] for row in csv.DictReader(file)]
+    assert header["num_rows"] == len(first) == len(ids)
+    assert header["table"] == f"{name}.csv"
+    assert [each["id"] for each in first] == ids

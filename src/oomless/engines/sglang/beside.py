@@ -12,6 +12,7 @@ from ...run.serving import Resolved
 from ...units import GIB, MIB
 from ..rank import Stage
 from ..symmetric_buffer import symmetric_line
+from .backends import step_backend
 from .release import RELEASES, SglangRules, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
@@ -31,8 +32,9 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
 
     FlashAttention 3 (Hopper) has one table of pages, two before 0.5, and one more of windows or chunks;
     before 0.5 each captured batch has a copy of its rows (those of latents are in what their graphs take);
-    TRT-LLM's kernels (Blackwell) one of 64 tokens a page; FlashInfer and AITER a slot and a byte of mask for
-    each token, again for windows; Triton, which serves latents elsewhere, a slot of 4 B, from 0.5 on of 8.
+    TRT-LLM's kernels (Blackwell) one of 64 tokens a page; FlashInfer and AITER a slot for each token, again
+    for windows, and a byte of mask: Gemma 3 has 1.40 GiB of 160 x 1,048,576 x 9 B (sglang#4826); Triton,
+    which serves latents elsewhere, a slot of 4 B, from 0.5 on of 8.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -45,7 +47,7 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     windows = model.kinds.has(Sliding)
     tokens = pages = asked.max_model_len
     latent, page = model.kinds.has(MLA), max(asked.block_size or 1, 1)
-    fa3 = by_fa3(asked, hardware)
+    fa3, triton = by_fa3(asked, hardware), step_backend(model, asked, hardware) == "triton"
     if fa3:
         num_tables = (1 if rules.has_one_page_table else 2) + windows
         pages, each = -(-tokens // page), num_tables * INDEX_BYTES
@@ -54,7 +56,8 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     elif latent:
         each = LONG_INDEX_BYTES if rules.has_one_page_table else INDEX_BYTES
     else:
-        each = (1 + windows) * (INDEX_BYTES + MASK_BYTES)
+        index = LONG_INDEX_BYTES if triton and rules.has_one_page_table else INDEX_BYTES
+        each = (1 + (windows and not triton)) * index + MASK_BYTES
     rows = asked.cuda_graph_max_bs or 0
     copies = 0
     if fa3 and rules.copies_page_tables and not latent:

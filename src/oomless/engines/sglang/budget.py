@@ -17,10 +17,9 @@ from ...run.serving import Resolved
 from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
+from .backends import workspace_lines
 from .beside import carried_lines, page_tables, symmetric_lines
 from .cache import (
-    INDEX_ROW_BYTES,
-    PACKED_ROW_BYTES,
     cache_layout,
     pool_tokens,
     requests_of_states,
@@ -32,7 +31,6 @@ from .rank_tensors import shard, stage_layers
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_weights
 
-PLAIN_ROW_BYTES = 576
 MAX_PREFILL_TOKENS = 16384
 """--max-prefill-tokens of every release, where nothing else is asked."""
 TABLE_EXTRA = 4
@@ -75,32 +73,24 @@ def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
 def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """The cache gets what is left of the budget.
 
-    0.5.3 divided it by 576 B a token and layer of sparse MLA in FP8, and then made 656 + 132: a third more,
-    out of what should stay free. 0.5.4 to 0.5.16 divided by 576 + 132 (get_cell_size_per_token): GLM-5-FP8 on
-    MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
-
-    >>> [
-    ...     round(pool_bytes(Resolved(engine_version=v, kv_cache_dtype="fp8_ds_mla"), 16784, 0) / 100, 1)
-    ...     for v in ("0.5.3", "0.5.8", "0.5.16", "0.5.17")
-    ... ]
-    [229.6, 186.8, 186.8, 167.8]
+    >>> pool_bytes(Resolved(), 80, 70)
+    10
     """
-    left, rules = allowed - charged, RELEASES.at(asked.engine_version)
-    if asked.kv_cache_dtype == "fp8_ds_mla" and rules.divides_pool_by_plain_rows:
-        divisor = PLAIN_ROW_BYTES + (INDEX_ROW_BYTES if rules.divides_pool_by_index_rows else 0)
-        return left * (PACKED_ROW_BYTES + INDEX_ROW_BYTES) // divisor
-    return left
+    return allowed - charged
 
 
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
-    """Return the pool that is made: of --max-total-tokens, where the room has more; states are cut off before
-    (model_runner.py, init_memory_pool).
+    """Return the pool that is made: of as many tokens as what a release counts for one goes into what is
+    left; of --max-total-tokens, where the room has more; states are cut off before (model_runner.py,
+    init_memory_pool).
 
     >>> from ..rank import CacheGroup
     >>> layout = CacheLayout((CacheGroup("all", 1, 64, 4096),), 4096, 64, 0, 4096, "", "")
     >>> made_pool(layout, Resolved(max_total_tokens=100), 10**6)
     4096
     """
+    if layout.need_block_bytes != layout.block_bytes:
+        left = left * layout.block_bytes // layout.need_block_bytes
     if asked.max_total_tokens is None or layout.states_share:
         return left
     pages = asked.max_total_tokens // layout.groups[0].block_size
@@ -143,6 +133,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *kept(model, asked, stage),
     ]
     beside.extend(symmetric_lines(model, asked))
+    beside.extend(workspace_lines(model, asked, hardware))
     beside.extend(carried_lines(model, asked, hardware, stage))
     if graphs_are_captured(model, asked, hardware):
         beside.append(graph_line(model, asked, hardware, stage))
@@ -173,8 +164,11 @@ def pool_expected(model: Model, asked: Resolved, hardware: Hardware, stage: Stag
     """The cache of a rank and its pool, before what loading leaves is known."""
     weights = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
     charged = weights + sum(line.bytes for line in start_lines(asked, hardware))
-    pool = pool_bytes(asked, budget_bytes(asked, hardware), charged)
-    return cache_layout(model, asked, stage), pool
+    layout, left = (
+        cache_layout(model, asked, stage),
+        pool_bytes(asked, budget_bytes(asked, hardware), charged),
+    )
+    return layout, made_pool(layout, asked._replace(max_total_tokens=None), left)
 
 
 def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:

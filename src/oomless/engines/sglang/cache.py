@@ -4,6 +4,7 @@ model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/
 0.5.23.
 """
 
+from collections.abc import Sequence
 from math import ceil, inf
 
 from ...errors import UnsupportedError
@@ -17,6 +18,7 @@ from .states import state_pool
 
 PACKED_ROW_BYTES = 656
 """Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
+PLAIN_ROW_BYTES = 576
 INDEX_ROW_BYTES = 132
 """Key of the indexer: 128 fp8 values and an F32 scale."""
 SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2", "step3p", "laguna")
@@ -135,12 +137,29 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         page * sized,
         full + index,
         fixed,
-        page * (full + index),
+        page * (sized - uncounted_bytes(attentions, asked, rules)),
         formula,
         asked.kv_cache_dtype,
         states.set_aside_bytes,
         states.share,
     )
+
+
+def uncounted_bytes(attentions: Sequence[Attention], asked: Resolved, rules: SglangRules) -> int:
+    """Return the bytes of a token that the pool is not divided by: 0.5.3 divides by 576 B a layer of sparse
+    MLA in FP8, and then makes 656 + 132, a third more, out of what should stay free; 0.5.4 to 0.5.16 by 576 +
+    132 (get_cell_size_per_token): GLM-5-FP8 on MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> asked, layers = Resolved(kv_cache_dtype="fp8_ds_mla"), [load("glm-5").layers[0].attention]
+    >>> [uncounted_bytes(layers, asked, RELEASES.at(text)) for text in ("0.5.3", "0.5.8", "0.5.17")]
+    [212, 80, 0]
+    """
+    if asked.kv_cache_dtype != "fp8_ds_mla" or not rules.divides_pool_by_plain_rows:
+        return 0
+    each = PACKED_ROW_BYTES - PLAIN_ROW_BYTES + INDEX_ROW_BYTES * (not rules.divides_pool_by_index_rows)
+    return each * sum(isinstance(attention, DSA) for attention in attentions)
 
 
 def counted_twice(full: int, swa: int, ratio: float, num_windows: int, num_layers: int) -> int:

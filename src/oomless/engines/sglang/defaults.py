@@ -31,15 +31,19 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     compressed = model.kinds.has(V4, V41)
     check_kind(model, rules)
     layout = resolve_layout(model, rules, layout, asked)
-    length = asked.max_model_len or default_length(model)
-    if length > max(default_length(model), model.max_positions):
+    own = own_length(model, rules)
+    length = asked.max_model_len or own
+    if length > max(own, model.max_positions):
         raise UsageError(
-            f"--context-length {length} is more than the {default_length(model)} positions of {model.name}",
+            f"--context-length {length} is more than the {own} positions of {model.name}",
             "SGLang refuses it too; give at most the model's own length, or other "
             "positions by --hf-overrides",
         )
     found = Resolved.of(
-        asked._replace(engram="gpu" if asked.engram == "auto" else asked.engram),
+        asked._replace(
+            engram="gpu" if asked.engram == "auto" else asked.engram,
+            context=asked.context or min(length, default_length(model)),
+        ),
         engine_version=version,
         layout=layout,
         max_model_len=length,
@@ -79,6 +83,20 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         mem_fraction_static=share,
         block_size=asked.block_size or default_page(model, asked, hardware, rules),
     )
+
+
+def own_length(model: Model, rules: SglangRules) -> int:
+    """The model's own length as SGLang derives it: to 0.5.9 times any linear factor.
+
+    >>> from ...model.load import load
+    >>> from .release import RELEASES
+    >>> [own_length(load("gemma-3-4b"), RELEASES.at(text)) for text in ("0.4.4", "0.5.12")]
+    [1048576, 131072]
+    """
+    rope = model.ropes[0]
+    if rules.multiplies_scaled_positions and rope.scaling == "linear":
+        return int(model.max_positions * rope.factor)
+    return default_length(model)
 
 
 def check_kind(model: Model, rules: SglangRules) -> None:

@@ -1,16 +1,18 @@
-"""CUDA graphs of SGLang: of decode steps, by the kind of attention, and of prefills from 0.5.10 on."""
+"""CUDA graphs of SGLang: of decode steps, by what their runner and the kernels keep, and of prefills from
+0.5.10 on."""
 
 from ... import facts
 from ...facts.release import Release
 from ...ledger import Line, ranged
-from ...model.attention import GQA, MLA, Linear
+from ...model.attention import GQA, MLA, V4, V41, Linear
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
-from ..overhead_lines import measured
+from ..overhead_lines import WORDS, measured
 from ..rank import Stage
-from .release import RELEASES, attention_ranks, by_fa3
+from .backends import MAKERS, step_backend, wrapper_bytes
+from .release import RELEASES, SglangRules, attention_ranks, by_fa3
 from .share import captures_prefills, prefill_sizes
 
 PIECES = "server_args.py of 0.5.10 to 0.5.14, _handle_piecewise_cuda_graph: not by --disable-cuda-graph"
@@ -41,35 +43,106 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     >>> from ...run.hardware import parse_gpu
     >>> from ...run.serving import Layout
     >>> from ...units import GIB
-    >>> asked = Resolved(engine_version="0.4.6", layout=Layout(tp=8))
+    >>> asked = Resolved(engine_version="0.5.6", layout=Layout(tp=8), cuda_graph_max_bs=512)
     >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
     >>> round(line.bytes / GIB, 2)
-    6.2
+    6.06
     """
-    release, tags = RELEASES.at(asked.engine_version).release, graph_tags(model, asked, hardware)
+    rules, tags = RELEASES.at(asked.engine_version), graph_tags(model, asked, hardware)
+    release = rules.release
     if asked.enforce_eager:  # its prefills alone are captured
         none = ranged("runtime.cuda_graphs", "engine", "CUDA graphs", (0, 0, 0), "fitted", "no steps", PIECES)
         return with_prefills(none, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
-    if asked.disable_prefill_cuda_graph:  # with states not measured
-        tags = tuple(tag for tag in tags if tag != "states")
-    few = captures_few(asked) and "mla" not in tags
-    line = measured("sglang", "runtime.cuda_graphs", "graphs", release, ("few",) if few else tags)
-    prefills = {"plain", "states"} & set(tags) and asked.layout.pp == 1
-    if prefills and captures_prefills(model, asked, hardware, RELEASES.at(asked.engine_version)):
+    if hardware.card.vendor in MAKERS:
+        line = captured_line(model, asked, hardware, stage, tags)
+    else:
+        few = captures_few(asked) and "mla" not in tags
+        line = measured("sglang", "runtime.cuda_graphs", "graphs", release, ("few",) if few else tags)
+    one_kind = model.kinds.has(Linear) or all(isinstance(each, GQA) for each in model.kinds.attentions)
+    if one_kind and asked.layout.pp == 1 and captures_prefills(model, asked, hardware, rules):
         return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
     if not heads or not each.high:
         return line
     heads //= attention_ranks(asked)
-    more = [int(heads * size * GIB) for size in (each.value, each.low, each.high)]
-    return line._replace(
-        bytes=line.bytes + more[0],
-        low_bytes=line.low_bytes + more[1],
-        high_bytes=line.high_bytes + more[2],
-        formula=f"{line.formula} + {heads} heads x {each.value:g} GiB",
-        source=f"{line.source}; {each.source}",
+    return added(line, heads, each, "heads")
+
+
+def captured_line(
+    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, tags: tuple[str, ...]
+) -> Line:
+    """Return what the graphs of steps take beside the tables: logits of the largest batch in F32, of every
+    batch before 0.4.10.post2, with the product and the gathered ones of the largest; FlashInfer's wrappers;
+    what the driver keeps of each layer and batch; and what is left of logs.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(layout=Layout(tp=8), cuda_graph_max_bs=512)
+    >>> model, cards, stage = load("qwen3-30b-a3b"), parse_gpu("b200:8"), Stage(0, 1, 0, 48)
+    >>> for text in ("0.4.9", "0.5.12"):  # a log of the first says 7.36 GiB, with tables of 0.1
+    ...     line = captured_line(model, asked._replace(engine_version=text), cards, stage, ("tp",))
+    ...     print(round(line.bytes / 2**30, 2))
+    7.25
+    1.2
+    """
+    rules, ranks = RELEASES.at(asked.engine_version), asked.layout.tp
+    sizes = captured_sizes(asked, rules)
+    most, gathered = sizes[-1], asked.layout.dp if asked.layout.enable_dp_attention else 1
+    kept = (sum(sizes) if rules.keeps_logits_of_graphs else most) * model.num_logits * 4 * stage.last
+    product = int(most * model.num_logits * 2 * (1 / ranks + 2 * (ranks > 1))) * stage.last
+    backend = step_backend(model, asked, hardware)
+    splits = 0
+    if backend == "triton":
+        widest = max(
+            (mla.num_heads * (mla.kv_lora_rank + 1) for mla in stage.kinds(model).latents), default=0
+        )
+        splits = most * widest // attention_ranks(asked) * TRITON_SPLITS * 4
+    exactly = kept + product + splits + wrapper_bytes(model, backend, len(sizes))
+    base = facts.constant("sglang", "graph_base", rules.release, *tags)
+    each = facts.constant("sglang", "graph_layer", rules.release, *tags)
+    line = ranged(
+        "runtime.cuda_graphs",
+        "engine",
+        WORDS["runtime.cuda_graphs"],
+        (exactly + int(base.value * GIB), exactly + int(base.low * GIB), exactly + int(base.high * GIB)),
+        "fitted",
+        f"{len(sizes)} batches to {most}: {kept / GIB:.2f} GiB of logits"
+        f" + {(exactly - kept) / GIB:.2f} + {base.value:g}",
+        f"model_executor/cuda_graph_runner.py, layers/logits_processor.py; {base.source}",
     )
+    line = line._replace(high_bytes=line.high_bytes + (gathered - 1) * product)
+    return added(line, len(sizes) * (stage.stop - stage.start), each, "layers and batches")
+
+
+TRITON_SPLITS = 8
+"""--triton-attention-num-kv-splits (triton_backend.py, cuda_graph_attn_logits)."""
+
+
+def captured_sizes(asked: Resolved, rules: SglangRules) -> list[int]:
+    """Return the batches that are captured: up to the largest, and no more than may run.
+
+    >>> from ...run.serving import Layout
+    >>> from .release import RELEASES
+    >>> asked = Resolved(layout=Layout(), cuda_graph_max_bs=512)
+    >>> [len(captured_sizes(asked, RELEASES.at(text))) for text in ("0.4.9", "0.5.3")]
+    [51, 52]
+    >>> captured_sizes(asked._replace(max_num_seqs=10), RELEASES.at("0.5.3"))
+    [1, 2, 4, 8, 10]
+    """
+    groups = asked.layout.dp if asked.layout.enable_dp_attention else 1
+    graphs = asked.cuda_graph_max_bs or 1
+    most = max(min(graphs, (asked.max_num_seqs or graphs * groups) // groups), 1)
+    few = (1, 2, 4, 8, 12) if rules.captures_twelve else (1, 2, 4, 8)
+    last = (*range(512, most + 1, 32),) if rules.captures_twelve else ()
+    listed = (
+        *few,
+        *range(16, 257, 8),
+        *range(272, 512 if rules.captures_twelve else most + 1, 16),
+        *last,
+    )
+    return sorted({*(size for size in listed if size <= most), most})
 
 
 FEW_BATCH = 8
@@ -93,25 +166,31 @@ def with_prefills(line: Line, num_sizes: int, release: Release, tags: tuple[str,
     """Return the line of decode graphs with those of prefills, which 0.5.10 captures besides: one for each
     size up to the chunk, unless there are pipeline stages (server_args.py)."""
     each = facts.constant("sglang", "prefill_graph", release, *tags)
-    more = [int(num_sizes * size * GIB) for size in (each.value, each.low, each.high)]
+    return added(line, num_sizes, each, "graphs of prefills")
+
+
+def added(line: Line, number: int, each: facts.Constant, what: str) -> Line:
+    """Return the line with so many times a constant more."""
+    more = [int(number * size * GIB) for size in (each.value, each.low, each.high)]
     return line._replace(
         bytes=line.bytes + more[0],
         low_bytes=line.low_bytes + more[1],
         high_bytes=line.high_bytes + more[2],
-        formula=f"{line.formula} + {num_sizes} graphs of prefills x {each.value:g} GiB",
+        formula=f"{line.formula} + {number:,} {what} x {each.value:g} GiB",
         source=f"{line.source}; {each.source}",
     )
 
 
 def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
     """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
-    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention; windows and
-    chunks have wrappers and tables of their own, which plain grouped queries have not."""
+    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention."""
     found = {
+        "tp": asked.layout.tp > 1,
+        "unified": hardware.card.shared_bytes > 0,
+        "v4": model.kinds.has(V4, V41),
         "mla": model.kinds.has(MLA),
         "hopper": by_fa3(asked, hardware),
         "dp_attention": asked.layout.enable_dp_attention,
         "states": model.kinds.has(Linear),
-        "plain": all(isinstance(each, GQA) for each in model.kinds.attentions),
     }
     return tuple(name for name, holds in found.items() if holds)

@@ -36,6 +36,12 @@ class SglangRules(ReleaseRules):
     chunks_by_class: bool = False
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
+    keeps_logits_of_graphs: bool = False
+    """Of each captured batch, in F32; later all write to one buffer."""
+    captures_twelve: bool = False
+    """A batch of 12, and above 256 fewer."""
+    multiplies_scaled_positions: bool = False
+    """Gemma 3's too, which are counted after scaling."""
     captures_prefills: bool = False
     captures_prefills_if_asked: bool = False
     reserves_for_prefills: bool = False
