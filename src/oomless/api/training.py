@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 OTHERS = ("reward_model", "value_model")
 """Models beside the policy, by keyword."""
 REFERENCES = {"same": True, "none": False}
+DIVIDES = frozenset(("zero", "sharding", "fsdp"))
+"""Flags that say how ranks divide states."""
 
 
 def companions_of(stands: dict[str, Any], offline: bool) -> Companions | None:
@@ -92,6 +94,8 @@ def train(
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
     values = given("train", flags)
+    if file is not None and file.missing is not None and DIVIDES.isdisjoint(values):
+        raise file.missing
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
     with faults_of(origin, (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)

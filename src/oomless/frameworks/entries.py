@@ -31,6 +31,8 @@ class Entries:
         self.notes: list[str] = []
         self.beside: dict[str, Any] = {}
         """What stands beside the policy, by flag of `train`."""
+        self.missing: OomlessError | None = None
+        """What is wrong unless flags beside the file say how ranks divide states."""
         self.asked: set[str] = set()
         self.like = framework
         """Whose harmless entries are its own, too."""

@@ -32,6 +32,8 @@ class TrainingFile(NamedTuple):
     """Cards, where the file says which."""
     beside: Mapping[str, Any] = MappingProxyType({})
     """What stands beside the policy, by flag."""
+    missing: OomlessError | None = None
+    """What is wrong unless flags beside the file say how ranks divide states."""
 
 
 ENDINGS = (".toml", ".json", ".yaml", ".yml")
@@ -78,6 +80,7 @@ def question_of(name: str, values: dict[str, Any], path: Path, version: str | No
         tuple(entries.defaults),
         entries.warnings(),
         beside=entries.beside,
+        missing=entries.missing,
     )
 
 

@@ -166,7 +166,7 @@ def as_the_trainer_reads(entries: Entries, found: dict[str, Any]) -> dict[str, A
 
 def beside(entries: Entries, name: str) -> Zero | None:
     """What the DeepSpeed entry of another framework's file asks for: a file beside it, a mapping inside, or a
-    file by its usual name."""
+    file by its usual name; one that is nowhere is missing unless flags beside the file say its stage."""
     if any(each.startswith(f"{name}.") for each in entries.values):
         inside = {
             each.removeprefix(f"{name}."): value
@@ -186,10 +186,12 @@ def beside(entries: Entries, name: str) -> Zero | None:
             )
     found = by_name(path.name)
     if found is None:
-        raise OomlessError(
+        entries.missing = OomlessError(
             f"{entries.path}: {name} is {word}, which lies not beside it",
-            "put the DeepSpeed file beside this one, or leave it out and give --zero",
+            "put the DeepSpeed file beside this one, or give --zero and --offload beside it",
         )
+        entries.note(f"{word} lies not beside the file: what else than --zero and --offload it says is open")
+        return Zero("ddp", (), "deepspeed-bf16")
     offload = " with offload" if found.offload else ""
     entries.note(
         f"{word} lies not beside the file: its name says ZeRO {STAGES.index(found.sharding)}{offload}"

@@ -41,6 +41,7 @@ def launcher(entries: Entries) -> Launcher:
     found = _launcher(own)
     entries.read += [f"accelerate: {each}" for each in own.read]
     entries.notes += own.notes
+    entries.missing = own.missing or entries.missing
     return found
 
 
