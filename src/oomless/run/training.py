@@ -270,9 +270,9 @@ class Optimizer(NamedTuple):
     """Bits of one moment with its scales; 0: the recipe's type."""
     factored: bool
     """Adafactor: rows and columns instead of a second moment."""
-    step: Literal["foreach", "foreach-2.0", "loop", "fused"]
-    """foreach: temporaries of all parameters at once, until torch 2.0 twice; loop: of one after the other;
-    fused: none."""
+    step: Literal["foreach", "foreach-2.0", "loop", "in-place", "fused"]
+    """foreach: temporaries of all parameters at once, until torch 2.0 twice; loop: of one after the other, in
+    place: one of them; fused: none."""
     paged: bool
     """Moments lie in unified memory and move to the host when the card is full."""
     source: str
@@ -294,7 +294,7 @@ def optimizer(name: str) -> Optimizer:
     if name not in rows:
         raise UsageError(f"unknown optimizer {name!r}", did_you_mean(name, sorted(rows)))
     row = rows[name]
-    step: Literal["foreach", "foreach-2.0", "loop", "fused"] = row["step"]  # type: ignore[assignment]
+    step: Literal["foreach", "foreach-2.0", "loop", "in-place", "fused"] = row["step"]  # type: ignore[assignment]
     return Optimizer(
         name,
         int(row["moments"]),

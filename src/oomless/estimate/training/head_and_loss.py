@@ -54,7 +54,9 @@ def vocab_parallel(request: TrainingResolved) -> bool:
 
 
 def ends(job: Job, work: MicroBatchWork) -> Ends:
-    """Return the last norm, the head and the loss. A reward model has one output and no logits.
+    """Return the last norm, the head and the loss. A reward model has one output and no logits; one whose
+    value is a head beside the model's own makes them too, in F32 beside those of its type, and drops them
+    before the backward (trl, AutoModelForCausalLMWithValueHead.forward, which LLaMA-Factory's rm trains).
 
     Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
     are gathered, so that every rank has all of them, and for a moment its share beside them. GRPO has
@@ -69,7 +71,9 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     if request.loss == CONTRASTIVE:
         return compared_vectors(job, work, norm)
     if request.task == "reward":
-        return Ends(norm.saved_bytes, norm.forward_peak, norm.backward_peak, 0)
+        made = work.tokens * model.vocab_size if framework(request.framework).value_is_head else 0
+        wide = made * (work.compute % F32 + F32)
+        return Ends(norm.saved_bytes, max(norm.forward_peak, norm.saved_bytes + wide), norm.backward_peak, 0)
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends

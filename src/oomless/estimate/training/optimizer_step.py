@@ -36,9 +36,10 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
     which leaves the most open.
 
     foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
-    square roots); loop: two of the largest tensor (the square root and the quotient); fused: none. Offloaded
-    states step on the host. Until torch 2.0 foreach made two copies (the square roots, and their sums with
-    epsilon). DeepSpeed's engine makes what frameworks/deepspeed/zero_engine.py says, and the optimizer its
+    square roots); loop: two of the largest tensor (the square root and the quotient), in place: one; fused:
+    none. Offloaded states step on the host. Until torch 2.0 foreach made two copies (the square roots, and
+    their sums with epsilon), and left FSDP1's flat parameters to the loop: their type was none of those that
+    it knows (torch/optim/optimizer.py of 2.0.1, _default_to_fused_or_foreach). DeepSpeed's engine makes what frameworks/deepspeed/zero_engine.py says, and the optimizer its
     own temporaries of what is updated at once. ColossalAI casts the gradients of all its
     shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
     """
@@ -55,7 +56,7 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
         # without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose wrapper takes 8 B in all
         # (fp16/fused_optimizer.py)
         early = 8 if engine.stage or engine.wide_gradients else 4
-        made = {"foreach": 4, "foreach-2.0": early, "loop": twice}.get(rule.step, 0)
+        made = {"foreach": 4, "foreach-2.0": early, "loop": twice, "in-place": 4}.get(rule.step, 0)
         most = engine.step_bytes(values, form.gradient, made, groups)
         copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"
         return most, f"{values:,} values at once, at most {most:,} B: {copies}"
@@ -67,8 +68,10 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
     if rule.step == "fused":
         return 0, "fused"
     size = adapter_bytes(request) if request.method != "full" else form.moment
-    if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2:
+    flat = rule.step == "foreach-2.0" and request.sharding == "fsdp1"
+    if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2 and not flat:
         lists = 2 if rule.step == "foreach-2.0" else 1
         return lists * held.one_moment, f"{lists} x {held.one_moment:,} B of a moment of {values:,} values"
     wide = 4 if rule.moment_bits or rule.factored else size
-    return 2 * held.largest_trained * wide, f"2 x {held.largest_trained:,} values x {wide} B"
+    copies = 1 if rule.step == "in-place" else 2
+    return copies * held.largest_trained * wide, f"{copies} x {held.largest_trained:,} values x {wide} B"
