@@ -28,6 +28,7 @@ def trained(model: str, targets: str) -> int:
         ("opt-1.3b", ("out_proj", "fc1", "fc2")),
         ("gpt-neox-20b", ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")),
         ("falcon-7b", ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")),
+        ("bloom-7b1", ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")),
         ("starcoder2-3b", ("c_fc", "c_proj")),
         ("lfm2-1.2b", ("w1", "w2", "w3")),
         ("lfm2-1.2b", ("out_proj",)),
@@ -83,3 +84,11 @@ def test_launch_files_name_modules_that_are_there(
 ) -> None:
     asked = TrainingAsked(framework="peft", method="lora", lora_targets=targets)
     assert targets_of(load(model), asked) == written
+
+
+@pytest.mark.parametrize(("model", "layers"), [("glm-4-9b-chat", 40), ("chatglm3-6b", 28)])
+def test_adapters_of_chatglm_go_by_the_names_of_its_own_code(model: str, layers: int) -> None:
+    """modeling_chatglm.py: queries with two heads of keys and values are one module, as are gate and up."""
+    hidden, inner, kv = 4096, 13696, 2 * 128
+    ends = (hidden + hidden + 2 * kv, 2 * hidden, hidden + 2 * inner, inner + hidden)
+    assert trained(model, "query_key_value,dense,dense_h_to_4h,dense_4h_to_h") == layers * 8 * sum(ends)

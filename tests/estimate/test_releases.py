@@ -8,6 +8,7 @@ import pytest
 from oomless.api.training import train
 from oomless.estimate.training.training_estimate import TrainingEstimate
 from oomless.frameworks.defaults import resolved
+from oomless.ledger import chosen, sums
 from oomless.run.training import TrainingAsked
 
 RELEASES = "transformers 4.48.1, trl 0.13.0"
@@ -297,3 +298,55 @@ def test_a_longer_sequence_and_a_later_scaling() -> None:
 
     assert tables("llama-2-7b", 16384) == 4 * tables("llama-2-7b", 2048) == 32 * 2 * 16384 * 128 * 2
     assert tables("llama-3.1-8b", 2048) == 0  # no release of that day reads its scaling
+
+
+@pytest.mark.parametrize(
+    ("releases", "optimizer", "lists"),
+    [
+        ("transformers 4.31, torch 2.0", "adamw-hf", 0),
+        ("transformers 4.33, torch 2.0", "adamw-torch-2.0", 2),
+        ("transformers 4.35, torch 2.1", "adamw", 1),
+    ],
+)
+def test_the_trainers_optimizer_goes_by_release(releases: str, optimizer: str, lists: int) -> None:
+    """What its step makes beside the states: one tensor's square root, two lists of all values, or one. The
+    flat parameters of FSDP1 are none of the types that foreach knows before torch 2.1."""
+    step = {}
+    for sharding in ("none", "fsdp1"):
+        found = train(
+            "llama-2-7b",
+            "h200:1" if sharding == "none" else "a100-80gb:2",
+            framework="transformers",
+            framework_version=releases,
+            sharding=sharding,
+        ).estimate
+        assert found.request.optimizer == optimizer
+        (phase,) = [each for each in found.groups[0].phases if each.name == "optimizer"]
+        made = sum(part.bytes for part in phase.parts if part.key == "temporaries.optimizer_step")
+        step[sharding] = made / found.groups[0].states.one_moment
+    assert step["none"] == pytest.approx(lists, abs=0.1)
+    assert step["fsdp1"] == pytest.approx(lists if optimizer == "adamw" else 0, abs=0.1)
+
+
+def test_fsdp_of_2023_keeps_gradients_whole_between_its_steps() -> None:
+    """transformers/trainer.py of 4.28: all micro-batches but the last run under no_sync, which FSDP1 has."""
+    asked: dict[str, Any] = {"framework": "transformers-2023", "method": "full", "sharding": "fsdp1"}
+    found = train("llama-7b", "a100-80gb:4", grad_accum=16, **asked).estimate
+    assert sums(chosen(found.ledger.lines, ("gradients.trained",)))[0] == 2 * 6738415616
+
+
+def test_scripts_of_deepspeed_run_bloom_with_scores() -> None:
+    """modeling_bloom.py has no kernel of torch's in any release."""
+    assert train("bloom-7b1", "a100-80gb", framework="deepspeed").estimate.request.attention == "eager"
+
+
+def test_a_reward_model_of_llama_factory_makes_logits_too() -> None:
+    """AutoModelForCausalLMWithValueHead runs the head of words beside its own: 2 and 4 B a logit."""
+    asked: dict[str, Any] = {"task": "reward", "method": "lora", "precision": "bf16", "recompute": "full"}
+    peaks = []
+    for framework in ("peft", "llama-factory"):
+        found = train("llama-3-8b", "h200", framework=framework, seq_len=4096, **asked).estimate
+        peaks.append(
+            next(each for each in found.groups[0].phases if each.moment == "in the loss").total_bytes
+        )
+    assert peaks[1] - peaks[0] == pytest.approx(2 * 4096 * 128256 * 6, rel=0.05)

@@ -317,10 +317,21 @@ BAD: dict[str, tuple[str, str, int, str]] = {
 def test_bad_files(name: str, tmp_path: Path) -> None:
     file, text, code, message = BAD[name]
     with pytest.raises(OomlessError) as caught:
-        read(tmp_path, file, text)
+        raise read(tmp_path, file, text).missing or AssertionError
     assert caught.value.code == code
     assert message in caught.value.message
     assert caught.value.hint
+
+
+def test_flags_beside_a_file_stand_for_a_deepspeed_file_that_is_missing(tmp_path: Path) -> None:
+    """An issue shows the command, whose ds_config.json nobody has, and says its stage."""
+    path = tmp_path / "x.yaml"
+    path.write_text("base_model: Qwen/Qwen3-8B\ndeepspeed: ds_config.json\n", encoding="utf-8")
+    asked = ("train", "--from", str(path), "--gpu", "h100:4", "--offline")
+    assert "lies not beside it" in call(*asked).err
+    found = call(*asked, "--zero", "2")
+    assert "zero2" in found.out
+    assert "what else than --zero and --offload it says is open" in found.out
 
 
 WORDS = st.one_of(

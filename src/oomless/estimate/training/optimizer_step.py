@@ -38,10 +38,11 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
     foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
     square roots); loop: two of the largest tensor (the square root and the quotient), in place: one; fused:
     none. Offloaded states step on the host. Until torch 2.0 foreach made two copies (the square roots, and
-    their sums with epsilon), and left FSDP1's flat parameters to the loop: their type was none of those that
-    it knows (torch/optim/optimizer.py of 2.0.1, _default_to_fused_or_foreach). DeepSpeed's engine makes what frameworks/deepspeed/zero_engine.py says, and the optimizer its
-    own temporaries of what is updated at once. ColossalAI casts the gradients of all its
-    shards to the master copies' type at once: zero/low_level/low_level_optim.py, step.
+    their sums with epsilon), and left FSDP1's flat parameters to the loop: their type is none of those that
+    it knows (torch/optim/optimizer.py of 2.0.1, _default_to_fused_or_foreach). DeepSpeed's engine makes what
+    frameworks/deepspeed/zero_engine.py says, and the optimizer its own temporaries of what is updated at
+    once. ColossalAI casts the gradients of all its shards to the master copies' type at once:
+    zero/low_level/low_level_optim.py, step.
     """
     held, request = step.held, step.job.request
     form, rule = step.job.recipe, step.job.optimizer
