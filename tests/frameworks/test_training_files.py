@@ -434,3 +434,58 @@ def test_axolotl_deals_experts_over_ranks_and_keeps_copies(tmp_path: Path) -> No
     path.write_text(f"{lines}expert_parallel_size: 4\n")
     whole = train(None, "h100:8", from_file=str(path))
     assert whole.ledger.by_category()["weights"] == eight.ledger.by_category()["weights"]
+
+
+def test_a_file_of_llama_factory_that_megatron_trains_divides_the_model(tmp_path: Path) -> None:
+    """Its examples/megatron/qwen3_moe_full.yaml says 8 x 78 GB."""
+    text = """
+model_name_or_path: Qwen/Qwen3-30B-A3B-Instruct-2507
+stage: sft
+finetuning_type: full
+cutoff_len: 4096
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 8
+bf16: true
+tensor_model_parallel_size: 1
+pipeline_model_parallel_size: 4
+expert_model_parallel_size: 2
+use_distributed_optimizer: true
+bias_activation_fusion: true
+recompute_granularity: full
+"""
+    found = read(tmp_path, "x.yaml", text)
+    asked = found.training
+    assert (found.framework, asked.framework, asked.sharding) == (
+        "llama-factory",
+        "megatron-bridge",
+        "distopt",
+    )
+    assert (asked.mesh.pp, asked.mesh.ep, asked.packed, asked.recompute) == (4, 2, True, "full")
+    assert not any("is not understood" in note for note in found.warnings)
+    answer = train(from_file=str(tmp_path / "x.yaml"), gpu="a100-80gb:8")
+    assert 74 < answer.peaks.device_bytes / GIB < 79
+
+
+@pytest.mark.parametrize(("layers", "again"), [(8, None), (-8, 8)])
+def test_llama_factory_runs_again_the_layers_that_it_trains(
+    tmp_path: Path, layers: int, again: int | None
+) -> None:
+    """Of a number below zero the first layers are trained, and the frozen ones behind keep what a backward
+    reads (LLaMA-Factory 8436: 8 runs on four H100, -8 does not)."""
+    text = f"""
+model_name_or_path: Qwen/Qwen2.5-14B-Instruct
+stage: pt
+finetuning_type: freeze
+freeze_trainable_layers: {layers}
+deepspeed: ds_z3_config.json
+cutoff_len: 8192
+per_device_train_batch_size: 1
+flash_attn: fa2
+bf16: true
+"""
+    asked = read(tmp_path, "x.yaml", text).training
+    assert (asked.trained_layers, asked.recompute_num_layers) == (layers, again)
+    answer = train(from_file=str(tmp_path / "x.yaml"), gpu="h100:4")
+    assert answer.verdict == ("fits" if layers > 0 else "tight")
+    activations = sum(line.bytes for line in answer.ledger.lines if line.category == "activations")
+    assert (activations > 40 * GIB) == (layers < 0)

@@ -124,7 +124,8 @@ def passes_of(step: TrainingStep) -> Passes:
 def trained_share(step: TrainingStep) -> float:
     """Return the share of the layers to which the backward pass comes."""
     layers = step.net.num_layers
-    return min(step.asked.trained_layers or layers, layers) / layers
+    part = step.asked.trained_layers or layers  # the first layers are the last that a backward comes to
+    return (min(part, layers) if part > 0 else layers) / layers
 
 
 BACKWARD = 2.5

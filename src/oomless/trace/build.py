@@ -52,7 +52,7 @@ def build_model(
     if asked.method != "full":
         model = with_adapters(model, asked)
     elif asked.trained_layers:
-        freeze_below(model, asked.trained_layers)
+        freeze_beside(model, asked.trained_layers)
     if asked.method == "qlora":
         model = adapt(model)
     if asked.recompute == "full":
@@ -68,12 +68,14 @@ def build_model(
     return model.train()
 
 
-def freeze_below(model: Any, layers: int) -> None:
-    """Freeze all but the last so many layers, by the first number in the names of their weights."""
+def freeze_beside(model: Any, layers: int) -> None:
+    """Freeze all but the last so many layers, or of a number below zero the first ones, by the first number
+    in the names of their weights."""
     numbers = {name: int(part[1]) for name, _ in model.named_parameters() if (part := NUMBERED.search(name))}
-    first = max(numbers.values(), default=-1) + 1 - layers
+    num_layers = max(numbers.values(), default=-1) + 1
+    chosen = range(-layers) if layers < 0 else range(num_layers - layers, num_layers)
     for name, weight in model.named_parameters():
-        weight.requires_grad_(numbers.get(name, -1) >= first)
+        weight.requires_grad_(numbers.get(name, -1) in chosen)
 
 
 NUMBERED = re.compile(r"\.(\d+)\.")

@@ -77,6 +77,8 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
     norms = {layer: norms_of(model, index) for layer, index in first_like.items()}
     found = []
     position = 0
+    part = request.trained_layers or 0
+    trained_below = -part if part < 0 else len(model.layers)
     for chunk in stage.chunks:
         left = chunk
         while left:
@@ -84,8 +86,9 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
             width = request.recompute_every if again.whole and request.recompute == "full" else 1
             group, left = left[:width], left[width:]
             layers = [model.layers[index] for index in group]
+            own = work if position < trained_below else work._replace(trained=False)
             walks = [
-                layer_walk(layer, model.hidden_size, norms[layer], work, model.streams, *again[1:])
+                layer_walk(layer, model.hidden_size, norms[layer], own, model.streams, *again[1:])
                 for layer in layers
             ]
             found.append(
@@ -100,7 +103,7 @@ def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[Chec
         values = work.tokens * model.hidden_size
         first = values * (work.compute + (1 if work.dropout else 0))
         found[0] = found[0]._replace(saved=found[0].saved + first, forward_peak=found[0].forward_peak + first)
-    frozen = len(model.layers) - request.trained_layers if request.trained_layers else 0
+    frozen = len(model.layers) - part if part > 0 else 0
     return tuple(each if each.layers[-1] >= frozen else without_backward(each) for each in found)
 
 

@@ -204,7 +204,7 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
             )
         )
         if full and request.trained_layers:
-            found[-1:] = last_trained(found[-1], len(model.layers) - request.trained_layers)
+            found[-1:] = in_part(found[-1], request.trained_layers, len(model.layers))
         if ends and not full and framework(request.framework).peft:
             found.append(found[-1]._replace(name=f"{tensor.name}, frozen", trained=False, product=False))
     if not full:
@@ -212,16 +212,22 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
     return found
 
 
-def last_trained(portion: Portion, first: int) -> list[Portion]:
-    """Return a portion in two: what is frozen, and what is trained, the layers from `first` on.
+def in_part(portion: Portion, trained: int, num_layers: int) -> list[Portion]:
+    """Return a portion in two: what is frozen, and what is trained, the last layers or, of a number below
+    zero, the first ones.
 
     >>> p = Portion("w", 8, 64, 1, (0, 1, 2, 3), "dense", True, True, True)
-    >>> [(each.layers, each.trained) for each in last_trained(p, 3)]
+    >>> [(each.layers, each.trained) for each in in_part(p, 1, 4)]
     [((0, 1, 2), False), ((3,), True)]
+    >>> [(each.layers, each.trained) for each in in_part(p, -1, 4)]
+    [((1, 2, 3), False), ((0,), True)]
     """
-    below = portion._replace(layers=tuple(each for each in portion.layers if each < first), trained=False)
-    above = portion._replace(layers=tuple(each for each in portion.layers if each >= first))
-    return [each for each in (below, above) if each.layers] or [portion._replace(trained=False)]
+    chosen = range(-trained) if trained < 0 else range(num_layers - trained, num_layers)
+    frozen = portion._replace(
+        layers=tuple(each for each in portion.layers if each not in chosen), trained=False
+    )
+    rest = portion._replace(layers=tuple(each for each in portion.layers if each in chosen))
+    return [each for each in (frozen, rest) if each.layers] or [portion._replace(trained=False)]
 
 
 def short_name(name: str) -> str:

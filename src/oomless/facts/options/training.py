@@ -45,8 +45,9 @@ ASKED: tuple[Option, ...] = (
     Option("trained_ends", "--train-ends", "switch", "training",
            "With adapters: embedding and head are trained in full.", False),
     Option("trained_layers", "--train-layers", "whole", "training",
-           "Full training of the last N layers alone, all else frozen (LLaMA-Factory's freeze) [all].",
-           None, 1, MANY),
+           "Full training of the last N layers alone, or with -N the first, all else frozen (LLaMA-Factory's "
+           "freeze) [all].",
+           None, -MANY, MANY),
     Option("packed_experts", "--packed-experts", "switch", "training",
            "qlora: stacked experts are packed too, as Axolotl's quantize_moe_experts does; bitsandbytes by "
            "itself leaves them in 16 bit.", False),

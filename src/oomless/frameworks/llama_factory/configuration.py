@@ -4,6 +4,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside, recipe_of
 from ..entries import Entries
+from .megatron import MARKS, by_megatron
 
 STAGES: dict[str, Task] = {
     "pt": "pretrain",
@@ -36,6 +37,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     method, layers = _method(entries)
     for word in NOT_MODELLED:
         entries.refuse((word,), "it changes what is trained or kept and is not modelled")
+    if entries.has(*MARKS):
+        return model, by_megatron(entries, task, method), None
     deep = beside(entries, "deepspeed")
     pure = entries.switch("pure_bf16", default=False)
     precision = recipe_of(deep, _precision(entries, method, pure, deep))
@@ -56,6 +59,9 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     )
     asked = _load(entries, asked, unsloth)
     asked = _own_optimizer(entries, _lora(entries, asked, targets))
+    if (layers or 0) < 0 and asked.recompute is None:  # trainable layers alone run again (of 0.9.1 on,
+        # model_utils/checkpointing.py, get_custom_gradient_checkpointing_func)
+        asked = asked._replace(recompute="full", recompute_num_layers=-(layers or 0))
     if entries.switch("use_unsloth_gc", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
     return model, asked, None
@@ -113,10 +119,11 @@ def _task(entries: Entries) -> Task:
 
 
 def _method(entries: Entries) -> tuple[Method, int | None]:
-    """Return the method, and how many of the last layers are trained where all else is frozen."""
+    """Return the method, and how many of the last layers, or first ones, are trained where all else is
+    frozen."""
     kind = entries.text("finetuning_type", default="lora") or "lora"
     if kind == "freeze":
-        return "full", _last_layers(entries)
+        return "full", _frozen_beside(entries)
     if kind not in ("full", "lora"):
         raise UnsupportedError(
             f"{entries.path}: finetuning_type is {kind}, which is not modelled", "full, freeze and lora are"
@@ -127,15 +134,10 @@ def _method(entries: Entries) -> tuple[Method, int | None]:
     return "full" if kind == "full" else "qlora" if bits else "lora", None
 
 
-def _last_layers(entries: Entries) -> int:
-    """Return how many of the last layers are trained (model/adapter.py, _setup_freeze_tuning)."""
-    layers = int(entries.text("freeze_trainable_layers", default="2") or 2)
-    if layers < 1:
-        raise UnsupportedError(
-            f"{entries.path}: freeze_trainable_layers is {layers}, which trains the first layers",
-            "of the last ones memory is known",
-        )
-    return layers
+def _frozen_beside(entries: Entries) -> int:
+    """Return how many of the last layers are trained, or of the first ones, below zero (model/adapter.py,
+    _setup_freeze_tuning)."""
+    return int(entries.text("freeze_trainable_layers", default="2") or 2)
 
 
 def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str | None:

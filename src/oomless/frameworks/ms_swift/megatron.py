@@ -46,7 +46,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     flat = entries.switch("padding_free", default=True) or packed
     answer = entries.whole("max_completion_length", default=512) if task == "grpo" else 0
     length = length_of(entries, task, packed, answer)
-    mesh = _mesh(entries)
+    mesh = mesh_of(entries)
     asked = TrainingAsked(
         framework=entries.framework,
         task=task,
@@ -70,7 +70,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         colocated(entries, usual_share=0.9)
         if parked := entries.away(PARKED):
             entries.beside["park"] = parked
-    asked = adapters(entries, _recompute(entries, asked))
+    asked = adapters(entries, computed_again(entries, asked, "selective"))
     targets = tuple(part for name in asked.lora_targets for part in PRODUCTS.get(name, (name,)))
     return entries.text("model"), asked._replace(lora_targets=targets), None
 
@@ -84,7 +84,8 @@ def _task(entries: Entries) -> Task:
     return "reward" if kind == "seq_cls" else task_of(entries)
 
 
-def _mesh(entries: Entries) -> Mesh:
+def mesh_of(entries: Entries) -> Mesh:
+    """Return the ranks that arguments of Megatron-Core say."""
     tp = entries.whole("tensor_model_parallel_size", default=1)
     ep = entries.whole("expert_model_parallel_size", default=1)
     chunks = 1
@@ -152,9 +153,10 @@ def _products(entries: Entries) -> str | None:
     return FP8.get(entries.text("fp8_recipe", default="delayed") or "", "fp8")
 
 
-def _recompute(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
-    """Return the question with what is computed again: the scores of attention where nobody says more."""
-    match entries.text("recompute_granularity", default="selective"):
+def computed_again(entries: Entries, asked: TrainingAsked, usual: str) -> TrainingAsked:
+    """Return the question with what is computed again; of what is selected, the scores of attention where
+    nobody says more."""
+    match entries.text("recompute_granularity", default=usual):
         case "selective":
             modules = entries.words("recompute_modules") or ("core_attn",)
             return asked._replace(recompute="selective", recompute_modules=modules)
