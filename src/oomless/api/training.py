@@ -15,7 +15,7 @@ from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
-from ..run.training_question import BESIDE, training_question
+from ..run.training_question import BESIDE, WAYS, training_question
 from .training_answer import Origin, TrainingAnswer
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 OTHERS = ("reward_model", "value_model")
 """Models beside the policy, by keyword."""
 REFERENCES = {"same": True, "none": False}
-DIVIDES = frozenset(("zero", "sharding", "fsdp"))
-"""Flags that say how ranks divide states."""
 
 
 def companions_of(stands: dict[str, Any], offline: bool) -> Companions | None:
@@ -94,7 +92,11 @@ def train(
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
     values = given("train", flags)
-    if file is not None and file.missing is not None and DIVIDES.isdisjoint(values):
+    if (
+        file is not None
+        and file.missing is not None
+        and not any(values.get(name) not in (None, False) for name in WAYS)
+    ):
         raise file.missing
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
     with faults_of(origin, (*values, "model", "gpu")) if file else nullcontext():

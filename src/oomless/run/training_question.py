@@ -10,6 +10,8 @@ BESIDE = tuple(option.field for option in asked_of("train") if option.group == "
 """Fields that say what stands beside the policy."""
 STAGES = ("ddp", "zero1", "zero2", "zero3")
 """What each ZeRO stage is called among the ways to shard."""
+WAYS = ("zero", "fsdp", "sharding")
+"""Fields that say how ranks divide states."""
 
 
 def training_question(
@@ -26,7 +28,7 @@ def training_question(
     sizes = {name: values.pop(name) for name in Mesh._fields if name in values}
     if sizes.get("virtual_stages", 1) > 1 and "schedule" not in sizes:
         sizes["schedule"] = "interleaved"
-    ways = [name for name in ("zero", "fsdp", "sharding") if values.get(name) not in (None, False)]
+    ways = [name for name in WAYS if values.get(name) not in (None, False)]
     if len(ways) > 1:
         raise UsageError(f"--{ways[0]} and --{ways[1]} say the same thing", "give one of them", ways[1])
     stage, batch = values.pop("zero", None), values.pop("global_batch", None)

@@ -213,21 +213,15 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
 
 
 def in_part(portion: Portion, trained: int, num_layers: int) -> list[Portion]:
-    """Return a portion in two: what is frozen, and what is trained, the last layers or, of a number below
-    zero, the first ones.
-
-    >>> p = Portion("w", 8, 64, 1, (0, 1, 2, 3), "dense", True, True, True)
-    >>> [(each.layers, each.trained) for each in in_part(p, 1, 4)]
-    [((0, 1, 2), False), ((3,), True)]
-    >>> [(each.layers, each.trained) for each in in_part(p, -1, 4)]
-    [((1, 2, 3), False), ((0,), True)]
+    """Return a portion in two: what is frozen, and what is trained, the last layers or, below zero, the first.
+    >>> p = Portion("w", 8, 64, 1, (0, 1, 2), "dense", True, True, True)
+    >>> [[(each.layers, each.trained) for each in in_part(p, last, 3)] for last in (1, -1)]
+    [[((0, 1), False), ((2,), True)], [((1, 2), False), ((0,), True)]]
     """
     chosen = range(-trained) if trained < 0 else range(num_layers - trained, num_layers)
-    frozen = portion._replace(
-        layers=tuple(each for each in portion.layers if each not in chosen), trained=False
-    )
-    rest = portion._replace(layers=tuple(each for each in portion.layers if each in chosen))
-    return [each for each in (frozen, rest) if each.layers] or [portion._replace(trained=False)]
+    frozen, of_step = (tuple(x for x in portion.layers if (x in chosen) == kind) for kind in (False, True))
+    found = (portion._replace(layers=frozen, trained=False), portion._replace(layers=of_step))
+    return [each for each in found if each.layers] or [portion._replace(trained=False)]
 
 
 def short_name(name: str) -> str:
