@@ -213,7 +213,7 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
 
 
 def in_part(portion: Portion, trained: int, num_layers: int) -> list[Portion]:
-    """Return a portion in two: what is frozen, and what is trained, the last layers or, below zero, the first.
+    """Return a portion in two: what is frozen, and what is trained: the last layers, below zero the first.
     >>> p = Portion("w", 8, 64, 1, (0, 1, 2), "dense", True, True, True)
     >>> [[(each.layers, each.trained) for each in in_part(p, last, 3)] for last in (1, -1)]
     [[((0, 1), False), ((2,), True)], [((1, 2), False), ((0,), True)]]
