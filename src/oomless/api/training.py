@@ -92,12 +92,7 @@ def train(
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
     values = given("train", flags)
-    if (
-        file is not None
-        and file.missing is not None
-        and not any(values.get(name) not in (None, False) for name in WAYS)
-    ):
-        raise file.missing
+    need_division(file, values)
     stands |= {name: value for name in BESIDE if (value := values.pop(name, None)) not in (None, False)}
     with faults_of(origin, (*values, "model", "gpu")) if file else nullcontext():
         asked = training_question(hardware.num_gpus, values, file.training if file else None)
@@ -108,6 +103,13 @@ def train(
     if file is None:
         return TrainingAnswer(estimate, *words)
     return of_file(file, origin, estimate, words)
+
+
+def need_division(file: "TrainingFile | None", values: dict[str, Any]) -> None:
+    """Refuse a file whose DeepSpeed file is nowhere, where no flag says how ranks divide states."""
+    said = any(values.get(name) not in (None, False) for name in WAYS)
+    if file is not None and file.missing is not None and not said:
+        raise file.missing
 
 
 def need_one_source(
