@@ -74,5 +74,8 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
         lists = 2 if rule.step == "foreach-2.0" else 1
         return lists * held.one_moment, f"{lists} x {held.one_moment:,} B of a moment of {values:,} values"
     wide = 4 if rule.moment_bits or rule.factored else size
-    copies = 1 if rule.step == "in-place" else 2
-    return copies * held.largest_trained * wide, f"{copies} x {held.largest_trained:,} values x {wide} B"
+    made_at_once = 1 if rule.step == "in-place" else 2
+    return (
+        made_at_once * held.largest_trained * wide,
+        f"{made_at_once} x {held.largest_trained:,} values x {wide} B",
+    )
