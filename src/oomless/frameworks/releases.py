@@ -103,6 +103,10 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
                 silent.add((package, row["habit"]))
             elif (package, row["habit"]) not in silent:
                 found.setdefault(row["habit"], row["value"])
+    return _by_name(found)
+
+
+def _by_name(found: dict[str, str]) -> Habits:
     return Habits(
         loss=found.get("loss"),
         log_probs=found.get("log_probs"),
