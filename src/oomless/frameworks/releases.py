@@ -209,7 +209,7 @@ def release_of(package: str, day: str) -> str | None:
     """Return the newest release of a package on a day (or month, or year: on its first day).
 
     >>> [release_of("transformers", day) for day in ("2024-12-05", "2023-10-13", "2023")]
-    ['4.46', '4.28', None]
+    ['4.46', '4.32', None]
     """
     return next(
         (
