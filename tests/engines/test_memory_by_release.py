@@ -433,3 +433,24 @@ def test_kimi_k3_captures_more_than_its_trial(version: str, most: float) -> None
     found = answer("kimi-k3", "b300:8", tp=8, engine_version=version, max_model_len=262144)
     beyond = [each.high_bytes for each in found.ranks[0].lines if each.what == "graphs beyond their trial"]
     assert sum(beyond) == pytest.approx(most * 3.62 * GIB, rel=0.01)
+
+
+@pytest.mark.parametrize(("model", "gib"), [("qwen3.5-122b-a10b", 36.73), ("qwen3-next-80b-a3b", 22.53)])
+def test_checkpoints_in_4_bits_of_linear_attention_beside_experts_keep_some_of_the_rest(
+    model: str, gib: float
+) -> None:
+    """Logs of 0.16.1rc1 and 0.13.0, of checkpoints in groups of 32; a recipe of llm-compressor keeps none."""
+    found = answer(model, "l40s:2", tp=2, quantization="w4a16", engine_version="0.16.0")
+    kept = line(found, "weights.unquantized")
+    weights = found.ledger.by_category()["weights"] - kept.bytes
+    assert kept.low_bytes == 0 < kept.bytes < gib * GIB - weights < kept.high_bytes
+
+
+def test_qwens_own_gptq_keeps_attention() -> None:
+    """Its `dynamic` has -:.*attn.* and -:.*shared_expert.*; AutoRound's and GPTQModel's keep gates alone."""
+    dense, experts = (
+        line(answer(name, "a100-80gb", quantization="gptq", engine_version="0.22.0"), "weights.unquantized")
+        for name in ("qwen3.5-27b", "qwen3.6-35b-a3b")
+    )
+    assert dense.low_bytes == 0 < 9 * GIB < dense.bytes == dense.high_bytes < 11 * GIB
+    assert 1.5 * GIB < experts.bytes == experts.high_bytes < 3.5 * GIB

@@ -48,6 +48,11 @@ KEPT_KINDS = (MLA, DSA, Linear)
 """Attention that makers of NVFP4 leave in 16 bit as a rule where experts hold the weight: nvidia's R1, GLM-5
 and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
 quantise it too."""
+KEPT_OF_HYBRIDS = 0.5
+"""Share of all that a checkpoint in 4 bits may hold more that is counted of layers of linear attention beside
+experts. The commonest are in groups of 32, with shared experts and most attention in 16 bit: 0.94 of
+Qwen3.5-122B (36.73 GiB a card, vLLM 0.16.1rc1), 0.90 of Qwen3-Next (22.53, 0.13), 0.82 of 35B (22.05, 0.17);
+another Qwen3-Next has 0.3 by its pool (16.63, 0.27.1), and llm-compressor's own recipe none."""
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
@@ -64,7 +69,9 @@ def kept_line(
 
     high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of their scales
     and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
-    makers keep it as a rule.
+    makers keep it as a rule. Of linear attention Qwen's own GPTQ keeps all attention and shared experts
+    (`dynamic` of Qwen3.5-27B-GPTQ-Int4: -:.*attn.*, -:.*shared_expert.*), while GPTQModel and AutoRound by
+    themselves keep gates alone.
 
     >>> from ..model.load import load
     >>> model = load("qwen3-8b")
@@ -80,24 +87,7 @@ def kept_line(
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
-    experts = model.kinds.has_experts
-    smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
-    as_a_rule = wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS)
-    more = usual = 0
-    for tensor, shape, number in parts:
-        form, elements = requantised(wanted, tensor.role), prod(shape) * number
-        if wanted in EXPERTS_ALONE or (model.quantization and tensor.format == model.dtype):
-            continue  # its packing says the groups, and all else is as published
-        may_keep = (experts and not by_autoawq) or (wanted in KEEP_ATTENTION and "attn" in tensor.name)
-        if tensor.role == "linear" and may_keep:
-            wider = elements * max(16 - form.bits, 0) // 8
-            more += wider
-            usual += wider if as_a_rule and "attn" in tensor.name else 0
-        elif tensor.role == "expert" and wanted in OTHERS_IN:
-            more += elements // MODELSLIM_GROUP * 8
-        elif tensor.role in ("linear", "expert") and _groups(form):
-            scales, (_, columns) = form.scale_bytes(shape) * number, form.block or (0, 0)
-            more += scales * columns // smallest - scales
+    usual, more = _kept_ends(model, wanted, parts, by_autoawq)
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
     return (
         [
@@ -114,6 +104,37 @@ def kept_line(
         if more > 0
         else []
     )
+
+
+def _kept_ends(
+    model: Model, wanted: str, parts: list[tuple[Tensor, Shape, int]], by_autoawq: bool
+) -> tuple[int, int]:
+    """Return (what checkpoints usually hold more, the most)."""
+    experts, hybrid = model.kinds.has_experts, model.kinds.has(Linear)
+    smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
+    by_qwen = wanted == "gptq" and hybrid and model.family.startswith("qwen3")
+    as_a_rule = by_qwen or (wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS))
+    kept = grouped = usual = 0
+    for tensor, shape, number in parts:
+        form, elements = requantised(wanted, tensor.role), prod(shape) * number
+        if wanted in EXPERTS_ALONE or (model.quantization and tensor.format == model.dtype):
+            continue  # its packing says the groups, and all else is as published
+        keeps = wanted in KEEP_ATTENTION or by_qwen
+        may_keep = (experts and not by_autoawq) or (keeps and "attn" in tensor.name)
+        if tensor.role == "linear" and may_keep:
+            wider = elements * max(16 - form.bits, 0) // 8
+            kept += wider
+            usual += wider if as_a_rule and (by_qwen or "attn" in tensor.name) else 0
+        elif tensor.role == "expert" and wanted in OTHERS_IN:
+            grouped += elements // MODELSLIM_GROUP * 8
+        elif tensor.role in ("linear", "expert") and _groups(form):
+            scales, (_, columns) = form.scale_bytes(shape) * number, form.block or (0, 0)
+            grouped += scales * columns // smallest - scales
+    if by_qwen:
+        return usual, max(kept, grouped)  # Qwen's groups have 128 columns
+    if hybrid and experts and wanted in ("awq", "w4a16") and not by_autoawq:
+        usual = int(KEPT_OF_HYBRIDS * (kept + grouped))
+    return usual, kept + grouped
 
 
 def _groups(form: Format) -> bool:
