@@ -5,7 +5,7 @@ allocator, with what sharded ranks gather and reduce a layer at a time. Lengths 
 of the limit, one is as long as the limit; or all are. Printed: the most that comes and goes, and over it what
 is reserved without a limit and the smallest device that runs it, and that once more where what is gathered
 has a pool of its own. Rows of reserved_share with `variable` in facts/engines.csv are the envelope;
-kept_share of ZeRO-3 with its kept_slack holds nine of ten.
+kept_share of ZeRO with its kept_slack holds nine of ten.
 """
 
 import random
@@ -65,8 +65,8 @@ def pass_of(job: Job) -> Pass:
 
 def gathered(job: Job) -> tuple[list[int], list[int]]:
     """Bytes of the matrices of a layer and of the head that a sharded rank gathers, and whose gradients it
-    makes whole."""
-    if job.request.sharding not in ("zero3", "fsdp1", "fsdp2"):
+    makes whole; ZeRO-2 has the latter alone."""
+    if job.request.sharding not in ("zero2", "zero3", "fsdp1", "fsdp2"):
         return [], []
     model, width = job.model, job.recipe.gathered
     matrices = [each for each in model.tensors if 0 in each.layers and len(each.shape) > 1]
@@ -78,18 +78,19 @@ def micro_batch(events: Events, aside: Events, made: Pass, job: Job) -> None:
     """Forward and backward: layers that run again keep their input alone. `aside`: the pool of the stream
     that gathers (DeepSpeed's partitioned_param_coordinator.py), which may be the same."""
     of_layer, of_head = gathered(job)
+    layer_whole, head_whole = ([], []) if job.request.sharding == "zero2" else (of_layer, of_head)
     again = job.request.recompute == "full"
     given: Tensor = events.made(made.layers[0].sizes[made.layers[0].source])
     inputs, waiting = [], []
     for graph in made.layers:
         inputs.append(given)
-        whole = [aside.made(size) for size in of_layer]
+        whole = [aside.made(size) for size in layer_whole]
         layer, given = forward(events, graph, frozenset(), given)
         if again:
             events.freed(*layer.held.values())
         waiting.append(layer)
         aside.freed(*whole)
-    whole = [aside.made(size) for size in of_head]
+    whole = [aside.made(size) for size in head_whole]
     ends = []
     for graph in made.ends:
         layer, given = forward(events, graph, frozenset(), given)
@@ -102,7 +103,7 @@ def micro_batch(events: Events, aside: Events, made: Pass, job: Job) -> None:
         aside.freed(*whole)
         fresh = whole = []
     for layer, first in zip(reversed(waiting), reversed(inputs), strict=True):
-        whole = [aside.made(size) for size in of_layer]
+        whole = [aside.made(size) for size in layer_whole]
         if again:
             layer, out = forward(events, layer.graph, frozenset(), first)
             events.freed(out)
@@ -168,6 +169,7 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
     again = swift | {"recompute": "full"}
     zero: dict[str, Any] = {"sharding": "zero3", "precision": "deepspeed-bf16"}
     fixed = again | zero | {"packed": True}
+    away = again | zero | {"sharding": "zero2", "offload": ("optimizer",)}
     fsdp: dict[str, Any] = {"framework": "torchtune", "task": "sft", "sharding": "fsdp2"}
     return [
         ("qwen2.5-7b", "a100-80gb:4", 8192, again | zero),
@@ -186,6 +188,21 @@ def runs() -> list[tuple[str, str, int, dict[str, Any]]]:
         ("llama-3-8b", "a100-80gb:4", 2048, fsdp),
         ("qwen-1.8b", "a100-80gb", 2048, swift),
         ("qwen-1.8b", "a100-80gb", 512, swift),
+        *(
+            (name, "a100-80gb:4", length, away | {"micro_batch": batch, "packed": length != 8000})
+            for name, length, batch in (
+                ("yi-34b", 4096, 1),
+                ("yi-34b", 4096, 4),
+                ("yi-34b", 8000, 1),
+                ("llama-3-8b", 2048, 1),
+                ("llama-3-8b", 8192, 2),
+                ("llama-3-8b", 8000, 1),
+                ("qwen2.5-7b", 4096, 2),
+                ("llama-2-13b", 4096, 1),
+                ("qwen2.5-1.5b", 4096, 1),
+                ("qwen2.5-1.5b", 8000, 4),
+            )
+        ),
         *(
             (name, f"a100-80gb:{ranks}", length, fixed | {"micro_batch": batch})
             for name, ranks, length, batch in (

@@ -66,12 +66,15 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         request.framework,
     ]
     of = framework(request.framework)
+    step = of.habits(request.framework_version).offload_step
     if sharding == "fsdp1" or (sharding == "zero3" and of.zero_is_deepspeed):
         found.append(sharding)
     if request.loss == "compiled":
         found.append("compiled_loss")
     if flattens(request):
         found.append("flattened")
+    if request.method == "full" and "optimizer" in request.offload and step != "card":
+        found.append("offloaded")
     if of.runs_transformers:
         found.append("modules")
     found.append(request.method)
