@@ -362,9 +362,18 @@ def test_verl_by_megatron_may_write_no_logits_and_step_on_the_host() -> None:
     told = MCORE + "actor_rollout_ref.model.use_fused_kernels=True "
     told += f"{hybrid}cpu_offload=True {hybrid}offload_fraction=1"
     plain, more = (asked(command, gpu="h100:8") for command in (MCORE, told))
-    assert [each["request"]["loss"] for each in (plain, more)] == ["vocab-parallel", "cut"]
+    assert [each["request"]["loss"] for each in (plain, more)] == ["vocab-parallel-scored-0.9", "cut"]
     assert more["request"]["offload"] == ["optimizer"]
     assert not any("may change memory" in note for note in more["warnings"])
+
+
+def test_verl_by_megatron_scores_entropies_too() -> None:
+    """workers/actor/megatron_actor.py, logits_processor: F32 logits and probabilities, and since pull request
+    2484 a copy of the logits; 1,024 tokens of 152,064 words."""
+    for version, size in (("0.5.0", 8), ("0.6.0", 12)):
+        found = asked(MCORE, "--framework-version", f"verl {version}", gpu="h100:8")
+        score = next(each for each in found["after"]["moments"] if each["name"] == "score")
+        assert policy(score, "logits") == pytest.approx(1024 * 152_064 * size, rel=0.01)
 
 
 def test_segments_of_verl_grow_beside_an_engine_since_august_2025() -> None:

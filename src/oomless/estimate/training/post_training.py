@@ -21,7 +21,7 @@ from .estimate import estimate_training
 from .head_and_loss import COMPARING, SAMPLING
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
-from .reference_forward import compared, held_names
+from .reference_forward import compared, held_names, scored_bytes
 from .reserved import NONE_KEPT, OUTSIDE, kept_beyond, room_beside, within_room
 from .rollout import generation, is_gathered, whole_policy
 from .stage_step import held_always
@@ -119,7 +119,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if compares:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
     elif any(line.owner in ("reference", "reward") for line in stays) or request.task in SAMPLING:
-        logits = _forward(group, companions.scored_at_once / (request.micro_batch * request.seq_len))
+        scale = companions.scored_at_once / (request.micro_batch * request.seq_len) or 1.0
+        logits = _forward(estimate, group, scale)
         moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
@@ -186,19 +187,22 @@ def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
     return [line for line in group.states.lines if line.category not in away]
 
 
-def _forward(group: RankGroup, scale: float) -> list[Line]:
-    """A forward without a graph: the largest moment of the loss, and nothing that layers keep; `scale`: its
-    tokens in those of an update's micro-batch, 0 where they are as many."""
+def _forward(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list[Line]:
+    """A forward without a graph: the largest moment of the loss, or of what is scored besides, and nothing
+    that layers keep; `scale`: its tokens in those of an update's micro-batch."""
     found = []
     for phase in group.phases:
         if phase.name == "forward" and phase.moment == "in the loss":
             found = [part for part in phase.parts if part.category in ("logits", "communication", "inputs")]
+    made = sum(part.bytes for part in found if part.category == "logits")
+    if made:
+        scale *= max(1.0, scored_bytes(estimate) / made)
     return [
         exact(
             part.key,
             "policy",
             f"scoring: {part.what}",
-            int(part.bytes * scale) if scale and part.category == "logits" else part.bytes,
+            int(part.bytes * scale) if part.category == "logits" else part.bytes,
             part.formula,
             "estimate/training/post_training.py",
         )

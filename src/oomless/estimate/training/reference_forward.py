@@ -113,6 +113,12 @@ def logits_bytes(estimate: TrainingEstimate) -> int:
     return F32 * _ends(estimate).logits if kind_of_loss(estimate.request, False).frozen_bytes else 0
 
 
+def scored_bytes(estimate: TrainingEstimate) -> int:
+    """Logits and log-probabilities of a forward without a graph on one rank, at their fullest; 0 where the
+    loss has no size of its own for it."""
+    return _ends(estimate).logits * kind_of_loss(estimate.request, False).frozen_bytes
+
+
 def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[Line]:
     """Logits that a training loop still names when they are not read any more: the reference's of this step
     or the one before, and those of

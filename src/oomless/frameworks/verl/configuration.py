@@ -6,10 +6,13 @@ from typing import Any
 from ...errors import UnsupportedError
 from ...run.training import Mesh, Sharding, Task, TrainingAsked
 from ..entries import Entries
+from ..releases import habits
 
 SHARDINGS: dict[str, Sharding] = {"fsdp": "fsdp1", "fsdp2": "fsdp2"}
 OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradients": "grad_offload"}
 WIDE = ("fp32", "float32", "none")
+MEGATRON = "megatron-bridge"
+"""What stands for its actors under Megatron-Core."""
 MOST_TOKENS = 16384
 """Tokens of a dynamic batch on each rank of a sequence."""
 
@@ -145,18 +148,20 @@ def _fsdp(model: Entries, actor: Entries, cards: int) -> dict[str, Any]:
 
 def _megatron(model: Entries, actor: Entries) -> dict[str, Any]:
     """Return what an actor under Megatron-Core is (engine/megatron.yaml). Its loss is Megatron's own of F32
-    logits (utils/megatron/tensor_parallel.py), of which entropies need a copy, 4 B a logit more as in the
-    fused one, or by kernels that write no logits (models/mcore/model_forward_fused.py)."""
+    logits (utils/megatron/tensor_parallel.py), of which entropies need a copy: when scored, and with a weight
+    in the update, there 4 B a logit more as in the fused one. Or by kernels that write no logits
+    (models/mcore/model_forward_fused.py)."""
     engine = actor.within("megatron.")
     again = engine.within("override_transformer_config.recompute_")
     stages = engine.whole("virtual_pipeline_model_parallel_size", default=1)
     tp = engine.whole("tensor_model_parallel_size", default=1)
     granularity = again.text("granularity", default="none") or "none"
-    loss = "vocab-parallel-fused" if actor.number("entropy_coeff", default=0) else "vocab-parallel"
+    scored = habits(MEGATRON, ("verl",), actor.version).loss or "vocab-parallel-scored-0.9"
+    loss = "vocab-parallel-fused" if actor.number("entropy_coeff", default=0) else scored
     if model.switch("use_fused_kernels", default=False):
         loss = "cut"
     return {
-        "framework": "megatron-bridge",
+        "framework": MEGATRON,
         "sharding": "distopt",
         "mesh": Mesh(
             tp=tp,
