@@ -83,6 +83,12 @@ def test_mistral_publishes_medium_and_small_in_fp8() -> None:
     assert load("mistral-small-4").checkpoint_bytes / 1e9 == pytest.approx(120.9, abs=0.05)
 
 
+def test_mistral_publishes_large_3_in_nvfp4_with_attention_in_16_bit() -> None:
+    """403.2 GB on the hub; 673B and a tower of 2.5B."""
+    assert load("mistral-large-3-nvfp4").checkpoint_bytes / 1e9 == pytest.approx(403.2, abs=0.1)
+    assert load("mistral-large-3").num_parameters / 1e9 == pytest.approx(673, abs=0.5)
+
+
 @pytest.mark.parametrize("name", COUNTED)
 def test_has_the_elements_that_the_hub_counts(name: str) -> None:
     model, hub = load(name), int(ROWS[name]["parameters_hub"])

@@ -27,6 +27,7 @@ FRESH_11 = TABLES / "verdicts_blind_11.csv"
 FRESH_12 = TABLES / "verdicts_blind_12.csv"
 FRESH_13 = TABLES / "verdicts_blind_13.csv"
 FRESH_14 = TABLES / "verdicts_blind_14.csv"
+FRESH_15 = TABLES / "verdicts_blind_15.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -57,6 +58,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_12.jsonl": FRESH_12,
     TABLES / "blind" / "verdicts_13.jsonl": FRESH_13,
     TABLES / "blind" / "verdicts_14.jsonl": FRESH_14,
+    TABLES / "blind" / "verdicts_15.jsonl": FRESH_15,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -315,6 +317,7 @@ ROUNDS = {
     FRESH_12: ("serve", FRESH_12_BUDGET),
     FRESH_13: ("serve", FRESH_13_BUDGET),
     FRESH_14: ("serve", FRESH_14_BUDGET),
+    FRESH_15: ("serve", FRESH_15_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
