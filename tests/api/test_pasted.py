@@ -90,6 +90,7 @@ FOLDERS = {
     "~/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/b968826d": ("qwen3-8b", None),
     "/m/Qwen3-14B-AWQ --quantization awq_marlin": ("qwen3-14b", "awq"),
     "/m/Qwen3-32B-FP8": ("qwen3-32b-fp8", None),
+    "qwen3.8-27b-autoround-int4 --quantization auto_round": ("qwen3.8-27b", "w4a16"),
 }
 
 

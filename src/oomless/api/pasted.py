@@ -243,6 +243,7 @@ def served_model(
     from ..engines.command_line import is_path
     from ..facts.tables import stored_config
     from ..model.load import catalogue_name
+    from ..truth.reconcile.log_model import published_as
 
     word = command.model
     if word is None:
@@ -258,7 +259,9 @@ def served_model(
         return from_path(word)
     if known and "/" in word and not revision:
         return known, (f"{word} is {known} of the catalogue; name it as MODEL to read the hub instead",)
-    return (word, ()) if known or "/" not in word else by_its_name(word, offline, revision)
+    if "/" in word and not known:
+        return by_its_name(word, offline, revision)
+    return (word, ()) if known or not published_as(word)[0] else from_path(word)
 
 
 def named(place: str) -> tuple[str | None, str]:

@@ -41,6 +41,8 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
 
     >>> shape_by_name("zai-org/GLM-4.6-FP8"), shape_by_name("microsoft/Phi-4-multimodal-instruct")
     (('glm-4.6', '-fp8'), ('', ''))
+    >>> shape_by_name("Qwen3.8-27B-DFlash2-W4A16")  # a head that drafts for it
+    ('', '')
     >>> shape_by_name("RedHatAI/Qwen3-235B-A22B-FP8-dynamic")  # not another one of qwen3-235b-a22b-fp8
     ('qwen3-235b-a22b', '-fp8-dynamic')
     """
@@ -56,7 +58,7 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     return ("", "") if not model or re.search(OTHER_SHAPE, name[length:]) else (model, name[length:])
 
 
-OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|[\d.]+b)(-|$)"
+OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|(eagle|dflash)\d?|[\d.]+b)(-|$)"
 """What makes a name that begins with another's one of another shape."""
 
 
