@@ -192,9 +192,9 @@ FRESH_13_BUDGET = Confusion(right=0.9, wrong_fits=1, wrong_does_not_fit=1, tight
 FRESH_14_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=5)
 
 
-# the first score was 8 of 14, two wrong "fits", four wrong "no", five tight, twelve without an answer: folders
-# and names that were refused, beginnings of flags, a check of all stages at once, FP8 made of 16 bit; x-2008's
-# draft comes on top of the pool, and its page does not show the end
+# the first score was 8 of 14, two wrong "fits", four wrong "no", five tight, twelve without an answer:
+# folders and names that were refused, beginnings of flags, a check of all stages at once, FP8 made of 16 bit;
+# the draft of x-2008 comes on top of the pool, and its page does not show the end
 FRESH_15_BUDGET = Confusion(right=0.84, wrong_fits=0, wrong_does_not_fit=2, tight=12, none=6)
 
 
