@@ -180,6 +180,21 @@ def unsaid(row: dict[str, str], quantity: str) -> tuple[str, ...]:
     return ("length",) if row["seq_len"] and length(row["seq_len"], 1, 1).most else ()
 
 
+def kernels(loss_impl: str, setting: "RunSetting") -> str | None:
+    """How elementwise work runs; None: as the framework's rows do. Liger's loss comes of use_liger_kernel,
+    which takes its norms, rotation and SwiGLU too (transformers/integrations/liger.py, apply_liger_kernel).
+
+    >>> (
+    ...     kernels("fused (Liger)", setting("")),
+    ...     kernels("fused (CCE)", setting("")),
+    ...     kernels("", setting("compile")),
+    ... )
+    ('liger', None, 'compiled')
+    """
+    liger = "liger" if "(Liger)" in loss_impl else None
+    return "compiled" if setting.compiled else "eager" if setting.eager else liger
+
+
 class RunSetting(NamedTuple):
     compiled: bool
     eager: bool
