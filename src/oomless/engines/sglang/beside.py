@@ -4,7 +4,7 @@ DeepEP's buffers of tokens that ranks send, and the products of those that came,
 
 from ... import facts
 from ...ledger import Line, exact, ranged
-from ...model.attention import MLA, Sliding
+from ...model.attention import GQA, MLA, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -13,7 +13,7 @@ from ...units import GIB, MIB
 from ..rank import Stage
 from ..symmetric_buffer import symmetric_line
 from .backends import step_backend
-from .release import RELEASES, SglangRules, by_fa3, expert_ranks
+from .release import RELEASES, SglangRules, attention_ranks, by_aiter, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
 SIZES = (1, 2, 4, 8, *range(16, 257, 8))
@@ -22,6 +22,8 @@ DRAFT_SIZES = (*range(1, 9), *range(10, 33, 2), *range(48, 161, 16))
 TOKENS_A_RANK, FUSED_TOKENS = 128, 8192
 """SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK and that of fused experts, where nothing else is said
 (environ.py)."""
+PARTITION_TOKENS = 256
+"""Tokens of a part of a sequence, whose results AITER joins (aiter_backend.py, _AITER_PARTITION_SIZE_ROCM)."""
 NORMAL_BYTES = 512 * MIB
 """At most, within and between nodes, of the mode for prompts: 20 SMs, 256 and 128 tokens of 7,168 values
 (csrc/config.hpp, get_nvl_buffer_size_hint, get_rdma_buffer_size_hint)."""
@@ -71,6 +73,42 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
         f"{rows:,} requests x {pages:,} pages x {each} B" + (f" + {copies:,} B of copies" if copies else ""),
         "layers/attention: flashattention_backend.py, flashinfer_backend.py, triton_backend.py",
     )
+
+
+def joined_parts(
+    model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, rows: int
+) -> list[Line]:
+    """The line of what AITER keeps of the parts of sequences: of each of `rows` requests, head and part of
+    the longest length a result, a sum and a maximum of 4 B. Latents have none, and windows, where they are
+    Triton's.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> from .release import RELEASES
+    >>> asked = Resolved(engine_version="0.5.15", max_model_len=262144, layout=Layout())
+    >>> model, card = load("qwen3-30b-a3b-2507-fp8"), parse_gpu("mi355x")
+    >>> [line] = joined_parts(model, asked, card, RELEASES.at("0.5.15"), 4096)
+    >>> round(line.bytes / 2**30, 2)  # 4,096 x 32 x 1,024 x 130 x 4 B, of 60.65 GiB (sglang#18263)
+    65.0
+    """
+    windows = model.kinds.has(Sliding) and rules.runs_windows_by_triton
+    plain = [each for each in model.kinds.attentions if isinstance(each, GQA)]
+    if not by_aiter(model, asked, hardware, rules) or model.kinds.has(MLA) or windows or not plain:
+        return []
+    heads, dim = max((each.num_heads, each.head_dim) for each in plain)
+    heads = max(heads // attention_ranks(asked), 1)
+    parts = -(-asked.max_model_len // PARTITION_TOKENS)
+    return [
+        exact(
+            "runtime.workspaces",
+            "engine",
+            "results of parts of sequences",
+            rows * heads * parts * (dim + 2) * 4,
+            f"{rows:,} requests x {heads} heads x {parts:,} parts x {dim + 2} x 4 B",
+            "layers/attention/aiter_backend.py, workspace_buffer",
+        )
+    ]
 
 
 def low_latency_bytes(hidden: int, num_experts: int, tokens: int = TOKENS_A_RANK) -> int:

@@ -18,13 +18,13 @@ from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .backends import workspace_lines
-from .beside import carried_lines, page_tables, symmetric_lines
+from .beside import carried_lines, joined_parts, page_tables, symmetric_lines
 from .cache import (
     cache_layout,
     pool_tokens,
     requests_of_states,
 )
-from .defaults import stages
+from .defaults import DEFAULT_REQUESTS, MOST_REQUESTS, stages
 from .drafts import draft_line, released_line
 from .graphs import graph_line, graphs_are_captured
 from .rank_tensors import shard, stage_layers
@@ -117,10 +117,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     Activations, graphs, the table of requests and an old release's draft are beside.
     """
     rules = RELEASES.at(asked.engine_version)
-    rows = asked.max_num_seqs or 1
-    if stage.kinds(model).has(Linear):  # no more requests than states
-        layout, pool = pool_expected(model, asked, hardware, stage)
-        rows = int(min(rows, requests_of_states(layout, pool)))
+    rows = table_rows(model, asked, hardware, stage)
     beside = [*activation_lines(model, asked, stage), request_table(asked._replace(max_num_seqs=rows))]
     loaded = [
         measured(
@@ -139,6 +136,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         beside.append(graph_line(model, asked, hardware, stage))
     if not asked.enforce_eager:
         beside.append(page_tables(model, asked, hardware, rules))
+    beside.extend(joined_parts(model, asked, hardware, rules, rows))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
         beside.append(draft_line(model, asked, hardware, stage, tokens))
@@ -147,6 +145,21 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     return Budget(
         (*start_lines(asked, hardware), *loaded), tuple(beside), (sum(line.bytes for line in released),) * 3
     )
+
+
+def table_rows(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
+    """Return the requests that tables are made for: no more than states, and unless they are asked 512 for as
+    many tokens as the model's length has, from 2,048 to 4,096 (model_runner.py, later
+    model_runner_kv_cache_mixin.py, _resolve_max_num_reqs)."""
+    rows = asked.max_num_seqs or 1
+    states = stage.kinds(model).has(Linear)
+    if not states and rows != DEFAULT_REQUESTS:
+        return rows
+    layout, pool = pool_expected(model, asked, hardware, stage)
+    if states:
+        return int(min(rows, requests_of_states(layout, pool)))
+    tokens = max(pool_tokens(layout, made_pool(layout, asked, pool)), 0)
+    return min(max(tokens * 512 // max(asked.max_model_len, 1), rows), MOST_REQUESTS)
 
 
 def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from .states import fixed_slots, slots_of_request
 V4_WINDOWS = 0.1
 """--swa-full-tokens-ratio of V4 (arg_groups/deepseek_v4_hook.py) where the requests do not decide."""
 DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
+MOST_REQUESTS = 4096
+"""Of a pool that is large for the model's length, where no number is asked."""
 
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:

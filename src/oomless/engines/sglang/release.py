@@ -79,6 +79,8 @@ class SglangRules(ReleaseRules):
     share_beside_aiter: float = 1.0
     """Of what is asked or chosen, where AITER attends to more than 8,192 positions."""
     shows_share_beside_aiter: bool = False
+    runs_windows_by_triton: bool = False
+    """AITER's backend leaves a cache of windows to Triton's kernel."""
     drafts_latents_by_aiter: bool = False
     takes_plain_fp8_rows: bool = False
     """Of sparse MLA in FP8, on Blackwell and ROCm."""

@@ -283,7 +283,9 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     prefix caching keeps the state of its last whole block (kv_cache_interface.py, MambaSpec).
     """
     if not rules.serves_states:
-        raise UnsupportedError("layers with a recurrent state need vLLM 0.11 or later", "use a later version")
+        raise UnsupportedError(
+            "layers with a recurrent state need vLLM 0.10.2 or later", "use a later version"
+        )
     rows = {row_bytes(each, asked, rules) for each in attentions if not isinstance(each, Linear)}
     if not rows:
         return states_layout(attentions, asked)

@@ -13,8 +13,9 @@ def read_dtype(config: Config) -> Format:
     config.used |= {"torch_dtype", "dtype"}  # transformers 5 writes the second, and some configs have both
     key = "torch_dtype" if config.values.get("torch_dtype") is not None else "dtype"
     name = config.word(key, "").removeprefix("torch.")
-    if not name and config.values.get("quantization_config"):
-        return BF16  # a quantised checkpoint without the key keeps its unquantised part in BF16 (gpt-oss)
+    if not name and "quantization_config" in config.values:
+        return BF16  # a quantised checkpoint without the key keeps its unquantised part in BF16 (gpt-oss);
+        # null where it is taken off: the same weights in 16 bit
     if not name:
         config.fault("torch_dtype is missing")
         return BF16
