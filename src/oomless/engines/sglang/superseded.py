@@ -7,12 +7,15 @@ from ...run.serving import Resolved
 from ..rank import Placed, Stage
 from ..runtime_formats import runtime_format
 from .rank_tensors import shard, stage_layers
-from .release import SglangRules
+from .release import SglangRules, expert_ranks
 
 HOLDING = ("qwen3_moe", "qwen3_vl_moe")
 """Families whose models keep a dictionary of their parameters, or of their experts."""
 BY_MARLIN = ("awq", "gptq")
 AMPERE = 8.0
+OWN_FP8 = ("gfx942",)
+"""Architectures of AMD whose FP8 is not that of checkpoints (layers/quantization/fp8_kernel.py,
+is_fp8_fnuz)."""
 
 
 def superseded(
@@ -23,7 +26,8 @@ def superseded(
     routed_experts_weights_of_layer holds experts (models/qwen3_moe.py of 0.4.7 to 0.4.10; sglang#8748),
     _cached_params_dict all parameters (0.5.1 to 0.5.9; sglang#18255). Marlin reorders what is in AWQ and GPTQ
     (layers/quantization/utils.py, replace_parameter), aiter experts in 16 bit on ROCm. FP8 of a checkpoint is
-    changed in place.
+    changed in place, but where EPMoE, whose ranks have whole experts, names them before they get MI300's own
+    FP8 and aiter's order (w13_weight_fp8 of 0.4.8 to 0.5.3): DeepSeek-R1 took 166.59 GiB (sglang#7691).
 
     Qwen3-235B in GPTQ on two A100, which ran out under 0.4.9 and not in vLLM (sglang#8362), GiB:
 
@@ -40,11 +44,15 @@ def superseded(
     56.6
     0.0
     """
-    if model.family not in HOLDING or not (rules.holds_loaded_experts or rules.holds_loaded_weights):
-        return []
     card, form = hardware.card, asked.quantization or model.quantization
     by_marlin = form in BY_MARLIN and card.vendor in ("NVIDIA", "") and card.capability >= AMPERE
-    if not by_marlin and (form or card.vendor != "AMD"):
+    whole = rules.holds_experts_of_ranks and expert_ranks(asked) > 1
+    note = "held by a dictionary of the model beside those in the kernel's order"
+    if whole and card.compute_capability in OWN_FP8 and model.quantization == "fp8":
+        note = "held by the class of whole experts beside those in the kernel's order"
+    elif model.family not in HOLDING or not (rules.holds_loaded_experts or rules.holds_loaded_weights):
+        return []
+    elif not by_marlin and (form or card.vendor != "AMD"):
         return []
     found = []
     for tensor in model.tensors:
@@ -57,6 +65,5 @@ def superseded(
         shape, repeat = shard(tensor, model, asked)
         size = runtime_format(tensor, model, asked).num_bytes(shape) * repeat
         key: Key = "weights.routed_experts" if tensor.role == "expert" else "weights.attention"
-        note = "held by a dictionary of the model beside those in the kernel's order"
         found.append(Placed(key, f"{tensor.name} as loaded", size, 1, layers, note))
     return found

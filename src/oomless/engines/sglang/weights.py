@@ -143,8 +143,8 @@ def extra_tensors(
         extra += loaded_scales(model, asked, stage, loaded_parts(rules))
     if kinds.has(V4, V41) and hardware.card.vendor == "AMD":
         extra += padded_experts(model, asked, stage, rules)
-    if rules.holds_loaded_experts or rules.holds_loaded_weights:
-        from .superseded import superseded  # a year's releases, and two families
+    if rules.holds_loaded_experts or rules.holds_loaded_weights or rules.holds_experts_of_ranks:
+        from .superseded import superseded  # a year's releases, and few families
 
         extra += superseded(model, asked, hardware, stage, rules)
     extra += unexplained(model, "rank")
