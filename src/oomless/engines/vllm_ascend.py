@@ -34,6 +34,9 @@ class AscendRules(ReleaseRules):
     pools_of_states: int = 1
     """How often the pool of a model with states is allocated."""
     masks_whole_prompts: bool = False
+    may_mask_all_that_was_read: bool = False
+    """A prompt that goes on takes the mask that one before it left, and its product, where that was as
+    long."""
     reads_whole_prompts: bool = False
     """A model of text without latents reads a prompt in one step, however long."""
     may_read_whole_prompts: bool = False
@@ -155,6 +158,8 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
         )
         if rules.may_read_whole_prompts and is_dense_text(model):
             mask = up_to(mask, (asked.context or 0) ** 2 * width)._replace(kind="assumed")
+        if rules.may_mask_all_that_was_read:
+            mask = up_to(mask, 2 * (asked.context or 0) ** 2 * width)._replace(kind="assumed")
         found.append(mask)
     copies = rules.pools_of_states - 1
     if copies and stage.kinds(model).has(Linear):
