@@ -50,16 +50,17 @@ def superseded(
     note = "held by a dictionary of the model beside those in the kernel's order"
     if whole and card.compute_capability in OWN_FP8 and model.quantization == "fp8":
         note = "held by the class of whole experts beside those in the kernel's order"
-    elif model.family not in HOLDING or not (rules.holds_loaded_experts or rules.holds_loaded_weights):
-        return []
-    elif not by_marlin and (form or card.vendor != "AMD"):
-        return []
+    else:
+        held = rules.holds_loaded_experts or rules.holds_loaded_weights
+        on_amd = card.vendor == "AMD" and not form
+        if model.family not in HOLDING or not held or not (by_marlin or on_amd):
+            return []
     found = []
     for tensor in model.tensors:
-        held = tensor.role == "expert" or (
+        taken = tensor.role == "expert" or (
             by_marlin and rules.holds_loaded_weights and tensor.role == "linear" and tensor.part == "main"
         )
-        layers = stage_layers(tensor, model, asked, stage) if held else None
+        layers = stage_layers(tensor, model, asked, stage) if taken else None
         if not layers:
             continue
         shape, repeat = shard(tensor, model, asked)

@@ -2,6 +2,7 @@
 
 from ... import facts
 from ...ledger import Line, ranged
+from ...model.attention import Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...model.storage import DTYPES
@@ -10,8 +11,9 @@ from ...run.serving import Resolved
 from ...units import gib
 from ..overhead_lines import WORDS, measured
 from ..rank import Budget, Stage
+from .cache import cache_layout
 from .release import RELEASES
-from .weights import kept
+from .weights import kept, placed_weights
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -77,7 +79,45 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     )
     if not asked.enforce_eager:  # the dry run comes after they are captured (_torch/pyexecutor/_util.py)
         lines.append(measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags))
-    return Budget(tuple(lines), ())
+    if not rules.tries_cache_of_longest:
+        return Budget(tuple(lines), ())
+    return Budget(tuple(lines), (), passing=(trial_cache(model, asked, hardware, stage, lines), *lines[-2:]))
+
+
+GRAPH_SIZES = 128
+"""max_batch_size of cuda_graph_config, where nothing is asked."""
+
+
+def trial_cache(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, lines: list[Line]) -> Line:
+    """Return the line of the cache that the dry run has: of the longest sequence and the graphs' others, of
+    a block for each sequence that may run, as often as there are windows of several lengths where the second
+    manager divides it among them, and no more than the share of what is free then
+    (_torch/pyexecutor/_util.py, _get_token_num_for_estimation). What has a sequence for each block is of
+    2026's releases, and which of them has the second manager is not known: at least the dry run's tokens.
+
+    Gemma 3 27B in FP8 ran out of an H100 so at 131,072 tokens and ran at 4,096 (TensorRT-LLM#18056).
+    """
+    layout, block = cache_layout(model, asked, stage), asked.block_size or 32
+    tokens, sequences = asked.max_num_batched_tokens or 0, asked.max_num_seqs or 1
+    graphs = 0 if asked.enforce_eager else min(sequences, GRAPH_SIZES)
+    longest = -(-(asked.max_model_len + 1) // block) + graphs - 1
+    windows = {a.window if isinstance(a, Sliding) else asked.max_model_len for a in model.kinds.attentions}
+    pools = len({min(each, asked.max_model_len) for each in windows})
+    blocks = max(longest, -(-tokens // block), sequences) * pools
+    there = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
+    there += sum(line.bytes for line in lines if line.key != "activations.profile_run")
+    free = max(hardware.card.memory_bytes - there, 0)
+    size = min(blocks * layout.block_bytes, int((asked.free_gpu_memory_fraction or 0) * free))
+    least = min(-(-tokens // block) * layout.block_bytes, size)
+    return ranged(
+        "temporaries.running",
+        "engine",
+        "cache of the dry run",
+        (size, least, size),
+        "assumed",
+        f"{blocks:,} blocks of {layout.block_bytes:,} B, no more than the share",
+        "tensorrt_llm/_torch/pyexecutor/_util.py",
+    )
 
 
 def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Line:

@@ -13,6 +13,8 @@ class TrtllmRules(ReleaseRules):
     pads_mxfp4: bool = False
     prints_tokens_in_blocks: bool = False
     shares_draft_layer: bool = False
+    tries_cache_of_longest: bool = False
+    """The dry run has a cache of the longest sequence."""
 
 
 RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")
