@@ -480,7 +480,7 @@ def test_a_draft_is_made_with_tables_of_its_own(drafts: bool) -> None:
         **mtp,
     )
     assert (answer.verdict == "does_not_fit") == drafts
-    assert any("while weights are loaded, 4.74 GiB more" in note for note in answer.warnings) == drafts
+    assert any("before the cache is made, 4.74 GiB more" in note for note in answer.warnings) == drafts
 
 
 @pytest.mark.parametrize(("version", "verdict"), [("0.17.1", "does_not_fit"), ("0.19.0", "fits")])

@@ -28,6 +28,7 @@ FRESH_12 = TABLES / "verdicts_blind_12.csv"
 FRESH_13 = TABLES / "verdicts_blind_13.csv"
 FRESH_14 = TABLES / "verdicts_blind_14.csv"
 FRESH_15 = TABLES / "verdicts_blind_15.csv"
+FRESH_16 = TABLES / "verdicts_blind_16.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -59,6 +60,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_13.jsonl": FRESH_13,
     TABLES / "blind" / "verdicts_14.jsonl": FRESH_14,
     TABLES / "blind" / "verdicts_15.jsonl": FRESH_15,
+    TABLES / "blind" / "verdicts_16.jsonl": FRESH_16,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -196,6 +198,9 @@ FRESH_14_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=0, tight
 # folders and names that were refused, beginnings of flags, a check of all stages at once, FP8 made of 16 bit;
 # the draft of x-2008 comes on top of the pool, and its page does not show the end
 FRESH_15_BUDGET = Confusion(right=0.84, wrong_fits=0, wrong_does_not_fit=2, tight=12, none=6)
+# the first score was 13 of 21, six wrong "fits", two wrong "no", one tight, six without an answer: buffers of
+# AITER and of experts held twice, a dry run's cache, masks; five rows are asked with what their page has more
+FRESH_16_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=1, tight=6, none=2)
 
 
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
@@ -324,6 +329,7 @@ ROUNDS = {
     FRESH_13: ("serve", FRESH_13_BUDGET),
     FRESH_14: ("serve", FRESH_14_BUDGET),
     FRESH_15: ("serve", FRESH_15_BUDGET),
+    FRESH_16: ("serve", FRESH_16_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

@@ -123,7 +123,7 @@ class Budget(Record):
     """What the asked load never takes of what is charged, least, middle and most: the pool does not get it,
     and what lies beside the pool may."""
     passing: tuple[Line, ...] = ()
-    """Lines that lie beside the weights while these are loaded, and are gone before the pool is cut."""
+    """Lines that lie beside the weights once, and are gone before the pool is cut."""
     retried: Callable[[bool], tuple[Line, ...]] | None = None
     """What the engine charges instead where a card lacks room for a buffer; whether it lacks it for a draft's
     alone."""

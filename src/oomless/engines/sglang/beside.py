@@ -23,7 +23,7 @@ TOKENS_A_RANK, FUSED_TOKENS = 128, 8192
 """SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK and that of fused experts, where nothing else is said
 (environ.py)."""
 PARTITION_TOKENS = 256
-"""Tokens of a part of a sequence: AITER joins their results (aiter_backend.py, _AITER_PARTITION_SIZE_ROCM)."""
+"""Tokens of a part, whose results AITER joins (aiter_backend.py, _AITER_PARTITION_SIZE_ROCM)."""
 NORMAL_BYTES = 512 * MIB
 """At most, within and between nodes, of the mode for prompts: 20 SMs, 256 and 128 tokens of 7,168 values
 (csrc/config.hpp, get_nvl_buffer_size_hint, get_rdma_buffer_size_hint)."""

@@ -149,7 +149,9 @@ def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
     if rank.passing and rank.loading_room.least < 0:
         held = format_bytes(sum(line.bytes for line in rank.passing))
         what = ", ".join(line.what for line in rank.passing)
-        return (f"while weights are loaded, {held} more lie beside them and may pass the card: {what}",)
+        return (
+            f"before the cache is made, {held} more lie beside the weights and may pass the card: {what}",
+        )
     if rank.loads:
         return ()
     loaded = format_bytes(sums(rank.load)[0])
