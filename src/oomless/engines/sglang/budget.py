@@ -6,6 +6,8 @@ pool = free after loading - (1 - f) * free before loading = f * (card - context 
 subtracted again.
 """
 
+from math import inf
+
 from ... import facts
 from ...ledger import Line, exact
 from ...model.attention import V4, V41, Linear
@@ -158,8 +160,8 @@ def table_rows(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     layout, pool = pool_expected(model, asked, hardware, stage)
     if states:
         return int(min(rows, requests_of_states(layout, pool)))
-    tokens = max(pool_tokens(layout, made_pool(layout, asked, pool)), 0)
-    return min(max(tokens * 512 // max(asked.max_model_len, 1), rows), MOST_REQUESTS)
+    tokens = max(min(pool_tokens(layout, pool), asked.max_total_tokens or inf), 0)
+    return min(max(int(tokens * 512 // max(asked.max_model_len, 1)), rows), MOST_REQUESTS)
 
 
 def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> tuple[str, ...]:

@@ -103,8 +103,9 @@ class SglangRules(ReleaseRules):
     """Of V4's experts, where Marlin multiplies them."""
     holds_loaded_experts: bool = False
     holds_loaded_weights: bool = False
-    holds_experts_of_ranks: bool = False
     """Of Qwen3's models with experts, where a kernel puts them into another order."""
+    holds_experts_of_ranks: bool = False
+    """Those that EPMoE loaded, beside MI300's own FP8."""
 
     # how the pool is divided
     shares_pool_with_states: bool = False
