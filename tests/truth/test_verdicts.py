@@ -198,6 +198,8 @@ FRESH_14_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=0, tight
 # folders and names that were refused, beginnings of flags, a check of all stages at once, FP8 made of 16 bit;
 # the draft of x-2008 comes on top of the pool, and its page does not show the end
 FRESH_15_BUDGET = Confusion(right=0.84, wrong_fits=0, wrong_does_not_fit=2, tight=12, none=6)
+
+
 # the first score was 13 of 21, six wrong "fits", two wrong "no", one tight, six without an answer: buffers of
 # AITER and of experts held twice, a dry run's cache, masks; five rows are asked with what their page has more
 FRESH_16_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=1, tight=6, none=2)
