@@ -39,7 +39,7 @@ ARRAY = re.compile(
 LISTED = re.compile(r"\$\{?([A-Za-z_]\w*)(\[[@*]\])?\}?")
 """A word that stands for several: ${NAME[@]}, and $NAME where it holds flags."""
 APPENDED = re.compile(r"([A-Za-z_]\w*)\+=(.*)", re.DOTALL)
-COUNTED = re.compile(rf"\$\(\(({INSIDE})\)\)|\$\(expr ([^()\n]{{1,200}})\)")
+COUNTED = re.compile(rf"\$\(\(({INSIDE})\)\)|\$\(expr\s([^()\n]{{1,200}})\)")
 """$((16 / 8)), and $(expr 16 / 8), which is the same."""
 OF_PLACES = {"HOME": "~", "PWD": "."}
 """Variables that every shell has: places of that machine."""
