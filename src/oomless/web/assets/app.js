@@ -229,7 +229,9 @@ function open() {
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === state.view) {
       link.setAttribute("aria-current", "page");
-      link.scrollIntoView({ block: "nearest", inline: "center" });
+      // not scrollIntoView: browsers go on by Tab from what it shows
+      const row = link.parentElement;
+      row.scrollLeft = link.offsetLeft - row.offsetLeft - (row.clientWidth - link.clientWidth) / 2;
     }
     else link.removeAttribute("aria-current");
   }
