@@ -229,9 +229,7 @@ function open() {
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === state.view) {
       link.setAttribute("aria-current", "page");
-      // not scrollIntoView: browsers go on by Tab from what it shows
-      const row = link.parentElement;
-      row.scrollLeft = link.offsetLeft - row.offsetLeft - (row.clientWidth - link.clientWidth) / 2;
+      link.scrollIntoView({ block: "nearest", inline: "center" });
     }
     else link.removeAttribute("aria-current");
   }
@@ -431,4 +429,5 @@ window.addEventListener("hashchange", () => {
 $("answer").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: root.dataset.backend === "server" ? said.working : said.starting }));
 await backend.start();
 open();
+root.scrollIntoView({ block: "nearest" }); // Tab goes on from what was shown last: here the top
 root.dataset.ready = "yes";
