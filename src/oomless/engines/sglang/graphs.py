@@ -46,7 +46,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     >>> asked = Resolved(engine_version="0.5.6", layout=Layout(tp=8), cuda_graph_max_bs=512)
     >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
     >>> round(line.bytes / GIB, 2)
-    6.06
+    5.98
     """
     rules, tags = RELEASES.at(asked.engine_version), graph_tags(model, asked, hardware)
     release = rules.release
