@@ -87,7 +87,7 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
 @pytest.mark.parametrize(
     ("quantity", "least_rows", "typical"),
     [
-        ("weights_gib", 25, 0.004),
+        ("weights_gib", 25, 0.003),
         ("kv_tokens", 33, 0.015),
         ("graphs_gib", 22, 0.35),
         ("workspace_gib", 5, 0.21),
