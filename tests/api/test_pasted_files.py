@@ -307,3 +307,31 @@ def test_values_of_charts_are_the_commands_that_they_make() -> None:
     service = answered(LLM_D, gpu="h100:8")["request"]
     assert (service["layout"]["tp"], service["enforce_eager"], service["max_model_len"]) == (4, True, 32768)
     assert refused("servingEngineSpec:\n  modelSpec: []\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "served"),
+    [
+        ("unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M", "llamacpp deepseek-r1-distill-qwen-7b Q4_K_M"),
+        (
+            "hf.co/unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M",
+            "llamacpp deepseek-r1-distill-qwen-7b Q4_K_M",
+        ),
+        ("deepseek-r1-distill-qwen-7b-q4_k_m", "llamacpp deepseek-r1-distill-qwen-7b Q4_K_M"),
+        ("/models/DeepSeek-R1-UD-Q2_K_XL-00001-of-00005.gguf", "llamacpp deepseek-r1 UD-Q2_K_XL"),
+        ("deepseek-r1:32b-qwen-distill-q8_0", "ollama deepseek-r1-distill-qwen-32b Q8_0"),
+    ],
+)
+def test_model_is_called_as_its_engine_calls_it(word: str, served: str) -> None:
+    """What -hf, Ollama and makers of files write was an unknown model."""
+    found = call("infer", word, "--gpu", "h200:8", "--json")
+    answer = json.loads(found.out)
+    request = answer["request"]
+    assert f"{request['engine']} {answer['model']['name']} {request['quantization']}" == served
+    assert any(word in note for note in answer["warnings"])
+    assert call("infer", word, "--gpu", "h200:8", "--engine", "vllm", "--tp", "8").code in (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("word", ["my-own-q4_k_m", "org/none-GGUF:Q4_K_M", "qwen3-8b:", "a:b:c", ":q4_0"])
+def test_other_words_stay_unknown(word: str) -> None:
+    assert call("infer", word, "--gpu", "h200").code in (1, 2)

@@ -2,6 +2,7 @@
 command, a saved answer, the user's own defaults - and its answer."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,32 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
 def unpasted(
     model: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """Return MODEL, options and notes with what a pasted command says; nothing is imported without one."""
+    """Return MODEL, options and notes with what a pasted command says, or the name of a GGUF file as MODEL;
+    nothing is imported without one."""
     if "command" not in options:
-        return model, options, ()
+        return by_gguf_name(model, options) if model and OF_GGUF.search(model) else (model, options, ())
     from .pasted import from_command
 
     return from_command(model, options)
+
+
+OF_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)
+"""What may be the name of a GGUF file, with a look at it alone."""
+
+
+def by_gguf_name(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Return MODEL, options and notes of what llama.cpp's -hf, Ollama or a file elsewhere is called:
+    the model, its type, and the engine that runs it."""
+    from ..truth.reconcile.log_model import gguf_by_name
+
+    known, kind, runs_it = gguf_by_name(model)
+    if not known or os.path.lexists(os.path.expanduser(model)):
+        return model, options, ()
+    return (
+        known,
+        {"engine": runs_it, "quantization": kind, **options},
+        (f"{kind} is read from the name of {model}",),
+    )
 
 
 def named(command: str, model: str | None) -> str:

@@ -4,6 +4,7 @@ import re
 
 from ... import facts
 from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name
+from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name
 from ..row_models import PACKED
 
@@ -86,3 +87,36 @@ def is_published(word: str, known: str) -> bool:
     row = next(row for row in facts.table("catalogue") if row["name"] == known)
     repositories = (row["hub_id"].lower(), *row["aliases"].split(";"))
     return word == known or any(each.rpartition("/")[1:] == ("/", word) for each in repositories)
+
+
+OF_GGUF = re.compile(r"\.gguf$|[-_.]i?q\d\w*$", re.IGNORECASE)
+"""How the name of a file of llama.cpp ends; types like NVFP4 other formats have too."""
+
+
+def gguf_by_name(word: str) -> tuple[str, str, str]:
+    """Return (model of the catalogue, type, engine) of what llama.cpp's -hf and Ollama call a model, and of
+    the name of a GGUF file; three empty words for any other name.
+
+    >>> gguf_by_name("unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M")
+    ('deepseek-r1-distill-qwen-7b', 'Q4_K_M', 'llamacpp')
+    >>> gguf_by_name("deepseek-r1:14b-qwen-distill-q8_0"), gguf_by_name("deepseek-r1:14b")
+    (('deepseek-r1-distill-qwen-14b', 'Q8_0', 'ollama'), ('', '', ''))
+    >>> (
+    ...     gguf_by_name("DeepSeek-R1-0528-UD-IQ1_S-00001-of-00004.gguf")[:2],
+    ...     gguf_by_name("org/qwen3-8b-Q4_0")[0],
+    ... )
+    (('deepseek-r1-0528', 'UD-IQ1_S'), 'qwen3-8b')
+    """
+    place, colon, tag = word.removeprefix("https://").partition(":")
+    kind = type_in_name(tag or place)
+    if kind is None or catalogue_name(word):
+        return "", "", ""
+    if colon and "/" not in place:
+        from ...engines.llamacpp.ollama_command import tagged  # few names have a tag
+
+        known, kind = tagged(word)
+        return (known, kind, "ollama") if catalogue_name(known) else ("", "", "")
+    if not colon and not OF_GGUF.search(place):
+        return "", "", ""
+    known = model_name(place) or ""
+    return (known, kind, "llamacpp") if known else ("", "", "")

@@ -1,10 +1,11 @@
 """A run of a log -> the question that it answers, with what the log left out named."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...engines.llamacpp.builds import build_day
 from ...errors import OomlessError
-from ...model.load import load
+from ...model.load import is_local, load
 from ...model.model import Model
 from ...run.card_names import card_named
 from ...run.cards import Hardware, synthetic
@@ -14,9 +15,10 @@ from ...run.serving import Asked, Layout
 from ..serving_rows import Incomplete, ServingQuestion, drafting, question
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_of, file_type
+from .log_model import gguf_by_name
 from .log_observed import rank_number
 from .log_row import configuration_row
-from .logged_run import LoggedRun
+from .logged_run import Label, LoggedRun
 from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, training_question
 
 
@@ -33,10 +35,15 @@ class LogQuestion(NamedTuple):
 
 
 def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: str = "") -> LogQuestion:
-    """Return the question of a run; the others stand in for what the log does not say."""
+    """Return the question of a run; the others stand in for what the log does not say. MODEL may say a type
+    of GGUF, as the file's name does."""
+    shape, kind, _ = gguf_by_name(model) if model else ("", "", "")
+    model = shape or model
     named = model if model and _in_catalogue(model) else ""
     row = configuration_row(run, gpu, named)
-    row["engine_version"] = row["engine_version"] or engine_version
+    release = str(facts_of(run).get("engine_version", "")) or engine_version
+    if engine_version and release == engine_version:
+        row["engine_version"] = release
     if run.reader is None:
         return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
     if run.reader.is_training:
@@ -52,8 +59,10 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: 
         loaded = load(model or row["model"])
         hardware = parse_gpu(gpu) if gpu else None
         if run.names_devices:
-            return _llama(run, row, loaded, hardware)
+            row["quant"] = row["quant"] or file_type(kind)
+            return _llama(run, row, loaded, hardware, bool(row["quant"]) or is_local(model))
         row["tp"] = row["tp"] or _ranks(run, hardware)
+        row |= _groups(run, row)
         asked = question(
             {**row, "model": row["model"] if not model or named else "llama-3.1-70b"}, "weights_per_gpu"
         )
@@ -65,13 +74,29 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: 
     if hardware is not None:
         ranks = asked.asked.layout.num_ranks if asked.asked.layout else 1
         asked = asked._replace(hardware=_as_seen(run, _at_least(hardware, ranks)))
-    return LogQuestion(asked, row, () if gpu or row["gpu"] else ("gpu",), _assumed(run, asked.asked))
+    return LogQuestion(
+        asked, row, () if gpu or row["gpu"] else ("gpu",), _assumed(run, asked.asked, bool(release))
+    )
 
 
 def _ranks(run: LoggedRun, hardware: Hardware | None) -> str:
     """The ranks of a log that does not say how many: one, or where others speak, the cards that are named."""
     others = any(rank_number(run, label) for label in run.of_ranks("weights_bytes"))
     return str(hardware.num_gpus if hardware and hardware.num_gpus > 1 else "") if others else "1"
+
+
+def _groups(run: LoggedRun, row: Mapping[str, str]) -> dict[str, str]:
+    """Data-parallel attention where a log says no sizes: the ranks of the second group do not begin at 0."""
+    axes = [Label(label).axes() for label in run.of_ranks("weights_bytes")]
+    inside = [each for each in axes if each.get("DP") and each.get("TP")]
+    if row["dp"] or not run.rules.tp_counts_dp or not inside or not row["tp"].isdecimal():
+        return {}
+    first = min(inside, key=lambda each: (each["DP"], each["TP"]))
+    if any(each.get("TP") == 0 for each in axes if each.get("DP")):
+        return {}
+    size = max(1, first["TP"] // first["DP"])
+    flags = f"{row['other_flags']}, dp attention".removeprefix(", ")
+    return {"dp": str(int(row["tp"]) // size), "other_flags": flags}
 
 
 def _in_catalogue(name: str) -> bool:
@@ -103,21 +128,25 @@ def _as_seen(run: LoggedRun, hardware: Hardware) -> Hardware:
     return hardware._replace(card=card)
 
 
-def _assumed(run: LoggedRun, asked: Asked) -> tuple[str, ...]:
-    """Words that the log does not say and that the engine's defaults stand in for."""
+def _assumed(run: LoggedRun, asked: Asked, said: bool) -> tuple[str, ...]:
+    """Words that the log does not say and that the engine's defaults stand in for. `said`: the release is."""
     found = facts_of(run)
     share = share_of_card(asked.engine)
     words = ["max_model_len", "max_num_seqs", "max_num_batched_tokens"]
-    words = [word for word in words if word not in found]
+    words = ["engine_version"] * (not said) + [word for word in words if word not in found]
     return tuple(words + ([share.field] if share and getattr(asked, share.field) is None else []))
 
 
-def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None) -> LogQuestion:
-    """The question in llama.cpp's own words: layers on the cards, cells, slots, types of the cache."""
+def _llama(
+    run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware | None, typed: bool
+) -> LogQuestion:
+    """The question in llama.cpp's own words: layers on the cards, cells, slots, types of the cache. `typed`:
+    the types of the weights are said, by the log or by what stands beside it."""
+    found = facts_of(run)
+    given = hardware is not None
     if hardware is None or not _devices(run):
         hardware = _llama_hardware(run)
-    found = facts_of(run)
-    version = str(found.get("engine_version", ""))
+    version = str(found.get("engine_version", row["engine_version"]))
     slots = int(found.get("max_num_seqs", 1)) or 1
     unified = run.text("kv_unified") in ("true", "1")
     cells = run.first("context")
@@ -131,7 +160,7 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         engine=run.engine,
         engine_version=build_of(run, version),
         layout=Layout(pp=max(1, hardware.num_gpus)),
-        quantization=file_type(str(found.get("quantization", ""))) or None,
+        quantization=row["quant"] or None,
         max_model_len=length or None,
         context=length or None,
         concurrency=1 if unified else slots,
@@ -150,8 +179,9 @@ def _llama(run: LoggedRun, row: dict[str, str], model: Model, hardware: Hardware
         ServingQuestion(model, asked, hardware),
         row,
         missing,
-        ("gpu",) * (not found.get("gpu") or hardware.card.memory_bytes == ANY_SIZE)
-        + ("engine_version",) * (build_day(run.engine, version) is None),
+        ("gpu",) * (not (given or found.get("gpu")) or hardware.card.memory_bytes == ANY_SIZE)
+        + ("engine_version",) * (build_day(run.engine, version) is None)
+        + ("quantization",) * (not typed),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ...engines import engine
 from ...engines.record import Engine
 from ...facts.options import ENGINE_NAMES
+from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
@@ -133,7 +134,7 @@ def _quant(run: LoggedRun, found: Mapping[str, object]) -> str:
     """The word for the weights: what is asked for, or the type that they are computed in."""
     word = str(found.get("quantization", ""))
     if run.names_devices:
-        return file_type(word)
+        return file_type(word) or type_in_name(run.text("model_file")) or ""
     if not word or word in GENERIC:
         name = str(found.get("model", "")).lower()
         packed = next((each for each in PACKINGS if each in name), "")

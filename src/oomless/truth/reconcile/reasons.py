@@ -92,9 +92,18 @@ def output_on_host(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: 
             return ""
 
 
+def unsaid_type(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
+    """A log of llama.cpp without the lines of its loader says no type of the weights."""
+    if row.key != "weights" or "quantization" not in asked.assumed:
+        return ""
+    return (
+        "the log says no type of the weights, and they were taken as published: --model NAME-Q4_K_M says one"
+    )
+
+
 def other_release(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """The release is not among those whose source was read: it lies between two rules."""
-    if asked.question is None or asked.question.asked.engine_version:
+    if row.key == "weights" or "engine_version" not in asked.assumed:
         return ""
     return "the log names no release, and the rules of the newest one were taken"
 
@@ -136,6 +145,7 @@ RULES: tuple[Rule, ...] = (
     draft_loaded,
     no_graphs,
     implied_share,
+    unsaid_type,
     output_on_host,
     offloaded_cache,
     sixteen_bit_modules,

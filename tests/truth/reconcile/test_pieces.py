@@ -1,0 +1,57 @@
+"""Pieces of logs, as people paste them: what the piece does not say is taken from beside it or named."""
+
+import io
+
+from oomless.api.reconcile import beside_prediction
+from oomless.truth.reconcile.read_log import read_stream
+from oomless.truth.reconcile.reconciled import ReconciledRun
+
+
+def beside(text: str, *given: str) -> ReconciledRun:
+    return beside_prediction(read_stream(io.BytesIO(text.encode()), "a.log"), *given).runs[-1]
+
+
+LOADED = (
+    "[2025-05-09 15:00:14 DP{0} TP{1}] Load weight end. type=DeepseekV3ForCausalLM, mem usage=105.59 GB.\n"
+)
+
+
+def test_ranks_of_sglang_name_their_groups() -> None:
+    """Attention lies whole on each rank of a group of one; 79.8 GiB were predicted, those of eight."""
+    text = "".join(LOADED.format(group, group) for group in (2, 0, 7))
+    found = beside(text, "h200:8", "deepseek-v3")
+    assert found.command[-3:] == ["--dp", "8", "--enable-dp-attention"]
+    assert "engine_version" in found.asked.assumed
+    pairs = "".join(LOADED.format(group, rank) for group, rank in ((1, 2), (1, 3), (0, 0)))
+    assert beside(pairs, "h200:8", "deepseek-v3").command[-2:] == ["4", "--enable-dp-attention"]
+    copies = "".join(LOADED.format(group, rank) for group, rank in ((1, 0), (1, 1), (0, 0), (0, 1)))
+    assert "--enable-dp-attention" not in beside(copies, "h200:8", "deepseek-v3").command
+
+
+def test_the_release_beside_a_log_counts() -> None:
+    """SGLang's log names none, and the newest stood in for what was given."""
+    found = beside(LOADED.format(0, 0), "h200:8", "deepseek-v3", "0.4.6")
+    assert found.command[found.command.index("--engine-version") + 1] == "0.4.6"
+    assert "engine_version" not in found.asked.assumed
+
+
+LLAMA = """load_tensors: offloading 28 repeating layers to GPU
+load_tensors: offloading output layer to GPU
+load_tensors: offloaded 29/29 layers to GPU
+load_tensors:        CUDA0 model buffer size =  4168.09 MiB
+load_tensors:   CPU_Mapped model buffer size =   292.36 MiB
+llama_context: n_seq_max     = 1
+llama_context: n_ctx         = 4096
+"""
+
+
+def test_a_type_of_weights_stands_in_the_models_name() -> None:
+    """13.17 GiB of 16 bit were predicted, and the release was blamed."""
+    bare = beside(LLAMA, "rtx-3060", "deepseek-r1-distill-qwen-7b")
+    assert "gpu" not in bare.asked.assumed
+    assert "quantization" in bare.asked.assumed
+    assert "says no type of the weights" in bare.rows[0].reason
+    typed = beside(LLAMA, "rtx-3060", "unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M", "b4500")
+    assert typed.asked.assumed == ()
+    assert abs(typed.rows[0].error or 0) < 1e-5
+    assert "2025-01-17" in typed.command
