@@ -109,12 +109,15 @@ def read_oom(text: str, source: str = "") -> OutOfMemoryText | None:
         for pid, amount, unit in OTHERS.findall(text)
         if (value := number(amount)) is not None and len(pid) < 12
     )
+    total, process = sizes["total_bytes"] or sizes["mps_allowed_bytes"], sizes["process_bytes"]
+    if process is None and (own := _own_process(others, total, sizes["free_bytes"], reserved)):
+        process, others = own[1], tuple(each for each in others if each != own)
     return OutOfMemoryText(
         sizes["tried_bytes"],
         int(device[1]) if device and len(device[1]) < 6 else None,
-        sizes["total_bytes"] or sizes["mps_allowed_bytes"],
+        total,
         sizes["free_bytes"],
-        sizes["process_bytes"],
+        process,
         allocated,
         reserved,
         unused,
@@ -123,6 +126,19 @@ def read_oom(text: str, source: str = "") -> OutOfMemoryText | None:
         int(rank[1]) if rank and len(rank[1]) < 8 else None,
         source,
     )
+
+
+def _own_process(
+    others: tuple[tuple[int, int], ...], total: int | None, free: int | None, reserved: int | None
+) -> tuple[int, int] | None:
+    """Which of the named processes is the one that speaks: in a container it does not know its own number and
+    names itself with the rest, so that the card would hold its pool twice (c10/cuda/CUDACachingAllocator.cpp,
+    reportProcessMemoryInfo)."""
+    if total is None or free is None or reserved is None:
+        return None
+    if sum(held for _, held in others) + free + reserved <= total * 1.01:
+        return None
+    return min((each for each in others if each[1] >= reserved), key=lambda each: each[1], default=None)
 
 
 def _size(pattern: re.Pattern[str], text: str) -> int | None:

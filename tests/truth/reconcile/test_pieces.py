@@ -55,3 +55,28 @@ def test_a_type_of_weights_stands_in_the_models_name() -> None:
     assert typed.asked.assumed == ()
     assert abs(typed.rows[0].error or 0) < 1e-5
     assert "2025-01-17" in typed.command
+
+
+def test_a_process_in_a_container_is_named_with_the_rest() -> None:
+    """Its number there is another one: the card's 23.65 GiB were said to hold 21.51 and 21.98 beside."""
+    held = "".join(f"Process {pid} has 398.00 MiB memory in use. " for pid in (62201, 62203, 62204, 62202))
+    text = (
+        "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 136.00 MiB. GPU 0 has a total "
+        f"capacty of 23.65 GiB of which 93.81 MiB is free. {held}Process 62200 has 21.98 GiB memory in use. "
+        "Of the allocated memory 21.51 GiB is allocated by PyTorch, and 2.30 MiB is reserved by PyTorch but "
+        "unallocated.\n"
+    )
+    found = beside(text)
+    assert found.asked.missing == ("model", "gpu")
+    assert found.explanation is not None
+    named = dict(found.explanation.held)
+    assert 470 < named["this process beside torch"] / 2**20 < 490
+    assert "process 62200" not in named
+    assert sum(named.values()) / 2**30 < 23.7
+
+
+def test_what_was_given_is_not_asked_for_again() -> None:
+    text = (
+        "[rank0]:[titan] 2025-10-15 10:37:07 - root - INFO - step: 10  loss: 10.2  memory: 44.84GiB(47.19%)\n"
+    )
+    assert beside(text, "h100:4", "llama-3.1-8b").asked.missing == ()

@@ -19,7 +19,7 @@ from .log_model import gguf_by_name
 from .log_observed import rank_number
 from .log_row import configuration_row
 from .logged_run import Label, LoggedRun
-from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, training_question
+from .training_question import ANY_SIZE, SAYS_NO_QUESTION, TrainingAsks, not_given, training_question
 
 
 class LogQuestion(NamedTuple):
@@ -45,7 +45,7 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: 
     if engine_version and release == engine_version:
         row["engine_version"] = release
     if run.reader is None:
-        return LogQuestion(None, row, ("model", "gpu"), (), SAYS_NO_QUESTION)
+        return LogQuestion(None, row, not_given(gpu, model), (), SAYS_NO_QUESTION)
     if run.reader.is_training:
         asks = training_question(run, gpu, model)
         return LogQuestion(None, row, asks.missing, asks.assumed, asks.reason, asks)

@@ -51,12 +51,21 @@ SAYS_NO_QUESTION = (
 )
 
 
+def not_given(gpu: str, model: str) -> tuple[str, ...]:
+    """Return what is missing of a text that says nothing, beside what stands in for it.
+
+    >>> not_given("", ""), not_given("h100:8", "deepseek-v3")
+    (('model', 'gpu'), ())
+    """
+    return tuple(word for word, said in (("model", model), ("gpu", gpu)) if not said)
+
+
 def training_question(run: LoggedRun, gpu: str = "", model: str = "") -> TrainingAsks:
     """Return the question of a training run; `gpu` and `model` stand in for what the log does not say."""
     try:
         logged = _asked(run)
         if logged is None:
-            return TrainingAsks(None, ("model", "gpu"), (), SAYS_NO_QUESTION)
+            return TrainingAsks(None, not_given(gpu, model), (), SAYS_NO_QUESTION)
         known = facts_of(run)
         seen = str(known.get("gpu", ""))
         hardware = _hardware(gpu, seen, logged.num_gpus or 1)
