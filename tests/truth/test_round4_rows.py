@@ -12,8 +12,8 @@ SCORED = 0.91
 MEDIAN = {"weights_per_gpu": 0.001, "kv_bytes_per_gpu": 0.0137, "kv_tokens": 0.016}
 INSIDE = {"weights_per_gpu": 0.9, "kv_bytes_per_gpu": 0.87, "kv_tokens": 0.92, "cuda_graph": 0.92}
 """Error that half of the rows keep, and share of the intervals that hold what was measured: the one only
-shrinks, the other only grows. One pool is outside by its host: under WSL a card reports its whole memory
-(b4-009; 15.92 GiB where Linux has 15.46)."""
+shrinks, the other only grows. One pool is outside beside the whole card that WSL shows (b4-009), whose other
+rank decides."""
 
 
 @cache

@@ -12,6 +12,7 @@ from .. import facts
 from ..engines import engine
 from ..engines.record import Engine
 from ..errors import UnsupportedError
+from ..facts.hardware import first_number
 from ..frameworks.releases import release_of
 from ..model.load import catalogue_name, load
 from ..model.model import Model
@@ -108,6 +109,8 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, rules)})
     asked = rules.rows.as_asked(common, flags)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
+    if re.search(r"\bwsl", flags):
+        hardware = hardware._replace(card=_under_wsl(hardware.card))
     if hardware.card.vendor == "Huawei" and model.quantization == "fp8" and "w8a8" in row["quant"].lower():
         asked = asked._replace(quantization="w8a8")  # packed anew: those cards have no FP8
     return _of_its_day(ServingQuestion(drafting(model, asked), asked, hardware), row)
@@ -329,6 +332,21 @@ def _draft(flags: str) -> Speculation | None:
 
 def _number(text: str) -> int | None:
     return int(text) if text.strip().isdecimal() else None
+
+
+def _under_wsl(found: Card) -> Card:
+    """The card as a process under WSL sees it: all that nvidia-smi lists, since what a driver keeps is kept
+    by Windows. Logs have 23.99 GiB of an RTX 4090 (id 61815222665), 15.92 of an RTX 5080 (vllm#33333) and of
+    an RTX 5060 Ti (id 69218136759).
+
+    >>> [round(_under_wsl(card(name)).memory_bytes / GIB, 2) for name in ("rtx-4090", "rtx-5080")]
+    [23.99, 15.92]
+    """
+    named = (row for row in facts.table("hardware") if row["name"] == found.name)
+    size = int(first_number(next(named, {"mem_mib_nvidia_smi": ""})["mem_mib_nvidia_smi"]) * MIB)
+    if size <= found.memory_bytes:
+        return found
+    return found._replace(memory_bytes=size, range_bytes=0, memory_source="all that nvidia-smi lists: WSL")
 
 
 def _hardware(text: str, layout: Layout, quantity: str) -> Hardware:

@@ -11,13 +11,22 @@ DCP = "decode-context-parallel-size"
 
 
 def as_asked(asked: Asked, flags: str) -> Asked:
-    """The size by which ranks divide the cache is in the flags.
+    """The size by which ranks divide the cache is in the flags, and so are images: how many a prompt may
+    have, and the pixels of the largest.
 
     >>> as_asked(Asked(), "eager, decode-context-parallel-size 8").sizes.dcp
     8
+    >>> said = as_asked(Asked(), "limit-mm-per-prompt image 1, max_pixels 1003520")
+    >>> said.images_per_prompt, said.max_pixels
+    (1, 1003520)
     """
-    divided = re.search(rf"{DCP} (\d+)", flags)
-    return asked._replace(layout=asked.sizes._replace(dcp=int(divided[1]))) if divided else asked
+    if divided := re.search(rf"{DCP} (\d+)", flags):
+        asked = asked._replace(layout=asked.sizes._replace(dcp=int(divided[1])))
+    if most := re.search(r"max[-_]pixels\W{0,3}(\d+)", flags):
+        asked = asked._replace(max_pixels=int(most[1]))
+    images = re.search(r"limit-mm-per-prompt\W{0,3}images?\W{0,3}(\d+)", flags)
+    number = 0 if "language-model-only" in flags else int(images[1]) if images else None
+    return asked if number is None else asked._replace(images_per_prompt=number)
 
 
 def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:

@@ -256,7 +256,28 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     seen = images * images_of_video(model, asked)
     whole = rules.gathers_heads_of_images or asked.mm_encoder_tp_mode == "data"
     ranks = 1 if whole else asked.layout.tp
+    if model.family == GEMMA4_FAMILY and rules.takes_gemma4_images_apart and model.vision and seen:
+        one = (model.vision.item_tokens * model.hidden_size + model.vision.item_values) * width
+        placed = _places_bytes(model, model.vision, width)
+        return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
     return encoder_bytes(model, asked, seen, width, ranks)
+
+
+GEMMA4_FAMILY = "gemma4"
+
+
+def _places_bytes(model: Model, vision: Vision, width: int) -> int:
+    """Return what the places of one image's patches take as rows of ones and zeros, 8 B and a copy in the
+    model's type (transformers 5.5 to 5.9, modeling_gemma4.py, _position_embeddings; 5.14 looks them up).
+
+    >>> from ...model.load import load
+    >>> model = load("gemma-4-31b")
+    >>> _places_bytes(model, model.vision, 2)
+    516096000
+    """
+    sizes = [prod(each.shape[:2]) for each in model.tensors if "position_embedding_table" in each.name]
+    patch = _patch(model)
+    return vision.item_values // prod(patch[1:]) * max(sizes) * (8 + width) if sizes and patch else 0
 
 
 def with_tower(

@@ -154,6 +154,7 @@ class VllmRules(ReleaseRules):
     gathers_heads_of_images: bool = False
     scores_of_moonvit: bool = False
     drops_pixels: bool = False
+    takes_gemma4_images_apart: bool = False
     caches_times_of_videos: bool = False
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
