@@ -270,3 +270,9 @@ def test_a_longest_sequence_below_the_one_that_is_held_is_said_to_be_the_certain
     tight, fits = (call(*words.split(), "--context", length).out for length in ("122880", "32768"))
     assert "1.04 sequences of 122,880, one of at most 84,736 for certain" in tight
     assert "for certain" not in fits
+
+
+def test_rules_of_single_tensors_add_up() -> None:
+    words = ("--gpu", "rtx-3090:2", "--engine", "llamacpp", "-ot", "blk.3.=CUDA1", "-ot", "exps=CPU")
+    found = call("infer", "deepseek-v2-lite", *words, "--json")
+    assert json.loads(found.out)["request"]["override_tensor"] == "blk.3.=CUDA1,exps=CPU"

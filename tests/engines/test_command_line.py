@@ -102,6 +102,7 @@ def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
         ("-b 256", {"ubatch_size": 256}),
         ("-b 2048 -ub 1024", {"ubatch_size": 1024}),
         ("-ot exps=CPU -ts 3,1", {"override_tensor": "exps=CPU", "tensor_split": "3,1"}),
+        ("-ot blk.3.=CUDA1 -ot exps=CPU", {"override_tensor": "blk.3.=CUDA1,exps=CPU"}),
         ("-ncmoe 9 -cmoe", {"n_cpu_moe": 9, "cpu_moe": True}),
     ],
 )

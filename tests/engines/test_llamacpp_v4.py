@@ -138,3 +138,21 @@ def test_what_does_not_serve_it_is_named(flags: dict[str, str]) -> None:
     asked: dict[str, Any] = {"model": "deepseek-v4-flash", "gpu": "h200:2", "engine": "llamacpp", **flags}
     with pytest.raises(OomlessError):
         oomless.infer(**asked)
+
+
+def test_a_card_with_half_of_the_layers_and_no_experts() -> None:
+    """11,432 MiB of each RTX 3090 before a draft is loaded, 204,800 cells and 4,096 tokens at once, b10236
+    (noonghunna/club-3090, models/deepseek-v4-flash-0731/llama-cpp)."""
+    found = oomless.infer(
+        "deepseek-v4-flash-0731",
+        "rtx-3090:2",
+        engine="llamacpp",
+        engine_version="b10236",
+        quantization="UD-Q8_K_XL",
+        override_tensor="exps=CPU",
+        max_model_len=204800,
+        max_num_seqs=1,
+        ubatch_size=4096,
+        fit=False,
+    )
+    assert found.ledgers[0].total_bytes / MIB == pytest.approx(11432, rel=0.05)

@@ -72,7 +72,10 @@ def click_option(option: Option) -> Grouped:
         return Grouped(option, is_flag=True)
     kind: click.ParamType[Any] = Word(option) if is_word(option) else TableValue(option)
     complete = complete_gpu if option.field == "gpu" else None
-    return Grouped(option, type=kind, multiple=option.several, shell_complete=complete)
+    words: dict[str, Any] = {"multiple": option.several, "shell_complete": complete}
+    if option.joined:
+        words |= {"multiple": True, "callback": lambda ctx, param, value: ",".join(value) or None}
+    return Grouped(option, type=kind, **words)
 
 
 class Asking(click.Command):

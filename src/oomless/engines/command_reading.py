@@ -214,6 +214,8 @@ class Reading:
             self.flags[option.field] = value
         else:
             text = means or value or "on"
+            if option.joined and option.field in self.flags:
+                text = f"{self.flags[option.field]},{text}"
             self.flags[option.field] = parsed(option, text, f"--command: {spelled}", self.line.suffixes)
 
     def whole(self) -> Command:

@@ -116,6 +116,8 @@ class Option(Record):
     told."""
     several: bool = False
     """It may be given more than once."""
+    joined: bool = False
+    """Given again it adds to its text, with a comma between."""
     own_default: bool = True
     """The user may set a default for it; not for what makes one question of many."""
     file: Literal["", "read", "write", "names"] = ""

@@ -336,7 +336,7 @@ ASKED: tuple[Option, ...] = (
            known={LLAMA: "-ncmoe --n-cpu-moe"}),
     Option("override_tensor", "--override-tensor -ot", "text", "llamacpp",
            "Single tensors by name: exps=CPU, blk.3.=CUDA1, with commas between; the first rule that finds a "
-           "name counts.", known={LLAMA: "-ot --override-tensor"}),
+           "name counts.", known={LLAMA: "-ot --override-tensor"}, joined=True),
     Option("ubatch_size", "--ubatch-size -ub", "whole", "llamacpp",
            "Tokens of a micro-batch, which decides the compute buffer [512; Ollama: by context].", None, 1,
            known={LLAMA: "-ub --ubatch-size"}),
