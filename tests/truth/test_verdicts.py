@@ -29,6 +29,7 @@ FRESH_13 = TABLES / "verdicts_blind_13.csv"
 FRESH_14 = TABLES / "verdicts_blind_14.csv"
 FRESH_15 = TABLES / "verdicts_blind_15.csv"
 FRESH_16 = TABLES / "verdicts_blind_16.csv"
+FRESH_18 = TABLES / "verdicts_blind_18.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -61,6 +62,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_14.jsonl": FRESH_14,
     TABLES / "blind" / "verdicts_15.jsonl": FRESH_15,
     TABLES / "blind" / "verdicts_16.jsonl": FRESH_16,
+    TABLES / "blind" / "verdicts_18.jsonl": FRESH_18,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -205,6 +207,11 @@ FRESH_15_BUDGET = Confusion(right=0.84, wrong_fits=0, wrong_does_not_fit=2, tigh
 FRESH_16_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=1, tight=6, none=2)
 
 
+# the first score was 18 of 27, seven wrong "fits", two wrong "no", three tight, six without an answer: rules
+# of single tensors, experts on the host in SGLang, scores of an indexer, drafts; x-2521 was right by chance
+FRESH_18_BUDGET = Confusion(right=0.68, wrong_fits=8, wrong_does_not_fit=0, tight=5, none=6)
+
+
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
 # one was then a wrong "no": macOS 26 gives an M5's GPU more of its memory; its wrong "fits" xl-18 and xl-19,
 # of the same file, are tight: only the file of a repacked NVFP4 checkpoint says what its attention has
@@ -332,6 +339,7 @@ ROUNDS = {
     FRESH_14: ("serve", FRESH_14_BUDGET),
     FRESH_15: ("serve", FRESH_15_BUDGET),
     FRESH_16: ("serve", FRESH_16_BUDGET),
+    FRESH_18: ("serve", FRESH_18_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
