@@ -335,3 +335,21 @@ def test_model_is_called_as_its_engine_calls_it(word: str, served: str) -> None:
 @pytest.mark.parametrize("word", ["my-own-q4_k_m", "org/none-GGUF:Q4_K_M", "qwen3-8b:", "a:b:c", ":q4_0"])
 def test_other_words_stay_unknown(word: str) -> None:
     assert call("infer", word, "--gpu", "h200").code in (1, 2)
+
+
+def test_tune_reads_the_name_of_a_file_too() -> None:
+    answer = json.loads(call("tune", "Qwen/Qwen3-8B-GGUF:Q4_K_M", "--gpu", "rtx-4090", "--json").out)
+    named = json.loads(
+        call(
+            "tune",
+            "qwen3-8b",
+            "--engine",
+            "llamacpp",
+            "--quantization",
+            "Q4_K_M",
+            "--gpu",
+            "rtx-4090",
+            "--json",
+        ).out
+    )
+    assert answer["rows"] == named["rows"]

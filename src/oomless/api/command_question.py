@@ -160,9 +160,13 @@ def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str
     from ..facts.options.tuning import OWN
     from .tune import tune
 
+    of_name: tuple[str, ...] = ()
+    if model and "command" not in options:
+        model, options, of_name = unpasted(model, options)
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
     settings, notes = with_defaults(rest, environ)
+    notes = (*of_name, *notes)
     taken = {option.field for option in asked_of("tune")} - own.keys()
     asked = {name: value for name, value in settings.items() if name in taken}
     need_cards(asked)

@@ -21,6 +21,7 @@ def test_ranks_of_sglang_name_their_groups() -> None:
     text = "".join(LOADED.format(group, group) for group in (2, 0, 7))
     found = beside(text, "h200:8", "deepseek-v3")
     assert found.command[-3:] == ["--dp", "8", "--enable-dp-attention"]
+    assert "copies of experts" in found.rows[0].reason
     assert "engine_version" in found.asked.assumed
     pairs = "".join(LOADED.format(group, rank) for group, rank in ((1, 2), (1, 3), (0, 0)))
     assert beside(pairs, "h200:8", "deepseek-v3").command[-2:] == ["4", "--enable-dp-attention"]
