@@ -41,6 +41,8 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
 
     >>> shape_by_name("zai-org/GLM-4.6-FP8"), shape_by_name("microsoft/Phi-4-multimodal-instruct")
     (('glm-4.6', '-fp8'), ('', ''))
+    >>> shape_by_name("stelterlab/Qwen3-Coder-30B-A3B-Instruct-AWQ")  # another repository of the same shape
+    ('qwen3-30b-a3b-2507', '-awq')
     >>> shape_by_name("Qwen3.8-27B-DFlash2-W4A16")  # a head that drafts for it
     ('', '')
     >>> shape_by_name("RedHatAI/Qwen3-235B-A22B-FP8-dynamic")  # not another one of qwen3-235b-a22b-fp8
@@ -51,7 +53,11 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     begins = [
         (bool(form_in_name(name[len(short) :])), len(short), row["name"])
         for row in facts.table("catalogue")
-        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower().removesuffix("-bf16"))
+        for short in (
+            row["name"],
+            row["hub_id"].rpartition("/")[2].lower().removesuffix("-bf16"),
+            *(each.rpartition("/")[2] for each in row["aliases"].split(";") if "/" in each),
+        )
         if short and name.startswith(f"{short}-")
     ]
     _, length, model = max(begins, default=(False, 0, ""))

@@ -302,21 +302,47 @@ def with_copies(model: Model) -> Model:
 
 
 def catalogue_name(word: str) -> str | None:
-    """The catalogue's name for a model's word: its own name, its hub id, or another spelling (catalogue.csv).
+    """The catalogue's name for a model's word: its own name, its hub id, or another spelling (catalogue.csv);
+    of a repository that the catalogue does not list, what the same name of another owner means.
 
     >>> (
     ...     catalogue_name("deepseek-ai/DeepSeek-R1"),
     ...     catalogue_name("unsloth/DeepSeek-R1-GGUF"),
+    ...     catalogue_name("LLM-Research/Meta-Llama-3-8B-Instruct"),  # as ModelScope has it
     ...     catalogue_name("gpt-17"),
     ... )
-    ('deepseek-r1', 'deepseek-r1', None)
+    ('deepseek-r1', 'deepseek-r1', 'llama-3-8b', None)
     """
     key = word.strip().lower()
     if key.endswith(GGUF):
         key = key.rpartition("/")[2].removesuffix(GGUF)
     if facts.has_model_config(key):
         return key
-    return _spellings().get(key)
+    found = _spellings().get(key)
+    return _copied(key.rpartition("/")[2]) if found is None and key.count("/") == 1 else found
+
+
+def _copied(name: str) -> str | None:
+    """Return what the name of a repository means, whoever has copied it. In another form than 16 bit it means
+    nothing: makers leave other layers as they are.
+
+    >>> _copied("qwen3-8b"), _copied("qwen3.6-27b-fp8"), _copied("r17")
+    ('qwen3-8b', None, None)
+    """
+    from .checkpoint_names import form_in_name
+
+    known = _repositories().get(name)
+    return known if known and not form_in_name(name) else None
+
+
+@cache
+def _repositories() -> dict[str, str]:
+    """What the name of each repository means, without its owner."""
+    found: dict[str, str] = {}
+    for spelling, name in _spellings().items():
+        if "/" in spelling:
+            found.setdefault(spelling.rpartition("/")[2], name)
+    return found
 
 
 GGUF = "-gguf"
