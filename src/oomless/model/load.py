@@ -331,7 +331,7 @@ def _copied(name: str) -> str | None:
     """
     from .checkpoint_names import form_in_name
 
-    known = _repositories().get(name)
+    known = name if facts.has_model_config(name) else _repositories().get(name)
     return known if known and not form_in_name(name) else None
 
 
