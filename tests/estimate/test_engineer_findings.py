@@ -69,14 +69,24 @@ def test_plan_finds_what_train_finds_with_narrow_states() -> None:
     assert json.loads(found.out)["rows"]
 
 
-@pytest.mark.parametrize("frozen", ["vision_tower", "language_model", "multi_modal_projector"])
-def test_what_a_file_freezes_is_named(tmp_path: Path, frozen: str) -> None:
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (
+            "freeze_language_model: true",
+            "freeze_language_model = true is not understood and may change memory",
+        ),
+        ("freeze_vision_tower: false", "freeze_vision_tower = false: gradients and states"),
+        ("freeze_multi_modal_projector: false", "freeze_multi_modal_projector = false: gradients and states"),
+        ("freeze_vision_tower: true", ""),
+    ],
+)
+def test_what_a_file_freezes_is_named_unless_it_is_counted_so(tmp_path: Path, entry: str, told: str) -> None:
+    """LLaMA-Factory freezes tower and projector by itself (hparams/finetuning_args.py)."""
     path = tmp_path / "vl.yaml"
-    path.write_text(
-        f"model_name_or_path: qwen2.5-vl-7b\nstage: sft\nfinetuning_type: full\nfreeze_{frozen}: true\n"
-    )
+    path.write_text(f"model_name_or_path: qwen2.5-vl-7b\nstage: sft\nfinetuning_type: full\n{entry}\n")
     found = train(None, "h100:8", from_file=str(path))
-    assert said(found, f"freeze_{frozen} = true is not understood and may change memory")
+    assert said(found, told or "freeze_vision_tower") == bool(told)
 
 
 @pytest.mark.parametrize("framework", ["transformers", "trl", "llama-factory", "torchtitan", "megatron-lm"])

@@ -531,7 +531,7 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
     [
         ("xtuner train llama3_8b_full", "--framework xtuner"),
         ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
-        ("torchrun pretrain_gpt.py --num-layers 4", "--megatron-args"),
+        ("torchrun pretrain_gpt.py --num-layers 4", "--hidden-size is not given"),
         ("python -m openrlhf.cli.train_kd --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
         ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=veomni", "fsdp and fsdp2"),
         (
@@ -548,6 +548,36 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
 )
 def test_what_is_not_read_says_what_to_do(command: str, told: str) -> None:
     assert told in refused(command)
+
+
+def test_a_script_of_megatron_is_read_as_its_arguments_are(tmp_path: Path) -> None:
+    """It was sent away to --megatron-args."""
+    script = (
+        "GPT=(\n --num-layers 32 --hidden-size 4096 --num-attention-heads 32 --vocab-size 128256\n)\n"
+        "torchrun --nproc_per_node 8 pretrain_gpt.py ${GPT[@]} --seq-length 4096 --max-position-embeddings "
+        "4096 --micro-batch-size 1 --global-batch-size 128 --bf16 --tensor-model-parallel-size 2"
+    )
+    (tmp_path / "run.sh").write_text(script)
+    by_file = oomless.train(megatron_args=str(tmp_path / "run.sh"), gpu="h100:8")
+    assert oomless.train(command=script, gpu="h100:8").ledger == by_file.ledger
+    assert oomless.train(command=f"@{tmp_path / 'run.sh'}", gpu="h100:8").ledger == by_file.ledger
+    assert "say the same thing" in refused(script, "--zero", "3")
+
+
+def test_a_tower_that_stays_frozen_is_what_is_counted() -> None:
+    """LLaMA-Factory and ms-swift freeze it by themselves: what says so again was not understood."""
+    command = "swift sft --model Qwen/Qwen2.5-VL-7B-Instruct --max_length 2048 --freeze_vit {}"
+    notes = [asked(command.format(word))["warnings"] for word in ("true", "false")]
+    assert [[each for each in found if "freeze_vit" in each] for found in notes] == [
+        [],
+        ["freeze_vit = false: gradients and states of what is not the language model are not counted"],
+    ]
+
+
+def test_what_is_read_twice_is_said_once() -> None:
+    found = oomless.train(command="swift sft --model Qwen/Qwen2.5-7B-Instruct --max_length 2048", gpu="h100")
+    assert found.origin is not None
+    assert len(found.origin.read) == len({*found.origin.read})
 
 
 def test_a_run_is_said_once() -> None:

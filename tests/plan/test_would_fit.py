@@ -119,6 +119,47 @@ def test_a_narrower_cache_is_marked() -> None:
     assert marked == {"--kv-cache-dtype", "--quantization"}
 
 
+@pytest.mark.parametrize(
+    ("model", "gpu", "asked"),
+    [
+        ("qwen3-30b-a3b", "a10:4", {"tp": 4, "max_model_len": 8192, "gpu_memory_utilization": 0.7}),
+        ("mistral-7b-v0.3", "l4", {"engine_version": "0.9.1"}),
+        ("llama-3.1-nemotron-nano-4b", "a10:8", {"engine": "sglang", "tp": 8}),
+        ("glm-4.1v-9b", "a10:4", {"engine_version": "0.8.5", "max_model_len": 65536, "context": 2000}),
+    ],
+)
+def test_nothing_is_offered_with_more_beside_it_than_it_needs(
+    model: str, gpu: str, asked: dict[str, Any]
+) -> None:
+    """`--gpu-memory-utilization 0.85 --enforce-eager` was offered again with a narrower cache, and with a
+    second card."""
+    found = oomless.infer(model, gpu, **asked)
+    assert found.changes
+    words = [asked_with(each.flags).items() for each in found.changes]
+    assert not [(one, two) for one in words for two in words if one < two]
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "asked"),
+    [
+        ("llama-3.1-405b", "v100:2", {"max_model_len": 16384, "context": 2000}),
+        ("codestral-22b", "a100:2", {"engine": "ollama", "context": 2000, "concurrency": 512}),
+    ],
+)
+def test_what_llamacpp_let_go_to_start_is_not_held_fast(model: str, gpu: str, asked: dict[str, Any]) -> None:
+    """`--pp 4 on 4 cards` was offered with the layers of two, 12 GiB to spare; asked for, llama.cpp
+    fills the cards and it is tight."""
+    asked = {"engine": "llamacpp", "quantization": "q8_0", **asked}
+    found = oomless.infer(model, gpu, **asked)
+    assert found.changes
+    for each in found.changes:
+        more = asked_with(each.flags)
+        cards = more.pop("cards", None)
+        there = f"{gpu.partition(':')[0]}:{cards}" if cards else gpu
+        again = oomless.infer(model, there, **{**asked, **more})
+        assert (again.verdict, again.headroom_bytes) == ("fits", each.headroom_bytes), each.flags
+
+
 MODELS = "deepseek-r1 deepseek-v3.2 deepseek-v2-lite qwen3-8b gpt-oss-120b deepseek-v4-flash".split()
 CARDS = "h20:8 h200:4 h100:2 a100-80gb:4 rtx-4090:2 l40s:8 b200:1".split()
 

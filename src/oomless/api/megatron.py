@@ -18,6 +18,7 @@ def train_megatron(
     path: str,
     gpu: str | Hardware | None = None,
     *,
+    script: str | None = None,
     world_size: int | None = None,
     expandable_segments: bool = False,
     reserve: str | None = None,
@@ -26,15 +27,15 @@ def train_megatron(
     """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as
     the run has ranks.
 
-    The file has a shell line, the JSON of a run, or YAML of key: value.
+    The file has a shell line, the JSON of a run, or YAML of key: value. `script`: what it would hold, where
+    it was pasted; `path` then names what says it.
     """
     if others:
-        name = min(others)
+        name, said = min(others), path if script else "--megatron-args"
         raise UsageError(
-            f"--{name.replace('_', '-')} and --megatron-args say the same thing",
-            "write it into the arguments",
+            f"--{name.replace('_', '-')} and {said} say the same thing", "write it into the arguments"
         )
-    text = read_whole_text(path, ARGUMENTS.num_bytes, "give the file with the arguments alone")
+    text = script or read_whole_text(path, ARGUMENTS.num_bytes, "give the file with the arguments alone")
     with faults_of(path):
         given, env = environment(read_text(text, path))
     hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu

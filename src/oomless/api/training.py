@@ -80,6 +80,10 @@ def train(
         from .megatron import train_megatron
 
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
+    if command is not None and (script := script_of(command, model)) is not None:
+        from .megatron import train_megatron
+
+        return train_megatron("--command", gpu, script=script, **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
         file, model = file_read(from_file, command, model, flags.get("framework_version"))
@@ -125,6 +129,17 @@ def need_one_source(
     first, *more = [*(name for name, each in said.items() if each is not None), ""]
     if more[:-1]:
         raise UsageError(f"--{first} and --{more[0]} say the same thing", "give one of them", more[0])
+
+
+def script_of(command: str, model: str | Model | None) -> str | None:
+    """Return the text of a command that starts Megatron-LM, whose arguments say the model; None: it starts
+    something else."""
+    from ..frameworks.training_command import megatron_script
+
+    script = megatron_script(command)
+    if script is not None and model is not None:
+        raise UsageError("a model and Megatron-LM's arguments say the same thing", "give one of them")
+    return script
 
 
 def file_read(

@@ -93,6 +93,13 @@ def communication_lines(answer: "TrainingAnswer") -> list[str]:
     ]
 
 
+def no_change_lines(answer: "TrainingAnswer") -> list[str]:
+    """Return where to look on, where nothing that is tried makes it fit."""
+    if answer.verdict != "does_not_fit" or answer.changes or answer.estimate.megatron is not None:
+        return []
+    return ["no flags and no more of these cards help: `oomless plan MODEL --for train` names what holds it"]
+
+
 def training_screen(answer: "TrainingAnswer") -> list[str]:
     """Return a training answer as lines: verdict, question, the worst rank's memory at the peak, the time of
     a step, what would help, notes."""
@@ -107,6 +114,7 @@ def training_screen(answer: "TrainingAnswer") -> list[str]:
             *speed_lines(answer),
             f"disk: {format_bytes(answer.disk_bytes)} a saved checkpoint",
             *(f"would fit with {change.flags}" for change in answer.changes),
+            *no_change_lines(answer),
             *(f"note: {note}" for note in answer.warnings),
         ]
     )

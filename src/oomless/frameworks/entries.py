@@ -67,10 +67,11 @@ class Entries:
         self.asked.update(names)
         for name in names:
             if isinstance(value := self.values.get(name), list) or value not in UNSET:
-                self.read.append(f"{name} = {_short(value)}")
+                if (said := f"{name} = {_short(value)}") not in self.read:
+                    self.read.append(said)
                 return name, value, True
-        if default is not None:
-            self.defaults.append(f"{names[0]} = {_short(default)}")
+        if default is not None and (said := f"{names[0]} = {_short(default)}") not in self.defaults:
+            self.defaults.append(said)
         return names[0], default, False
 
     def _fault(self, name: str, value: Any, kind: str) -> OomlessError:
@@ -149,6 +150,15 @@ class Entries:
                 raise UnsupportedError(
                     f"{self.path}: {name} = {_short(self.values[name])}: {reason}",
                     "leave it out for an estimate",
+                )
+
+    def towers(self, *names: str) -> None:
+        """Note what is trained beside the language model. `names`: switches that keep it frozen, as it is
+        counted and as a framework does by itself."""
+        for name in names:
+            if self.has(name) and not self.switch(name, default=True):
+                self.note(
+                    f"{name} = false: gradients and states of what is not the language model are not counted"
                 )
 
     def note(self, text: str) -> None:

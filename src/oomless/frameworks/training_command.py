@@ -71,8 +71,8 @@ ELSEWHERE = {
 MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
 HINT = (
     "write it as `llamafactory-cli train FILE.yaml`, `axolotl train FILE.yml`, `trl sft --model_name_or_path "
-    "...`, or a script with the Trainer's arguments; @FILE reads it from a file; --from FILE reads a "
-    "configuration, --megatron-args FILE a script of Megatron-LM"
+    "...`, a script with the Trainer's arguments or Megatron-LM's; @FILE reads it from a file; --from FILE "
+    "reads a configuration"
 )
 RANKS = ("nproc_per_node", "num_processes", "num_gpus", "NPROC_PER_NODE", "NGPU")
 NODES = ("nnodes", "num_nodes", "num_machines", "NNODES")
@@ -97,15 +97,25 @@ def read_training_command(text: str, version: str | None = None) -> TrainingFile
             program, task, before, words = found
             return _question(program, task, before, _said(words), files, version)
     start = repr(shown(text.strip(), 60))
-    if MEGATRON.search(text):
-        raise UsageError(
-            f"--command: {start} starts Megatron-LM", "give its script to --megatron-args", "command"
-        )
     other = next((told for pattern, told in ELSEWHERE.items() if re.search(pattern, text)), None)
     if other is not None:
         hint = f"its words are not read: ask by flags, with --framework {other}"
         raise UsageError(f"--command: {start} starts another program", hint, "command")
     raise UsageError(f"--command: {start} trains nothing that is known here", HINT, "command")
+
+
+def megatron_script(text: str) -> str | None:
+    """Return the text of a command or script that starts Megatron-LM; None: it starts something else.
+
+    >>> megatron_script("torchrun --nproc_per_node 8 pretrain_gpt.py --num-layers 32")[:8]
+    'torchrun'
+    >>> megatron_script("trl sft --model_name_or_path m") is None
+    True
+    """
+    if not MEGATRON.search(whole := pasted_text(text, "give a script that starts training")):
+        return None
+    commands = commands_in(without_files(whole)[0])
+    return None if any(_program(command) for command in commands) else whole
 
 
 def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]] | None:

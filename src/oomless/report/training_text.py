@@ -7,7 +7,14 @@ from typing import Any
 
 from ..api.screen import WORDS, widest_of
 from ..api.training_answer import TrainingAnswer
-from ..api.training_screen import communication_lines, peak_line, question_line, speed_lines, verdict_line
+from ..api.training_screen import (
+    communication_lines,
+    no_change_lines,
+    peak_line,
+    question_line,
+    speed_lines,
+    verdict_line,
+)
 from ..estimate.training.changes import Largest
 from ..estimate.training.rank_group import RankGroup
 from ..ledger import CATEGORIES
@@ -75,6 +82,8 @@ def print_training(answer: TrainingAnswer, explain: str | None, colour: bool, wi
         console.print(
             f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom", soft_wrap=True
         )
+    for line in no_change_lines(answer):
+        console.print(line, soft_wrap=True)
     for warning in answer.warnings:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:

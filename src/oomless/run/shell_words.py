@@ -45,10 +45,10 @@ OF_PLACES = {"HOME": "~", "PWD": "."}
 """Variables that every shell has: places of that machine."""
 QUOTED_OR_OBJECT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.|(\{\s*")""", re.DOTALL)
 COMMENT = re.compile(
-    r"""((?<!\\)(?:'[^']*'|"(?:\\.|[^"\\])*"))|^[ \t]*\#[^\n]*\n?|(?<=[ \t])\#[^\n]*""",
+    r"""((?<!\\)(?:'[^']*'|"(?:\\.|[^"\\])*"))|^[ \t]*(?:\#|//[ \t]*-)[^\n]*\n?|(?<=[ \t])\#[^\n]*""",
     re.DOTALL | re.MULTILINE,
 )
-"""What is quoted, which stays, or a comment."""
+"""What is quoted, which stays, or a comment; who writes // before a flag means one too."""
 SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
 OF_SHELL = re.compile(r"-\w*c")
 
@@ -124,6 +124,8 @@ def commands_in(text: str) -> list[ShellCommand]:
     (('TP=8',), ('vllm', 'serve', 'm', '-tp', '8'))
     >>> [found.words for found in commands_in("docker run i bash -c 'cd /m && vllm serve m'")]
     [('docker', 'run', 'i', 'bash'), ('cd', '/m'), ('vllm', 'serve', 'm')]
+    >>> commands_in("vllm serve m\\n//--enable-x --y 1\\n--tp 4")[0].words
+    ('vllm', 'serve', 'm', '--tp', '4')
     >>> commands_in("vllm serve m --node-rank <rank> --dist <head-ip>:50 < in > out")[0].words
     ('vllm', 'serve', 'm', '--node-rank', '<rank>', '--dist', '<head-ip>:50')
     """

@@ -86,7 +86,7 @@ def fitted(estimate: Estimate) -> Estimate:
     if not said:
         return retried(estimate) if len(estimate.ledgers) > 1 else estimate
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
-    return found._replace(warnings=(said, *found.warnings))
+    return found._replace(warnings=(said, *found.warnings), put=estimate.asked)
 
 
 def retried(estimate: Estimate) -> Estimate:

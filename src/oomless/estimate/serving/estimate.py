@@ -66,6 +66,8 @@ class Estimate(Record):
     asked: Asked = Asked()
     cards: Hardware | None = None
     """The question before defaults and shares: a change is one to this."""
+    put: Asked | None = None
+    """As it was put, where its engine changed what nobody had set: a change is one to this instead."""
     adjust: Adjust | None = None
     support: Support = Support("runs")
     """What is known of whether it runs at all."""

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from ...errors import OomlessError
 from ...frameworks import framework
-from ...kept import tried
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
+from .changed import change, room
+from .several_changes import more_cards, of_several
 from .training_estimate import TrainingEstimate
-from .whole_step import estimate_step
 
 OF_LABELS = ("pretrain", "sft")
 """Tasks whose loss a fused kernel computes."""
@@ -27,37 +26,20 @@ class Largest(NamedTuple):
 
 def changes_that_fit(estimate: TrainingEstimate) -> tuple[Change, ...]:
     """Every single change after which the verdict is `fits`: what costs time first, what changes the training
-    last; of more cards the least."""
+    last; of more cards the least. Where none alone does, the fewest together."""
     if estimate.verdict == "fits":
         return ()
     if estimate.megatron is not None:
         from .megatron_changes import changes
 
         return changes(estimate)
-    found = [change for each in _candidates(estimate) if (change := _change(estimate, *each))]
-    more = (change for each in _more_cards(estimate) if (change := _change(estimate, *each)))
-    return (*found, *islice(more, 1))
-
-
-def _change(estimate: TrainingEstimate, text: str, asked: TrainingAsked, hardware: Hardware) -> Change | None:
-    """Return a change that fits and leaves more than there is now; None: it does not, or is only surer."""
-    room = _room(estimate, asked, hardware)
-    if room is None or room <= estimate.headroom_bytes:
-        return None
-    return Change(text, room - estimate.headroom_bytes, room)
-
-
-def _room(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) -> int | None:
-    """Return the headroom in bytes of another question about the same model; None where it does not fit."""
-
-    def answered() -> int | None:
-        try:
-            other = estimate_step(estimate.model, asked, hardware, estimate.companions)
-        except OomlessError:
-            return None
-        return other.headroom_bytes if other.verdict == "fits" else None
-
-    return tried((asked, hardware), answered)
+    found = [made for each in _candidates(estimate) if (made := change(estimate, *each))]
+    alone = {each.flags for each in found}
+    wider = (
+        each for each in more_cards(estimate, estimate.asked) if each[0].partition(" on ")[0] not in alone
+    )
+    more = (made for each in wider if (made := change(estimate, *each)))
+    return (*found, *islice(more, 1)) or of_several(estimate)
 
 
 def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked, Hardware]]:
@@ -95,16 +77,6 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked
         yield "--method qlora", asked._replace(method="qlora", optimizer=None, precision=None), hardware
 
 
-def _more_cards(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked, Hardware]]:
-    """Yield two, four and eight times the cards, over which FSDP cuts the states."""
-    asked, hardware = estimate.asked, estimate.hardware
-    for factor in (2, 4, 8):
-        more = hardware._replace(num_gpus=hardware.num_gpus * factor)
-        more = more._replace(per_node=max(more.per_node, min(more.num_gpus, more.card.gpus_per_node)))
-        wide = estimate.mesh._replace(dp=0)
-        yield f"--fsdp on {more.num_gpus} cards", asked._replace(sharding="fsdp2", mesh=wide), more
-
-
 def largest(estimate: TrainingEstimate) -> Largest:
     """The largest micro-batch and the longest sequence that fit, by doubling and halving to about 1 %.
 
@@ -126,7 +98,7 @@ def _fits(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], 
         if field == "micro_batch"
         else estimate.asked._replace(seq_len=value)
     )
-    return _room(estimate, asked, estimate.hardware) is not None
+    return room(estimate, asked, estimate.hardware) is not None
 
 
 def _grow(estimate: TrainingEstimate, field: Literal["micro_batch", "seq_len"], most: int) -> int:

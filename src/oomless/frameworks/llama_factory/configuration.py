@@ -37,6 +37,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     method, layers = _method(entries)
     for word in NOT_MODELLED:
         entries.refuse((word,), "it changes what is trained or kept and is not modelled")
+    entries.towers("freeze_vision_tower", "freeze_multi_modal_projector")
     if entries.has(*MARKS):
         return model, by_megatron(entries, task, method), None
     deep = beside(entries, "deepspeed")

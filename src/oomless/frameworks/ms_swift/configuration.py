@@ -41,6 +41,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     if not model and (kind := entries.text("model_type")):  # of 1.x and 2.x: qwen1half-7b-chat
         model = kind.replace("half", ".5").replace("_", ".")
     task = task_of(entries)
+    entries.towers("freeze_vit", "freeze_aligner")
     method = _method(entries)
     deep = _deep(entries)
     fsdp = entries.text("fsdp") if entries.has("fsdp") else None

@@ -41,6 +41,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     entries.like = "ms-swift"
     entries.refuse(("fp4_format",), "training in FP4 is not modelled")
     task = _task(entries)
+    entries.towers("freeze_vit", "freeze_aligner")
     micro_batch = entries.whole("micro_batch_size", default=1)
     packed = entries.switch("packing", default=False)
     flat = entries.switch("padding_free", default=True) or packed

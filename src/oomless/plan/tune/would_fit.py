@@ -8,7 +8,7 @@ from typing import Any
 
 from ...engines import engine
 from ...errors import OomlessError
-from ...estimate.serving.changes import Change, again
+from ...estimate.serving.changes import Change, again, fitted
 from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...kept import tried
 from ...run.cards import Hardware
@@ -41,11 +41,14 @@ def changes_that_fit(estimate: Estimate) -> tuple[Change, ...]:
     """
     if estimate.verdict == "fits":
         return ()
-    found = [*of_flags(estimate), *of_layouts(estimate), *of_quality(estimate), *of_load(estimate)]
+    if estimate.put is not None:  # what its engine let go to start is not held fast
+        estimate = estimate._replace(asked=estimate.put)
+    own = [*of_flags(estimate)]
+    found = [*own, *of_layouts(estimate), *of_quality(estimate, bool(own)), *of_load(estimate)]
     here = bool(found)
     if not here and engine(estimate.request.engine).fills_host:
         found += of_offloads(estimate)
-    found += of_more_cards(estimate)
+    found += of_more_cards(estimate, bool(own))
     if not here and not engine(estimate.request.engine).fills_host:
         found += of_offloads(estimate)
     return tuple(found or of_other_cards(estimate))[:MOST_CHANGES]
@@ -60,7 +63,7 @@ def change(estimate: Estimate, values: dict[str, Any], quality: bool = False) ->
 def _change(estimate: Estimate, values: dict[str, Any], quality: bool) -> Change | None:
     asked = estimate.asked.with_values(values)
     try:
-        other = again(estimate, asked)
+        other = fitted(again(estimate, asked))
     except OomlessError:
         return None
     if other.verdict != "fits":
@@ -154,8 +157,8 @@ def share_without_overrun(estimate: Estimate) -> float | None:
     return int(100 * (now - overrun / estimate.hardware.card.memory_bytes)) / 100
 
 
-def of_quality(estimate: Estimate) -> Iterator[Change]:
-    """Yield a narrower cache and narrower weights, the cache with flags where it does not do alone."""
+def of_quality(estimate: Estimate, flags_do: bool = False) -> Iterator[Change]:
+    """Yield a narrower cache and narrower weights, the cache with flags where neither does alone."""
     request = estimate.request
     rules = engine(request.engine)
     narrow: dict[str, Any] = {
@@ -165,7 +168,7 @@ def of_quality(estimate: Estimate) -> Iterator[Change]:
     }
     if narrow:
         made = change(estimate, narrow, quality=True)
-        yield from [made] if made is not None else of_flags(estimate, narrow)
+        yield from [made] if made is not None else () if flags_do else of_flags(estimate, narrow)
     if not estimate.model.quantization and not request.quantization and rules.candidates.forms:
         word = rules.candidates.forms[-1] if rules.file_types else rules.candidates.forms[0]
         made = change(estimate, {"quantization": word}, quality=True)
@@ -220,16 +223,17 @@ def of_offloads(estimate: Estimate) -> Iterator[Change]:
             yield made
 
 
-def of_more_cards(estimate: Estimate) -> Iterator[Change]:
-    """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool; none
-    where one process serves and the machine has one memory (Apple's)."""
+def of_more_cards(estimate: Estimate, flags_do: bool = False) -> Iterator[Change]:
+    """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool, which
+    asks for no more cards where flags alone do; none where one process serves and the machine has one memory
+    (Apple's)."""
     rules = engine(estimate.request.engine)
     if rules.axis == "pp" and estimate.hardware.card.shared_bytes:
         return
     tuned = rules.candidates.tuned
     beside = {each.field for each in tuned if each.purpose in ("graphs", "share")}
     levers = [{field: values[0]} for field, values in milder_first(estimate).items() if field in beside]
-    made = (on_more_cards(estimate, values) for values in ({}, *levers))
+    made = (on_more_cards(estimate, values) for values in ({}, *(() if flags_do else levers)))
     yield from filter(None, [next(filter(None, made), None)])
 
 
@@ -298,7 +302,7 @@ def elsewhere(estimate: Estimate, asked: Asked, hardware: Hardware) -> Change | 
 
 def _elsewhere(estimate: Estimate, asked: Asked, hardware: Hardware) -> Change | None:
     try:
-        other = estimate_serving(estimate.model, asked, hardware, estimate.adjust)
+        other = fitted(estimate_serving(estimate.model, asked, hardware, estimate.adjust))
     except OomlessError:
         return None
     if other.verdict != "fits":
