@@ -13,15 +13,16 @@ import pytest
 
 from oomless import facts, infer
 from oomless.engines.vllm import VLLM
+from oomless.engines.vllm.sparse import captured_bytes
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.estimate.serving.weights import weight_lines
-from oomless.model.attention import GQA, Linear, Sliding
+from oomless.model.attention import DSA, GQA, Linear, Sliding
 from oomless.model.families import FAMILIES, build
 from oomless.model.feedforward import Dense, MoE
 from oomless.model.load import load
 from oomless.model.model import Model
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Asked, Layout
+from oomless.run.serving import Asked, Layout, Resolved
 from oomless.units import GIB
 from small_configs import SMALL
 
@@ -87,6 +88,16 @@ def test_mistral_publishes_large_3_in_nvfp4_with_attention_in_16_bit() -> None:
     """403.2 GB on the hub; 673B and a tower of 2.5B."""
     assert load("mistral-large-3-nvfp4").checkpoint_bytes / 1e9 == pytest.approx(403.2, abs=0.1)
     assert load("mistral-large-3").num_parameters / 1e9 == pytest.approx(673, abs=0.5)
+
+
+def test_glm_with_delta_attention_is_as_large_as_its_files() -> None:
+    """GLM-5.3-Flash: 306 GB as du counts (vllm#53963); its indexers pool sixteen keys to one."""
+    model = load("glm-5.3-flash")
+    assert model.checkpoint_bytes / 2**30 == pytest.approx(306.5, abs=0.6)
+    pooled = [each for each in model.kinds.attentions if isinstance(each, DSA)]
+    assert (len(model.layers), pooled[0].index_pool) == (45, 16)
+    rows = 512 * (1048576 // 16) * 4
+    assert captured_bytes(model, Resolved(max_model_len=1048576), 512) == rows
 
 
 @pytest.mark.parametrize("name", COUNTED)

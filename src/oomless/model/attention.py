@@ -110,6 +110,8 @@ class DSA(Record):
     index_topk: int
     owns_indexer: bool = True
     """False in GLM-5.2's `shared` layers, which use the choice of an earlier layer."""
+    index_pool: int = 1
+    """Tokens whose keys the indexer pools to one (GLM-5.3-Flash)."""
     kind: Literal["dsa"] = "dsa"
 
     @property

@@ -117,7 +117,7 @@ def captured_bytes(model: Model, asked: Resolved, rows: int) -> int:
     for attention in model.kinds.attentions:
         match attention:
             case DSA():
-                ratios.add(1)
+                ratios.add(attention.index_pool)
             case V41() if attention.owns_index and attention.ratio:
                 ratios.add(attention.ratio)
             case V4() if attention.has_indexer:
@@ -132,7 +132,9 @@ def captured_bytes(model: Model, asked: Resolved, rows: int) -> int:
 def _layer_bytes(attention: Attention, asked: Resolved, hardware: Hardware, rules: VllmRules) -> int:
     match attention:
         case DSA():
-            return max(_mla_bytes(attention, asked, rules), _gathered_keys(asked, rules, 1))
+            return max(
+                _mla_bytes(attention, asked, rules), _gathered_keys(asked, rules, attention.index_pool)
+            )
         case V4():
             index = _gathered_keys(asked, rules, attention.ratio) if attention.has_indexer else 0
             return max(_gathered_rows(attention, asked, hardware, rules), index)

@@ -27,6 +27,7 @@ FAMILIES = {
     "deepseek_v41": "deepseek_v41",
     "glm4_moe": "glm",
     "glm_moe_dsa": "glm",
+    "glm5_next": "glm5_next",
     "gpt_oss": "gpt_oss",
     "gemma": "gemma",
     "gemma2": "gemma",

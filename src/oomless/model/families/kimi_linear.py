@@ -98,22 +98,7 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
     """Delta attention by linear_attn_config, whose layers count from 1, or by the names that transformers
     gives the same."""
     mla = read_mla(config, gated=config.flag("mla_use_output_gate", False))
-    own = config.section("linear_attn_config")
-    given, mark = (own, "") if own.values else (config, "linear_")
-    num = given.size(f"{mark}num_heads")
-    width = given.size(f"{mark}head_dim")
-    kernel = given.size("short_conv_kernel_size" if own.values else "linear_conv_kernel_dim", 4)
-    kda = Linear(
-        num,
-        num,
-        width,
-        width,
-        kernel,
-        "kda",
-        state_bits=32,
-        rank=width,
-        full_gate=own.flag("use_full_rank_gate", False),
-    )
+    kda, own = read_delta(config), config.section("linear_attn_config")
     if own.values:
         full = set(own.sizes("full_attn_layers"))
         linear = set(own.sizes("kda_layers"))
@@ -125,6 +110,16 @@ def read_attentions(config: Config, num_layers: int) -> list[Attention]:
         return [mla] * num_layers
     kinds = read_layer_types(config, num_layers, STATES)
     return [mla if kind == "full_attention" else kda for kind in kinds]
+
+
+def read_delta(config: Config) -> Linear:
+    """Delta attention, by linear_attn_config or by the names that transformers gives the same."""
+    own = config.section("linear_attn_config")
+    given, mark = (own, "") if own.values else (config, "linear_")
+    num, width = given.size(f"{mark}num_heads"), given.size(f"{mark}head_dim")
+    kernel = given.size("short_conv_kernel_size" if own.values else "linear_conv_kernel_dim", 4)
+    full = own.flag("use_full_rank_gate", False)
+    return Linear(num, num, width, width, kernel, "kda", state_bits=32, rank=width, full_gate=full)
 
 
 def read_experts(config: Config) -> MoE:

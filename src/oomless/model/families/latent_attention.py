@@ -19,7 +19,7 @@ def read_mla(config: Config, *, gated: bool = False) -> MLA:
         config.size("q_lora_rank", 0, least=0),
         config.size("kv_lora_rank"),
         config.size("qk_nope_head_dim"),
-        config.size("qk_rope_head_dim"),
+        config.size("qk_rope_head_dim", least=0),
         config.size("v_head_dim"),
         gated=gated,
         bias=config.flag("attention_bias", False),
