@@ -21,6 +21,7 @@ from oomless.engines.support import (
     support_rows,
     weights_word,
 )
+from oomless.engines.vllm.cache import SLOTS
 from oomless.errors import UnsupportedError
 from oomless.facts.options import ENGINE_NAMES
 from oomless.model.load import load
@@ -103,6 +104,7 @@ WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}
 OTHER_WEIGHTS = {"w4afp8", "int8_block"}
 """Forms of checkpoints that the table knows of, and no reader here."""
 CACHES = {
+    *SLOTS,
     *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4_ds_mla int8 fp4").split(),
     *BLOCK_SCALED,
     *("q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl bf16 f32").split(),

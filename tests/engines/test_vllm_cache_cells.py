@@ -294,3 +294,15 @@ def test_tokens_of_packed_caches(
 def test_packed_caches_that_are_refused(model: str, dtype: str, version: str) -> None:
     with pytest.raises(UnsupportedError):
         cache(model, kv_cache_dtype=dtype, engine_version=version)
+
+
+def test_a_nightly_between_two_releases_has_codes_beside_states() -> None:
+    """Builds that called themselves 0.20.1 and 0.20.2 ran them (club-3090#32, #71): with a note."""
+    found = oomless.infer(
+        "qwen3.6-27b",
+        gpu="rtx-3090",
+        kv_cache_dtype="turboquant_3bit_nc",
+        engine_version="0.20.1",
+        max_model_len=8192,
+    )
+    assert any("0.20.1 runs qwen3.6-27b there is not known" in note for note in found.warnings)

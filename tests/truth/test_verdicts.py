@@ -30,6 +30,7 @@ FRESH_14 = TABLES / "verdicts_blind_14.csv"
 FRESH_15 = TABLES / "verdicts_blind_15.csv"
 FRESH_16 = TABLES / "verdicts_blind_16.csv"
 FRESH_18 = TABLES / "verdicts_blind_18.csv"
+FRESH_17 = TABLES / "verdicts_blind_17.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -63,6 +64,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_15.jsonl": FRESH_15,
     TABLES / "blind" / "verdicts_16.jsonl": FRESH_16,
     TABLES / "blind" / "verdicts_18.jsonl": FRESH_18,
+    TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -210,6 +212,10 @@ FRESH_16_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=1, tigh
 # the first score was 18 of 27, seven wrong "fits", two wrong "no", three tight, six without an answer: rules
 # of single tensors, experts on the host in SGLang, scores of an indexer, drafts; x-2521 was right by chance
 FRESH_18_BUDGET = Confusion(right=0.68, wrong_fits=8, wrong_does_not_fit=0, tight=5, none=6)
+# the first score was 12 of 13, one wrong "fits", seven tight, 22 without an answer: forks and nightlies that
+# run what a release refuses, models, a card, an engine and file types that nobody named; x-2426 and x-2439 do
+# not say when they ran out
+FRESH_17_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tight=7, none=20)
 
 
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
@@ -340,6 +346,7 @@ ROUNDS = {
     FRESH_15: ("serve", FRESH_15_BUDGET),
     FRESH_16: ("serve", FRESH_16_BUDGET),
     FRESH_18: ("serve", FRESH_18_BUDGET),
+    FRESH_17: ("serve", FRESH_17_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
