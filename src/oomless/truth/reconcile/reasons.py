@@ -117,6 +117,9 @@ def sixteen_bit_modules(row: Compared, run: LoggedRun, asked: LogQuestion, estim
     if not (asked.question.asked.quantization or asked.question.model.quantization):
         return ""
     missing = format_bytes(round((row.measured or 0) - (row.predicted or 0)))
+    layout = asked.question.asked.layout
+    if layout is not None and layout.dp > 1 and asked.question.model.kinds.has_experts:
+        return f"a rank holds {missing} more: copies of experts for balance, or modules in 16 bit"
     return f"the checkpoint holds {missing} more: makers leave modules in 16 bit (its config.json lists them)"
 
 
