@@ -62,6 +62,8 @@ class Habits(NamedTuple):
     """It leaves the allocator's segments as they are, beside an engine on the same cards."""
     written_norms: bool = False
     """RMS norms keep an F32 copy of their input, which torch's kernel does not."""
+    resends: bool = False
+    """Op-level recomputation keeps no row that experts were sent, and sends it again."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -133,6 +135,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         ends_in_root=found.get("ends") == "root",
         fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",
+        resends=found.get("exchanges") == "again",
     )
 
 

@@ -96,6 +96,7 @@ class TrainingAsked(NamedTuple):
     expandable_segments: bool = False
     gradient_bucket_view: bool = False
     limit_all_gathers: bool = True
+    deterministic: bool = False
     dropout: float = 0.0
     packed: bool = False
     activation_bits: int = 16

@@ -51,6 +51,8 @@ def _stored(text: str) -> str | None:
         return "int8"
     if "nf4-dq" in text:
         return "nf4-dq"
+    if "awq" in text:
+        return "gptq-int4"  # values of 4 bits and scales of groups of 128, as AutoAWQ and AutoGPTQ pack them
     if re.search(r"nf4|4-bit|qlora", text):
         return "nf4"
     return None
@@ -86,12 +88,14 @@ OPTIMIZERS = {
     "adamw_torch_4bit": "adamw-4bit",
     "ao adamw 4bit": "adamw-4bit",
     "ao adamw fp8": "adamw-fp8",
+    "adamw foreach": "adamw-foreach",
     "adamw foreach=false": "adamw-loop",
     "adamw fused": "adamw-fused",
     "adamw_torch_fused": "adamw-fused",
     "adamw_torch": "adamw",
     "pagedadamw8bit": "paged-adamw-8bit",
     "8-bit galore": "galore-8bit",
+    "galore": "galore",
     "hybridadam": "adam-fused",
     "muon": "muon",
     "lora-fa": None,
@@ -103,15 +107,20 @@ def optimizer(word: str) -> OptimizerSteps:
 
     >>> optimizer("PagedAdamW8bit, optimizer-in-backward")
     OptimizerSteps(name='paged-adamw-8bit', in_backward=True)
+    >>> optimizer("paged_adamw_32bit").name  # a word of transformers (facts/optimizer_words.csv)
+    'paged-adamw'
     """
     if word in SAYS_NOTHING:
         raise Incomplete("the optimizer is not given")
     text = word.lower()
     inside = "in-backward" in text or "per-layer" in text
     name = re.sub(r",? ?(optimizer-)?in-backward|,? per-layer", "", text).strip()
-    if name not in OPTIMIZERS:
-        raise UnsupportedError(f"optimizer {word} is not known yet")
-    return OptimizerSteps(OPTIMIZERS[name], inside)
+    if name in OPTIMIZERS:
+        return OptimizerSteps(OPTIMIZERS[name], inside)
+    for row in facts.table("optimizer_words"):
+        if row["word"] == name and not row["framework"]:
+            return OptimizerSteps(row["optimizer"], inside)
+    raise UnsupportedError(f"optimizer {word} is not known yet")
 
 
 SHARDINGS = {
@@ -190,6 +199,9 @@ class RowAdapter(NamedTuple):
     """Embedding and head are trained in full."""
 
 
+RENAMED = {"BONE": "miss"}
+"""Adapters that PEFT has under another name since (0.17: MiSS)."""
+
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 MLP = ("gate_proj", "up_proj", "down_proj")
@@ -210,7 +222,7 @@ def adapter(word: str) -> RowAdapter | None:
         return None
     if found := re.match(r"([A-Z][A-Z0-9_]+) r=(\d*) ?(.*)", text):
         targets = tuple(name for name in found[3].split(",") if name)
-        return RowAdapter(found[1].lower(), int(found[2] or 0), targets, False)
+        return RowAdapter(RENAMED.get(found[1], found[1].lower()), int(found[2] or 0), targets, False)
     rank = int(found[1]) if (found := re.search(r"\br(\d+)", text)) else 0
     if not rank and "see" in text and "rank" in text:
         raise Incomplete("the rank of LoRA is not given")

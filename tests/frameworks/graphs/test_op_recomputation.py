@@ -24,6 +24,10 @@ def test_grouped_products_of_experts_are_made_again_and_what_other_ranks_sent_is
     assert not {"gate_up", "moe.product", "expert.out", "permuted", "rows"} & set(found)
     sent = {name: size for name, size in found.items() if name in ("arrived", "returned")}
     assert sent == (dict.fromkeys(("arrived", "returned"), ROWS) if exchanged else {})
+    again = layer_graph(
+        model.layers[1], 2048, norms_of(model, 1), WORK._replace(exchanged=exchanged, resends=True)
+    )
+    assert not {"arrived", "returned"} & set(walk_keeping_products(again).saved)
     # the input, attention's output, every second matrix: q, kv_b, the router's scores, the shared experts' up
     kept = TOKENS * 2 * (2048 + 16 * 128 + 16 * 192 + 16 * 256 + 2 * 1408)
     assert sum(found.values()) - sum(sent.values()) == pytest.approx(kept, rel=0.05)

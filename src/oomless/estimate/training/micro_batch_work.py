@@ -107,4 +107,6 @@ def work_of(job: Job) -> MicroBatchWork:
         padded=not request.packed,
         imbalance=request.expert_imbalance,
         exchanged=mesh.ep > 1,
+        resends=of.habits(request.framework_version).resends,
+        deterministic=request.deterministic,
     )

@@ -42,6 +42,8 @@ ASKED: tuple[Option, ...] = (
            choices=("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8", "compressed-int4")),
     Option("mtp_layers", "--mtp-layers --mtp-num-layers", "whole", "training",
            "Multi-token prediction layers that Megatron-LM trains behind the last layer [0].", 0, 0, 16),
+    Option("deterministic", "--deterministic --deterministic-mode", "switch", "training",
+           "Deterministic kernels: linear attention runs by its reference code.", False),
     Option("trained_ends", "--train-ends", "switch", "training",
            "With adapters: embedding and head are trained in full.", False),
     Option("trained_layers", "--train-layers", "whole", "training",

@@ -63,6 +63,10 @@ class MicroBatchWork(NamedTuple):
     imbalance: float = 1.0
     exchanged: bool = False
     """Rows of experts go to the ranks that hold these, and back (expert parallelism)."""
+    resends: bool = False
+    """Op-level recomputation exchanges those rows again instead of keeping what arrived."""
+    deterministic: bool = False
+    """The gated delta rule runs as torch code."""
 
     @property
     def tokens(self) -> int:

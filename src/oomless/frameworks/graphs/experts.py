@@ -26,11 +26,11 @@ def routed(b: Builder, kind: MoE, x: str, hidden: int, out: str, apart: str = ""
     size, last = rows * inner * element, "expert.out"
     b.op("gather_rows", (source,), {"rows": size})
     if work.exchanged:
-        b.op("dispatch", ("rows",), {"arrived": size}, sent=True)
+        b.op("dispatch", ("rows",), {"arrived": size}, sent=not work.resends)
         b.op("permute", ("arrived",), {"permuted": size})
         _feed(b, kind, inner, rows, "permuted")
         b.op("unpermute", ("expert.out",), {"unpermuted": size})
-        b.op("combine", ("unpermuted",), {"returned": size}, sent=True)
+        b.op("combine", ("unpermuted",), {"returned": size}, sent=not work.resends)
         last = "returned"
     else:
         _feed(b, kind, inner, rows, "rows")

@@ -22,6 +22,7 @@ from .blocks import (
 from .experts import routed
 from .graph import AutogradGraph
 from .kernels import AttendedHeads, attend, narrowed, rope
+from .recurrent import recurrent
 
 
 class LayerNorms(NamedTuple):
@@ -165,7 +166,7 @@ def attention(b: Builder, kind: Attention, x: str, hidden: int, out: str) -> Non
         case V4() | V41():
             _compressed(b, kind, x, hidden, out)
         case Linear():
-            _recurrent(b, kind, x, hidden, out)
+            recurrent(b, kind, x, hidden, out)
         case _:
             assert_never(kind)
 
@@ -303,33 +304,6 @@ def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> No
     groups = cut(kind.o_groups, work.tp)
     linear(b, "o_a_proj", "mixed", heads * kind.head_dim, groups * kind.o_lora_rank, "o_a")
     linear(b, "o_b_proj", "o_a", groups * kind.o_lora_rank, hidden, out)
-
-
-def _recurrent(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None:
-    """Linear attention: projections, short convolution, chunked scan that keeps a state for every 64 tokens,
-    gate, projection back."""
-    work, rows = b.work, b.work.tokens
-    element = work.compute
-    width, value = kind.conv_width // work.tp, kind.value_width // work.tp
-    linear(b, "in_proj", x, hidden, width + value, "in")
-    b.op("conv", ("in",), {"conv": rows * width * element}, ("in",))
-    b.op("silu", ("conv",), {"qkv": rows * width * element}, ("conv",))
-    chunks = -(-work.seq // SCAN_CHUNK) * work.batch
-    states = chunks * (kind.state_size // work.tp) * 4 if kind.variant != "short_conv" else 0
-    b.op(
-        "scan",
-        ("qkv",),
-        {"states": states, "mixed": rows * value * element},
-        ("qkv", "states"),
-        backward_temp=states,
-    )
-    b.constants.add("states")
-    b.op("gate", ("mixed", "in"), {"gated": rows * value * element}, ("mixed", "in"))
-    linear(b, "out_proj", "gated", value, hidden, out)
-
-
-SCAN_CHUNK = 64
-"""Tokens of a chunk in the kernels of flash-linear-attention (fla/ops/gated_delta_rule, chunk_size)."""
 
 
 def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str, apart: str = "") -> None:
