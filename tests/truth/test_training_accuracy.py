@@ -9,6 +9,10 @@ LoRA under FSDP1, experts of transformers 4, its losses (facts/habits.csv). Its 
 were within 3 % while the step was taken to hold all gradients twice, and are 4 % low since it steps by
 sub-groups as the source has it: the one budget that grew. Budgets are held for each round by
 itself.
+
+A third round (training_round3.csv) had 12 % in the median (A, reserved) as first predicted, 69 % inside, and
+32 % (B, reserved): what torchtitan's experts and Mamba-2 keep was too much. Its rows of the second kind are
+figures of texts, whose samples are shorter than the length that bounds them.
 """
 
 from pathlib import Path
@@ -31,6 +35,7 @@ from oomless.truth.validate import Scored, score, summarize
 from tables.score import TABLES, Budget, check, check_errors, errors, records
 
 TABLE, FRESH = TABLES / "training.csv", TABLES / "training_fresh.csv"
+THIRD = TABLES / "training_round3.csv"
 
 BUDGETS = {
     "peak_allocated": Budget(median=0.01, p90=0.09, scored=1.0),
@@ -47,6 +52,9 @@ FRESH_BEST, FRESH_INFERRED = Budget(median=0.05, p90=0.12, scored=1.0, inside=IN
 SECOND_BEST = Budget(median=0.036, p90=0.15, scored=1.0, inside=0.87, above=0.04)
 SECOND_INFERRED = 0.1
 SECOND_ALLOCATED = Budget(median=0.006, p90=0.04, scored=1.0)
+THIRD_BEST = Budget(median=0.08, p90=0.23, scored=1.0, inside=0.92, above=0.08)
+THIRD_INFERRED = Budget(median=0.25, p90=0.84, scored=1.0)
+THIRD_ALLOCATED = Budget(median=0.08, p90=0.14, scored=1.0)
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
 
 
@@ -130,6 +138,14 @@ def test_rows_of_the_second_round(fresh: dict[str, tuple[Scored, ...]]) -> None:
     check(fresh["A"], SECOND_BEST)
     check_errors(allocated, SECOND_ALLOCATED)
     assert median(inferred) <= SECOND_INFERRED
+
+
+def test_rows_of_the_third_round() -> None:
+    found = scored_rows(THIRD)
+    check(found["A"], THIRD_BEST)
+    check_errors(errors(found["B"], "peak_reserved"), THIRD_INFERRED)
+    check_errors(errors(found["B"], "peak_allocated"), THIRD_ALLOCATED)
+    assert len(errors(found["B"])) == len(found["B"]) == 29
 
 
 class Implied(NamedTuple):
