@@ -22,7 +22,7 @@ def document() -> dict[str, Any]:
 
 def error(name: str) -> float:
     """The size of a row's error."""
-    return abs(next(row["rel_error"] for row in document()["rows"] if row["id"] == name))
+    return abs(float(next(row["rel_error"] for row in document()["rows"] if row["id"] == name)))
 
 
 def test_rows_are_scored() -> None:

@@ -17,7 +17,7 @@ from .config_words import config_words
 from .llamacpp.command_line import as_asked, taken_along
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
-from .vllm.command_line import WHOLE, as_vllm, remark
+from .vllm.command_line import as_vllm, is_read, remark
 
 SECRET = re.compile(r"key|token(?!s|ize)|password", re.IGNORECASE)
 JSON_KINDS = ("json", "images", "speculation")
@@ -261,7 +261,7 @@ class Reading:
             model,
             {name: value for name, value in flags.items() if value is not None},
             tuple(self.ignored),
-            tuple(flag for flag in self.unknown if flag not in WHOLE),
+            tuple(flag for flag in self.unknown if self.line.table != "vllm" or not is_read(flag)),
             tuple(self.left_open),
             beside=self.beside,
             remark=remark(self.before, self.unknown) if self.line.table == "vllm" else "",

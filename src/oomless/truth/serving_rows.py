@@ -177,6 +177,7 @@ def _version(row: dict[str, str], rules: Engine) -> str:
     words = row["other_flags"].split(",")[0].strip()
     generation = "V0" if "V0" in text else "V1" if "V1" in text or words == "V1" else ""
     chosen = [word for word in (generation, *re.findall(r"\bMRV[12]\b|\bdriver \d+|\bwarm\b", text)) if word]
+    chosen += re.findall(r"\bFLASHINFER\b|\b[A-Z]+_ATTN\b", row["other_flags"])[:1]
     return f"{number} ({', '.join(chosen)})" if chosen else number
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...errors import UsageError
 from .release import (
+    ATTENTION,
     FIRST_RUNNER,
     FLASHINFER,
     LATENTS_OFF,
@@ -38,6 +39,20 @@ WHOLE = ("--disable-hybrid-kv-cache-manager", "LMCacheConnectorV1")
 """A flag and a connector that switch groups of windows off."""
 
 
+NAMED_ATTENTION = re.compile(
+    rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
+)
+
+
+def is_read(flag: str) -> bool:
+    """Return whether a flag that no option reads says something of how a release runs.
+
+    >>> [is_read(flag) for flag in ("--attention-backend flashinfer", "--attention-backend FLASHMLA")]
+    [True, False]
+    """
+    return flag in WHOLE or NAMED_ATTENTION.fullmatch(flag) is not None
+
+
 def remark(before: list[str], unread: list[str]) -> str:
     """Return what variables and an image before the program, and flags that no option reads, say of how a
     release runs.
@@ -46,12 +61,16 @@ def remark(before: list[str], unread: list[str]) -> str:
     ('V0', 'FlashInfer', '')
     >>> remark([], ["--disable-hybrid-kv-cache-manager"])
     'windows whole'
+    >>> remark([], ["--attention-backend flashinfer"])
+    'FLASHINFER'
     """
     said = [REMARKS[word] for word in before if word in REMARKS]
     if not {SORTS, FLASHINFER} & {*said} and any(IMAGE.fullmatch(word) for word in before):
         said.append(FLASHINFER)
     if any(word in flag for flag in unread for word in WHOLE if not flag.startswith("--no-")):
         said.append(WINDOWS_WHOLE)
+    if named := [found for word in (*before, *unread) if (found := NAMED_ATTENTION.fullmatch(word))]:
+        said.append(named[-1][1].upper())
     return ", ".join(said)
 
 

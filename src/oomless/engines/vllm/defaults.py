@@ -15,7 +15,7 @@ from ..rank import Stage
 from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
-from .flashinfer import reads_codes
+from .flashinfer import runs as runs_flashinfer
 from .release import LATENTS_OFF, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
@@ -67,7 +67,7 @@ def resolve(
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     said = captures(asked.compilation_config)
     # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support)
-    pieces = asked.speculative and not said.are_off and reads_codes(model, cache_dtype, hardware)
+    pieces = asked.speculative and not said.are_off and runs_flashinfer(model, cache_dtype, hardware, rules)
     return Resolved.of(
         asked._replace(
             dtype=resolve_dtype(model, asked.dtype, hardware),

@@ -15,6 +15,7 @@ BYTES_A_VALUE = 16
 """FLASHINFER_PREFILL_WORKSPACE_BYTES_PER_ELEM (v1/attention/backends/flashinfer.py of 0.26 to 0.33)."""
 HEADS = (64, 128, 256)
 """Elements of the heads that it reads; Triton's kernels read others."""
+NAME = "FLASHINFER"
 WITH_SINKS = "gpt_oss"
 """A family whose sinks only TensorRT-LLM's kernels have among FlashInfer's."""
 
@@ -38,6 +39,25 @@ def reads_codes(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
     return not 10 <= card.capability < 11 and cache_dtype.startswith(("fp8", "nvfp4"))
 
 
+def runs(model: Model, cache_dtype: str, hardware: Hardware, rules: VllmRules) -> bool:
+    """Return whether FlashInfer attends: where it is named, or reads a cache of codes. On large Blackwell
+    cards TensorRT-LLM's kernels do under its name.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .release import RELEASES
+    >>> texts = "0.26.0", "0.26.0 (FLASHINFER)", "0.26.0 (TRITON_ATTN)"
+    >>> for cache in ("auto", "fp8"):
+    ...     [runs(load("qwen3-8b"), cache, parse_gpu("rtx-5090"), RELEASES.at(text)) for text in texts]
+    [False, True, False]
+    [True, True, False]
+    """
+    named, card = rules.named_attention, hardware.card
+    if not named or card.vendor != "NVIDIA" or 10 <= card.capability < 11:
+        return reads_codes(model, cache_dtype, hardware)
+    return named == NAME and model.kinds.has(GQA, Sliding)
+
+
 def workspace_bytes(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules) -> int:
     """Return the bytes of the workspace that FlashInfer's first batch makes, one for all layers; from 0.26 on
     no less than 16 B a token of the batch and value of a rank's queries. 0 where it does not run.
@@ -56,7 +76,7 @@ def workspace_bytes(model: Model, asked: Resolved, hardware: Hardware, stage: St
     """
     if not rules.chooses_attention_by_order or model.family == WITH_SINKS:
         return 0
-    if not reads_codes(model, asked.kv_cache_dtype, hardware):
+    if not runs(model, asked.kv_cache_dtype, hardware, rules):
         return 0
     cores = [each.core for each in stage.kinds(model).attentions if isinstance(each, GQA | Sliding)]
     if not cores or any(core.head_dim not in HEADS for core in cores):

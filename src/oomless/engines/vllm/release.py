@@ -18,6 +18,9 @@ UNSCORED = "flash_attn"
 TRIED, UNTRIED = "graphs tried", "graphs untried"
 """What it says where captured graphs are tried before the cache is cut, or are not, against the release's
 default (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
+ATTENTION = ("FLASHINFER", "FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION")
+"""Kernels of attention that the text may name (--attention-backend, or before 0.14 VLLM_ATTENTION_BACKEND);
+those of latents have names of their own."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
@@ -256,6 +259,15 @@ class VllmRules(ReleaseRules):
         if SORTS in self.text:
             return ("no_flashinfer",)
         return ("flashinfer",) if FLASHINFER in self.text else ()
+
+    @property
+    def named_attention(self) -> str:
+        """The kernels of attention that were named; nothing where the engine chooses.
+
+        >>> RELEASES.at("0.26.0 (V1, FLASH_ATTN)").named_attention
+        'FLASH_ATTN'
+        """
+        return next((name for name in ATTENTION if name in self.text), "")
 
     @property
     def driver(self) -> int:
