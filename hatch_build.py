@@ -1,7 +1,8 @@
-"""The wheel: modules without comments, without the notes on their constants, which Python drops too, and without
-the examples of their docstrings, which are tests; pages in one file, without tables of options and the long part of what their commands print, rules without the sources
-that only readers of the tables need, and all packed again as small as deflate makes it (the builder itself
-takes zlib's middle level)."""
+"""The wheel: modules without comments, without the notes on their constants, which Python drops too, without
+what explains a private function, and without the examples of their docstrings, which are tests; pages in one
+file, without tables of options and the long part of what their commands print, rules without the sources that
+only readers of the tables need, and all packed again as small as deflate makes it (the builder itself takes
+zlib's middle level)."""
 
 import ast
 import csv
@@ -106,8 +107,9 @@ def without(path: Path, columns: str) -> str:
 
 
 def for_readers(module: str) -> str:
-    """Return a module without its comments, the notes on its constants and the doctests of its docstrings: no
-    line moves. What stands beside a field of a record stays: editors show it."""
+    """Return a module without its comments, the notes on its constants, the words on private functions (no
+    help shows them) and the doctests of its docstrings: no line moves. What stands beside a field of a record
+    stays: editors show it."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
@@ -120,6 +122,10 @@ def for_readers(module: str) -> str:
                 lines[first - 1 : last] = [""] * (last - first + 1)
     for node in ast.walk(tree):
         match node:
+            case ast.FunctionDef(
+                name=name, body=[ast.Expr(value=ast.Constant(value=str())) as note, _, *_]
+            ) if name.startswith("_") and not name.endswith("__"):
+                lines[note.lineno - 1 : note.end_lineno] = [""] * ((note.end_lineno or 0) - note.lineno + 1)
             case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
                 for example in DocTestParser().get_examples(text):
                     length = (example.source + example.want).count("\n")
