@@ -55,16 +55,24 @@ VIT = {
     "patch_size": 14,
     "image_size": 56,
 }
-GLM_EYES = {
+QWEN_EYES = {
     "hidden_size": 32,
     "intermediate_size": 96,
     "out_hidden_size": 64,
     "depth": 2,
     "num_heads": 2,
     "patch_size": 14,
-    "image_size": 56,
     "temporal_patch_size": 2,
     "spatial_merge_size": 2,
+}
+GLM_EYES = {**QWEN_EYES, "image_size": 56}
+EARS = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "num_mel_bins": 16,
+    "output_dim": 64,
 }
 KDA = {
     "num_heads": 4,
@@ -219,6 +227,22 @@ SMALL: dict[str, dict[str, Any]] = {
                 "n_group": 1,
             },
             "vision_config": GLM_EYES,
+        },
+        "qwen2_5_omni": {
+            **NOT_OUTSIDE,
+            "thinker_config": {"text_config": BASE, "vision_config": QWEN_EYES, "audio_config": EARS},
+        },
+        "qwen3_omni_moe": {
+            **NOT_OUTSIDE,
+            "thinker_config": {
+                "text_config": {**BASE, **EXPERTS, "head_dim": 16},
+                "vision_config": {
+                    **QWEN_EYES,
+                    "num_position_embeddings": 16,
+                    "deepstack_visual_indexes": [1],
+                },
+                "audio_config": {**EARS, "downsample_hidden_size": 8},
+            },
         },
         "gpt_bigcode": {**NOT_OUTSIDE, **GPT2},
         "gpt_neo": {
@@ -498,5 +522,7 @@ WITHOUT_CLASS = (
     "step3p5",
     "minicpm",
     "orion",
+    "qwen2_5_omni",
+    "qwen3_omni_moe",
 )
 """Of these transformers has no class under this name; vLLM's source was read instead."""

@@ -100,6 +100,20 @@ def test_glm_with_delta_attention_is_as_large_as_its_files() -> None:
     assert captured_bytes(model, Resolved(max_model_len=1048576), 512) == rows
 
 
+def test_of_what_hears_and_speaks_the_thinker_counts() -> None:
+    """Qwen2.5-Omni as it is published, with a talker; bytes as vLLM loads them (16.6 GiB)."""
+    thinker = facts.model_config("qwen2.5-omni-7b")
+    whole = {
+        "model_type": "qwen2_5_omni",
+        "thinker_config": thinker,
+        "talker_config": {},
+        "enable_talker": True,
+    }
+    model = build({**whole, "torch_dtype": "bfloat16"}, "omni", "omni")
+    assert model.tensors == load("qwen2.5-omni-7b").tensors
+    assert [warning[:11] for warning in model.warnings] == ["what speaks"]
+
+
 @pytest.mark.parametrize("name", COUNTED)
 def test_has_the_elements_that_the_hub_counts(name: str) -> None:
     model, hub = load(name), int(ROWS[name]["parameters_hub"])

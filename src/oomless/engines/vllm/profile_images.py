@@ -104,7 +104,7 @@ def stamped_video_bytes(model: Model, width: int) -> int:
     return int(VIDEO_TOKENS * STAMPED_TOKENS) * (1 + deep) * model.hidden_size * width
 
 
-VIDEO_FAMILIES = ("qwen2_vl", "qwen2_5_vl")
+VIDEO_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni")
 """Families whose dummy video has frames of the largest image."""
 MAX_FRAMES = 14
 """Frames of the dummy video at most (models/qwen2_vl.py, _MAX_FRAMES_PER_VIDEO: 14, or 16), two of which are
