@@ -16,6 +16,7 @@ from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.training_question import BESIDE, WAYS, training_question
+from .trained_model import packed_as, trained_model
 from .training_answer import Origin, TrainingAnswer
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def train(
         return train_megatron("--command", gpu, script=script, **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
-        file, model = file_read(from_file, command, model, flags.get("framework_version"))
+        file, model = file_read(from_file, command, model, flags.get("framework_version"), offline)
         gpu = file.gpu if gpu is None else gpu
     if model is None or gpu is None:
         raise UsageError(
@@ -143,7 +144,11 @@ def script_of(command: str, model: str | Model | None) -> str | None:
 
 
 def file_read(
-    from_file: str | None, command: str | None, model: str | Model | None, version: str | None = None
+    from_file: str | None,
+    command: str | None,
+    model: str | Model | None,
+    version: str | None = None,
+    offline: bool = False,
 ) -> "tuple[TrainingFile, str | Model | None]":
     """Return a framework's file, or a command that starts a run, as a question, and the model: the one that
     is given, or the file's, by its name of the catalogue where it has one."""
@@ -156,21 +161,27 @@ def file_read(
 
         with faults_of(str(from_file)):
             file = read_training_file(Path(str(from_file)), version)
-    others = {name: catalogue_name(of) or of for name in OTHERS if (of := file.beside.get(name))}
-    file = file._replace(beside={**file.beside, **others})
-    if model is None and file.model is None:
+    said, notes = file.model, list[str]()
+    others = dict[str, str]()
+    for name in OTHERS:
+        if of := file.beside.get(name):
+            others[name], more = trained_model(of, offline)
+            notes += more if others[name] != catalogue_name(of) else ()
+    file = file._replace(beside={**file.beside, **others}, warnings=(*file.warnings, *notes))
+    if model is None and said is None:
         raise UsageError("MODEL is missing", f"{from_file or '--command'} names no model: give one beside it")
-    if model is not None or file.model is None:
+    if said is None:
         return file, model
-    if file.model.startswith((".", "/", "~")):
-        from .pasted import from_path
-
-        return file, from_path(file.model)[0]
-    name = catalogue_name(file.model) or file.model
-    if name != file.model:
-        note = f"{file.model} is {name} of the catalogue; give MODEL to read the hub"
-        file = file._replace(warnings=(*file.warnings, note))
-    return file, name
+    if file.training.method == "lora" and (packed := packed_as(said)):
+        note = f"{said} is packed: its adapters stand on {packed}"
+        file = file._replace(
+            training=file.training._replace(method="qlora", quantization=packed),
+            warnings=(*file.warnings, note),
+        )
+    if model is not None:
+        return file, model
+    name, more = trained_model(said, offline)
+    return file._replace(warnings=(*file.warnings, *more)), name
 
 
 def of_file(

@@ -55,6 +55,8 @@ class Habits(NamedTuple):
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
     """GRPO compares with a frozen reference where nothing is said."""
+    batch_of_prompts: bool = False
+    """GRPO's batch counts prompts, each of which runs with all its answers."""
     ends_in_root: bool = False
     """FSDP2 has embedding and head in the root unit, which stays whole, as does the last layer, from forward
     to backward."""
@@ -132,6 +134,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         originals_stay=found.get("originals") == "stay",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
+        batch_of_prompts=found.get("batch") == "prompts",
         ends_in_root=found.get("ends") == "root",
         fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",

@@ -331,6 +331,7 @@ def _copied(name: str) -> str | None:
     """
     from .checkpoint_names import form_in_name
 
+    name = name.removesuffix("-ms")  # as ModelScope calls its copies of Llama 2
     known = name if facts.has_model_config(name) else _repositories().get(name)
     return known if known and not form_in_name(name) else None
 

@@ -1,5 +1,6 @@
 """Arguments of `swift sft`, `swift pt` and `swift rlhf` (swift/arguments, swift/trainers/arguments.py)."""
 
+import re
 from typing import Any
 
 from ...errors import OomlessError, UnsupportedError
@@ -31,15 +32,15 @@ PARKED = {"optimizer": "offload_optimizer", "params": "offload_model"}
 BITS = ("quant_bits", "quantization_bit")
 USUAL_TARGETS = ("q_proj", "k_proj", "v_proj")
 """What DEFAULT and AUTO of 1.x and 2.x are of most models (swift/llm/utils/model.py, LoRATM)."""
+LATENT_TARGETS = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
+"""And of DeepSeek-V2 and what is made of it (LoRATM.deepseek2 of 2.2)."""
 METHODS = ("tuner_type", "train_type", "sft_type")
 """Its name of today, of 3.x and of 2.x."""
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, which no argument says."""
-    model = entries.text("model", "model_id_or_path")
-    if not model and (kind := entries.text("model_type")):  # of 1.x and 2.x: qwen1half-7b-chat
-        model = kind.replace("half", ".5").replace("_", ".")
+    model = _model(entries)
     task = task_of(entries)
     entries.towers("freeze_vit", "freeze_aligner")
     method = _method(entries)
@@ -58,6 +59,10 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         offload=deep.offload if deep else (),
         **_hpz(entries, deep),
     )
+    if task == "ppo" and (
+        reward := entries.text("reward_model")
+    ):  # pipelines/train/rlhf.py: both begin as it
+        entries.beside |= {"reward_model": reward, "value_model": reward}
     if task == "grpo":
         colocated(entries, usual_share=0.9)
         if parked := entries.away(PARKED):
@@ -65,6 +70,13 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         if entries.has("move_model_batches"):
             entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
     return model, adapters(entries, _load(entries, asked)), None
+
+
+def _model(entries: Entries) -> str | None:
+    model = entries.text("model", "model_id_or_path")
+    if not model and (kind := entries.text("model_type")):  # of 1.x and 2.x: qwen1half-7b-chat
+        model = kind.replace("half", ".5").replace("_", ".")
+    return model
 
 
 def _dealt(entries: Entries, sharded: bool) -> int:
@@ -191,7 +203,8 @@ def adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         return asked
     targets = entries.words("target_modules", "lora_target_modules")
     if targets in (("DEFAULT",), ("AUTO",)) or (not targets and entries.has("sft_type")):
-        targets = USUAL_TARGETS
+        latent = re.search(r"deepseek-(coder-)?v2", (_model(entries) or "").lower())
+        targets = LATENT_TARGETS if latent else USUAL_TARGETS
     everything = not targets or targets in (("all-linear",), ("ALL",))
     return asked._replace(
         lora_rank=entries.whole("lora_rank", default=8),

@@ -119,7 +119,7 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
     liger = entries.switch("use_liger_kernel", "use_liger", default=False)
     return asked._replace(
         optimizer=entries.optimizer("optim", default="") if entries.has("optim") else None,
-        micro_batch=entries.whole("per_device_train_batch_size", default=8),
+        micro_batch=_micro_batch(entries, asked.task),
         grad_accum=entries.whole("gradient_accumulation_steps", default=1),
         seq_len=_length(entries, asked.task),
         data_workers=entries.whole("dataloader_num_workers", default=0),
@@ -129,6 +129,14 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
         loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
         packed=entries.switch("packing", default=False),
     )
+
+
+def _micro_batch(entries: Entries, task: Task) -> int:
+    """Return the sequences that run at once: GRPO's are answers, which early TRL counted by their prompt."""
+    micro_batch = entries.whole("per_device_train_batch_size", default=8)
+    if task == "grpo" and entries.habits("trl").batch_of_prompts:
+        return micro_batch * entries.whole("num_generations", default=8)
+    return micro_batch
 
 
 def _length(entries: Entries, task: Task) -> int:

@@ -53,8 +53,7 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     actor, model, reference = (whole.within(each) for each in ("actor.", "model.", "ref."))
     task: Task = "ppo" if algorithm.text("adv_estimator", default="gae") == "gae" else "grpo"
     length = data.whole("max_prompt_length", default=512) + data.whole("max_response_length", default=512)
-    by_megatron = actor.text("strategy", default="fsdp") == "megatron"
-    by_megatron = by_megatron or "megatron" in (entries.text("config_name") or "")
+    by_megatron = _by_megatron(entries, actor)
     engine = actor.within("megatron.") if by_megatron else actor.within("fsdp_config.")
     parts = _megatron(model, actor) if by_megatron else _fsdp(model, actor, cards)
     mesh, dynamic = parts["mesh"], actor.switch("use_dynamic_bsz", default=False)
@@ -99,6 +98,14 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     critic = entries.within("critic.model.").text("path") if task == "ppo" else None
     beside |= {} if critic in (None, policy) else {"value_model": critic}
     return policy, asked._replace(expandable_segments=expands)
+
+
+def _by_megatron(entries: Entries, actor: Entries) -> bool:
+    """Return whether its actor runs under Megatron-Core: by the strategy, by the file of its defaults, or
+    since verl of April 2026 by model_engine (ppo_trainer.yaml; pull request 5848), which examples also say
+    of the actor."""
+    said = actor.text("strategy", default="fsdp"), entries.text("model_engine"), actor.text("model_engine")
+    return "megatron" in said or "megatron" in (entries.text("config_name") or "")
 
 
 def _engine(rollout: Entries) -> bool:
