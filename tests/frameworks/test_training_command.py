@@ -356,6 +356,15 @@ MCORE = (
 )
 
 
+def test_verl_of_2026_calls_megatron_its_model_engine() -> None:
+    """verl/trainer/config/ppo_trainer.yaml since pull request 5848; its examples also say it of the actor."""
+    by_file = asked(MCORE, gpu="h100:8")
+    plain = MCORE.replace("--config-name=ppo_megatron_trainer.yaml ", "")
+    for word in ("model_engine", f"{ACTOR}model_engine"):
+        found = asked(f"{plain} {word}=megatron", gpu="h100:8")
+        assert found["ranks"] == by_file["ranks"]
+
+
 def test_verl_by_megatron_may_write_no_logits_and_step_on_the_host() -> None:
     """models/mcore/model_forward_fused.py; Megatron's hybrid optimizer by override_optimizer_config."""
     hybrid = f"+{ACTOR}optim.override_optimizer_config.optimizer_"
@@ -401,6 +410,61 @@ def test_verl_packs_where_batches_are_dynamic() -> None:
     request = asked(VERL + f"{ACTOR}use_dynamic_bsz=True {ACTOR}ulysses_sequence_parallel_size=2")["request"]
     assert (request["micro_batch"], request["seq_len"], request["packed"]) == (1, 32768, True)
     assert request["mesh"]["cp"] == 2
+
+
+def test_a_batch_of_early_grpo_counts_prompts() -> None:
+    """TRL to 0.14 runs each prompt with all its answers (open-r1 100), and 0.15 does not."""
+    command = "trl grpo --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2"
+    found = {
+        release: asked(command, "--framework-version", f"trl {release}")["request"]["micro_batch"]
+        for release in ("0.14.0", "0.15.0")
+    }
+    assert found == {"0.14.0": 16, "0.15.0": 2}
+    four = asked(f"{command} --num_generations 4", "--framework-version", "trl 0.14.0")
+    assert four["request"]["micro_batch"] == 8
+
+
+def test_swift_loads_two_models_for_ppo() -> None:
+    """The reward model and the value model, which begins as it (swift/pipelines/train/rlhf.py)."""
+    command = (
+        "NPROC_PER_NODE=4 swift rlhf --rlhf_type ppo --model LLM-Research/Meta-Llama-3.1-8B-Instruct "
+        "--reward_model AI-ModelScope/Skywork-Reward-Llama-3.1-8B-v0.2 --tuner_type lora"
+    )
+    found = asked(command, gpu="a100-80gb:4")
+    assert found["model"]["name"] == "llama-3.1-8b"
+    held = {line["owner"] for line in found["ranks"][0]["lines"] if line["category"] == "weights"}
+    assert {"reward", "value"} <= held
+
+
+DEFAULTS = {
+    "deepseek-v2-chat": ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"],
+    "qwen1half-7b-chat": ["q_proj", "k_proj", "v_proj"],
+}
+
+
+@pytest.mark.parametrize("model", DEFAULTS)
+def test_usual_targets_of_swift_2_go_by_the_model(model: str) -> None:
+    """LoRATM of swift/llm/utils/model.py, 2.2."""
+    words = ("--framework-version", "transformers 4.41")
+    command = f"swift sft --model_type {model} --sft_type lora --lora_target_modules DEFAULT"
+    assert asked(command, *words)["request"]["lora_targets"] == DEFAULTS[model]
+
+
+CHECKPOINTS = {
+    "Qwen/Qwen2.5-VL-72B-Instruct-GPTQ-Int4": ("qwen2.5-vl-72b", "qlora", "gptq-int4"),
+    "unsloth/Qwen3-8B-bnb-4bit": ("qwen3-8b", "qlora", "nf4-dq"),
+    "unsloth/DeepSeek-R1-0528-BF16": ("deepseek-r1-0528", "lora", None),
+    "OpenRLHF/Llama-3-8b-sft-mixture": ("llama-3-8b", "lora", None),
+    "ZhipuAI/glm-4-9b-chat": ("glm-4-9b-chat", "lora", None),
+}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_what_a_training_run_loads_is_read_by_its_name(name: str) -> None:
+    """Where no hub answers; adapters stand on a packed checkpoint as it is."""
+    found = asked(f"swift sft --model {name} --tuner_type lora", gpu="h200:16")
+    request = found["request"]
+    assert (found["model"]["name"], request["method"], request["quantization"]) == CHECKPOINTS[name]
 
 
 def test_earlier_names_count_what_all_ranks_take() -> None:
