@@ -326,8 +326,8 @@ def _copied(name: str) -> str | None:
     """Return what the name of a repository means, whoever has copied it. In another form than 16 bit it means
     nothing: makers leave other layers as they are.
 
-    >>> _copied("qwen3-8b"), _copied("qwen3.6-27b-fp8"), _copied("r17")
-    ('qwen3-8b', None, None)
+    >>> _copied("llama-2-7b-chat-ms"), _copied("qwen3.6-27b-fp8"), _copied("r17")
+    ('llama-2-7b', None, None)
     """
     from .checkpoint_names import form_in_name
 
