@@ -154,11 +154,11 @@ def said_of(label: str, row: TunedSetting | None, published: bool) -> str:
     how = f"{label} as published" if published else label
     if row is None:
         return f"{how}: does not start"
-    held = format_bytes(weights_bytes(row))
     if row.on_the_host:
-        return (
-            f"{how}: {held} of weights on all cards, {format_bytes(row.row.estimate.ram_bytes)} on the host"
-        )
+        host, speed = format_bytes(row.row.estimate.ram_bytes), row.row.speed
+        alone = f"{how}: does not fit into the cards alone; {host} on the host"
+        return alone if speed is None else f"{alone}, {rate_of(speed.tokens_per_s.value)} tokens/s"
+    held = format_bytes(weights_bytes(row))
     match row.standing:
         case "holds":
             return f"{how}: {held} of weights on all cards; the load fits"

@@ -124,13 +124,17 @@ def launch_of(model: Model, word: str, row: PlanRow, pasted: ServedWeights | Non
     if asked.quantization is None and engine(used.engine).file_types:
         asked = asked._replace(quantization=used.quantization)
     launch = serving_launch(model, word, one_of_several(asked, used), row.hardware, pasted)
+    return launch._replace(note="; ".join(filter(None, (launch.note, again_for_each(row)))))
+
+
+def again_for_each(row: PlanRow) -> str:
+    """Return what is to do for each replica; nothing where there is one."""
     if row.replicas == 1:
-        return launch
-    again = (
+        return ""
+    return (
         f"{row.gpu}: {row.replicas} replicas: start the command once for each, with "
         "cards and a port of its own"
     )
-    return launch._replace(note=f"{launch.note}; {again}" if launch.note else again)
 
 
 def copies_of(row: PlanRow) -> int:
@@ -192,8 +196,9 @@ def warnings_of(rows: tuple[PlannedRow[PlanRow], ...]) -> tuple[str, ...]:
         row = planned.row
         if row.price is None:
             notes[f"nobody known rents out {row.hardware.card.name}: it has no price"] = None
-        if planned.launch.note:
-            notes[planned.launch.note] = None
+        again = again_for_each(row)
+        own = planned.launch.note.removesuffix(again).removesuffix("; ")
+        notes |= dict.fromkeys(filter(None, (own, again)))
         card = row.hardware.card
         if card.confidence in ("C", "D"):
             notes[f"the figures of {card.name} are of low confidence ({card.confidence})"] = None
