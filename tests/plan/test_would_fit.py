@@ -160,6 +160,13 @@ def test_what_llamacpp_let_go_to_start_is_not_held_fast(model: str, gpu: str, as
         assert (again.verdict, again.headroom_bytes) == ("fits", each.headroom_bytes), each.flags
 
 
+def test_a_machine_without_cards_is_helped_without_more_of_them() -> None:
+    """Two of them, none with a layer on a card, were asked for the first card that has one."""
+    load: dict[str, Any] = {"engine_version": "2026-06", "max_model_len": 131072, "concurrency": 64}
+    found = oomless.infer("deepseek-moe-16b", "cpu:512GiB", engine="llamacpp", quantization="q4_k_m", **load)
+    assert flags(found) == ["--concurrency 17"]
+
+
 MODELS = "deepseek-r1 deepseek-v3.2 deepseek-v2-lite qwen3-8b gpt-oss-120b deepseek-v4-flash".split()
 CARDS = "h20:8 h200:4 h100:2 a100-80gb:4 rtx-4090:2 l40s:8 b200:1".split()
 

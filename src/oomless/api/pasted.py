@@ -21,12 +21,7 @@ def from_command(
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
     given = {**command.flags, **ours}
-    notes = []
-    if command.remark and "(" not in (release := given.get("engine_version") or ""):
-        if release:
-            given["engine_version"] = f"{release} ({command.remark})"
-        else:
-            notes.append(f"{command.remark}: variables say so, which count where --engine-version is said")
+    given, notes = with_remark(given, command)
     if command.ignored:
         notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
     notes += [
@@ -91,6 +86,22 @@ SAME_FORM = {
 }
 """What engines call the kernels or the maker of a form, in our words (vllm and sglang,
 layers/quantization/__init__.py)."""
+
+
+def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], list[str]]:
+    """Return (options, notes) with what the command says of how its release runs: a call of LLM() does of any
+    release, variables do where --engine-version is said."""
+    from ..engines import engine
+    from ..engines.vllm.release import OFFLINE
+
+    release = given.get("engine_version") or ""
+    if not command.remark or "(" in release:
+        return given, []
+    if OFFLINE in command.remark:
+        release = release or engine(command.engine).latest
+    if not release:
+        return given, [f"{command.remark}: variables say so, which count where --engine-version is said"]
+    return {**given, "engine_version": f"{release} ({command.remark})"}, []
 
 
 def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str, Any], tuple[str, ...]]:

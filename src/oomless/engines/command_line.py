@@ -21,6 +21,7 @@ from .config_words import without_config, written
 from .llamacpp.command_line import as_started
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
+from .python_call import of_python
 from .sglang.command_line import drafting_words
 
 MOST_START_WORDS = 3
@@ -65,7 +66,8 @@ def read_command(text: str) -> Command:
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'MXFP4'}
     """
-    text = of_modelfile(pasted_text(text, "give a script, a Compose file or Kubernetes objects"))
+    text = pasted_text(text, "give a script, a Compose file or Kubernetes objects")
+    text = of_python(of_modelfile(text))
     starts, files = starts_in(text)
     if not starts:
         other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")

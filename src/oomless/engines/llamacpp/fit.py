@@ -175,6 +175,8 @@ class Filling:
     def from_the_front(self, shares: Shares) -> Shares:
         """Return shares in which layers have their experts again, from the first one on."""
         start = next((card for card, share in enumerate(shares) if share.layers), self.num_cards)
+        if start == self.num_cards:  # no layer is on a card, of which some could come back
+            return shares
         for card in range(self.num_cards):
             if card > start:
                 break

@@ -10,6 +10,7 @@ from .release import (
     FIRST_RUNNER,
     FLASHINFER,
     LATENTS_OFF,
+    OFFLINE,
     SECOND_RUNNER,
     SORTS,
     TRIED,
@@ -17,7 +18,10 @@ from .release import (
     WINDOWS_WHOLE,
 )
 
+OFFLINE_WORD = "USAGE_CONTEXT=LLM_CLASS"
+"""What stands before a command that was a call of LLM(); vLLM knows the two apart by this name."""
 REMARKS = {
+    OFFLINE_WORD: OFFLINE,
     "VLLM_USE_V1=0": "V0",
     "VLLM_USE_V1=1": "V1",
     "VLLM_USE_V2_MODEL_RUNNER=0": FIRST_RUNNER,

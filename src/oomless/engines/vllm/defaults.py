@@ -16,7 +16,7 @@ from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
-from .release import LATENTS_OFF, RELEASES, VllmRules
+from .release import LATENTS_OFF, OFFLINE, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
@@ -177,8 +177,8 @@ FIRST_ENGINE_FAMILIES = ("mllama",)
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -> tuple[int, int]:
-    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server; `uncut_length`: of
-    prompts that are not cut.
+    """(max_num_seqs, max_num_batched_tokens) of the second engine's API server, or of LLM() where the text
+    says so (arg_utils.py, UsageContext); `uncut_length`: of prompts that are not cut.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
     to 7 GiB larger so).
@@ -190,9 +190,14 @@ def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -
         return 1024, uncut or 16384
     if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
         large = False
-    if rules.takes_1024_sequences:
-        return 1024, uncut or (8192 if large else 2048)
-    return (1024, uncut or 8192) if large else (256, uncut or 2048)
+    server = 8192 if large else 2048
+    step = 2 * LLM_CLASS_STEP if large else LLM_CLASS_STEP
+    tokens = uncut or (step if OFFLINE in rules.text else server)
+    return (1024 if large or rules.takes_1024_sequences else 256), tokens
+
+
+LLM_CLASS_STEP = 8192
+"""Tokens of a step of LLM() on a small card; a large one takes twice as many."""
 
 
 CACHE_TYPES = (

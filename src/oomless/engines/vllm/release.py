@@ -21,6 +21,8 @@ default (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
 ATTENTION = ("FLASHINFER", "FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION")
 """Kernels of attention that the text may name (--attention-backend, or before 0.14 VLLM_ATTENTION_BACKEND);
 those of latents have names of their own."""
+OFFLINE = "LLM class"
+"""What it says of an engine that a script starts by LLM(), whose steps are larger than a server's."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 
