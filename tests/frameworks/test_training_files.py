@@ -309,7 +309,7 @@ BAD: dict[str, tuple[str, str, int, str]] = {
     "large": ("x.yaml", "base_model: x\n#" + "x" * 300_000, 1, "more than 204,800 bytes"),
     "no section": ("x.json", '{"zero_optimization": "3"}', 1, "zero_optimization is no object"),
     "bytes": ("x.toml", "\x00", 1, "not valid TOML"),
-    "escape": ("x.yaml", "base_model: a/b\ndeepspeed: ../../etc/passwd\n", 1, "lies not beside it"),
+    "escape": ("x.yaml", "base_model: a/b\ndeepspeed: ../../etc/passwd\n", 1, "is not beside it"),
 }
 
 
@@ -328,7 +328,7 @@ def test_flags_beside_a_file_stand_for_a_deepspeed_file_that_is_missing(tmp_path
     path = tmp_path / "x.yaml"
     path.write_text("base_model: Qwen/Qwen3-8B\ndeepspeed: ds_config.json\n", encoding="utf-8")
     asked = ("train", "--from", str(path), "--gpu", "h100:4", "--offline")
-    assert "lies not beside it" in call(*asked).err
+    assert "is not beside it" in call(*asked).err
     found = call(*asked, "--zero", "2")
     assert "zero2" in found.out
     assert "what else than --zero and --offload it says is open" in found.out

@@ -337,3 +337,10 @@ def test_a_measured_value_without_a_size_never_reaches_the_json(value: str, tmp_
     assert answer.code in (0, 1)
     if answer.code == 0:
         json.loads(answer.out, parse_constant=lambda word: pytest.fail(f"{word} in the JSON"))
+
+
+def test_rows_that_cannot_be_read_are_named_below_the_table(tmp_path: Path) -> None:
+    """A file that is no table at all ended in an empty table and 0."""
+    path = tmp_path / "config.jsonl"
+    path.write_text("{\n")
+    assert "line 1: unreadable: not valid JSON" in call("validate", str(path)).out

@@ -42,7 +42,14 @@ def validate(file: Path, as_json: bool, confidence: str | None, replay: str | No
     from ..report.validate_text import validate_table_text
 
     click.echo(validate_table_text(summary))
+    for row in [row for row in rows if row.status == "unreadable"][:MOST_FAULTS]:
+        reason = row.reason.removeprefix(f"{row.id}: ")
+        click.echo(f"{row.id}: {row.status}: {reason}")
     return 0
+
+
+MOST_FAULTS = 10
+"""Rows that cannot be read, by name, below the table; --json has all."""
 
 
 def verdicts(file: Path, as_json: bool, confidence: str | None) -> int:

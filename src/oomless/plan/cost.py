@@ -181,6 +181,8 @@ def inputs_of(
     if given.staff_usd_per_month:
         inputs.append(_given("staff_usd_per_month", given.staff_usd_per_month, "USD/month", spread))
     used = _given("utilization", given.utilization, "share of hours", spread)
+    if given.utilization == CostFlags._field_defaults["utilization"]:
+        used = used._replace(source="default")
     return (*inputs, used._replace(high=min(used.high, 1.0))), rent_price
 
 

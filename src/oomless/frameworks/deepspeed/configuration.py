@@ -187,15 +187,13 @@ def beside(entries: Entries, name: str) -> Zero | None:
     found = by_name(path.name)
     if found is None:
         entries.missing = OomlessError(
-            f"{entries.path}: {name} is {word}, which lies not beside it",
+            f"{entries.path}: {name} is {word}, which is not beside it",
             "put the DeepSpeed file beside this one, or give --zero and --offload beside it",
         )
-        entries.note(f"{word} lies not beside the file: what else than --zero and --offload it says is open")
+        entries.note(f"{word} is not beside the file: what else than --zero and --offload it says is open")
         return Zero("ddp", (), "deepspeed-bf16")
     offload = " with offload" if found.offload else ""
-    entries.note(
-        f"{word} lies not beside the file: its name says ZeRO {STAGES.index(found.sharding)}{offload}"
-    )
+    entries.note(f"{word} is not beside the file: its name says ZeRO {STAGES.index(found.sharding)}{offload}")
     return found
 
 

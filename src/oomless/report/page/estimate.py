@@ -144,7 +144,7 @@ def cache_part(answer: "ServingAnswer", words: Phrases) -> Html:
         words("cache.pool", pool=format_bytes(cache.pool_bytes), needed=format_bytes(cache.needed_bytes)),
         words("cache.tokens", tokens=f"{cache.max_tokens:,}", longest=f"{cache.longest_sequence:,}"),
         words("cache.sequences", count=f"{cache.max_concurrency:,.2f}", length=f"{request.context:,}"),
-        words("cache.token", bytes=f"{cache.bytes_per_token:,.10g}", formula=cache.formula),
+        words("cache.token", bytes=f"{cache.bytes_per_token:,.10g}", formula=words.said(cache.formula)),
     ]
     if cache.fixed_bytes_per_sequence:
         lines.append(words("cache.fixed", bytes=format_bytes(cache.fixed_bytes_per_sequence)))
