@@ -412,6 +412,34 @@ def test_verl_packs_where_batches_are_dynamic() -> None:
     assert request["mesh"]["cp"] == 2
 
 
+EVALUATES = (
+    "llamafactory-cli train --stage sft --model_name_or_path Qwen/Qwen2.5-7B --finetuning_type lora "
+    "--cutoff_len 2048 --per_device_train_batch_size 1 --bf16 true "
+)
+UNEVALUATED = (
+    "--val_size 0.1",
+    "--eval_strategy steps",
+    "--eval_strategy no --val_size 0.1",
+    "--eval_strategy steps --val_size 0.1 --per_device_eval_batch_size 1",
+)
+
+
+@pytest.mark.parametrize("more", UNEVALUATED)
+def test_what_is_not_evaluated_takes_nothing(more: str) -> None:
+    assert "after" not in asked(EVALUATES + more)
+
+
+@pytest.mark.parametrize(
+    "program", [EVALUATES + "--val_size 0.1", "trl sft --model_name_or_path Qwen/Qwen2.5-7B"]
+)
+def test_a_batch_that_is_evaluated_is_as_large_as_is_usual(program: str) -> None:
+    """Eight samples, of which a forward makes all logits (LLaMA-Factory 1408 runs out where 1 trains)."""
+    words = f"{program} --per_device_train_batch_size 1 --eval_strategy steps"
+    found = {each["name"]: each for each in asked(words)["after"]["moments"]}
+    assert policy(found["evaluate"], "logits") > 2 * policy(found["update"], "logits")
+    assert policy(found["evaluate"], "gradients") == 0
+
+
 def test_a_batch_of_early_grpo_counts_prompts() -> None:
     """TRL to 0.14 runs each prompt with all its answers (open-r1 100), and 0.15 does not."""
     command = "trl grpo --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2"

@@ -67,6 +67,7 @@ def frozen_forwards(estimate: TrainingEstimate) -> int | None:
     (0, 1, 0, 3, None)
     """
     stands, task = dict(estimate.beside), estimate.request.task
+    stands.pop("score_tokens", None)  # of what is evaluated, beside the steps
     reference = int(stands.pop("reference_model", "same") == "same")
     if stands or task in ("grpo", "ppo"):
         return None
@@ -106,6 +107,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     between = [*_steady(group, away), *outside]
     scoring = [*_steady(group, [each for each in away if each != "weights"]), *outside]
     compares = request.task in COMPARING and companions.reference is not False
+    scores = request.task in SAMPLING or any(line.owner in ("reference", "reward") for line in stays)
     update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
 
@@ -118,10 +120,10 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     moments = [moment("update", [*update, *stays, *resident], False)]
     if compares:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
-    elif any(line.owner in ("reference", "reward") for line in stays) or request.task in SAMPLING:
+    elif scores or companions.scored_at_once:
         scale = companions.scored_at_once / (request.micro_batch * request.seq_len) or 1.0
         logits = _forward(estimate, group, scale)
-        moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
+        moments.append(moment("score" if scores else "evaluate", [*scoring, *stays, *logits, *resident]))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     elif companions.engine is None and (own := generation(estimate)):

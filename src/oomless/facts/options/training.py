@@ -184,7 +184,7 @@ ASKED: tuple[Option, ...] = (
            "grpo, ppo: to host memory between updates alone: optimizer,params,gradients.", (),
            choices=("optimizer", "params", "gradients")),
     Option("score_tokens", "--score-tokens", "whole", "beside",
-           "grpo, ppo: tokens that are scored at a time [those of a micro-batch].", None, 1),
+           "grpo, ppo: tokens that are scored at a time, else evaluated [those of a micro-batch].", None, 1),
 )
 ANSWER: tuple[Option, ...] = (
     Option("command", "--command", "text", "ask",

@@ -4,6 +4,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside, recipe_of
 from ..entries import Entries
+from ..trainer.evaluation import note_evaluation
 from .megatron import MARKS, by_megatron
 
 STAGES: dict[str, Task] = {
@@ -59,6 +60,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         **(deep.settings if deep else {}),
     )
     asked = _load(entries, asked, unsloth)
+    if entries.number("val_size", default=0) or entries.has("eval_dataset"):
+        note_evaluation(entries, asked)
     asked = _own_optimizer(entries, _lora(entries, asked, targets))
     if (layers or 0) < 0 and asked.recompute is None:  # trainable layers alone run again (of 0.9.1 on,
         # model_utils/checkpointing.py, get_custom_gradient_checkpointing_func)

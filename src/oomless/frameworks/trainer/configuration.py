@@ -6,6 +6,7 @@ from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
 from .accelerate import Launcher, launcher
+from .evaluation import note_evaluation
 
 TASKS: dict[str, Task] = {
     "sft": "sft",
@@ -49,7 +50,9 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     if task == "grpo":
         colocated(entries, usual_share=0.3)
         asked = asked._replace(query_len=entries.whole("max_prompt_length", default=512))
-    return model, _adapters(entries, _load(entries, asked, start)), start.num_ranks
+    asked = _load(entries, asked, start)
+    note_evaluation(entries, asked)
+    return model, _adapters(entries, asked), start.num_ranks
 
 
 def colocated(entries: Entries, usual_share: float) -> None:
