@@ -106,15 +106,21 @@ class StageRank(Record):
         return [line for line in self.lines if line not in self.beside]
 
     @property
+    def has_said_pool(self) -> bool:
+        """Return whether the pool is as large as somebody said, whatever else takes."""
+        return self.pool_low == self.pool_bytes == self.pool_high
+
+    @property
     def pool_room(self) -> Room:
         """Return what the pool has left of the load."""
-        return Room.of(self.pool_bytes - self.needed_bytes, self.charged)
+        return Room.of(self.pool_bytes - self.needed_bytes, () if self.has_said_pool else self.charged)
 
     @property
     def card_room(self) -> Room:
-        """Return what the card has left of the whole pool and what comes beside it."""
-        left = self.card_bytes - self.budget_bytes
-        return Room.of(left - sum(line.bytes for line in self.beside), self.beside).plus(self.unused)
+        """Return what the card has left of the whole pool and what comes beside it; of what is charged too,
+        where that does not move the pool."""
+        left = self.card_bytes - self.budget_bytes - sum(line.bytes for line in self.beside)
+        return Room.of(left, self.lines if self.has_said_pool else self.beside).plus(self.unused)
 
     @property
     def deciding(self) -> Iterable[Line]:
