@@ -32,7 +32,7 @@ LOGGED = """
     enable_expert_parallel num_redundant_experts rope_scaling offload_layers
 """
 """A word of logs and a column of measured rows, which truth/ reads and writes."""
-PACE = "enable_dp_attention ep_size n_cpu_moe cpu_moe override_tensor"
+PACE = "enable_dp_attention ep_size n_cpu_moe cpu_moe kt_num_gpu_experts override_tensor"
 """It divides or moves work, so that the models of speed, the search and the kernels that were measured ask
 for it."""
 WITHOUT_EFFECT = "images_per_prompt indexer_kv_dtype"

@@ -136,6 +136,7 @@ def of_weights(asked: Resolved) -> Resolved:
         speculation=asked.speculation,
         engram=asked.engram,
         num_redundant_experts=asked.num_redundant_experts,
+        kt_num_gpu_experts=asked.kt_num_gpu_experts,
         mm_encoder_tp_mode=asked.mm_encoder_tp_mode,
         language_model_only=asked.language_model_only,
         attn_cp_size=asked.attn_cp_size,

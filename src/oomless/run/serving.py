@@ -105,6 +105,9 @@ class Asked(Record):
     moe_a2a_backend: str = "none"
     moe_a2a_tokens: int | None = None
     enable_symm_mem: bool = False
+    kt_num_gpu_experts: int | None = None
+    kt_method: str | None = None
+    kt_gpu_prefill_token_threshold: int = 0
     deepep_mode: str = "auto"
     enable_dp_lm_head: bool = False
     moe_dense_tp_size: int = 0

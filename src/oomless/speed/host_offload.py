@@ -12,6 +12,7 @@ from math import ceil
 from typing import NamedTuple
 
 from ..engines import engine
+from ..errors import UnsupportedError
 from ..estimate.serving.estimate import Estimate
 from ..model.model import Model, Tensor
 from ..run.this_host import Host, find_host, slowest_that_holds
@@ -61,6 +62,11 @@ def on_the_host(estimate: Estimate) -> str:
 
 def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | None:
     """(what the cards have, what the host has); None where it has nothing that a token needs."""
+    if estimate.request.kt_num_gpu_experts is not None:
+        raise UnsupportedError(
+            "the speed of experts that KTransformers keeps on the host is not computed",
+            "`oomless infer` has their memory",
+        )
     option = on_the_host(estimate)
     if not option:
         return None

@@ -29,6 +29,8 @@ from .cache import (
 from .defaults import DEFAULT_REQUESTS, MOST_REQUESTS, stages
 from .drafts import draft_line, released_line
 from .graphs import graph_line, graphs_are_captured
+from .host_experts import kept_on_host, long_prompt_lines, staged_lines
+from .index_scores import score_lines
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_weights
@@ -100,9 +102,10 @@ def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
 
 
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
-    """Engram tables, where they are kept on the host, and the pinned second pool of every rank: so many GB,
-    or as often what the card's pool is (mem_cache/memory_pool_host.py, HostKVCache)."""
+    """Engram tables and experts, where they are kept on the host, and the pinned second pool of every rank:
+    so many GB, or as often what the card's pool is (mem_cache/memory_pool_host.py, HostKVCache)."""
     tables = sum(t.num_bytes for t in model.tensors if t.part == "engram") if asked.engram == "host" else 0
+    tables += kept_on_host(model, asked)
     if not asked.enable_hierarchical_cache:
         return tables
     ranks = asked.layout.num_ranks
@@ -130,7 +133,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             loading_tags(model, asked, hardware, stage),
         ),
         *kept(model, asked, stage),
+        *staged_lines(model, asked),
     ]
+    beside.extend(long_prompt_lines(model, asked, stage))
     beside.extend(symmetric_lines(model, asked))
     beside.extend(workspace_lines(model, asked, hardware))
     beside.extend(carried_lines(model, asked, hardware, stage))
@@ -138,6 +143,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         beside.append(graph_line(model, asked, hardware, stage))
     if not asked.enforce_eager:
         beside.append(page_tables(model, asked, hardware, rules))
+        beside.extend(score_lines(model, asked, hardware, stage))
     beside.extend(joined_parts(model, asked, hardware, rules, rows))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))

@@ -8,11 +8,12 @@ from ...run.speculation import Speculation
 
 
 def need_own_experts(unknown: list[str]) -> None:
-    """Refuse experts that KTransformers keeps on the host (kt-kernel), whose memory is not computed."""
-    if any(flag.startswith("--kt-") for flag in unknown):
+    """Refuse words of KTransformers that no table has: a share of all experts, adapters."""
+    flag = next((flag for flag in unknown if flag.startswith("--kt-")), "")
+    if flag:
         raise UnsupportedError(
-            "--kt-...: experts that KTransformers keeps on the host are not computed",
-            "llama.cpp's answer to the same is near: --engine llamacpp --quantization q4_k_m --cpu-moe",
+            f"{flag}: what it changes of KTransformers' experts is not computed",
+            "say --kt-num-gpu-experts instead: so many experts of each layer are on the cards",
             "command",
         )
 

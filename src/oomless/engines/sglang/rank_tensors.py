@@ -50,6 +50,8 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
         divided = expert_ranks(asked)
         redundant = asked.num_redundant_experts if tensor.part == "main" else 0
         repeat, ranks = experts_per_rank(repeat + clones, divided, redundant), layout.tp // divided
+        if tensor.part == "main" and asked.kt_num_gpu_experts is not None:
+            repeat = min(repeat, asked.kt_num_gpu_experts)
     elif "shared_expert" in tensor.name and asked.moe_a2a_backend != "none":
         ranks = 1
     elif "attn." in tensor.name and tensor.part != "vision":

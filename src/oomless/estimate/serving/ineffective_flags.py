@@ -30,6 +30,8 @@ def idle_flags(model: Model, asked: Asked) -> list[str]:
         found.append(f"--cpu-moe does nothing: {name} has no experts")
     if asked.n_cpu_moe and not experts:
         found.append(f"--n-cpu-moe does nothing: {name} has no experts")
+    if asked.kt_num_gpu_experts is not None and not experts:
+        found.append(f"--kt-num-gpu-experts does nothing: {name} has no experts")
     if asked.speculative and not model.draft:
         found.append(f"speculation is not counted: no MTP or draft layers of {name} are known here")
     if asked.indexer_kv_dtype != "auto" and not sparse:

@@ -77,6 +77,7 @@ def may_be_idle(request: Resolved) -> bool:
         or request.indexer_kv_dtype != "auto"
         or request.cpu_moe
         or request.n_cpu_moe
+        or request.kt_num_gpu_experts is not None
         or request.layout.enable_expert_parallel
     )
 
