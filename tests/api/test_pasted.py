@@ -487,6 +487,8 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert (alone["verdict"], large["verdict"]) == ("fits", "does_not_fit")
     assert small["headroom_bytes"] < alone["headroom_bytes"]
     assert any("which drafts" in note for note in small["warnings"])
+    own = "llama-server -m DeepSeek-V4-Flash-0731-Q8_0.gguf -ncmoe 43 -md dspark-DeepSeek-V4-Flash-0731.gguf"
+    assert any("5.06 GiB of each card" in note for note in pasted(own, gpu="rtx-3090:2")["warnings"])
     seeing = "llama-server -m Qwen3-VL-8B-Instruct-Q8_0.gguf -c 8192 -ngl 99"
     with_tower = pasted(f"{seeing} --mmproj mmproj-F16.gguf", gpu="rtx-4090")
     assert any("1.31 GiB of each card" in note for note in with_tower["warnings"])

@@ -1,6 +1,7 @@
 """What an engine loads beside the model that it serves, a draft or a tower for images: so much of each card
 is kept back for it. Where a file's name does not say what it is, that is said instead."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
 from ..model.gguf_names import type_in_name
 from ..model.load import catalogue_name, load
+from ..run.hardware import parse_gpu
 from ..units import format_bytes, parse_bytes
 from .serving import infer
 
@@ -59,6 +61,8 @@ def tower(served: str | None, file: str) -> tuple[int, str]:
 
 def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
     """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer."""
+    if found := OWN_LAYERS.match(file):
+        return own_layers(given["gpu"], files(file[found.end() :])[0])
     if file.lower().endswith(".gguf"):
         name, kind = files(file)
     else:
@@ -78,3 +82,18 @@ def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
         sum(line.bytes for line in ledger.lines if line.key != "runtime.context") for ledger in answer.ledgers
     ]
     return max(sizes), name
+
+
+OWN_LAYERS = re.compile(r"dspark-(?=.*\.gguf$)", re.IGNORECASE)
+"""How the files of layers are called that a model drafts with and that are not in its own file."""
+
+
+def own_layers(gpu: str, name: str) -> tuple[int, str]:
+    """Return (bytes, model) of a card's part of these layers, as published: llama.cpp lays them over the
+    cards as it does the model. Their context is counted with the model.
+
+    >>> own_layers("rtx-3090:2", "deepseek-v4-flash-0731")  # 10.12 GiB in all
+    (5431419150, 'deepseek-v4-flash-0731')
+    """
+    size = sum(t.num_bytes for t in load(name).tensors if t.part == "mtp" and not t.copy_of)
+    return -(-size // parse_gpu(gpu).num_gpus), name
