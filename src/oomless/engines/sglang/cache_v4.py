@@ -41,13 +41,13 @@ class Prices(NamedTuple):
 
 
 def row_names(attention: Attention, dtype: str) -> tuple[str, str]:
-    """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where the card
-    has V4.1's layouts."""
+    """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where V4.1 has
+    its own layouts."""
     if dtype in ("bfloat16", ALL_16_BIT):
         return "v4_16_bit", "v4_16_bit"
     if dtype != "mxfp8_ds_mla":
         return "v4", "v4"
-    return "v41", "v41_fp4" if isinstance(attention, V41) else "v41"
+    return "v41", "v41_fp4"
 
 
 def index_bytes(dtype: str) -> int:

@@ -15,7 +15,7 @@ from ..rank import Stage
 from ..releases import first_with
 from .cache import BLOCK_SCALED
 from .cache_v4 import ALL_16_BIT
-from .release import LONG_FOR_AITER, RELEASES, SglangRules, by_aiter
+from .release import LONG_FOR_AITER, RELEASES, SglangRules, attention_ranks, by_aiter
 from .share import default_chunk, default_share, reads_images, share_beside_tower
 from .states import fixed_slots, slots_of_request
 
@@ -78,7 +78,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         requests = min(requests, max(states // slots_of_request(model.kinds.attentions, asked, rules), 1))
     return found._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
-        kv_cache_dtype=resolve_cache_dtype(model, asked.kv_cache_dtype, hardware, rules),
+        kv_cache_dtype=resolve_cache_dtype(model, found, hardware, rules),
         max_num_seqs=requests,
         max_mamba_cache_size=states,
         max_num_batched_tokens=max(chunk // divided, 1),
@@ -155,25 +155,30 @@ def resolve_layout(model: Model, rules: SglangRules, layout: Layout, asked: Aske
 CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", *BLOCK_SCALED)
 
 
-def resolve_cache_dtype(model: Model, asked: str, hardware: Hardware, rules: SglangRules) -> str:
+def resolve_cache_dtype(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> str:
     """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
-    if asked not in CACHE_TYPES:
+    word = asked.kv_cache_dtype
+    if word not in CACHE_TYPES:
         raise UsageError(
-            f"--kv-cache-dtype {asked!r} is not known to SGLang",
+            f"--kv-cache-dtype {word!r} is not known to SGLang",
             f"known are {', '.join(CACHE_TYPES)}",
             "kv_cache_dtype",
         )
-    word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(asked, asked)
+    word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(word, word)
+    ranks = attention_ranks(asked)
     for attention in model.kinds.attentions:
-        stored = stored_cache_dtype(attention, word, hardware, rules)
+        stored = stored_cache_dtype(attention, word, hardware, rules, ranks)
         if stored != word:
             return stored
     return word
 
 
-def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rules: SglangRules) -> str:
+def stored_cache_dtype(
+    attention: Attention, word: str, hardware: Hardware, rules: SglangRules, ranks: int
+) -> str:
     """The layout of the cache of one kind of attention: sparse MLA takes FP8 on Blackwell by itself, V4
-    always."""
+    always. Rows of V4.1's own are those of flashmla_mega: on compute capability 10, where no ranks divide
+    the attention (arg_groups/deepseek_v4_hook.py of 0.5.23, _default_dsv4_attention_backend)."""
     capability = hardware.card.capability
     match attention:
         case V4() | V41():
@@ -183,8 +188,8 @@ def stored_cache_dtype(attention: Attention, word: str, hardware: Hardware, rule
                 )
             if hardware.card.vendor == "Huawei":  # no FP8: 7,705 B a token where 3,850 are packed
                 return ALL_16_BIT
-            packed = "mxfp8_ds_mla" if 10 <= capability < 11 else "fp8_ds_mla"
-            return word if word == "bfloat16" else packed
+            own = isinstance(attention, V41) and 10 <= capability < 11 and ranks == 1
+            return word if word == "bfloat16" else "mxfp8_ds_mla" if own else "fp8_ds_mla"
         case DSA():
             if word == "fp8_e5m2":
                 raise UnsupportedError(
