@@ -192,15 +192,18 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
 
 def tower_size(values: dict[str, Any]) -> float:
     """Return the size of the tower in ViT-L/14, as an engine reads it off vision_config: 24 layers of 1,024
-    where its keys have other names.
+    where its keys have other names, those of Kimi K2.5 apart (configs/kimi_k25.py of SGLang 0.5.10).
 
     >>> tower_size({"vision_config": {"depth": 32, "hidden_size": 1280}})
     1.5625
+    >>> tower_size({"vision_config": {"vt_num_hidden_layers": 27, "vt_hidden_size": 1152}})
+    1.423828125
     """
     vision = values.get("vision_config")
     if not isinstance(vision, dict):
         return 0.0
-    sizes = {**VIT_L, **{key: vision[key] for key in VIT_L if isinstance(vision.get(key), int)}}
+    named = {key: vision.get(key, vision.get(f"vt_{key}")) for key in VIT_L}
+    sizes = {key: size if isinstance(size, int) else VIT_L[key] for key, size in named.items()}
     return float(sizes["num_hidden_layers"] * sizes["hidden_size"] ** 2 / PER_VIT_L)
 
 
