@@ -54,6 +54,7 @@ CELLS = [
     ("deepseek-v3.2", "h200", "fp8_e4m3", 48_068),
     ("deepseek-v3.2", "b200", "fp8_e4m3", 61 * (576 + 132)),
     ("deepseek-v4-flash", "h200", "auto", 3_850.25),
+    ("deepseek-v4-flash", "b200", "auto", 3_850.25),
     ("deepseek-v4-flash", "h200", "bfloat16", 6_229),
     ("deepseek-v4-pro", "h200", "auto", 5_511.4375),
     ("deepseek-v4-pro", "h200", "bfloat16", 8_918),
@@ -71,6 +72,26 @@ CELLS = [
 @pytest.mark.parametrize(("name", "gpu", "dtype", "num_bytes"), CELLS)
 def test_a_token_takes(name: str, gpu: str, dtype: str, num_bytes: float) -> None:
     assert cache(name, f"{gpu}:8", kv_cache_dtype=dtype).token_bytes == num_bytes
+
+
+def test_rows_of_v41_are_its_own_where_no_ranks_divide_the_attention() -> None:
+    """_default_dsv4_attention_backend of 0.5.23."""
+    groups = Layout(tp=8, dp=8, enable_dp_attention=True)
+    found = [cache("deepseek-v4.1-flash", "b200:8", each).token_bytes for each in (groups, Layout(tp=8))]
+    assert found == [890, 1_630]
+
+
+@pytest.mark.parametrize(
+    ("release", "asked", "expected"),
+    [
+        ("0.5.2", "auto", "auto"),
+        ("0.5.4", "auto", "fp8_e4m3"),
+        ("0.5.4", "bfloat16", "bfloat16"),
+    ],
+)
+def test_a_checkpoint_says_the_type_of_its_cache(release: str, asked: str, expected: str) -> None:
+    found = resolved("qwen3-32b-nvfp4", "b200", engine_version=release, kv_cache_dtype=asked)
+    assert found.kv_cache_dtype == expected
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ class Model(Record):
     """The encoder that runs with the model; None: text alone, or an encoder of unknown size."""
     tower: float = 0.0
     """Size of the encoder in ViT-L/14, as SGLang counts it; 0: no vision_config."""
+    fp8_cache: bool = False
+    """Its quantisation by ModelOpt says a cache in FP8, which an engine may follow."""
     pooled: bool = False
     """A vector comes out for each sequence, and no logits."""
     dropout: float = 0.0

@@ -156,7 +156,8 @@ CACHE_TYPES = ("auto", "bfloat16", "bf16", "fp8", "fp8_e4m3", "fp8_e5m2", *BLOCK
 
 
 def resolve_cache_dtype(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules) -> str:
-    """The type of the cache. Sparse MLA takes FP8 on Blackwell by itself, V4 always."""
+    """The type of the cache: as a checkpoint of ModelOpt says it, unless asked. Sparse MLA takes FP8 on
+    Blackwell by itself, V4 always."""
     word = asked.kv_cache_dtype
     if word not in CACHE_TYPES:
         raise UsageError(
@@ -165,6 +166,8 @@ def resolve_cache_dtype(model: Model, asked: Resolved, hardware: Hardware, rules
             "kv_cache_dtype",
         )
     word = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}.get(word, word)
+    if word == "auto" and model.fp8_cache and rules.follows_cache_of_checkpoint:
+        word = "fp8_e4m3"
     ranks = attention_ranks(asked)
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, word, hardware, rules, ranks)

@@ -97,10 +97,14 @@ class SglangRules(ReleaseRules):
     loads_draft_before_pool: bool = False
     shares_ends_after_pool: bool = False
     """A draft lets go of its own embedding and head only when the pool is cut."""
+    follows_cache_of_checkpoint: bool = False
     keeps_loaded_mxfp4_scales: bool = False
+    """Of V4's experts, where Marlin multiplies them."""
     aligns_fp4_on_rocm: int = 1
     """What a rank's width of V4's experts in FP4 is a multiple of on AMD's cards."""
-    """Of V4's experts, where Marlin multiplies them."""
+    runs_mxfp4_by_aiter: bool = False
+    runs_mxfp4_by_marlin: bool = False
+    trtllm_mxfp4_padding: int = 256
     holds_loaded_experts: bool = False
     holds_loaded_weights: bool = False
     """Of Qwen3's models with experts, where a kernel puts them into another order."""

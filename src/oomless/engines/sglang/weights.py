@@ -79,6 +79,10 @@ def placed_part(
     """The tensors of one part of a model (main, mtp, engram, vision)."""
     rules = RELEASES.at(asked.engine_version)
     clones, decided = shared_clones(model, asked, hardware, rules), of_weights(asked)
+    if model.family == "gpt_oss" and model.quantization == "mxfp4":
+        from .mxfp4 import placed_gpt_oss  # rules of one family
+
+        return tuple(placed_gpt_oss(members_of(model, asked, stage, part, rules, clones), asked, hardware))
     return ALLOCATED.of(
         model,
         (decided, stage, part, clones),

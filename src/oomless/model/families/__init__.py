@@ -174,7 +174,7 @@ def build(values: dict[str, Any], name: str, where: str) -> Model:
         raise UnsupportedError(f"{where}: model_type {model_type!r} is not known", _nearest(model_type))
     reader = import_module(f".{FAMILIES[model_type]}", __name__)
     model: Model = reader.read(config, name)
-    model = model._replace(tower=tower_size(values))
+    model = model._replace(tower=tower_size(values), fp8_cache=says_fp8_cache(values))
     need_sound(model, config)
     config.check()
     if config.values.get("architectures") in HEADLESS:
@@ -209,6 +209,21 @@ def tower_size(values: dict[str, Any]) -> float:
 
 VIT_L = {"num_hidden_layers": 24, "hidden_size": 1024}
 PER_VIT_L = VIT_L["num_hidden_layers"] * VIT_L["hidden_size"] ** 2
+
+
+def says_fp8_cache(values: dict[str, Any]) -> bool:
+    """Return whether ModelOpt says that the cache is FP8, in either of its formats.
+
+    >>> quantization = {"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}
+    >>> says_fp8_cache({"quantization_config": quantization}), says_fp8_cache({})
+    (True, False)
+    """
+    said = values.get("quantization_config")
+    if not isinstance(said, dict) or said.get("quant_method") != "modelopt":
+        return False
+    scheme = said.get("kv_cache_scheme")
+    floats = isinstance(scheme, dict) and scheme.get("type") == "float" and scheme.get("num_bits") == 8
+    return floats or said.get("kv_cache_quant_algo") == "FP8"
 
 
 HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["Gemma3TextModel"])
