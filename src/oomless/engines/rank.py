@@ -94,6 +94,10 @@ class CacheLayout(Record):
     """Part of the pool that grows with no sequence: windows and states made for all that may run."""
     states_share: float = 0.0
     """Share of the rest that holds states, whatever the load."""
+    drafts_share: float = 0.0
+    """What of the states' share is for drafts of the requests that may run."""
+    drafts_most_bytes: int = 0
+    """Bytes that drafts of all of them take; what their share has more goes to tokens."""
 
     def blocks_in(self, pool_bytes: int) -> int:
         """Return the whole blocks that a pool of so many bytes holds beside what is set aside and states.
@@ -107,8 +111,16 @@ class CacheLayout(Record):
         return (max(left, 0) - self.states_bytes(pool_bytes)) // self.block_bytes
 
     def states_bytes(self, pool_bytes: int) -> int:
-        """Return what states take of a pool of so many bytes, where they have a share of it."""
-        return int(max(pool_bytes - self.set_aside_bytes, 0) * self.states_share)
+        """Return what states take of a pool of so many bytes, where they have a share of it.
+
+        >>> layout = CacheLayout(
+        ...     (), 1, 1, 0, 1, "", "", states_share=0.5, drafts_share=0.4, drafts_most_bytes=10
+        ... )
+        >>> layout.states_bytes(40), layout.states_bytes(100)
+        (20, 40)
+        """
+        whole = int(max(pool_bytes - self.set_aside_bytes, 0) * self.states_share)
+        return whole - max(int(whole * self.drafts_share) - self.drafts_most_bytes, 0)
 
 
 UNBOUNDED_BLOCKS = 1_000_000_000_000

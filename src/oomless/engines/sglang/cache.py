@@ -83,6 +83,11 @@ def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
             return 0  # a state: states.py
 
 
+UNCOUNTED_DRAFTS = ("qwen3_next", "qwen3_5")
+"""Families whose own layers that draft are not counted where the pool is divided: the server names no path
+of a draft for them (arg_groups/speculative_hook.py, spec_aux_hidden_state.py of 0.5.14 to 0.5.23)."""
+
+
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
@@ -100,7 +105,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
         return v4_layout(attentions, asked, stage, rules)
     drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
-    if drafts and model.drafter is None:
+    if drafts and model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS):
         attentions += [layer.attention for layer in model.draft]
     page = (asked.block_size or 1) * dcp
     full = window = index = swa = num_windows = 0
@@ -142,6 +147,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         asked.kv_cache_dtype,
         states.set_aside_bytes,
         states.share,
+        states.drafts_share,
+        states.drafts_most_bytes,
     )
 
 
@@ -175,10 +182,12 @@ def counted_twice(full: int, swa: int, ratio: float, num_windows: int, num_layer
 
 
 def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> tuple[int, int]:
-    """(bytes that the pool is divided by, bytes that are kept) of a token's rows in another model or head
-    that drafts: each of its layers counts as one of the target's that keep all tokens, on average
-    (model_executor/pool_configurator.py, eagle_draft_num_layers)."""
+    """(bytes that the pool is divided by, bytes that are kept) of a token's rows in a draft: each layer of
+    another model or head counts as one of the target's that keep all tokens, on average, a model's own of
+    UNCOUNTED_DRAFTS not (model_executor/pool_configurator.py, eagle_draft_num_layers)."""
     held = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
+    if model.drafter is None:
+        return 0, held
     rows = []
     for layer in model.layers[stage.start : stage.stop]:
         attention = layer.attention
@@ -225,7 +234,9 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     if not states:
         return layout.set_aside_bytes + tokens
     share = layout.states_share  # the pool is cut by it, whichever part runs out first
-    return layout.set_aside_bytes + max(ceil(tokens / (1 - share)), ceil(states / share))
+    plain = share * (1 - layout.drafts_share)
+    pool = min(ceil(tokens / (1 - share)), ceil((tokens + layout.drafts_most_bytes) / (1 - plain)))
+    return layout.set_aside_bytes + max(pool, ceil(states / share))
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:

@@ -8,7 +8,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..rank import Stage
-from .cache import cache_layout, draft_rows, pool_tokens, row_bytes
+from .cache import UNCOUNTED_DRAFTS, cache_layout, draft_rows, pool_tokens, row_bytes
 from .rank_tensors import shard
 from .release import RELEASES
 from .weights import absorbed, placed_part
@@ -55,8 +55,8 @@ def released_line(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
 
 
 def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
-    """What the rows of another model or head that drafts take beyond those that the pool was divided by: as
-    many of the target's (model_executor/pool_configurator.py).
+    """What the rows of a draft take beyond those that the pool was divided by: of another model or head as
+    many of the target's, of some models' own layers none (model_executor/pool_configurator.py).
 
     Kimi-K2's head keeps keys and values of 64 heads where each of its target's layers keeps a latent:
 
@@ -73,7 +73,8 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     [2944000]
     """
     rules = RELEASES.at(asked.engine_version)
-    if model.drafter is None or not (asked.speculative and stage.last and rules.loads_draft_before_pool):
+    counted_own = model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
+    if counted_own or not (asked.speculative and stage.last and rules.loads_draft_before_pool):
         return []
     counted, held = draft_rows(model, asked, stage, rules)
     tokens = pool_tokens(cache_layout(model, asked, stage), pool_bytes)

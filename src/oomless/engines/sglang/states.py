@@ -27,6 +27,9 @@ class StatePool(NamedTuple):
     """Slots of a share of the pool; None: all slots are set aside."""
     share: float
     set_aside_bytes: int
+    drafts_share: float = 0.0
+    """What of the share is for states of drafts."""
+    drafts_most_bytes: int = 0
 
 
 def slots_of_request(attentions: Sequence[Attention], asked: Asked, rules: SglangRules) -> int:
@@ -70,7 +73,8 @@ def fixed_slots(asked: Asked, rules: SglangRules) -> int | None:
 def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRules) -> StatePool:
     """Return the part of the pool that holds states: so many slots as are said, and in 0.5.2 and 0.5.3 one
     for each request that may run; else 0.9 B for each byte of tokens, three to five slots a request, whose
-    prefixes are kept.
+    prefixes are kept. From 0.5.13 on that holds states of drafts, too, of no more requests than may run:
+    tokens get the rest (_handle_max_mamba_cache, capped_reqs).
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
@@ -103,9 +107,12 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
         verified = fixed if rules.multiplies_states_by_drafts else min(requests, fixed // slots)
         return StatePool(None, 0.0, (fixed + verified * drafts) * slot)
     aside = requests * drafts * slot if rules.sets_draft_states_aside else 0
+    inside, most = 0.0, 0
     if rules.multiplies_states_by_drafts:
         slot *= 1 + drafts
     elif not rules.sets_draft_states_aside:
+        inside, most = drafts / (slots + drafts), requests * drafts * slot
         slot += slot * drafts // slots
     group = CacheGroup("states", len(states), 1, slot, fixed_blocks=slots)
-    return StatePool(group, asked.mamba_full_memory_ratio / (1 + asked.mamba_full_memory_ratio), aside)
+    share = asked.mamba_full_memory_ratio / (1 + asked.mamba_full_memory_ratio)
+    return StatePool(group, share, aside, inside, most)
