@@ -83,14 +83,16 @@ def test_a_head_shares_the_embedding_since_0_9(release: str, embeddings: int) ->
     "model", ["deepseek-v3.2", "gpt-oss-120b", "gemma-3-27b", "qwen3-next-80b-a3b", "glm-4.6"]
 )
 def test_a_head_never_needs_less(model: str, engine: str) -> None:
-    """Beside latents, windows, states and heads."""
+    """Beside latents, windows, states and heads. SGLang keeps fewer states beside drafts, and tokens get what
+    drafts of 48 requests leave (measured: GB300 with Qwen3.5 in tests/tables/starts/sglang_3.csv)."""
     said = json.dumps({"method": "eagle3" if engine == "vllm" else "EAGLE3", "model": "org/an-eagle3"})
     flags: dict[str, Any] = {"engine": engine, "tp": 8, "enforce_eager": True, "max_num_seqs": 48}
     before, after = (asked(model, "h200:8", speculation=word, **flags) for word in (None, said))
     assert weights(after.ledger) > weights(before.ledger)
     assert after.ledger.total_bytes > before.ledger.total_bytes
     assert after.kv_cache.bytes_per_token > before.kv_cache.bytes_per_token
-    assert after.kv_cache.max_tokens < before.kv_cache.max_tokens
+    fewer = after.kv_cache.max_tokens < before.kv_cache.max_tokens
+    assert fewer != (engine == "sglang" and model.startswith("qwen3-next"))
 
 
 def test_stages_have_an_embedding_of_their_own_for_the_head() -> None:
