@@ -72,7 +72,7 @@ MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
 HINT = (
     "write it as `llamafactory-cli train FILE.yaml`, `axolotl train FILE.yml`, `trl sft --model_name_or_path "
     "...`, a script with the Trainer's arguments or Megatron-LM's; @FILE reads it from a file; --from FILE "
-    "reads a configuration"
+    "reads a configuration, --megatron-args FILE the arguments of Megatron-LM alone"
 )
 RANKS = ("nproc_per_node", "num_processes", "num_gpus", "NPROC_PER_NODE", "NGPU")
 NODES = ("nnodes", "num_nodes", "num_machines", "NNODES")
