@@ -18,6 +18,7 @@ def kept(name: str, work: MicroBatchWork = WORK) -> dict[str, int]:
     index = next(i for i, layer in enumerate(model.layers) if isinstance(layer.attention, Linear))
     graph = layer_graph(model.layers[index], model.hidden_size, norms_of(model, index), work, model.streams)
     names = {"in", "conv.in", "qkv", "q", "k", "v", "z", "inverse", "states", "mixed", "gated", "decay"}
+    names |= {"qk", "rescaled"}
     return {key: size // TOKENS for key, size in walk(graph).saved.items() if key in names}
 
 
@@ -26,6 +27,13 @@ def test_the_gated_delta_rule_keeps_no_states() -> None:
     wide = 32 * 128 * 2
     beside = {"conv.in": 8192 * 2, "inverse": 32 * 64 * 2}
     assert kept("qwen3-next-80b-a3b") == beside | dict.fromkeys(("q", "k", "v", "mixed", "z", "gated"), wide)
+
+
+def test_megatron_norms_beside_the_kernel() -> None:
+    """16 heads of queries and 16 of keys before they are repeated, and the output before its gate."""
+    found = kept("qwen3-next-80b-a3b", WORK._replace(norms_apart=True))
+    assert {key: found.pop(key) for key in ("qk", "rescaled")} == dict.fromkeys(("qk", "rescaled"), 4096 * 2)
+    assert found == kept("qwen3-next-80b-a3b")
 
 
 def test_mamba_2_keeps_its_projection_and_its_scan() -> None:

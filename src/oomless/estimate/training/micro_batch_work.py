@@ -109,4 +109,5 @@ def work_of(job: Job) -> MicroBatchWork:
         exchanged=mesh.ep > 1,
         resends=of.habits(request.framework_version).resends,
         deterministic=request.deterministic,
+        norms_apart=of.megatron_core,
     )

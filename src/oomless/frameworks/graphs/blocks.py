@@ -67,6 +67,8 @@ class MicroBatchWork(NamedTuple):
     """Op-level recomputation exchanges those rows again instead of keeping what arrived."""
     deterministic: bool = False
     """The gated delta rule runs as torch code."""
+    norms_apart: bool = False
+    """Linear attention norms queries and keys before its kernel, and what that returns before the gate."""
 
     @property
     def tokens(self) -> int:

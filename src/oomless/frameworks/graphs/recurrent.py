@@ -29,7 +29,9 @@ def _delta_rule(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None
 
     Source: fla 0.2 to 0.6, ops/gated_delta_rule/chunk.py, ChunkGatedDeltaRuleFunction.save_for_backward and
     chunk_gated_delta_rule_bwd (h and dh have the type of k); ops/kda/chunk.py keeps decays of every channel
-    in F32. modeling_qwen3_next.py and megatron/core/ssm/gated_delta_net repeat queries and keys.
+    in F32. modeling_qwen3_next.py and megatron/core/ssm/gated_delta_net repeat queries and keys. The latter
+    norms them by a function of its own before that, and multiplies a norm's output by the gate in another
+    (common.py, _prepare_input_for_gated_delta_rule and _apply_gated_norm, as core 0.17 to 0.19 have them).
     """
     work, rows = b.work, b.work.tokens
     element, tp = work.compute, work.tp
@@ -38,8 +40,11 @@ def _delta_rule(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None
     linear(b, "in_proj", x, hidden, width + value, "in")
     b.op("split", ("in",), {"conv.in": rows * width * element, "z": rows * value * element})
     b.op("conv", ("conv.in",), {"qkv": rows * width * element}, ("conv.in",))
+    if work.norms_apart:
+        normed = {"qk": rows * (width - value) * element}
+        b.op("qk_norm", ("qkv",), normed, tuple(normed))
     sizes = {"q": rows * keys * element, "k": rows * keys * element, "v": rows * value * element}
-    b.op("by_heads", ("qkv",), sizes)
+    b.op("by_heads", ("qkv", "qk") if work.norms_apart else ("qkv",), sizes)
     read, chunk = tuple(sizes), rows * heads * SCAN_CHUNK * element
     if kind.variant == "kda":
         b.op("decay", (x,), {"decay": rows * keys * 4})
@@ -58,7 +63,11 @@ def _delta_rule(b: Builder, kind: Linear, x: str, hidden: int, out: str) -> None
         backward_temp=2 * states + rows * (2 * keys + 4 * value) * element,
     )
     b.constants.add("inverse")
-    b.op("gate", ("mixed", "z"), {"gated": rows * value * element}, ("mixed", "z"))
+    mixed = "mixed"
+    if work.norms_apart:
+        mixed = "rescaled"
+        b.op("out_norm", ("mixed",), {mixed: rows * value * element}, ("mixed",))
+    b.op("gate", (mixed, "z"), {"gated": rows * value * element}, (mixed, "z"))
     linear(b, "out_proj", "gated", value, hidden, out)
 
 
