@@ -43,9 +43,10 @@ def of_several(estimate: TrainingEstimate) -> tuple[Change, ...]:
     if here:
         return tuple(here)
     for fixed in ways(estimate):
-        for factor in MORE:
-            if made := fewest(estimate, fixed, times(estimate.hardware, factor)):
-                return (made,)
+        most = fewest(estimate, fixed, times(estimate.hardware, MORE[-1]))
+        less = (fewest(estimate, fixed, times(estimate.hardware, factor)) for factor in MORE[:-1] if most)
+        if made := next(filter(None, less), most):
+            return (made,)
     return ()
 
 
