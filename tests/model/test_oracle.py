@@ -90,15 +90,20 @@ def class_count(values: dict[str, Any]) -> tuple[int, int]:
         part.pop("quantization_config", None)
     if "longrope" in str(values.get("rope_scaling")):
         del values["rope_scaling"]  # the catalogue leaves its lists out, which are no parameters
+    if thinker := values.get("thinker_config"):  # what engines serve of a model that speaks
+        values = {**thinker, "architectures": [""]}
     config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
     named = (values.get("architectures") or [""])[0]
     if named.endswith(VECTORS):
         with torch.device("meta"):
             counted = {id(each): each.numel() for each in getattr(transformers, named)(config).parameters()}
         return sum(counted.values()), 0
-    auto = transformers.AutoModelForImageTextToText
-    if type(config) not in auto._model_mapping:
-        auto = transformers.AutoModelForCausalLM
+    autos = (
+        transformers.AutoModelForImageTextToText,
+        transformers.AutoModelForMultimodalLM,
+        transformers.AutoModelForCausalLM,
+    )
+    auto = next(each for each in autos if type(config) in each._model_mapping)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = auto.from_config(config, dtype=torch.bfloat16)

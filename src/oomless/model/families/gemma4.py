@@ -22,7 +22,8 @@ from .vision import Tower
 
 def read(config: Config, name: str) -> Model:
     """The text part under text_config, the tower, and the encoder for sound where there is one."""
-    if config.word("model_type") == "gemma4_text":
+    family = config.word("model_type")
+    if family.endswith("_text"):
         return read_text(config, name)
     text = with_outer(config, "text_config")
     for key in (
@@ -38,13 +39,15 @@ def read(config: Config, name: str) -> Model:
     model = read_text(text, name)
     vision = config.section("vision_config")
     tokens = config.size("vision_soft_tokens_per_image", 280)
-    tower = read_tower(vision, model.hidden_size)
+    unified = family == "gemma4_unified"
+    tower = (read_embedder if unified else read_tower)(vision, model.hidden_size)
     patches = tokens * vision.size("pooling_kernel_size", 3) ** 2
-    values = patches * 3 * vision.size("patch_size") ** 2
+    values = patches * 3 * vision.size("patch_size", 16) ** 2
     vision.flag("use_clipped_linears", False)
     sound: list[Tensor] = []
     if config.has("audio_config") and config.values["audio_config"] is not None:
-        sound = read_audio(config.section("audio_config"), model.hidden_size).tensors
+        audio = config.section("audio_config")
+        sound = (read_samples if unified else read_audio)(audio, model.hidden_size).tensors
     config.check()
     return model._replace(
         family="gemma4",
@@ -218,6 +221,38 @@ AUDIO_WITHOUT_EFFECT = (
     "residual_weight",
     "use_clipped_linears",
 )
+
+
+def read_embedder(vision: Config, hidden: int) -> Tower:
+    """What Gemma 4 12B has for a tower: one linear layer over merged patches, a table for two axes, three
+    norms (transformers 5.24, gemma4_unified).
+
+    >>> tower = read_embedder(Config({}, "example"), 3840)
+    >>> sum(tensor.num_parameters for tensor in tower.tensors)
+    49922304
+    """
+    width = vision.size("mm_embed_dim", 3840)
+    pixels = 3 * (vision.size("patch_size", 16) * vision.size("pooling_kernel_size", 3)) ** 2
+    for key in ("model_patch_size", "num_soft_tokens"):
+        vision.has(key)
+    tower = Tower(width)
+    tower.norm("patch_ln1", pixels)
+    tower.linear("patch_dense", width, pixels)
+    tower.norm("patch_ln2", width)
+    tower.add("pos_embedding", (vision.size("mm_posemb_size", 1120), 2, width))
+    tower.norm("pos_norm", width)
+    tower.linear("projector", hidden, vision.size("output_proj_dims", 3840), bias=False)
+    return tower
+
+
+def read_samples(audio: Config, hidden: int) -> Tower:
+    """One linear layer over the samples of a frame."""
+    width = audio.size("audio_embed_dim", 640)
+    for key in ("audio_samples_per_token", "hidden_size", "output_proj_dims"):
+        audio.has(key)
+    tower = Tower(width)
+    tower.linear("audio.projector", hidden, width, bias=False)
+    return tower
 
 
 def read_tower(vision: Config, hidden: int) -> Tower:
