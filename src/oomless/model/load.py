@@ -326,7 +326,7 @@ def _copied(name: str) -> str | None:
     """Return what the name of a repository means, whoever has copied it. In another form than 16 bit it means
     nothing: makers leave other layers as they are.
 
-    >>> _copied("llama-2-7b-chat-ms"), _copied("qwen3.6-27b-fp8"), _copied("r17")
+    >>> _copied("llama-2-7b-chat-ms"), _copied("qwen3.6-27b-fp8"), _copied("r1")
     ('llama-2-7b', None, None)
     """
     from .checkpoint_names import form_in_name
@@ -338,11 +338,12 @@ def _copied(name: str) -> str | None:
 
 @cache
 def _repositories() -> dict[str, str]:
-    """What the name of each repository means, without its owner."""
+    """What the name of each repository means, without its owner; DeepSeek-V3/R1 of a log names two models."""
     found: dict[str, str] = {}
     for spelling, name in _spellings().items():
-        if "/" in spelling:
-            found.setdefault(spelling.rpartition("/")[2], name)
+        owner, _, repository = spelling.rpartition("/")
+        if owner and not facts.has_model_config(owner):
+            found.setdefault(repository, name)
     return found
 
 

@@ -22,17 +22,19 @@ def is_card(name: str) -> bool:
 
 
 MAKERS = frozenset(
-    "nvidia geforce tesla quadro amd radeon instinct ryzen apple macbook mac air pro mini studio".split()
+    "nvidia geforce tesla quadro amd radeon instinct ryzen apple macbook mac air pro mini studio intel arc "
+    "huawei ascend metax kunlunxin kunlun hygon moore threads iluvatar enflame cambricon google tpu".split()
 )
 """Words before the name proper: who made the card, or the machine that it is in."""
 BUILD = frozenset(
-    "pcie sxm2 sxm3 sxm4 sxm5 hbm2 hbm2e hbm3 hbm3e gpu generation workstation server edition".split()
+    "pcie sxm2 sxm3 sxm4 sxm5 hbm2 hbm2e hbm3 hbm3e gpu graphics generation workstation server "
+    "edition".split()
 )
 """Words of a driver's name that say how a card is built; short names may leave them out."""
 
 SERIES = ("rtx", "gtx", "rx")
 """Words that people leave out before a number of four digits."""
-JOINED = r"(?<=\brtx)(?=\d)|(?<=\bgtx)(?=\d)|(?<=\brx)(?=\d)|(?<=\d{4})(?=(?:d|ti|xtx?|super)\b)"
+JOINED = r"(?:(?<=\brtx)|(?<=\bgtx)|(?<=\bascend))(?=\d)|(?<=\brx)(?=\d)|(?<=\d{4})(?=(?:d|ti|xtx?|super)\b)"
 """Where people join what is apart: rtx4090, 7900xtx."""
 
 
@@ -46,7 +48,7 @@ def short_name(text: str) -> str:
     >>> short_name("MacBook Pro M3 Max 64GB"), short_name("Radeon RX 7900 XTX"), short_name("rtx-4090-32gb")
     ('m3-max-64gb', 'rx-7900-xtx', '')
     """
-    joined = "-".join(text.lower().replace("_", " ").split())
+    joined = "-".join(re.sub(r"\((?:r|tm)\)|_", " ", text.lower()).split())
     if is_card(joined):
         return joined
     words = re.sub(JOINED, "-", joined).split("-")
@@ -101,7 +103,7 @@ def card_named(text: str) -> Card | None:
     ...     if (card := card_named(text))
     ... ]
     ['T4', 'V100 SXM2 32GB', 'Instinct MI300X', 'RTX 4090']
-    >>> card_named("NVIDIA GeForce RTX 3060 Laptop GPU"), card_named("")
+    >>> card_named("NVIDIA GeForce RTX 2050 Laptop GPU"), card_named("")
     (None, None)
     """
     try:

@@ -50,7 +50,7 @@ def read(config: Config, name: str) -> Model:
     from . import read_nested
 
     family = config.word("model_type")
-    outer, notes = config, ()
+    outer, notes = config, tuple[str, ...]()
     if config.has("thinker_config"):
         for key in (*SPEAKS, *WITHOUT_EFFECT):
             config.has(key)
