@@ -86,8 +86,6 @@ FAMILIES = {
     "internvl": "internvl",
     "internvl_chat": "internvl",
     "qwen2_audio": "hearing",
-    "qwen2_5_omni": "hearing",
-    "qwen3_omni_moe": "hearing",
     "qwen3_asr": "hearing",
     "voxtral": "hearing",
     "qwen3_next": "qwen_hybrid",

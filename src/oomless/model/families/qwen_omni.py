@@ -93,12 +93,18 @@ def read_sound(sound: Config, dtype: Format) -> Tower:
         tower.linear("audio.conv0", width, 3 * bins)
         tower.linear("audio.conv1", width, 3 * width)
         tower.add("audio.bos_eos.weight", (2, out))
+    encoder_layers(tower, inner, num_layers, key_bias=bool(pictures))
+    tower.linear("audio.proj", out, width)
+    return tower
+
+
+def encoder_layers(tower: Tower, inner: int, num_layers: int, *, key_bias: bool) -> None:
+    """Whisper's layers, and the norm behind them."""
+    width = tower.width
     tower.linear("audio.blocks.attn.qkv", 3 * width, width, bias=False, repeat=num_layers)
-    tower.add("audio.blocks.attn.qkv.bias", ((3 if pictures else 2) * width,), repeat=num_layers)
+    tower.add("audio.blocks.attn.qkv.bias", ((3 if key_bias else 2) * width,), repeat=num_layers)
     tower.linear("audio.blocks.attn.out", width, width, repeat=num_layers)
     tower.linear("audio.blocks.fc1", inner, width, repeat=num_layers)
     tower.linear("audio.blocks.fc2", width, inner, repeat=num_layers)
     tower.norm("audio.blocks.norms", width, repeat=2 * num_layers)
     tower.norm("audio.post_norm", width)
-    tower.linear("audio.proj", out, width)
-    return tower
