@@ -185,3 +185,10 @@ def test_a_prompt_read_whole_holds_four_copies_of_its_tokens() -> None:
     line = next(each for each in lines if each["key"] == "activations.profile_run")
     assert line["formula"].startswith("400,000 tokens")
     assert line["low_bytes"] == 4 * 400_000 * 5120 * 2
+
+
+def test_the_old_name_of_a_draft_is_read() -> None:
+    """--speculative-draft, as guides of 0.4.1 have it (sglang#2863)."""
+    flags = "--speculative-algo EAGLE --speculative-num-steps 5 --speculative-draft "
+    found = answer(f"Qwen/Qwen2-7B-Instruct {flags} yuhuili/EAGLE-Qwen2-7B-Instruct-sglang", "0.4.4", "h20")
+    assert found["request"]["speculation"]["draft"] == "yuhuili/EAGLE-Qwen2-7B-Instruct-sglang"

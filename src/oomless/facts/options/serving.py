@@ -283,7 +283,7 @@ ASKED: tuple[Option, ...] = (
            known={"sglang": "--speculative-num-draft-tokens --speculative-dflash-block-size"}),
     Option("draft_model", "", "text", "speculation", "The model that drafts.",
            known={VLLM: "--speculative-model",
-                  "sglang": "--speculative-draft-model-path --speculative-draft-model"}),
+                  "sglang": "--speculative-draft-model-path --speculative-draft-model --speculative-draft"}),
     Option("num_speculative_tokens", "", "whole", "speculation", "vLLM: tokens drafted at a time.",
            known={VLLM: "--num-speculative-tokens"}),
     Option("cuda_graph_max_bs", "--cuda-graph-max-bs", "whole", "sglang",
