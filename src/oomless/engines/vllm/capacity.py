@@ -139,7 +139,7 @@ def sequences(layout: CacheLayout, pool_bytes: int, length: int, asked: Resolved
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
     """The capacity in tokens that vLLM prints: the smallest number of blocks of all ranks decides.
 
-    Up to 0.20: blocks of each group x block size (x context-parallel ranks); from 0.21: concurrency x
+    Up to 0.20.0: blocks of each group x block size (x context-parallel ranks); from 0.20.1: concurrency x
     max_model_len.
     """
     rules = RELEASES.at(asked.engine_version)
