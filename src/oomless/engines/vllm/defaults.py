@@ -217,7 +217,7 @@ CACHE_TYPES = (
 
 def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, asked: str) -> str:
     """The layout that vLLM stores the cache in: for sparse MLA and V4, fp8 means a packed row (0.11 took it
-    for auto too)."""
+    for auto too); where nothing is asked, what ModelOpt's checkpoint says."""
     if asked not in CACHE_TYPES:
         raise UsageError(
             f"--kv-cache-dtype {asked!r} is not known",
@@ -226,6 +226,8 @@ def resolve_cache_dtype(model: Model, rules: VllmRules, hardware: Hardware, aske
         )
     if asked in SLOTS:
         check_slots(model, rules, asked)
+    if asked == "auto" and model.fp8_cache and rules.follows_cache_of_checkpoint:
+        asked = "fp8"
     for attention in model.kinds.attentions:
         stored = stored_cache_dtype(attention, model.name, rules, hardware, asked)
         if stored != asked:

@@ -37,6 +37,7 @@ class VllmRules(ReleaseRules):
     v1_needs_ampere: bool = False
     v1_caches_fp8_by_fa3: bool = False
     v1_caches_fp8_on_blackwell: bool = False
+    follows_cache_of_checkpoint: bool = False
     v1_stages_by_ray_alone: bool = False
     v1_drafts_unasked: bool = False
     deals_remainder_to_earlier_stages: bool = False
