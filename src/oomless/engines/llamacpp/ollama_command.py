@@ -6,6 +6,8 @@ from ... import facts
 from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name, hub_id_of
 
+RUNS_TAGS = "ollama"
+"""The engine whose library calls models by tags."""
 USUAL = "Q4_K_M"
 """The type behind a tag that says none, where no row says the family's."""
 VARIABLES = {

@@ -3,6 +3,7 @@
 import re
 
 from ... import facts
+from ...engines import GGUF_ENGINE
 from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name
 from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name
@@ -112,11 +113,11 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
     if kind is None or catalogue_name(word):
         return "", "", ""
     if colon and "/" not in place:
-        from ...engines.llamacpp.ollama_command import tagged  # few names have a tag
+        from ...engines.llamacpp.ollama_command import RUNS_TAGS, tagged  # few names have a tag
 
         known, kind = tagged(word)
-        return (known, kind, "ollama") if catalogue_name(known) else ("", "", "")
+        return (known, kind, RUNS_TAGS) if catalogue_name(known) else ("", "", "")
     if not colon and not OF_GGUF.search(place):
         return "", "", ""
     known = model_name(place) or ""
-    return (known, kind, "llamacpp") if known else ("", "", "")
+    return (known, kind, GGUF_ENGINE) if known else ("", "", "")
