@@ -306,3 +306,12 @@ def test_a_nightly_between_two_releases_has_codes_beside_states() -> None:
         max_model_len=8192,
     )
     assert any("0.20.1 runs qwen3.6-27b there is not known" in note for note in found.warnings)
+
+
+def test_the_cache_that_a_checkpoint_says_is_taken() -> None:
+    """ModelOpt's FP8 of R1's NVFP4 was kept in 16 bit, with half of the tokens (vllm#30785)."""
+    sizes = [
+        cache("deepseek-r1-nvfp4", "b200:8", Layout(tp=8), engine_version=release, **flags).token_bytes
+        for release, flags in (("0.13.0", {}), ("0.15.0", {}), ("0.15.0", {"kv_cache_dtype": "bfloat16"}))
+    ]
+    assert sizes == [61 * 1152, 61 * 576, 61 * 1152]

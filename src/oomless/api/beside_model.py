@@ -11,6 +11,7 @@ from ..errors import OomlessError
 from ..model.gguf_names import type_in_name
 from ..model.load import catalogue_name, load
 from ..run.hardware import parse_gpu
+from ..truth.reconcile.log_model import model_name
 from ..units import format_bytes, parse_bytes
 from .serving import infer
 
@@ -62,7 +63,7 @@ def tower(served: str | None, file: str) -> tuple[int, str]:
 def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
     """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer."""
     if found := OWN_LAYERS.match(file):
-        return own_layers(given["gpu"], files(file[found.end() :])[0])
+        return own_layers(given["gpu"], model_name(file[found.end() :]) or "")
     if file.lower().endswith(".gguf"):
         name, kind = files(file)
     else:

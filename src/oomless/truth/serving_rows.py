@@ -142,7 +142,7 @@ def drafting(model: Model, asked: Asked) -> Model:
 
 def cards_of_size(text: str) -> list[Card]:
     """The discrete NVIDIA cards of a size, by the whole GiB that a process sees and their multiprocessors,
-    where a cell names only a size ("24GB", "80 GB class").
+    where a cell names only a size ("24GB", "80 GB class"): those that logs have shown, where any is.
 
     >>> [card.name for card in cards_of_size("24GB x16")][-1:], cards_of_size("48GB (47.4 GiB)")
     (['RTX 4090'], [])
@@ -155,7 +155,9 @@ def cards_of_size(text: str) -> list[Card]:
         for row in facts.table("hardware")
         if row["vendor"] == "NVIDIA" and not row["mem_type"].startswith("LPDDR")
     ]
-    alike = [each for row, each in found if row["mem_gb_marketed"] == size[1] and each.capability >= 8]
+    found = [each for each in found if each[0]["mem_gb_marketed"] == size[1] and each[1].capability >= 8]
+    shown = [each for row, each in found if row["mem_gib_torch_seen"]]
+    alike = shown or [each for _, each in found]
     return sorted(alike, key=lambda each: (each.memory_bytes // GIB, each.num_sms))
 
 

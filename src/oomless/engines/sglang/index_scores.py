@@ -12,7 +12,7 @@ from ..rank import Stage
 from .graphs import captured_sizes
 from .release import RELEASES
 
-COPIES, COPIES_OF_HEADS = (6, 3, 9), (3.75, 3, 4.5)
+COPIES, COPIES_OF_HEADS = (6, 3, 9), (4, 3, 7)
 """How often the scores are there at the peak, in the middle and at both ends: as they come, masked and padded
 at least, and more where runs before the capture do not let go of theirs. B200 and B300 that run out by 256
 requests of six rows need five and nine; H200 with 64 requests starts with less than seven (sglang#38861)."""
@@ -33,8 +33,8 @@ def score_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage)
     ...     said = asked._replace(cuda_graph_max_bs=batch)
     ...     [line] = score_lines(model, said, parse_gpu("h200:8"), Stage(0, 1, 0, 40))
     ...     print(line.low_bytes >> 30, line.bytes >> 30, line.high_bytes >> 30)
-    48 60 72
-    12 15 18
+    48 64 112
+    12 16 28
     """
     owners = [each for each in stage.kinds(model).attentions if isinstance(each, V41) and each.owns_index]
     by_kernel, by_heads = (low <= hardware.card.capability < low + 1 for low in (10, 9))

@@ -92,8 +92,8 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
     tower.add("patch_embed.weight", (width, *shape))
     tower.add("patch_embed.bias", (width,))
     num_blocks, heads = vision.size("depth", most=MAX_LAYERS), vision.size("num_heads")
-    for of in "qk":
-        tower.add(f"blocks.attn.{of}_norm.weight", (width // heads,), WHOLE, num_blocks)
+    tower.add("blocks.attn.q_norm.weight", (width // heads,), WHOLE, num_blocks)
+    tower.add("blocks.attn.k_norm.weight", (width // heads,), WHOLE, num_blocks)
     tower.blocks(
         num_blocks,
         vision.size("intermediate_size"),
