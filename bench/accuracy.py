@@ -32,9 +32,12 @@ NOW = (
     ("serving", "inference_fresh.csv"),
     ("serving", "inference_round3.csv"),
     ("serving", "inference_round4.csv"),
+    ("serving", "inference_round5.csv"),
+    ("serving", "inference_round6.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
+    ("training", "training_round3.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -51,10 +54,12 @@ RUNS = (
     "inference_fresh.csv",
     "inference_round3.csv",
     "inference_round4.csv",
+    "inference_round5.csv",
+    "inference_round6.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
-STEPS = ("training.csv", "training_fresh.csv")
+STEPS = ("training.csv", "training_fresh.csv", "training_round3.csv")
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]
 
