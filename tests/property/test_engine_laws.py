@@ -97,6 +97,7 @@ def test_shards_of_all_ranks_hold_the_whole_and_no_rank_more_than_it(name: str, 
     question = data.draw(engine_questions(name, most_pp=1))
     tp, expert_parallel = data.draw(st.sampled_from([2, 4, 8])), data.draw(st.booleans())
     question = question._replace(hardware=question.hardware._replace(num_gpus=8, per_node=8))
+    assume(not (expert_parallel and widens_experts(question)))
     (whole,) = placed(question, Layout())
     (shard,) = placed(question, Layout(tp=tp, enable_expert_parallel=expert_parallel))
     if not clones_shared_experts(question):
@@ -111,6 +112,11 @@ def clones_shared_experts(question: Question) -> bool:
     """SGLang 0.4.6 makes a clone of the shared expert for each rank: there a rank may hold more than its
     part of one copy."""
     return (question.asked.engine_version or "").startswith("0.4.6")  # the set of its tensors differs too
+
+
+def widens_experts(question: Question) -> bool:
+    """SGLang makes gpt-oss's MXFP4 experts 16 bit where ranks divide them and Triton runs them."""
+    return question.asked.engine == "sglang" and question.model.quantization == "mxfp4"
 
 
 ON_EVERY_STAGE = (
@@ -171,7 +177,10 @@ def test_cards_and_host_hold_every_tensor_of_the_file(name: str, data: st.DataOb
 def never_less(before: Estimate, after: Estimate) -> None:
     """Every rank has at most as much left; the ends of each line are rounded down. What a load leaves unused
     is room, so that the capacity may shrink as the load grows. Copies of the pool are as large as the pool,
-    which shrinks as the rest grows."""
+    which shrinks as the rest grows; and where the engine itself lays fewer layers on the cards for a larger
+    load, they hold less."""
+    if before.request.n_gpu_layers != after.request.n_gpu_layers:
+        return
     if any(line.key == "kv_cache.copies" for ledger in before.ledgers for line in ledger.lines):
         return
     for less, more in zip(before.ledgers, after.ledgers, strict=True):

@@ -6,6 +6,7 @@ model_executor/model_runner.py (profile_max_num_token) to 0.5.3, model_executor/
 
 from collections.abc import Sequence
 from math import ceil, inf
+from typing import NamedTuple
 
 from ...errors import UnsupportedError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
@@ -88,6 +89,44 @@ UNCOUNTED_DRAFTS = ("qwen3_next", "qwen3_5")
 of a draft for them (arg_groups/speculative_hook.py, spec_aux_hidden_state.py of 0.5.14 to 0.5.23)."""
 
 
+def counted_drafts(model: Model) -> list[Attention]:
+    """Return the attention of a model's own layers that draft, as far as the division of the pool knows of
+    them."""
+    known = model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
+    return [layer.attention for layer in model.draft] if known else []
+
+
+class TokenRows(NamedTuple):
+    """Bytes of a token on a rank of a stage."""
+
+    full: int
+    """In layers whose rows lie in the pool of all tokens."""
+    swa: int
+    """In layers with windows, where they have a pool of their own."""
+    index_keys: int
+    window: int
+    """Tokens."""
+    num_windows: int
+    """Layers with windows."""
+
+
+def token_rows(
+    model: Model, asked: Resolved, attentions: Sequence[Attention], own: int, rules: SglangRules
+) -> TokenRows:
+    """Return what a token takes in these layers: the first `own` are the model's, the rest a draft's."""
+    full = window = index = swa = num_windows = 0
+    splits = model.family.startswith(SPLIT_POOLS) and rules.splits_window_pools
+    for number, attention in enumerate(attentions):
+        row = row_bytes(attention, asked, rules)
+        if splits and isinstance(attention, Sliding):
+            swa, window, num_windows = swa + row, attention.window, num_windows + 1
+        else:
+            full += row if number >= own and isinstance(attention, DSA) else ceil(row / asked.layout.dcp)
+        if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
+            index += INDEX_ROW_BYTES
+    return TokenRows(full, swa, index, window, num_windows)
+
+
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
@@ -105,19 +144,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
         return v4_layout(attentions, asked, stage, rules)
     drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
-    if drafts and model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS):
-        attentions += [layer.attention for layer in model.draft]
+    attentions += counted_drafts(model) if drafts else []
     page = (asked.block_size or 1) * dcp
-    full = window = index = swa = num_windows = 0
-    splits = model.family.startswith(SPLIT_POOLS) and rules.splits_window_pools
-    for number, attention in enumerate(attentions):
-        row = row_bytes(attention, asked, rules)
-        if splits and isinstance(attention, Sliding):
-            swa, window, num_windows = swa + row, attention.window, num_windows + 1
-        else:
-            full += row if number >= own and isinstance(attention, DSA) else ceil(row / dcp)
-        if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
-            index += INDEX_ROW_BYTES
+    full, swa, index, window, num_windows = token_rows(model, asked, attentions, own, rules)
     if drafts and model.drafter is not None:
         full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO

@@ -20,7 +20,6 @@ WITHOUT_EFFECT = (
 WHISPER_WITHOUT_EFFECT = (
     *SOUND_WITHOUT_EFFECT,
     "activation_dropout",
-    "activation_function",
     "encoder_layerdrop",
     "head_dim",
     "layerdrop",
