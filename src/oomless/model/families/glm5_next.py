@@ -9,11 +9,12 @@ from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward
 from ..layer_weights import ends
 from ..model import WHOLE, Layer, Model, Rope, Tensor
-from ..scope import Scope, Storage, columns, rows
+from ..scope import Scope, Storage
 from ..storage import F32, Format
 from .decoder import assembled
 from .deepseek import mtp_tensors, read_experts
 from .deepseek_v4 import stack_tensors
+from .glm_vl import add_merger
 from .kimi_linear import read_delta
 from .latent_attention import read_dsa
 from .layer_types import STATES, read_layer_types
@@ -84,9 +85,7 @@ def pooling_tensors(full: DSA, hidden: int, layers: tuple[int, ...], stored: Sto
 def read_tower(vision: Config, dtype: Format) -> Tower:
     """Gated blocks with biases and norms on queries and keys, a convolution that brings patches together, and
     the merger."""
-    width, out = vision.size("hidden_size"), vision.size("out_hidden_size")
-    patch, merge = vision.size("patch_size"), vision.size("spatial_merge_size")
-    inner = vision.size("projection_intermediate_size")
+    width, patch = vision.size("hidden_size"), vision.size("patch_size")
     tower = Tower(width, dtype)
     shape = (vision.size("in_channels", 3), vision.size("temporal_patch_size"), patch, patch)
     tower.add("patch_embed.weight", (width, *shape))
@@ -102,11 +101,5 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
         gated=True,
         norm_bias=False,
     )
-    tower.norm("post_layernorm", width, bias=False)
-    tower.add("downsample.weight", (out, width, merge, merge))
-    tower.add("downsample.bias", (out,))
-    tower.linear("merger.proj", out, out, bias=False)
-    tower.norm("merger.norm", out)
-    tower.linear("merger.gate_up", 2 * inner, out, columns(inner), bias=False)
-    tower.linear("merger.down", out, inner, rows(inner), bias=False)
+    add_merger(tower, vision, vision.size("projection_intermediate_size"))
     return tower

@@ -47,11 +47,7 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
     """A position table, gated blocks as wide as the decoder, a convolution that brings patches together, and
     the merger."""
     width, out = vision.size("hidden_size"), vision.size("out_hidden_size")
-    num_layers, patch, merge = (
-        vision.size("depth", most=MAX_LAYERS),
-        vision.size("patch_size"),
-        vision.size("spatial_merge_size"),
-    )
+    num_layers, patch = vision.size("depth", most=MAX_LAYERS), vision.size("patch_size")
     inner = vision.size("intermediate_size")
     tower = Tower(width, dtype)
     tower.add(
@@ -64,6 +60,14 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
     if vision.flag("attention_bias", False):
         tower.add("blocks.attn.qkv.bias", (3 * width,), columns(vision.size("num_heads")), num_layers)
     tower.norm("post_conv_layernorm", width, bias=False)
+    add_merger(tower, vision, inner)
+    return tower
+
+
+def add_merger(tower: Tower, vision: Config, inner: int) -> None:
+    """What follows the blocks: a norm, the convolution that brings patches together, and a gated block of
+    width `inner`."""
+    width, out, merge = (vision.size(key) for key in ("hidden_size", "out_hidden_size", "spatial_merge_size"))
     tower.norm("post_layernorm", width, bias=False)
     tower.add("downsample.weight", (out, width, merge, merge))
     tower.add("downsample.bias", (out,))
@@ -71,4 +75,3 @@ def read_tower(vision: Config, dtype: Format) -> Tower:
     tower.norm("merger.norm", out)
     tower.linear("merger.gate_up", 2 * inner, out, columns(inner), bias=False)
     tower.linear("merger.down", out, inner, rows(inner), bias=False)
-    return tower
