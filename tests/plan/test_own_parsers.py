@@ -85,9 +85,14 @@ VALUES: dict[str, Any] = {
 """A value of each field that is neither a whole number nor a switch."""
 GONE = {
     "vllm": ("swap_space", "indexer_kv_dtype", "engram"),
-    "sglang": ("indexer_kv_dtype", "engram", "enable_piecewise_cuda_graph"),
+    "sglang": (
+        "indexer_kv_dtype",
+        "engram",
+        "enable_piecewise_cuda_graph",
+        "kt_gpu_prefill_token_threshold",
+    ),
 }
-"""Fields whose flags only other releases have."""
+"""Fields whose flags only other releases have, or KTransformers' fork."""
 
 
 BESIDE = {"sglang": "vllm", "trl": "axolotl"}
