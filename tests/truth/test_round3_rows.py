@@ -5,15 +5,18 @@ from functools import cache
 from typing import Any
 
 from command import call
+from oomless.truth.validate import ninth_decile
 from tables.score import TABLES
 
 SCORED = 0.93
 """Share of all rows; the share only grows."""
 
 
-P90 = {"kv_bytes_per_gpu": 0.021, "kv_tokens": 0.065}
-"""Error of pools that nine of ten rows keep; it only shrinks, but for rows that had no answer before: those
-of GLM-5.3-Flash, which nobody knew, brought tokens from 0.053."""
+P90 = {"kv_bytes_per_gpu": 0.021, "kv_tokens": 0.053}
+"""Error of pools that nine of ten rows keep; it only shrinks."""
+SINCE = {"b3-044": 0.065}
+"""Rows that had no answer when that was set, and the error that each keeps: tokens of GLM-5.3-Flash are a
+sixteenth too many, where its indexer pools sixteen keys; how their cache is paged is not known here."""
 
 
 @cache
@@ -28,8 +31,12 @@ def judged() -> tuple[dict[str, Any], ...]:
 
 
 def test_pools_stay_within_their_budget() -> None:
+    errors = {row["id"]: abs(row["rel_error"]) for row in judged() if row["rel_error"] is not None}
     for quantity, error in P90.items():
-        assert document()["summary"][quantity]["p90_abs_rel_error"] <= error, quantity
+        names = {row["id"] for row in judged() if row["quantity"] == quantity} - SINCE.keys()
+        assert ninth_decile([errors[name] for name in names if name in errors]) <= error, quantity
+    for name, error in SINCE.items():
+        assert errors[name] <= error, name
 
 
 def test_nine_of_ten_rows_are_scored() -> None:

@@ -57,13 +57,13 @@ def unpasted(
     """Return MODEL, options and notes with what a pasted command says, or the name of a GGUF file as MODEL;
     nothing is imported without one."""
     if "command" not in options:
-        return by_gguf_name(model, options) if model and OF_GGUF.search(model) else (model, options, ())
+        return by_gguf_name(model, options) if model and MAY_BE_GGUF.search(model) else (model, options, ())
     from .pasted import from_command
 
     return from_command(model, options)
 
 
-OF_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)
+MAY_BE_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)
 """What may be the name of a GGUF file, with a look at it alone."""
 
 
