@@ -1,8 +1,8 @@
 """The wheel: modules without comments, without the notes on their constants, which Python drops too, without
-what explains a private function, and without the examples of their docstrings, which are tests; pages in one
-file, without tables of options and the long part of what their commands print, rules without the sources that
-only readers of the tables need, and all packed again as small as deflate makes it (the builder itself takes
-zlib's middle level)."""
+what explains a module or a private function to those who mend it, and without the examples of docstrings,
+which are tests; pages in one file, without tables of options and the long part of what their commands print,
+rules without the sources that only readers of the tables need, and all packed again as small as deflate makes
+it (the builder itself takes zlib's middle level)."""
 
 import ast
 import csv
@@ -107,16 +107,17 @@ def without(path: Path, columns: str) -> str:
 
 
 def for_readers(module: str) -> str:
-    """Return a module without its comments, the notes on its constants, the words on private functions (no
-    help shows them) and the doctests of its docstrings: no line moves. What stands beside a field of a record
-    stays: editors show it."""
+    """Return a module without its comments, the words on itself, on its constants and on private functions
+    (no help shows them) and the doctests of its docstrings: no line moves. A front of the package keeps the
+    words on itself, and a record what stands beside its fields: editors show both."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
             line, column = token.start
             lines[line - 1] = lines[line - 1][:column].rstrip()
     tree = ast.parse(module)
-    for note in tree.body[1:]:
+    front = [each for each in tree.body if isinstance(each, ast.Assign) and "__all__" in ast.unparse(each)]
+    for note in tree.body[1:] if front else tree.body:
         match note:
             case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
                 lines[first - 1 : last] = [""] * (last - first + 1)

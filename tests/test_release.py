@@ -78,9 +78,9 @@ def is_note(statement: ast.stmt) -> bool:
 
 def code_of(module: str) -> str:
     """A module without what its docstrings and notes on constants say, each statement with its line, but for
-    the docstrings of private functions."""
+    the docstrings of private functions and the module's own."""
     tree = ast.parse(module)
-    tree.body[1:] = [each for each in tree.body[1:] if not is_note(each)]
+    tree.body[:] = [each for each in tree.body if not is_note(each)]
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and re.fullmatch(r"_\w*(?<!__)", node.name):
             node.body[:-1] = [each for each in node.body[:-1] if not is_note(each)]
