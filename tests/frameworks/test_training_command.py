@@ -255,6 +255,43 @@ def test_accelerates_own_file_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+@pytest.mark.parametrize(
+    ("program", "file"),
+    [
+        ("src/train.py lf.yaml", "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\nbf16: true\n"),
+        ("-m axolotl.cli.train ax.yaml", "base_model: Qwen/Qwen2.5-7B\nsequence_len: 1024\nbf16: auto\n"),
+        ("swift/cli/sft.py --model Qwen/Qwen2.5-7B --max_length 1024 --train_type full", ""),
+    ],
+)
+def test_accelerates_file_counts_for_every_trainer(
+    program: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(program.split()[-1] if file else "unused").write_text(file)
+    Path("deep.yaml").write_text(
+        "distributed_type: DEEPSPEED\nnum_processes: 4\ndeepspeed_config:\n  zero_stage: 3\n"
+        "  offload_optimizer_device: cpu\n  offload_param_device: none\n"
+    )
+    found = asked(f"accelerate launch --config_file deep.yaml {program}")
+    request = found["request"]
+    assert (request["sharding"], request["offload"]) == ("zero3", ["optimizer"])
+    assert any("the command is for 4 cards" in note for note in found["warnings"])
+    found = asked(f"accelerate launch --config_file fsdp2_offload.json {program}")
+    assert (found["request"]["sharding"], found["request"]["offload"]) == ("fsdp2", ["params"])
+    assert any("its name says FSDP2 with offload" in note for note in found["warnings"])
+
+
+def test_a_strategy_of_fsdp_that_is_not_counted_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "ax.yaml"
+    words = "base_model: Qwen/Qwen2.5-7B\nsequence_len: 1024\nbf16: auto\nfsdp: [auto_wrap]\nfsdp_config:\n"
+    file.write_text(f"{words}  fsdp_sharding_strategy: SHARD_GRAD_OP\n")
+    found = asked(f"axolotl train {file}")
+    assert found["request"]["sharding"] == "fsdp1"
+    assert any("stay gathered until the backward are not counted" in note for note in found["warnings"])
+    file.write_text(f"{words}  fsdp_sharding_strategy: NO_SHARD\n")
+    assert asked(f"axolotl train {file}")["request"]["sharding"] == "ddp"
+
+
 def test_an_engine_on_the_training_cards_is_read() -> None:
     command = (
         "NPROC_PER_NODE=4 swift rlhf --rlhf_type grpo --model Qwen/Qwen2.5-72B-Instruct --tuner_type lora "

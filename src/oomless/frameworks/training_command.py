@@ -38,19 +38,20 @@ PROGRAMS = (
     Program("llama-factory", rf"{SCRIPT}src/train_(?P<task>sft|pt|rm|dpo|ppo)\.py"),  # of mid-2023
     Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train"),
     Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
+    # of a folder, before scripts of these names alone
+    Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
+    Program("megatron-swift", rf"{SCRIPT}swift/cli/_megatron/(?P<task>sft|pt|rlhf)\.py", counts=True),
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
     Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward(?!_func))(?:_\w+)?\.py"),
     Program("ms-swift", rf"{SCRIPT}swift(?:\.cli\.main)? (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}(?:swift |llm_)(?P<task>sft|dpo|orpo|simpo)(?:\.py)?", deals=True),  # 1, 2
-    Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
     Program("megatron-swift", rf"{SCRIPT}megatron (?P<task>sft|pt|rlhf)", counts=True),
-    Program("megatron-swift", rf"{SCRIPT}swift/cli/_megatron/(?P<task>sft|pt|rlhf)\.py", counts=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
     Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray|ppo)"),
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
 )
-OF_ACCELERATE = ("trl", "transformers")
+OF_ACCELERATE = ("trl", "transformers", "llama-factory", "axolotl", "ms-swift")
 """Frameworks whose readers know what accelerate is told."""
 ENGINE = r"deepspeed|zero_?stage|ds_config"
 """Names of arguments that say what DeepSpeed divides, or in which file that stands."""

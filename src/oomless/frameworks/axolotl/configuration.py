@@ -4,6 +4,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Sharding, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
+from ..trainer.accelerate import Launcher, launcher, strategy
 from ..trainer.configuration import colocated
 
 TASKS: dict[str, Task] = {
@@ -19,13 +20,14 @@ PAIRS_WITHOUT_REFERENCE = ("simpo", "orpo")
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
-    """Return model, question and ranks, which no entry says."""
+    """Return model, question and ranks, where accelerate's file says how many."""
     model = entries.text("base_model")
     asked = _adapter(entries)
     entries.refuse(("unfrozen_parameters",), "which parameters are trained is not read")
     entries.refuse(("relora", "relora_steps"), "merging adapters on the way is not modelled")
-    away, sharding = _sharding(entries)
-    deep = beside(entries, "deepspeed")
+    start = launcher(entries)
+    away, sharding = _sharding(entries, start)
+    deep = beside(entries, "deepspeed") or start.deep
     if deep is not None:
         away, sharding = deep.offload, deep.sharding
         asked = asked._replace(**deep.settings)
@@ -41,14 +43,14 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         task=task,
         sharding=sharding,
         precision=precision,
-        recompute=recompute,  # type: ignore[arg-type]
+        recompute="full" if start.recompute else recompute,  # type: ignore[arg-type]
         use_reentrant=again,
         offload=tuple(dict.fromkeys((*away, *waits))),
     )
     asked = _generates(entries, _load(entries, asked, kernels, loss))
     asked = _lora(entries, asked, targets)
     asked = asked._replace(packed=packed or entries.switch("pad_to_sequence_len", default=packed))
-    return model, asked, None
+    return model, asked, start.num_ranks
 
 
 def _adapter(entries: Entries) -> TrainingAsked:
@@ -178,18 +180,19 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
     )
 
 
-def _sharding(entries: Entries) -> tuple[tuple[str, ...], Sharding | None]:
-    """Return offload and sharding by the FSDP entries."""
+def _sharding(entries: Entries, start: Launcher) -> tuple[tuple[str, ...], Sharding | None]:
+    """Return offload and sharding by the FSDP entries, or by what accelerate is told."""
     inside = [name for name in entries.values if name.startswith("fsdp_config.")]
     sharded = any(name == "fsdp" or name.startswith("fsdp_config.") for name in entries.values) and (
         entries.has("fsdp") or any(entries.has(name) for name in inside)
     )
     if not sharded:
-        return (), None
-    entries.words("fsdp")
+        return start.offload, start.sharding
+    words = entries.words("fsdp")
     version = entries.whole("fsdp_version", "fsdp_config.fsdp_version", default=1)
     away = entries.switch("fsdp_config.fsdp_offload_params", "fsdp_config.offload_params", default=False)
-    return (("params",) if away else ()), "fsdp2" if version == 2 else "fsdp1"
+    whole = strategy(entries, "fsdp_config.fsdp_", "fsdp_config.") or "no_shard" in words
+    return (("params",) if away else ()), "ddp" if whole else "fsdp2" if version == 2 else "fsdp1"
 
 
 def _precision(entries: Entries) -> str | None:

@@ -4,6 +4,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside, recipe_of
 from ..entries import Entries
+from ..trainer.accelerate import Launcher, by_trainer, launcher
 from ..trainer.evaluation import note_evaluation
 from .megatron import MARKS, by_megatron
 
@@ -32,7 +33,7 @@ UNSLOTH = "unsloth"
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
-    """Return model, question and ranks, which no entry says."""
+    """Return model, question and ranks, where accelerate's file says how many."""
     model = entries.text("model_name_or_path")
     task = _task(entries)
     method, layers = _method(entries)
@@ -41,12 +42,13 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     entries.towers("freeze_vision_tower", "freeze_multi_modal_projector")
     if entries.has(*MARKS):
         return model, by_megatron(entries, task, method), None
-    deep = beside(entries, "deepspeed")
+    start = launcher(entries)
+    deep = beside(entries, "deepspeed") or start.deep
     pure = entries.switch("pure_bf16", default=False)
-    precision = recipe_of(deep, _precision(entries, method, pure, deep))
+    precision = recipe_of(deep, _precision(entries, method, pure, deep, start))
     targets = entries.words("lora_target") if method != "full" else ()
     unsloth = entries.switch("use_unsloth", default=False)
-    fsdp = entries.words("fsdp")
+    fsdp, away = by_trainer(entries)
     asked = TrainingAsked(
         framework=UNSLOTH if unsloth and method != "full" else entries.framework,
         task=task,
@@ -54,8 +56,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         mesh=Mesh(),
         precision=precision,
         trained_layers=layers,
-        sharding=deep.sharding if deep else "fsdp1" if fsdp else None,
-        offload=deep.offload if deep else ("params",) if "offload" in " ".join(fsdp) else (),
+        sharding=deep.sharding if deep else fsdp or start.sharding,
+        offload=deep.offload if deep else away if fsdp else start.offload,
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
         **(deep.settings if deep else {}),
     )
@@ -68,7 +70,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         asked = asked._replace(recompute="full", recompute_num_layers=-(layers or 0))
     if entries.switch("use_unsloth_gc", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
-    return model, asked, None
+    return model, asked, start.num_ranks
 
 
 COUNTED_RANK = 128
@@ -144,9 +146,14 @@ def _frozen_beside(entries: Entries) -> int:
     return int(entries.text("freeze_trainable_layers", default="2") or 2)
 
 
-def _precision(entries: Entries, method: Method, pure: bool, deep: Zero | None) -> str | None:
-    """Return the recipe: LLaMA-Factory's own (None) of bf16; pure_bf16 casts nothing to F32."""
-    bf16, fp16 = entries.switch("bf16", default=False), entries.switch("fp16", default=False)
+def _precision(
+    entries: Entries, method: Method, pure: bool, deep: Zero | None, start: Launcher
+) -> str | None:
+    """Return the recipe: LLaMA-Factory's own (None) of bf16; pure_bf16 casts nothing to F32. What accelerate
+    is told counts where the Trainer is told nothing (transformers/training_args.py)."""
+    mixed = start.mixed_precision
+    fp16 = entries.switch("fp16", default=mixed == "fp16")
+    bf16 = entries.switch("bf16", default=mixed == "bf16" and not fp16)
     if method != "full" or pure:
         return "fp16" if fp16 else "bf16"
     if deep is not None:

@@ -7,6 +7,7 @@ from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Task, TrainingAsked
 from ..deepspeed.configuration import Zero, beside, by_name, recipe_of
 from ..entries import Entries
+from ..trainer.accelerate import launcher
 from ..trainer.configuration import colocated
 
 TASKS: dict[str, Task] = {"sft": "sft", "pt": "pretrain"}
@@ -39,13 +40,14 @@ METHODS = ("tuner_type", "train_type", "sft_type")
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
-    """Return model, question and ranks, which no argument says."""
+    """Return model, question and ranks, where accelerate's file says how many."""
     model = _model(entries)
     task = task_of(entries)
     entries.towers("freeze_vit", "freeze_aligner")
     method = _method(entries)
-    deep = _deep(entries)
-    fsdp = entries.text("fsdp") if entries.has("fsdp") else None
+    start = launcher(entries)
+    deep = _deep(entries) or start.deep
+    fsdp = "fsdp2" if entries.has("fsdp") and entries.text("fsdp") else start.sharding
     asked = TrainingAsked(
         framework=entries.framework,
         task=task,
@@ -55,8 +57,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             pp=_dealt(entries, deep is not None or fsdp is not None),
         ),
         precision=recipe_of(deep, _precision(entries, deep is not None and method == "full")),
-        sharding=deep.sharding if deep else "fsdp2" if fsdp is not None else None,
-        offload=deep.offload if deep else (),
+        sharding=deep.sharding if deep else fsdp,
+        offload=deep.offload if deep else start.offload,
         **_hpz(entries, deep),
     )
     if task == "ppo" and (
@@ -69,7 +71,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             entries.beside["park"] = parked
         if entries.has("move_model_batches"):
             entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
-    return model, adapters(entries, _load(entries, asked)), None
+    return model, adapters(entries, _load(entries, asked)), start.num_ranks
 
 
 def _model(entries: Entries) -> str | None:

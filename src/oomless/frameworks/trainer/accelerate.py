@@ -49,12 +49,23 @@ def by_name(entries: Entries, word: str) -> dict[str, Any]:
     """Return what the name of a file says that is not there, as TRL and others call theirs."""
     name = Path(word).stem.lower()
     stage, fsdp = re.search(r"z(?:ero)?[_-]?([0-3])", name), re.search(r"fsdp(2?)", name)
+    away = "offload" in name
+    end = " with offload" if away else ""
     if stage is not None:
-        entries.note(f"{word} is not on this machine: its name says ZeRO {stage[1]}")
-        return {"distributed_type": "DEEPSPEED", "deepspeed_config.zero_stage": int(stage[1])}
+        entries.note(f"{word} is not on this machine: its name says ZeRO {stage[1]}{end}")
+        place = "cpu" if away else "none"
+        inside = {f"deepspeed_config.offload_{each}_device": place for each in ("optimizer", "param")}
+        if int(stage[1]) < 3:  # weights leave the card with ZeRO 3 alone
+            del inside["deepspeed_config.offload_param_device"]
+        return {"distributed_type": "DEEPSPEED", "deepspeed_config.zero_stage": int(stage[1]), **inside}
     if fsdp is not None:
-        entries.note(f"{word} is not on this machine: its name says FSDP{fsdp[1]}")
-        return {"distributed_type": "FSDP", "fsdp_config.fsdp_version": int(fsdp[1] or 1)}
+        entries.note(f"{word} is not on this machine: its name says FSDP{fsdp[1]}{end}")
+        version = int(fsdp[1] or 1)
+        return {
+            "distributed_type": "FSDP",
+            "fsdp_config.fsdp_version": version,
+            "fsdp_config.fsdp_offload_params": away,
+        }
     if re.search(r"(?:multi|single)_gpu|ddp", name):
         return {}
     raise OomlessError(f"{word}: not on this machine", "put accelerate's file beside the command")
@@ -72,10 +83,48 @@ def _launcher(own: Entries) -> Launcher:
         again = own.switch(
             "fsdp_config.fsdp_activation_checkpointing", "fsdp_activation_checkpointing", default=False
         )
-        return Launcher(
-            "fsdp2" if version == 2 else "fsdp1", ("params",) if away else (), None, mixed, again, ranks
-        )
+        whole = strategy(own, "fsdp_config.fsdp_", "fsdp_")
+        sharding: Sharding = "ddp" if whole else "fsdp2" if version == 2 else "fsdp1"
+        return Launcher(sharding, ("params",) if away else (), None, mixed, again, ranks)
     return Launcher(mixed_precision=mixed, num_ranks=ranks)
+
+
+def strategy(entries: Entries, *prefixes: str) -> bool:
+    """Return whether each rank holds all (NO_SHARD); weights that stay gathered from the forward to the
+    backward are named (utils/constants.py, FSDP_SHARDING_STRATEGY; FSDP2 has reshard_after_forward, whose
+    word may be a strategy, too).
+
+    >>> told = Entries(Path("x"), "accelerate", {"fsdp_sharding_strategy": 2})
+    >>> strategy(told, "fsdp_"), told.notes
+    (False, ['fsdp_sharding_strategy = 2: weights that stay gathered until the backward are not counted'])
+    """
+    for name in ("sharding_strategy", "reshard_after_forward"):
+        for said in [prefix + name for prefix in prefixes if entries.has(prefix + name)]:
+            word = (entries.text(said) or "").upper()
+            if word in ("NO_SHARD", "3"):
+                return True
+            if word in ("SHARD_GRAD_OP", "2", "FALSE"):
+                note_gathered(entries, f"{said} = {entries.values[said]}")
+    return False
+
+
+def note_gathered(entries: Entries, said: str) -> None:
+    entries.note(f"{said}: weights that stay gathered until the backward are not counted")
+
+
+def by_trainer(entries: Entries, usual: Sharding = "fsdp1") -> tuple[Sharding | None, tuple[str, ...]]:
+    """Return (sharding, offload) of the words that --fsdp of transformers' Trainer takes
+    (trainer_utils.py, FSDPOption).
+
+    >>> by_trainer(Entries(Path("x"), "trl", {"fsdp": "no_shard offload"}))
+    ('ddp', ('params',))
+    """
+    if not entries.has("fsdp"):
+        return None, ()
+    words = " ".join(entries.words("fsdp")).split()
+    if "shard_grad_op" in words:
+        note_gathered(entries, "fsdp = shard_grad_op")
+    return "ddp" if "no_shard" in words else usual, ("params",) if "offload" in words else ()
 
 
 def _deep(own: Entries) -> Zero | None:

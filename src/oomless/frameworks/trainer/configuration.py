@@ -5,7 +5,7 @@ from ...errors import UnsupportedError
 from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
-from .accelerate import Launcher, launcher
+from .accelerate import Launcher, by_trainer, launcher
 from .evaluation import note_evaluation
 
 TASKS: dict[str, Task] = {
@@ -35,16 +35,15 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     method = _method(entries)
     start = launcher(entries)
     deep = beside(entries, "deepspeed") or start.deep
-    fsdp = " ".join(entries.words("fsdp")).replace("full_shard", "") if entries.has("fsdp") else None
-    offload = ("params",) if fsdp is not None and "offload" in fsdp else start.offload
+    fsdp, away = by_trainer(entries)
     asked = TrainingAsked(
         framework="peft" if method != "full" and entries.framework == "transformers" else entries.framework,
         task=task,
         method=method,
         mesh=Mesh(),
         precision=recipe_of(deep, _precision(entries, start, deep is not None and method == "full")),
-        sharding=deep.sharding if deep else "fsdp1" if fsdp is not None else start.sharding,
-        offload=deep.offload if deep else offload,
+        sharding=deep.sharding if deep else fsdp or start.sharding,
+        offload=deep.offload if deep else away if fsdp else start.offload,
         **(deep.settings if deep else {}),
     )
     if task == "grpo":
