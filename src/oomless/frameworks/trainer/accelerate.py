@@ -104,12 +104,12 @@ def strategy(entries: Entries, *prefixes: str) -> bool:
             if word in ("NO_SHARD", "3"):
                 return True
             if word in ("SHARD_GRAD_OP", "2", "FALSE"):
-                stays_gathered(entries, f"{said} = {entries.values[said]}")
+                stays_gathered(entries, said, entries.values[said])
     return False
 
 
-def stays_gathered(entries: Entries, said: str) -> None:
-    entries.note(f"{said}: weights that stay gathered until the backward are not counted")
+def stays_gathered(entries: Entries, name: str, value: Any) -> None:
+    entries.note(f"{name} = {value}: weights that stay gathered until the backward are not counted")
 
 
 def by_trainer(entries: Entries, usual: Sharding = "fsdp1") -> tuple[Sharding | None, tuple[str, ...]]:
@@ -123,7 +123,7 @@ def by_trainer(entries: Entries, usual: Sharding = "fsdp1") -> tuple[Sharding | 
         return None, ()
     words = " ".join(entries.words("fsdp")).split()
     if "shard_grad_op" in words:
-        stays_gathered(entries, "fsdp = shard_grad_op")
+        stays_gathered(entries, "fsdp", "shard_grad_op")
     return "ddp" if "no_shard" in words else usual, ("params",) if "offload" in words else ()
 
 
