@@ -210,3 +210,13 @@ def test_a_config_that_its_class_refuses_is_not_a_missing_class(tmp_path: Path) 
     answer = call("trace", str(tmp_path), *WORDS)
     assert answer.code == 1
     assert "refuses the config" in answer.err
+
+
+def test_a_config_that_its_class_checks_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A validator says first that it failed, and then why."""
+    transformers = pytest.importorskip("transformers")
+    if "gemma4_assistant" not in transformers.CONFIG_MAPPING:
+        pytest.skip("this transformers has no class that checks so")
+    config = {"model_type": "gemma4_assistant", "text_config": {"hidden_size_per_layer_input": 256}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "hidden_size_per_layer_input must be 0" in call("trace", str(tmp_path), *WORDS).err

@@ -121,13 +121,15 @@ def test_every_family(setting: str) -> None:
 
 
 def buildable(kind: str) -> ModelSource | None:
-    """A family's small model, if its config class alone is enough for it."""
+    """A family's small model, if its config class alone is enough for it: some refuse their own defaults."""
+    from huggingface_hub.errors import StrictDataclassError
+
     from oomless.trace.models import transformers_model
 
     try:
         config = small(kind)
         with quiet():
             model = transformers_model(config, "float32", None, kind)
-    except (OomlessError, ValueError, TypeError):
+    except (OomlessError, StrictDataclassError, ValueError, TypeError):
         return None
     return ModelSource(kind, config) if sum(each.numel() for each in model.parameters()) <= LONGEST else None

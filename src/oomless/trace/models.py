@@ -40,7 +40,8 @@ def transformers_model(
                 "a newer transformers may have it; oomless train and infer answer without it",
             ) from None
         raise OomlessError(
-            f"{name}: transformers {version} refuses the config: {_first_line(error)}", "check the config"
+            f"{name}: transformers {version} refuses the config: {_first_line(_cause(error))}",
+            "check the config",
         ) from None
     loader = next(
         (
@@ -169,6 +170,11 @@ def failing_clearly(what: str, recorder: Any) -> Iterator[None]:
                 "rewrite what depends on values of tensors",
             ) from error
         raise OomlessError(f"{what} fails: {_where(error)}", "run with --debug to see where") from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error stands for: validators wrap the reason in words on themselves."""
+    return error.__cause__ or error
 
 
 def _first_line(error: BaseException) -> str:
