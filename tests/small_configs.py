@@ -269,6 +269,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "hy_v3": {**EXPERTS, "head_dim": 16, "num_shared_experts": 1},
         "hyperclovax": {"head_dim": 16, "use_post_norm": True},
         "iquestcoder": {"head_dim": 16},
+        "hunyuan_vl": {
+            **NOT_OUTSIDE,
+            "text_config": {**BASE, "head_dim": 16},
+            "vision_config": {**VIT, "image_size": None, "max_image_size": 64, "text_hidden_size": 64},
+        },
         "internvl": {
             **NOT_OUTSIDE,
             "text_config": {**BASE, "model_type": "qwen2"},

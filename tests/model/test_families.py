@@ -47,6 +47,8 @@ HUB_COUNTS_MORE = {
     "llama-2-70b": (5120, "rotary frequencies: 80 layers x 64"),
     "moonlight-16b-a3b": (1728, "rotary frequencies: 27 layers x 64"),
     "nemotron-3-nano-30b-a3b": (-2944, "the hub's count has no router biases: 23 layers x 128"),
+    "paddleocr-vl": (52987088, "a pooling head and a second table of positions, which engines leave out"),
+    "phi-4-multimodal": (830472192, "two adapters, which engines load beside the model or not at all"),
     "solar-open-100b": (-6144, "the hub's count has no router biases: 48 layers x 128"),
     "qwen3-next-80b-a3b": (1650471424, "an MTP layer that no key of the config counts"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
-from ..layer_weights import block_tensors, ends, stack_tensors
+from ..layer_weights import PAIR, BlockNorms, block_tensors, ends, stack_tensors
 from ..model import EMBEDDING, HEAD, Layer, Model, Tensor
 from ..scope import Scope, Storage
 from .decoder import assembled
@@ -113,7 +113,12 @@ MLP_BIAS = ("deepseek_v2", "deepseek_v4", "minicpm3")
 
 
 def mtp_tensors(
-    draft: tuple[Layer, ...], first: int, hidden: int, vocab: int, stored: Storage
+    draft: tuple[Layer, ...],
+    first: int,
+    hidden: int,
+    vocab: int,
+    stored: Storage,
+    norms: BlockNorms = PAIR,
 ) -> Iterator[Tensor]:
     """MTP layers: one block, eh_proj (2h x h, unquantised), three norms, and stored copies of embedding and
     head.
@@ -123,7 +128,7 @@ def mtp_tensors(
     if not draft:
         return
     scope = Scope(tuple(range(first, first + len(draft))), stored, part="mtp")
-    yield from block_tensors(draft[0], hidden, vocab, scope)
+    yield from block_tensors(draft[0], hidden, vocab, scope, norms)
     yield scope.tensor("eh_proj.weight", (hidden, 2 * hidden), "plain")
     for norm in ("enorm", "hnorm", "shared_head.norm"):
         yield scope.tensor(f"{norm}.weight", (hidden,), "plain")

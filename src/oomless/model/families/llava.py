@@ -1,10 +1,11 @@
-"""LLaVA and LLaVA-NeXT: any plain decoder, a CLIP or SigLIP tower, two linear layers between them."""
+"""LLaVA and LLaVA-NeXT: any plain decoder, a CLIP, SigLIP or Pixtral tower and two linear layers."""
 
 from ..config import Config
 from ..model import Model, Vision
 from .rope_and_storage import unread_inside, with_outer
-from .vision import clip, siglip
+from .vision import clip, pixtral, siglip
 
+TOWERS = {"clip_vision_model": clip, "siglip_vision_model": siglip, "pixtral": pixtral}
 NEXT_TILES = 10
 """Tiles of the largest image of Granite Vision (its processor's grid pinpoints), with the view of the whole.
 """
@@ -27,9 +28,9 @@ def read(config: Config, name: str) -> Model:
         config.has(key)
     config.has("use_image_newline_parameter")
     kind = vision.word("model_type")
-    if kind not in ("clip_vision_model", "siglip_vision_model"):
-        config.fault(f"vision_config.model_type is {kind!r}, not clip_vision_model or siglip_vision_model")
-    tower = (siglip if kind == "siglip_vision_model" else clip)(vision, model.dtype)
+    if kind not in TOWERS:
+        config.fault(f"vision_config.model_type is {kind!r}, not {' or '.join(TOWERS)}")
+    tower = TOWERS.get(kind, clip)(vision, model.dtype)
     layers = config.values.get("vision_feature_layer")
     config.used.add("vision_feature_layer")
     stacked = len(layers) if isinstance(layers, list) and layers else 1

@@ -1,10 +1,10 @@
 """Mistral 3 with eyes: a Mistral or Ministral decoder, Pixtral's tower, a projector that merges four patches
 into a token."""
 
-from ..config import MAX_LAYERS, Config
+from ..config import Config
 from ..model import Model, Vision
 from .rope_and_storage import unread_inside, with_outer
-from .vision import Tower
+from .vision import pixtral
 
 
 def read(config: Config, name: str) -> Model:
@@ -17,19 +17,9 @@ def read(config: Config, name: str) -> Model:
     merge = config.size("spatial_merge_size", 2)
     for key in ("projector_hidden_act", "vision_feature_layer"):
         config.has(key)
-    width, hidden = vision.size("hidden_size"), model.hidden_size
     patch, image = vision.size("patch_size"), vision.size("image_size")
-    tower = Tower(width)
-    tower.add("patch_conv.weight", (width, vision.size("num_channels", 3), patch, patch))
-    tower.norm("ln_pre", width, bias=False)
-    tower.blocks(
-        vision.size("num_hidden_layers", most=MAX_LAYERS),
-        vision.size("intermediate_size"),
-        vision.size("num_attention_heads"),
-        bias=False,
-        gated=True,
-        norm_bias=False,
-    )
+    tower = pixtral(vision)
+    width, hidden = tower.width, model.hidden_size
     bias = config.flag("multimodal_projector_bias", False)
     tower.norm("projector.norm", width, bias=False)
     tower.linear("projector.patch_merger", width, width * merge * merge, bias=False)

@@ -110,3 +110,26 @@ def clip(vision: Config, dtype: Format = BF16) -> Tower:
     num_layers = vision.size("num_hidden_layers", most=MAX_LAYERS)
     tower.blocks(num_layers, vision.size("intermediate_size"), vision.size("num_attention_heads"))
     return tower
+
+
+def pixtral(vision: Config, dtype: Format = BF16) -> Tower:
+    """Pixtral's ViT: gated blocks of RMS norms without biases, a norm before them, and no position table.
+
+    >>> large = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "patch_size": 16}
+    >>> tower = pixtral(Config({**large, "num_attention_heads": 16}, "example"))
+    >>> sum(tensor.num_parameters for tensor in tower.tensors)  # Pixtral 12B
+    403489792
+    """
+    width, patch = vision.size("hidden_size"), vision.size("patch_size")
+    tower = Tower(width, dtype)
+    tower.add("patch_conv.weight", (width, vision.size("num_channels", 3), patch, patch))
+    tower.norm("ln_pre", width, bias=False)
+    tower.blocks(
+        vision.size("num_hidden_layers", most=MAX_LAYERS),
+        vision.size("intermediate_size"),
+        vision.size("num_attention_heads"),
+        bias=False,
+        gated=True,
+        norm_bias=False,
+    )
+    return tower

@@ -1,0 +1,71 @@
+"""MiniCPM-V: SigLIP, a resampler that makes a fixed number of tokens of a slice, and the decoder that the
+version names: Llama 3 (2.5), Qwen2 (2.6), MiniCPM4 (4.0), Qwen3 (4.5). Counts are the hub's, to the unit."""
+
+from ...errors import UnsupportedError
+from ..config import Config
+from ..model import Model, Vision
+from .vision import Tower, siglip
+
+DECODERS = {2.5: "llama", 2.6: "qwen2", 4.0: "llama", 4.5: "qwen3"}
+"""By version, as vLLM's minicpmv.py (0.33) chooses them; a config without one is of 2.5."""
+MOST_SLICES = 9
+"""max_slice_nums of the published configs; a view of the whole comes with them."""
+WITHOUT_EFFECT = (
+    "batch_3d_resampler",
+    "batch_vision_input",
+    "drop_vision_last_layer",
+    "image_size",
+    "insert_layer_id",
+    "mm_use_im_start_end",
+    "patch_size",
+    "slice_config",
+    "slice_mode",
+    "use_image_id",
+    "vision_batch_size",
+    "version",
+)
+
+
+def read(config: Config, name: str) -> Model:
+    """The decoder, whose keys stand beside vision_config, the tower and the resampler."""
+    from . import read_nested
+
+    family, version = config.word("model_type"), config.number("version", 2.5)
+    for key in WITHOUT_EFFECT:
+        config.has(key)
+    outer = config.values
+    if version not in DECODERS:
+        raise UnsupportedError(
+            f"{config.where}: version {version:g} of {family} is not known",
+            f"known are {', '.join(map(str, DECODERS))}",
+        )
+    config.values = {**outer, "model_type": DECODERS[version]}
+    model = read_nested(config, name)
+    config.values = outer
+    vision = config.section("vision_config")
+    vision.values = {"vision_use_head": False, **vision.values}
+    tower = siglip(vision, model.dtype)
+    if config.flag("drop_vision_last_layer", True):
+        tower.tensors = [
+            each._replace(repeat=each.repeat - 1) if "blocks." in each.name else each
+            for each in tower.tensors
+        ]
+    queries = config.size("query_num", 64)
+    add_resampler(tower, queries, model.hidden_size)
+    config.check()
+    slices = MOST_SLICES + 1
+    return model._replace(
+        family=family,
+        tensors=(*model.tensors, *tower.tensors),
+        vision=Vision(slices * queries, slices * 3 * 448**2),
+    )
+
+
+def add_resampler(tower: Tower, queries: int, hidden: int) -> None:
+    """Learned queries, a projection of what they look at, one attention, three norms and a matrix behind."""
+    tower.add("resampler.query", (queries, hidden))
+    tower.linear("resampler.kv_proj", hidden, tower.width, bias=False)
+    tower.linear("resampler.attn.in_proj", 3 * hidden, hidden)
+    tower.linear("resampler.attn.out_proj", hidden, hidden)
+    tower.norm("resampler.norms", hidden, repeat=3)
+    tower.add("resampler.proj", (hidden, hidden))
