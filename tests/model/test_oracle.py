@@ -29,6 +29,7 @@ NO_CLASS = {
     "deepseek_v41",
     "deepseek_vl_v2",
     "dots_ocr",
+    "gemma3n",
     "internlm2",
     "internvl_chat",
     "kimi_k2",

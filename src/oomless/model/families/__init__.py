@@ -33,6 +33,8 @@ FAMILIES = {
     "gemma2": "gemma",
     "gemma3": "gemma",
     "gemma3_text": "gemma",
+    "gemma3n": "gemma3n",
+    "gemma3n_text": "gemma3n",
     "apertus": "dense",
     "arcee": "dense",
     "baichuan": "dense",
