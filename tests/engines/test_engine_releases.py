@@ -208,7 +208,7 @@ def test_a_variable_before_the_program_chooses_the_engine(variable: str, version
     )
     answer = json.loads(call(*words, "--engine-version", "0.8.5", "--json").out)
     assert answer["request"]["engine_version"] == version
-    assert ("variables say so" in call(*words).out) is (variable != "A=1")
+    assert ("asked for by the command" in call(*words).out) is (variable != "A=1")
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, An
     if OFFLINE in command.remark:
         release = release or engine(command.engine).latest
     if not release:
-        return given, [f"{command.remark}: variables say so, which count where --engine-version is said"]
+        return given, [
+            f"{command.remark}: asked for by the command, and counted where --engine-version is said"
+        ]
     return {**given, "engine_version": f"{release} ({command.remark})"}, []
 
 
@@ -221,6 +223,9 @@ def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, A
                 "name as many cards as ranks",
                 "command",
             )
+    elif engine(given["engine"]).spreads(given) and "pp" not in given:
+        most = engine(given["engine"]).most_devices or seen
+        given = {**given, "pp": min(seen, hardware.per_node, most)}
     name, colon, count = given["gpu"].partition(":")
     per_node = min(used, hardware.per_node)
     shared = "concurrency" in given and command.visible is None  # a load over all cards: copies divide it

@@ -17,6 +17,7 @@ from .config_words import config_words
 from .llamacpp.command_line import as_asked, taken_along
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
+from .variables import flags_of, unread_variables
 from .vllm.command_line import as_vllm, is_read, remark
 
 SECRET = re.compile(r"key|token(?!s|ize)|password", re.IGNORECASE)
@@ -95,6 +96,7 @@ class Reading:
     def command(self, words: list[str]) -> Command:
         """Return what the words behind the program ask for, and the file that they name."""
         words, of_file = config_words(self.line, words, self.files)
+        words = [*flags_of(self.before, self.line.table), *words]
         named = list[str]()
         for each in (words, of_file) if self.line.config_wins else (of_file, words):
             self.model = None
@@ -221,6 +223,7 @@ class Reading:
     def whole(self) -> Command:
         """Return all that was read, with JSON put together and the engine's own words in ours."""
         flags = self.flags
+        self.unknown += unread_variables(self.before, self.line.table)
         for spelled, found in self.keys.items():
             field = self.known[spelled][0].field
             flags[field] = with_keys(flags.get(field), found)

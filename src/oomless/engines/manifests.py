@@ -12,11 +12,15 @@ from typing import Any
 
 from ..errors import UsageError
 from ..limits import RUN_FILE, parse_yaml
-from ..run.shell_words import ShellCommand, unfolded, valued
+from ..run.shell_words import OF_SHELL, ShellCommand, commands_in, unfolded, valued
 from .helm_values import are_values, started_by_values
 from .manifest_parts import at, cards_of, count_of, items, said, variables_of, words_of
 
-BEGINS = re.compile(r"^(?:apiVersion|services|kind|servingEngineSpec|modelArtifacts)[ \t]*:", re.MULTILINE)
+BEGINS = re.compile(
+    r"^(?:apiVersion|services|kind|servingEngineSpec|modelArtifacts)[ \t]*:|^[ \t-]*image[ \t]*:[ \t]*\S",
+    re.MULTILINE,
+)
+"""A first key of a whole file, or the image of a part that was cut out of one."""
 HEREDOC = re.compile(r"^[^\n:]*<<-?[ \t]*['\"]?(\w+)['\"]?[^\n]*\n", re.MULTILINE)
 MOST_DOCUMENTS = 64
 MOST_DEPTH = 12
@@ -51,7 +55,7 @@ def containers_in(text: str) -> list[ShellCommand]:
         )
     found: list[ShellCommand] = []
     for part in parts:
-        document = parse_yaml(part.encode(), "--command", RUN_FILE)
+        document = whole_of(parse_yaml(part.encode(), "--command", RUN_FILE))
         if isinstance(document, dict):
             services = document.get("services")
             if isinstance(services, dict):
@@ -59,6 +63,26 @@ def containers_in(text: str) -> list[ShellCommand]:
             else:
                 found += started_by_values(document) if are_values(document) else _objects(document)
     return found
+
+
+def whole_of(part: Any) -> Any:
+    """Return the file that a part of one stands for: containers of a list, services without their key, or
+    what stands under one service.
+
+    >>> whole_of({"llm": {"image": "x", "command": "--model m"}})
+    {'services': {'llm': {'image': 'x', 'command': '--model m'}}}
+    >>> whole_of([{"name": "llm", "image": "x", "args": ["--model", "m"]}])["containers"][0]["name"]
+    'llm'
+    """
+    if isinstance(part, list):
+        return {"containers": part}
+    if not isinstance(part, dict) or "kind" in part or "services" in part:
+        return part
+    if isinstance(part.get("image"), str):
+        return {"containers": [part]} if "args" in part else {"services": {"": part}}
+    if any(isinstance(each, dict) and isinstance(each.get("image"), str) for each in part.values()):
+        return part if are_values(part) else {"services": part}
+    return part
 
 
 def _services(services: dict[Any, Any]) -> Iterator[ShellCommand]:
@@ -132,9 +156,17 @@ def _started(
 ) -> Iterator[ShellCommand]:
     """Give the commands of a container; an entry point of its own takes the place of the image's."""
     name = [valued(image, values)] if isinstance(image, str) else []
+    entry, words = in_words(entry), words if entry and OF_SHELL.fullmatch(entry[-1]) else in_words(words)
     before = (*said(values), *(name if entry else ()))
     for each in unfolded([*entry, *words] if entry else [*name, *words], values, before):
         yield each._replace(cards=cards)
+
+
+def in_words(words: list[str]) -> list[str]:
+    """Return the words of a whole command that was written as one item of a list."""
+    if len(words) != 1 or not re.match(r"\S+[ \t]+-|\S+[ \t]+\S+[ \t]+\S+", words[0].strip()):
+        return words
+    return [word for found in commands_in(words[0]) for word in found.words]
 
 
 def _card_of(pod: dict[Any, Any]) -> str:

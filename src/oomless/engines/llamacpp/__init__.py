@@ -69,11 +69,13 @@ LLAMACPP = Engine(
     fit=fit,
     left_to_host=left_to_host,
     cache_field="cache_type_k",
+    spreads=lambda given: given.get("split_mode") != "none",
     log="llamacpp.log",
 )
 OLLAMA = derived(LLAMACPP, "ollama")._replace(
     candidates=LLAMACPP.candidates._replace(offloads=LLAMACPP.candidates.offloads[1:]),  # experts go unasked
     start=Start(by="modelfile", port=11434),
     tag_type=USUAL,
+    spreads=lambda given: False,  # one card where one holds it (server/sched.go, SchedSpread)
     log="llamacpp.ollama_log",
 )

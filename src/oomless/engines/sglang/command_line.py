@@ -1,6 +1,7 @@
 """SGLang's words of speculation and of graphs in ours."""
 
 import json
+import re
 from typing import Any
 
 from ...errors import UnsupportedError, UsageError
@@ -28,6 +29,9 @@ A2A_TOKENS = {
     "megamoe": "OPT_DEEPGEMM_MEGA_MOE_NUM_MAX",
 }
 """What carries tokens to experts -> the middle of SGLANG_..._TOKENS_PER_RANK (environ.py)."""
+
+READ = re.compile(r"SGLANG_(?:\w+_TOKENS_PER_RANK|OPT_USE_DEEPGEMM_MEGA_MOE)")
+"""Variables that are read."""
 
 
 def with_variables(flags: dict[str, Any], before: list[str]) -> dict[str, Any]:

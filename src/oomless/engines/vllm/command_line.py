@@ -33,6 +33,8 @@ REMARKS = {
     "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=1": TRIED,
 }
 """Variables that no flag says (vllm/envs.py) -> the remark behind a release."""
+READ = re.compile("|".join(["VLLM_ATTENTION_BACKEND", *(word.partition("=")[0] for word in REMARKS)]))
+"""Variables that are read."""
 IMAGE = re.compile(r"(?:\S*/)?vllm/vllm-openai:v?0\.(?:8\.[3-5]|(?:9|10)\.\d|11\.0)\S*")
 """The project's own image where it has FlashInfer and a release from PyPI need not (docker/Dockerfile); the
 sampler takes it where it is there (v1/sample/ops/topk_topp_sampler.py; 0.8 sorts with 0.2.3 and later, and
