@@ -188,7 +188,7 @@ class Engine(Record):
     """The option by which it is told the type of its cache; that of the keys, where keys and values have one
     each."""
     spreads: Callable[[Mapping[str, Any]], bool] = lambda given: False
-    """Whether a server of these options deals its layers over all cards that it sees, however few hold them."""
+    """Whether a server of these options deals its layers over all cards that it sees."""
     share_flag: str = ""
     """The flag of the share of the card that it takes whole at start; "": it takes no share."""
     axis: Literal["tp", "pp"] = "tp"
