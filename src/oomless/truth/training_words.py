@@ -94,6 +94,8 @@ def recompute(word: str, num_layers: int) -> Again:
     >>> recompute("selective mla_up_proj+mlp", 27), recompute("selective: every 2nd layer", 32)
     (Again(how='selective', modules=('mla_up_proj', 'mlp'), every=1),
      Again(how='selective', modules=('layer',), every=2))
+    >>> recompute("full: every 4 layers", 48)
+    Again(how='full', modules=(), every=4)
     """
     if not word or word.startswith("default of"):
         return Again(None)
@@ -101,8 +103,8 @@ def recompute(word: str, num_layers: int) -> Again:
         return Again(word)
     if word == "full (reentrant)":
         return Again("full")
-    if found := re.fullmatch(r"selective: every (\d+)nd layer", word):
-        return Again("selective", ("layer",), int(found[1]))
+    if found := re.fullmatch(r"(selective|full): every (\d+)(?:nd layer| layers)", word):
+        return Again(found[1], ("layer",) if found[1] == "selective" else (), int(found[2]))
     if word == "sqrt-style":
         return Again("full", (), max(1, round(num_layers**0.5)))
     if word.startswith("selective "):
