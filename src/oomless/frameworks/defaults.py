@@ -5,6 +5,7 @@ from typing import Any
 from ..errors import UnsupportedError
 from ..run.training import DEFAULT_SEQ_LEN, TrainingAsked, TrainingResolved, recipe
 from . import framework
+from .adapter_products import products_of
 from .record import Framework
 from .releases import Habits
 
@@ -61,6 +62,8 @@ def resolved(
         chosen["adapter_dtype"] = earlier.adapter_dtype or of.adapter_dtype_qlora or of.adapter_dtype
     if recipe(precision).step == "flat":
         chosen["adapter_dtype"] = "bfloat16"
+    if asked.adapter_products is None:
+        chosen["adapter_products"] = products_of(asked, of, earlier)
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
         chosen["recompute_modules"] = of.selective
     if adapters and not asked.lora_targets:

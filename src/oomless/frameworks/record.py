@@ -118,9 +118,10 @@ class Framework(NamedTuple):
     """Moments of the embedding stay in F32 under optimizers of bitsandbytes."""
     runs_transformers: bool
     """Its layers are transformers' own modules; else it has modules or kernels of its own."""
-    fuses_adapters: bool
+    fuses_adapters: Literal["apart", "always", "supervised"]
     """A matrix and its adapter are one function that adds the update in place and keeps the input alone; so
-    is a whole gated feed-forward (Unsloth, kernels/fast_lora.py: LoRA_MLP, LoRA_QKV, LoRA_W)."""
+    is a whole gated feed-forward (Unsloth, kernels/fast_lora.py: LoRA_MLP, LoRA_QKV, LoRA_W; Axolotl,
+    kernels/lora.py). supervised: adapter_products.py says where."""
     defers_scatter: bool
     """Under FSDP gradients of all but the last micro-batch stay whole on each rank (no_sync: accelerate's
     accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
@@ -271,7 +272,7 @@ def of_facts(name: str) -> Framework:
         counts_ends=row["pipeline_ends"] == "layers",
         wide_embedding_moments=row["embedding_moments"] == "float32",
         runs_transformers=row["modules"] == "transformers",
-        fuses_adapters=row["adapter_products"] == "fused",
+        fuses_adapters=row["adapter_products"],  # type: ignore[arg-type]  # a test holds cells and words together
         defers_scatter=row["accumulation"] == "deferred",
         adapters=row["adapters"],  # type: ignore[arg-type]  # a test holds cells and words together
         ties=row["ties"] == "yes",

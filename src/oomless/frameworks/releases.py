@@ -31,6 +31,9 @@ class Habits(NamedTuple):
     """Norms of a model in 4 or 8 bit are put into F32."""
     adapter_dtype: str | None = None
     """Type of adapters on weights of bitsandbytes."""
+    adapter_products: str | None = None
+    """Where matrices and adapters were one function: apart, nowhere that nobody asked; undropped, where
+    adapters have no dropout."""
     precision: str | None = None
     """The recipe of full training and of adapters in 16 bit, where none is named."""
     recompute: str | None = None
@@ -122,6 +125,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         inputs_on_card=found.get("inputs") == "card",
         wide_norms=found.get("prepared") == "norms",
         adapter_dtype=found.get("adapters"),
+        adapter_products=found.get("adapter_products"),
         precision=found.get("precision"),
         recompute=found.get("recompute"),
         attention=found.get("attention"),

@@ -97,6 +97,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "use_reentrant": (None, False),
     "quantization": (None, "nf4", "nf4-dq"),
     "packed_experts": (False,),
+    "adapter_products": ("apart", None),
     "mtp_layers": (0,),
     "data_workers": (0,),
 }

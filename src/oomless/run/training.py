@@ -87,6 +87,7 @@ class TrainingAsked(NamedTuple):
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ()
     adapter_dtype: str | None = None
+    adapter_products: str | None = None
     mtp_layers: int = 0
     trained_ends: bool = False
     trained_layers: int | None = None
@@ -188,6 +189,7 @@ class TrainingResolved(TrainingAsked):
         loss: str
         kernels: str
         adapter_dtype: str
+        adapter_products: str
 
 
 DEFAULT_SEQ_LEN = 4096

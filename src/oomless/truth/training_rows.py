@@ -210,6 +210,7 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
         lora_rank=adapter.rank or of.rows.lora_rank,
         lora_targets=adapter.targets,
         trained_ends=adapter.ends,
+        adapter_products="fused" if words.setting(row["setting"]).fused_adapters else None,
     )
 
 

@@ -205,6 +205,7 @@ class RunSetting(NamedTuple):
     step: int
     """Step of the measurement; optimizer states are there from the second on."""
     offload: tuple[str, ...]
+    fused_adapters: bool
 
 
 def setting(word: str) -> RunSetting:
@@ -227,6 +228,7 @@ def setting(word: str) -> RunSetting:
         ranks[0] if ranks else None,
         max(steps, default=2),
         ("activations",) if "activation offload" in words else (),
+        "fused adapters" in words,
     )
 
 

@@ -6,7 +6,7 @@ from ...frameworks.releases import names_release
 from ...run.options import by_keyword
 from ...run.training import Mesh, TrainingAsked, TrainingResolved
 
-ADAPTER_FIELDS = ("adapter", "lora_rank", "lora_targets", "adapter_dtype", "trained_ends")
+ADAPTER_FIELDS = ("adapter", "lora_rank", "lora_targets", "adapter_dtype", "adapter_products", "trained_ends")
 
 
 def ineffective_flags(used: TrainingResolved, asked: TrainingAsked) -> tuple[str, ...]:

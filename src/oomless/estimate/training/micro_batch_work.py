@@ -95,7 +95,7 @@ def work_of(job: Job) -> MicroBatchWork:
         prefix_outputs=kind.outputs if request.method != "full" and kind.where == "prefix" else 0,
         adapter_bytes=adapter_compute(request, form, compute),
         adapter_dropout=of.adapter_dropout,
-        fused_adapters=of.fuses_adapters and request.method != "full" and request.adapter == "lora",
+        fused_adapters=request.adapter_products == "fused" and request.adapter == "lora",
         grouped_adapters=of.groups_adapters,
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",

@@ -37,6 +37,9 @@ ASKED: tuple[Option, ...] = (
            "Matrices with adapters: q_proj,v_proj, or all-linear [by framework].", ()),
     Option("adapter_dtype", "--adapter-dtype", "text", "training", "Type of the adapters.",
            choices=("float32", "bfloat16")),
+    Option("adapter_products", "--adapter-products", "text", "training",
+           "A frozen matrix and its LoRA run as one function (fused: Unsloth; lora_mlp_kernel of Axolotl and "
+           "its like, which are on by default), or apart.", choices=("fused", "apart")),
     Option("quantization", "--quantization", "text", "training",
            "qlora: nf4-dq has its scales quantised again; compressed-int4 is compressed-tensors [nf4-dq].",
            choices=("nf4", "nf4-dq", "int8", "gptq-int4", "gptq-int8", "compressed-int4")),

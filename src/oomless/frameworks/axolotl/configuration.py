@@ -2,6 +2,7 @@
 
 from ...errors import OomlessError, UnsupportedError
 from ...run.training import Mesh, Method, Sharding, Task, TrainingAsked
+from ..adapter_products import supervised
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
 from ..trainer.accelerate import Launcher, launcher, strategy
@@ -174,10 +175,31 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
     saved = set(entries.words("lora_modules_to_save"))
     named = ("all-linear",) if everything else targets
     return asked._replace(
+        adapter_products=_adapter_products(entries, asked),
         lora_rank=rank,
         lora_targets=() if asked.method == "full" else named,
         trained_ends=bool({"embed_tokens", "lm_head"} & saved),
     )
+
+
+FUNCTIONS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
+
+
+def _adapter_products(entries: Entries, asked: TrainingAsked) -> str | None:
+    """Return whether matrices and adapters are one function: where its keys say so, the feed-forward's before
+    all; code of the model's own has none. Releases of May 2025 to March 2026 have them without dropout alone
+    (pull requests 2589, 2655 and 3528)."""
+    if asked.method == "full":
+        return None
+    if any(entries.has(name) for name in FUNCTIONS):
+        on = [entries.switch(name, default=False) for name in FUNCTIONS]
+        return "fused" if on[0] else "apart"
+    if entries.switch("trust_remote_code", default=False):
+        return "apart"
+    dropped = "lora_dropout" not in entries.values or entries.number("lora_dropout", default=0.0) > 0
+    if entries.habits("transformers").adapter_products == "undropped" and not dropped:
+        return "fused" if supervised(asked) else "apart"
+    return None
 
 
 def _sharding(entries: Entries, start: Launcher) -> tuple[tuple[str, ...], Sharding | None]:
