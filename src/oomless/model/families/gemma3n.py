@@ -12,7 +12,7 @@ from ..feedforward import Dense
 from ..model import Layer, Model, Rope, Tensor, Vision
 from .decoder import decoder
 from .gemma import SANDWICH
-from .gemma4 import NORMS_OF_A_CONFORMER_LAYER, layer_inputs
+from .gemma4 import add_conformer, layer_inputs
 from .layer_types import read_layer_types
 from .rope_and_storage import read_rope, unread_inside, with_outer
 from .vision import Tower
@@ -127,24 +127,8 @@ def read_audio(audio: Config, hidden: int) -> Tower:
         audio.has(key)
     width, num = audio.size("hidden_size", 1536), audio.size("conf_num_hidden_layers", 12, most=MAX_LAYERS)
     heads, kernel = audio.size("conf_num_attention_heads", 8), audio.size("conf_conv_kernel_size", 5)
-    first, second = 128, 32
     tower = Tower(width)
-    tower.add("audio.conv0.weight", (first, 1, 3, 3))
-    tower.add("audio.conv1.weight", (second, first, 3, 3))
-    tower.norm("audio.conv0.norm", first, bias=False)
-    tower.norm("audio.conv1.norm", second, bias=False)
-    tower.linear("audio.input_proj", width, audio.size("input_feat_size", 128) // 4 * second, bias=False)
-    for part, out, into, each in (
-        ("ffw_in", 4 * width, width, 2),
-        ("ffw_out", width, 4 * width, 2),
-        ("attn", width, width, 5),
-        ("conv_start", 2 * width, width, 1),
-        ("conv_end", width, width, 1),
-    ):
-        tower.linear(f"audio.blocks.{part}", out, into, bias=False, repeat=each * num)
-    tower.add("audio.blocks.depthwise.weight", (width, 1, kernel), repeat=num)
-    tower.norm("audio.blocks.norms", width, bias=False, repeat=NORMS_OF_A_CONFORMER_LAYER * num)
-    tower.add("audio.blocks.per_dim_scale", (width // heads or 1,), repeat=num)
+    add_conformer(tower, (128, 32), audio.size("input_feat_size", 128), num, heads, kernel)
     add_embedder(tower, audio.size("vocab_size", 128), hidden, "audio.")
     return tower
 

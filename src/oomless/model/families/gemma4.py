@@ -182,13 +182,23 @@ def read_audio(audio: Config, hidden: int) -> Tower:
     if len(channels) != 2:
         audio.fault(f"subsampling_conv_channels has {len(channels)} numbers, not two")
         channels = (128, 32)
-    first, second = channels
     tower = Tower(width)
+    add_conformer(tower, channels, MEL_BINS, num_layers, heads, audio.size("conv_kernel_size", 5))
+    tower.linear("audio.output_proj", out, width)
+    tower.linear("audio.projector", hidden, out, bias=False)
+    return tower
+
+
+def add_conformer(
+    tower: Tower, channels: tuple[int, ...], mel_bins: int, num_layers: int, heads: int, kernel: int
+) -> None:
+    """The convolutions and the layers of a conformer, Gemma 3n's as well."""
+    width, (first, second) = tower.width, channels
     tower.add("audio.conv0.weight", (first, 1, 3, 3))
     tower.add("audio.conv1.weight", (second, first, 3, 3))
     tower.norm("audio.conv0.norm", first, bias=False)
     tower.norm("audio.conv1.norm", second, bias=False)
-    tower.linear("audio.input_proj", width, MEL_BINS // 4 * second, bias=False)
+    tower.linear("audio.input_proj", width, mel_bins // 4 * second, bias=False)
     for part, rows_, columns_, each in (
         ("ffw_in", 4 * width, width, 2),
         ("ffw_out", width, 4 * width, 2),
@@ -197,14 +207,9 @@ def read_audio(audio: Config, hidden: int) -> Tower:
         ("conv_end", width, width, 1),
     ):
         tower.linear(f"audio.blocks.{part}", rows_, columns_, bias=False, repeat=each * num_layers)
-    tower.add(
-        "audio.blocks.depthwise.weight", (width, 1, audio.size("conv_kernel_size", 5)), repeat=num_layers
-    )
+    tower.add("audio.blocks.depthwise.weight", (width, 1, kernel), repeat=num_layers)
     tower.norm("audio.blocks.norms", width, bias=False, repeat=NORMS_OF_A_CONFORMER_LAYER * num_layers)
     tower.add("audio.blocks.per_dim_scale", (width // heads or 1,), repeat=num_layers)
-    tower.linear("audio.output_proj", out, width)
-    tower.linear("audio.projector", hidden, out, bias=False)
-    return tower
 
 
 MEL_BINS = 128
