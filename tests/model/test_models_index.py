@@ -152,3 +152,13 @@ def test_the_hubs_count_is_ours(row: dict[str, str]) -> None:
 def test_the_releases_that_a_plan_tries_are_those_with_their_parameters() -> None:
     counted = {row["model"]: row["main_params"] for row in INDEX if row["main_params"]}
     assert {row["model"]: row["main_params"] for row in facts.table("models_index")} == counted
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [("llama3.1", "llama-3.1-8b"), ("gemma4:26b", "gemma-4-26b-a4b"), ("minicpm-v", "minicpm-v-2.6")],
+)
+def test_a_name_of_ollamas_library_is_read_and_said(name: str, means: str) -> None:
+    model = load(name)
+    assert model.name == means
+    assert model.warnings[-1] == f"{name} is read as {means} of the catalogue, as Ollama's library means it"

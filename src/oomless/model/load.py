@@ -134,23 +134,32 @@ def config_document(
             if found is None:
                 raise
     if found is None:
-        known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(
-            f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models")
-        )
+        found = name_in_library(name)
     return found, facts.model_config(found)
 
 
 @cache
 def load_catalogue(name: str) -> Model:
     """The model of a catalogue name or of another spelling of it."""
-    found = catalogue_name(name)
+    found, notes = catalogue_name(name), ()
     if found is None:
+        found = name_in_library(name)
+        notes = (f"{name} is read as {found} of the catalogue, as Ollama's library means it",)
+    model = with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
+    return model._replace(warnings=(*model.warnings, *notes)) if notes else model
+
+
+def name_in_library(name: str) -> str:
+    """Return the catalogue's name of what Ollama's library calls so."""
+    from .library_names import library_model
+
+    found, _ = library_model(name)
+    if not found:
         known = [row["name"] for row in facts.table("catalogue")]
         raise UsageError(
             f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models")
         )
-    return with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
+    return found
 
 
 def load_path(path: "Path") -> Model:

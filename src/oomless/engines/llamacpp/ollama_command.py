@@ -2,9 +2,8 @@
 
 import re
 
-from ... import facts
-from ...model.gguf_names import type_in_name
-from ...model.load import catalogue_name, hub_id_of
+from ...model.library_names import library_model
+from ...model.load import hub_id_of
 
 RUNS_TAGS = "ollama"
 """The engine whose library calls models by tags."""
@@ -67,31 +66,5 @@ def tagged(name: str) -> tuple[str, str]:
     if "/" in name:
         repository, _, kind = hub_id_of(name).partition(":")
         return repository, kind.upper() if kind not in ("", "latest") else USUAL
-    model, _, tag = name.lower().partition(":")
-    rows = {row["tag"]: row for row in facts.table("ollama_tags")}
-    usual = rows[f"{model}:latest"]["type"] if f"{model}:latest" in rows else USUAL
-    kind = type_in_name(tag) or ""
-    plain = tag.removesuffix(f"-{kind.lower()}") if kind else tag
-    size = re.match(r"[\d.]+b(?:-a\d+b)?", plain)
-    for word in dict.fromkeys((plain, size[0] if size else plain)):
-        row = rows.get(f"{model}:{word or 'latest'}")
-        known = row["model"] if row else catalogue_name(f"{model}:{word}" if word else model)
-        if known:
-            return known, kind or (row["type"] if row else usual)
-    return like(model, size[0] if size else plain) or name, kind or usual
-
-
-def like(family: str, size: str) -> str:
-    """Return the model of the catalogue whose name a library's name and a size come to, where all others that
-    begin so are forms of it; "" for none.
-
-    >>> like("qwen3.6", "35b-a3b"), like("gemma4", "26b"), like("granite3.3", "8b"), like("mistral", "24b")
-    ('qwen3.6-35b-a3b', 'gemma-4-26b-a4b', 'granite-3.3-8b', '')
-    """
-    apart = re.sub(r"(?<=[a-z])(?=\d)", "-", family, count=1)
-    for begins in (f"{family}-{size}".rstrip("-"), f"{apart}-{size}".rstrip("-")):
-        names = (row["name"] for row in facts.table("catalogue"))
-        found = sorted((each for each in names if f"{each}-".startswith(f"{begins}-")), key=len)
-        if found and all(each.startswith(found[0]) for each in found):
-            return found[0]
-    return ""
+    known, kind = library_model(name)
+    return known or name, kind or USUAL

@@ -115,9 +115,9 @@ def read_tower(vision: Config, hidden: int) -> Tower:
 
 def add_embedder(tower: Tower, vocab: int, hidden: int, part: str = "") -> None:
     """A table of special tokens, a norm for them and one for the encoder's output, and a projection."""
-    tower.add(f"{part}embedding.weight", (vocab, tower.width))
-    tower.norm(f"{part}embedding.norms", tower.width, bias=False, repeat=2)
-    tower.linear(f"{part}projector", hidden, tower.width, bias=False)
+    tower.add(part + "embedding.weight", (vocab, tower.width))
+    tower.norm(part + "embedding.norms", tower.width, bias=False, repeat=2)
+    tower.linear(part + "projector", hidden, tower.width, bias=False)
 
 
 def read_audio(audio: Config, hidden: int) -> Tower:
