@@ -109,15 +109,16 @@ def read_tower(vision: Config, hidden: int) -> Tower:
         vision.has(key)
     tower = Tower(vision.size("hidden_size", 2048))
     tower.add("mobilenetv5_300m_enc", (MOBILENET_V5,))
-    add_embedder(tower, vision.size("vocab_size", 128), hidden)
+    add_embedder(tower, vision.size("vocab_size", 128), hidden, OF_IMAGES)
     return tower
 
 
-def add_embedder(tower: Tower, vocab: int, hidden: int, part: str = "") -> None:
+def add_embedder(tower: Tower, vocab: int, hidden: int, names: tuple[str, str, str]) -> None:
     """A table of special tokens, a norm for them and one for the encoder's output, and a projection."""
-    tower.add(part + "embedding.weight", (vocab, tower.width))
-    tower.norm(part + "embedding.norms", tower.width, bias=False, repeat=2)
-    tower.linear(part + "projector", hidden, tower.width, bias=False)
+    table, norms, projector = names
+    tower.add(table, (vocab, tower.width))
+    tower.norm(norms, tower.width, bias=False, repeat=2)
+    tower.linear(projector, hidden, tower.width, bias=False)
 
 
 def read_audio(audio: Config, hidden: int) -> Tower:
@@ -129,10 +130,12 @@ def read_audio(audio: Config, hidden: int) -> Tower:
     heads, kernel = audio.size("conf_num_attention_heads", 8), audio.size("conf_conv_kernel_size", 5)
     tower = Tower(width)
     add_conformer(tower, (128, 32), audio.size("input_feat_size", 128), num, heads, kernel)
-    add_embedder(tower, audio.size("vocab_size", 128), hidden, "audio.")
+    add_embedder(tower, audio.size("vocab_size", 128), hidden, OF_SOUND)
     return tower
 
 
+OF_IMAGES = ("embedding", "embedding.norms", "projector")
+OF_SOUND = ("audio.embedding", "audio.embedding.norms", "audio.projector")
 MOBILENET_V5 = 294_126_912
 """Elements of the encoder: what the hub's counts of E2B and E4B leave, the same for both."""
 TEXT_DEFAULTS = {
