@@ -54,7 +54,7 @@ def read_text(text: Config, name: str) -> Model:
     )
     text.flag("use_qk_norm", False)  # norms without weights
     chunk = text.size("attention_chunk_size")
-    step = text.size("interleave_moe_layer_step", 1)
+    step = text.size("interleave_moe_layer_step", 1, least=0)  # 0: Llama Guard 4, which has none
     experts = MoE(
         text.size("num_local_experts", most=MAX_EXPERTS),
         text.size("num_experts_per_tok", most=MAX_EXPERTS),
@@ -64,7 +64,7 @@ def read_text(text: Config, name: str) -> Model:
     dense: FeedForward = Dense(text.size("intermediate_size_mlp"))
     local: Attention = Sliding(gqa, chunk, chunked=True)
     layers = tuple(
-        Layer(local if uses_rope else gqa, dense if (index + 1) % step else experts)
+        Layer(local if uses_rope else gqa, dense if not step or (index + 1) % step else experts)
         for index, uses_rope in enumerate(read_rope_layers(text, num_layers))
     )
     return decoder(text, name, layers)
