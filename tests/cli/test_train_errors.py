@@ -31,6 +31,11 @@ BAD = {
     ),
     "batch": (["deepseek-coder-1.3b", "--gpu", "h100", "--micro-batch", "0"], 2, "--micro-batch is 0"),
     "length": (["deepseek-coder-1.3b", "--gpu", "h100", "--seq-len", "-4"], 2, "--seq-len is -4"),
+    "a slip": (
+        ["llama-2-7b", "--gpu", "h100", "--seq-len", "8000000"],
+        2,
+        "is far beyond the 4096 positions",
+    ),
     "BF16": (
         ["deepseek-coder-1.3b", "--gpu", "v100-32gb", "--precision", "bf16"],
         4,
@@ -172,3 +177,9 @@ def test_a_pasted_command_is_told_where_its_files_go() -> None:
     assert answer.code == 2
     assert "--from" in answer.err
     assert "--megatron-args" in answer.err
+
+
+def test_a_length_may_be_far_beyond_the_positions() -> None:
+    """EasyContext trains Llama-2 at 700,000 tokens, which was refused as a slip."""
+    asked = ("llama-2-7b", "--gpu", "a100-80gb:8", "--fsdp", "--cp", "8", "--seq-len", "700000")
+    assert run("train", *asked).code in (0, 3)

@@ -32,6 +32,17 @@ def refused(command: str, *words: str) -> str:
 
 
 COMMANDS: dict[str, dict[str, Any]] = {
+    "deepspeed src/train.py --stage sft --model_name_or_path Qwen/Qwen2.5-7B --finetuning_type full "
+    "--cutoff_len 128000 --bf16 --sequence_parallel_size 8": {  # of 360-LLaMA-Factory
+        "framework": "llama-factory",
+        "mesh": {"cp": 8},
+        "packed": True,
+    },
+    "accelerate launch open_instruct/finetune.py --model_name_or_path meta-llama/Llama-2-7b-hf "
+    "--use_qlora --use_lora --lora_rank 64 --per_device_train_batch_size 1": {
+        "method": "qlora",
+        "lora_rank": 64,
+    },
     "trl sft --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2 --use_peft": {
         "framework": "trl",
         "task": "sft",

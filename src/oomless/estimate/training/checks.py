@@ -183,9 +183,14 @@ def check_types(request: TrainingResolved, card: Card) -> None:
         )
 
 
+STRETCHED = 1024
+"""Times a model's positions that a sequence may have before it is taken for a slip of the hand: EasyContext
+trains Llama-2, of 4,096 positions, at a million by a greater rope_theta (its README), 256 times as many."""
+
+
 def check_model(model: Model, request: TrainingResolved) -> None:
     """What the question asks of the model that it does not have."""
-    if request.seq_len and request.seq_len > 64 * model.max_positions:
+    if request.seq_len and request.seq_len > STRETCHED * model.max_positions:
         raise UsageError(
             f"--seq-len {request.seq_len} is far beyond the {model.max_positions} positions of {model.name}",
             "ask for less",

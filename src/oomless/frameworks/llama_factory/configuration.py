@@ -28,6 +28,9 @@ NOT_MODELLED = (
 ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager", "sdpa": "auto"}
 HALVES = ("max_source_length", "max_target_length")
 """Lengths of question and answer before there was cutoff_len (mid-2023)."""
+SHARED = "sequence_parallel_size"
+"""Ranks that divide a sequence in 360-LLaMA-Factory, which pads it to cutoff_len (data/loader.py,
+sequence_parallel_decorator)."""
 UNSLOTH = "unsloth"
 """use_unsloth runs adapters through that framework."""
 
@@ -178,6 +181,7 @@ def _load(entries: Entries, asked: TrainingAsked, unsloth: bool) -> TrainingAske
     fused = liger and asked.task in ("pretrain", "sft")  # model_utils/liger_kernel.py
     return asked._replace(
         loss="fused" if fused else asked.loss,
+        mesh=Mesh(cp=entries.whole(SHARED, default=1) if entries.has(SHARED) else 1),
         optimizer=optimizer,
         micro_batch=micro_batch,
         seq_len=_length(entries, asked.task),
@@ -208,10 +212,11 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
     plain = asked.method == "qlora" and not entries.switch("double_quantization", default=True)
     eight = entries.has("quantization_bit") and entries.whole("quantization_bit", default=0) == 8
     ends = {"embed_tokens", "lm_head"} & set(entries.words("additional_target"))
+    filled = asked.task == "pretrain" or asked.mesh.cp > 1
     return asked._replace(
         lora_rank=rank,
         lora_targets=("all-linear",) if everything else targets,
         quantization="int8" if eight and asked.method == "qlora" else "nf4" if plain else None,
         trained_ends=bool(ends),
-        packed=entries.switch("packing", "neat_packing", default=asked.task == "pretrain"),
+        packed=entries.switch("packing", "neat_packing", default=filled),
     )

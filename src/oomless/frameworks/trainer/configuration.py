@@ -20,8 +20,8 @@ TASKS: dict[str, Task] = {
 LENGTHS = ("max_length", "max_seq_length", "max_seq_len", "model_max_length", "block_size")
 ADAPTERS = ("use_peft", "use_lora", "lora_enable")
 RANKS = ("lora_r", "lora_rank", "lora_dim")
-FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit")
-"""Switches by which TRL, FastChat and others pack frozen matrices."""
+FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit", "use_qlora")
+"""Switches by which TRL, FastChat, open-instruct and others pack frozen matrices."""
 TWICE = ("use_bnb_nested_quant", "bnb_4bit_use_double_quant", "double_quant")
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
