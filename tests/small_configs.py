@@ -115,6 +115,18 @@ SMALL: dict[str, dict[str, Any]] = {
             "model_max_length": 4096,
             "num_nextn_predict_layers": 1,
         },
+        "bailing_hybrid:lightning": {
+            **LATENT,
+            "num_experts": 8,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "layer_group_size": 2,
+            "group_norm_size": 2,
+            "head_dim": 16,
+            "use_qk_norm": True,
+        },
         "bloom": {**NOT_OUTSIDE, "n_embed": 64, "n_layer": 4, "num_attention_heads": 4, "vocab_size": 1000},
         "chatglm": {
             **NOT_OUTSIDE,
@@ -517,6 +529,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 WITHOUT_CLASS = (
+    "bailing_hybrid:lightning",
     "internvl_chat",
     "bailing_moe",
     "bailing_moe_v2",

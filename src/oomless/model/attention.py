@@ -173,8 +173,8 @@ class V41(Record):
 
 
 class Linear(Record):
-    """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, or a short
-    convolution alone.
+    """A state of fixed size a sequence instead of a cache: gated delta rule (GDN, KDA), Mamba, lightning
+    attention (without convolution: its kernel is 1), or a short convolution alone.
 
     Mamba-2's groups are key heads of its state size, its heads are value heads; Mamba-1's channels are value
     heads of width 1 and its state size a key's; a short convolution has values alone.
@@ -185,7 +185,7 @@ class Linear(Record):
     key_head_dim: int
     value_head_dim: int
     conv_kernel: int
-    variant: Literal["gdn", "mamba2", "short_conv", "kda", "mamba1"] = "gdn"
+    variant: Literal["gdn", "mamba2", "short_conv", "kda", "mamba1", "lightning"] = "gdn"
     split_projections: bool = False
     """The checkpoint keeps qkv, z, b and a apart (Qwen3.5); Qwen3-Next has qkvz and ba."""
     conv_bias: bool = False
@@ -196,7 +196,7 @@ class Linear(Record):
     full_gate: bool = False
     """KDA: the output's gate is one matrix instead of two of `rank`."""
     inner_norms: bool = False
-    """Mamba-1: norms on step, B and C (Jamba)."""
+    """Mamba-1: norms on step, B and C (Jamba); lightning attention: norms on queries and keys."""
     plain_norm: bool = True
     """Mamba-2: a norm before the output projection."""
     kind: Literal["linear"] = "linear"

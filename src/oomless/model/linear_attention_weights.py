@@ -30,6 +30,8 @@ def linear_tensors(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
             yield from _mamba1(a, hidden, scope)
         case "kda":
             yield from _kimi_delta(a, hidden, scope)
+        case "lightning":
+            yield from _lightning(a, hidden, scope)
         case _:
             assert_never(a.variant)
 
@@ -117,3 +119,16 @@ def _kimi_delta(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
     yield scope.tensor("self_attn.A_log", (heads,), F32, columns(heads))
     yield scope.tensor("self_attn.o_norm.weight", (a.value_head_dim,), "plain")
     yield scope.tensor("self_attn.o_proj.weight", (hidden, values), "linear", rows(heads))
+
+
+def _lightning(a: Linear, hidden: int, scope: Scope) -> Iterator[Tensor]:
+    """Return lightning attention, whose decay is fixed: projections, norms of queries and keys where it has
+    them, a norm and a gate before the output."""
+    values, heads = a.value_width, a.num_value_heads
+    width = 2 * a.key_width + values
+    yield scope.tensor("self_attn.query_key_value.weight", (width, hidden), "linear", columns(heads))
+    if a.inner_norms:
+        yield scope.tensor("self_attn.qk_norms.weight", (a.key_head_dim,), "plain", repeat=2)
+    yield scope.tensor("self_attn.g_proj.weight", (values, hidden), "linear", columns(heads))
+    yield scope.tensor("self_attn.g_norm.weight", (values,), "plain", columns(heads))
+    yield scope.tensor("self_attn.dense.weight", (hidden, values), "linear", rows(heads))

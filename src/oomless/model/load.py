@@ -141,10 +141,10 @@ def config_document(
 @cache
 def load_catalogue(name: str) -> Model:
     """The model of a catalogue name or of another spelling of it."""
-    found, notes = catalogue_name(name), ()
+    found, notes = catalogue_name(name), list[str]()
     if found is None:
         found = name_in_library(name)
-        notes = (f"{name} is read as {found} of the catalogue, as Ollama's library means it",)
+        notes.append(f"{name} is read as {found} of the catalogue, as Ollama's library means it")
     model = with_copies(build(facts.model_config(found), found, f"catalogue {found}"))
     return model._replace(warnings=(*model.warnings, *notes)) if notes else model
 

@@ -17,6 +17,8 @@ CHUNK = 64
 """Tokens that a delta rule's scan takes at a time (third_party/flash_linear_attention/ops/utils.py)."""
 MAMBA_CHUNK = 128
 """Those of Mamba-2's in Nemotron-H; twice as many elsewhere, which halves its states."""
+LIGHTNING_BLOCK = 256
+"""Tokens whose keys and values become one state in F32 (layers/lightning_attn.py of 0.33)."""
 READ = ("NVIDIA", "AMD")
 """Makers of cards whose kernels were read; a card without a name may be another's."""
 FLASHINFER_KEYS = 128
@@ -57,6 +59,8 @@ def scan_bytes(linear: Linear, tokens: int, ranks: int, width: int, fused: bool 
             groups = max(linear.num_key_heads // ranks, 1)
             row = f32 * (2 * heads + groups * MAMBA_CHUNK)
             return tokens * row + tokens * (f32 + width) * state // MAMBA_CHUNK
+        case "lightning":
+            return tokens * width * values + tokens * f32 * state // LIGHTNING_BLOCK
         case "mamba1":
             return tokens * width * values
         case "short_conv":
