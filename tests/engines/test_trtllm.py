@@ -14,6 +14,7 @@ from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout, Resolved
+from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
 
@@ -187,3 +188,51 @@ def test_a_file_bounds_the_tokens_of_the_cache() -> None:
     words = ("--gpu", "h100", "--engine-version", "1.2", "--json", "--command")
     found = call("infer", *words, text + "trtllm-serve Qwen/Qwen3-8B --extra_llm_api_options o.yaml")
     assert json.loads(found.out)["kv_cache"]["max_tokens"] == 65536
+
+
+def test_states_of_linear_attention_are_made_for_every_sequence_that_may_run() -> None:
+    """Qwen3.5-4B on an H100 started with 256 sequences and ran out of memory with 2,048
+    (TensorRT-LLM#19398); a gated delta net keeps a state after each drafted token, too."""
+    few, many = (infer("qwen3.5-4b", "h100", engine="trtllm", max_num_seqs=each) for each in (256, 2048))
+    assert few.verdict == "fits"
+    assert many.verdict != "fits"
+    plain, wider, drafted = (
+        cache("qwen3.5-4b", max_num_seqs=each, speculation=said).set_aside_bytes
+        for each, said in ((256, None), (512, None), (256, Speculation("mtp", 3)))
+    )
+    state = (wider - plain) // 256
+    assert plain == 257 * state
+    assert drafted == plain + 256 * 4 * state
+    with pytest.raises(UnsupportedError, match="short_conv layers in TensorRT-LLM"):
+        cache("lfm2-1.2b")
+
+
+HEAD = '{"method": "eagle3", "num_speculative_tokens": 3}'
+
+
+def test_a_head_drafts_from_the_pytorch_backend_on() -> None:
+    """Its layer keeps rows of every token like the target's."""
+    words = ("infer", "llama-3.1-8b-instruct", "--gpu", "h100", "--engine", "trtllm", "--json")
+    plain, headed = (
+        json.loads(call(*words, "--engine-version", "1.2", *more).out)["kv_cache"]["bytes_per_token"]
+        for more in ((), ("--speculative-config", HEAD))
+    )
+    assert headed == plain * 33 / 32
+    refused = call(*words, "--engine-version", "0.17", "--speculative-config", HEAD)
+    assert "loads no eagle3 head" in refused.out + refused.err
+
+
+def test_the_dry_run_has_a_block_for_each_sequence_of_the_largest_graph() -> None:
+    text = "cat > o.yaml <<EOF\ncuda_graph_config:\n  max_batch_size: 512\nEOF\n"
+    found = read_command(text + "trtllm-serve openai/gpt-oss-120b --extra_llm_api_options o.yaml")
+    assert found.flags["cuda_graph_max_bs"] == 512
+    assert not found.unknown
+    model, hardware = load("qwen3-8b"), parse_gpu("h100")
+    blocks = []
+    for each in (128, 512):
+        asked = Asked(engine="trtllm", engine_version="1.3", cuda_graph_max_bs=each, max_num_seqs=512)
+        request = TRTLLM.resolve(model, hardware, asked, Layout())
+        (stage,) = TRTLLM.stages(model, request)
+        tried = TRTLLM.budget_lines(model, request, hardware, stage).passing[0]
+        blocks.append(int(tried.formula.partition(" ")[0].replace(",", "")))
+    assert blocks[1] - blocks[0] == 384

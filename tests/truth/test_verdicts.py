@@ -31,6 +31,7 @@ FRESH_15 = TABLES / "verdicts_blind_15.csv"
 FRESH_16 = TABLES / "verdicts_blind_16.csv"
 FRESH_18 = TABLES / "verdicts_blind_18.csv"
 FRESH_17 = TABLES / "verdicts_blind_17.csv"
+FRESH_20 = TABLES / "verdicts_blind_20.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -67,6 +68,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_16.jsonl": FRESH_16,
     TABLES / "blind" / "verdicts_18.jsonl": FRESH_18,
     TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
+    TABLES / "blind" / "verdicts_20.jsonl": FRESH_20,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -227,6 +229,11 @@ FRESH_18_BUDGET = Confusion(right=0.81, wrong_fits=4, wrong_does_not_fit=0, tigh
 FRESH_17_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=18)
 
 
+# the first score was 17 of 23, five wrong "fits", one wrong "no", three tight, seven without an answer: linear
+# attention, heads and graphs of TensorRT-LLM, and windows of a load in SGLang
+FRESH_20_BUDGET = Confusion(right=0.82, wrong_fits=5, wrong_does_not_fit=0, tight=5, none=0)
+
+
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
 # one was then a wrong "no": macOS 26 gives an M5's GPU more of its memory; its wrong "fits" xl-18 and xl-19,
 # of the same file, are tight: only the file of a repacked NVFP4 checkpoint says what its attention has
@@ -368,6 +375,7 @@ ROUNDS = {
     FRESH_16: ("serve", FRESH_16_BUDGET),
     FRESH_18: ("serve", FRESH_18_BUDGET),
     FRESH_17: ("serve", FRESH_17_BUDGET),
+    FRESH_20: ("serve", FRESH_20_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

@@ -239,16 +239,25 @@ def requests_of_states(layout: CacheLayout, pool: int) -> float:
     return min(held, default=inf)
 
 
-def slots(layout: CacheLayout, length: int, asked: Resolved) -> int:
-    """Slots that one sequence takes: whole pages, and of a window's pool as many as the ratio of the pools
-    makes worse."""
+def slots(layout: CacheLayout, length: int, asked: Resolved, count: int = 1) -> int:
+    """Slots that sequences of a length take at once: whole pages, and of a window's pool as many as the ratio
+    of the pools makes worse. Each keeps its window and a page there; only one step's prompts keep more, which
+    go back when they decode (schedule_batch.py, maybe_evict_swa).
+
+    >>> windows = CacheGroup("windows", 1, 256, 1, window=128)
+    >>> layout = CacheLayout((CacheGroup("all", 1, 256, 1), windows), 1, 1, 0, 1, "", "")
+    >>> asked = Resolved(max_num_batched_tokens=4096, swa_full_tokens_ratio=0.1)
+    >>> slots(layout, 9216, asked), slots(layout, 9216, asked, 128) // 128
+    (44800, 9216)
+    """
     page = layout.groups[0].block_size
-    tokens = -(-length // page) * page
+    whole = -(-length // page) * page
+    tokens = whole * count
     for group in layout.groups[1:]:
         if group.fixed_blocks:
             continue
-        held = min(group.window + page + asked.max_num_batched_tokens, tokens)
-        tokens = max(tokens, -(-int(held / (asked.swa_full_tokens_ratio or SWA_RATIO)) // page) * page)
+        kept = min((group.window + page) * count + asked.max_num_batched_tokens, whole * count)
+        tokens = max(tokens, -(-int(kept / (asked.swa_full_tokens_ratio or SWA_RATIO)) // page) * page)
     return tokens
 
 
@@ -258,7 +267,7 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
     Unlike vLLM, SGLang starts with any pool: one sequence of max_model_len need not fit.
     """
     page, at_once = layout.groups[0].block_size, asked.concurrency or 1
-    tokens = slots(layout, asked.context or 1, asked) // page * layout.block_bytes * at_once
+    tokens = slots(layout, asked.context or 1, asked, at_once) // page * layout.block_bytes
     states = sum(each.page_bytes * each.fixed_blocks for each in layout.groups) * at_once
     if not states:
         return layout.set_aside_bytes + tokens
@@ -270,8 +279,11 @@ def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most as many as may run."""
-    held = min(pool_tokens(layout, pool) / slots(layout, length, asked), requests_of_states(layout, pool))
-    return min(held, float(asked.max_num_seqs))
+    tokens, most = pool_tokens(layout, pool), asked.max_num_seqs
+    first = slots(layout, length, asked)
+    each = (slots(layout, length, asked, most) - first) / (most - 1) if most > 1 else first
+    held = 1 + (tokens - first) / each if tokens > first else tokens / first
+    return min(held, requests_of_states(layout, pool), float(most))
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:

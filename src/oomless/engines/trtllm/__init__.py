@@ -16,7 +16,7 @@ from ..record import Candidates, CardMakers, Engine, EngineRows, PrintedText, Sa
 from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
 from .cache import cache_layout, longest_sequence, made_pool, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
-from .release import RELEASES
+from .release import RELEASES, draft_heads
 from .weights import placed_weights
 
 
@@ -77,5 +77,6 @@ TRTLLM = Engine(
     cache_types=CACHE_TYPES,
     share_flag="--free-gpu-memory-fraction",
     cuts_at_model_positions=True,
+    draft_heads=draft_heads,
     log="trtllm.log",
 )

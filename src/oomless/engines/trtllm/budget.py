@@ -103,7 +103,7 @@ def trial_cache(model: Model, asked: Resolved, hardware: Hardware, stage: Stage,
     """
     layout, block = cache_layout(model, asked, stage), asked.block_size or 32
     tokens, sequences = asked.max_num_batched_tokens or 0, asked.max_num_seqs or 1
-    graphs = 0 if asked.enforce_eager else min(sequences, GRAPH_SIZES)
+    graphs = 0 if asked.enforce_eager else min(sequences, asked.cuda_graph_max_bs or GRAPH_SIZES)
     longest = -(-(asked.max_model_len + 1) // block) + graphs - 1
     windows = {a.window if isinstance(a, Sliding) else asked.max_model_len for a in model.kinds.attentions}
     pools = len({min(each, asked.max_model_len) for each in windows})
@@ -111,15 +111,17 @@ def trial_cache(model: Model, asked: Resolved, hardware: Hardware, stage: Stage,
     there = sum(group.total_bytes for group in placed_weights(model, asked, hardware, stage))
     there += sum(line.bytes for line in lines if line.key != "activations.profile_run")
     free = max(hardware.card.memory_bytes - there, 0)
-    size = min(blocks * layout.block_bytes, int((asked.free_gpu_memory_fraction or 0) * free))
-    least = min(-(-tokens // block) * layout.block_bytes, size)
+    share, states = int((asked.free_gpu_memory_fraction or 0) * free), layout.set_aside_bytes
+    size = min(states + blocks * layout.block_bytes, share)
+    least = min(states + -(-tokens // block) * layout.block_bytes, size)
+    beside = f" + {states:,} B of states" if states else ""
     return ranged(
         "temporaries.running",
         "engine",
         "cache of the dry run",
         (size, least, size),
         "assumed",
-        f"{blocks:,} blocks of {layout.block_bytes:,} B, no more than the share",
+        f"{blocks:,} blocks of {layout.block_bytes:,} B{beside}, no more than the share",
         "tensorrt_llm/_torch/pyexecutor/_util.py",
     )
 

@@ -7,6 +7,7 @@ from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .release import RELEASES
+from .states import states_of
 
 PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
 """Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
@@ -39,19 +40,21 @@ def row_bytes(attention: Attention, asked: Resolved) -> float:
         case V4():
             index = INDEX_ROW_BYTES if attention.has_indexer else 0
             return (attention.head_dim * width + index) / attention.ratio if attention.ratio else 0.0
-        case V41() | Linear():
+        case Linear():
+            return 0.0  # a state of each sequence that may run, see states.py
+        case V41():
             raise UnsupportedError(
                 f"{attention.kind} attention in TensorRT-LLM is not known yet", "use --engine vllm"
             )
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
-    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence; the MTP
-    layer has rows for each token that it drafts (speculative/utils.py, get_num_spec_layers), from 1.3 on one
-    for all."""
+    """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence; states of
+    linear attention are made for all that may run; the MTP layer has rows for each token that it drafts
+    (speculative/utils.py, get_num_spec_layers), from 1.3 on one for all, and a head its own."""
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
     if asked.speculative and stage.last:
-        shares = RELEASES.at(asked.engine_version).shares_draft_layer
+        shares = RELEASES.at(asked.engine_version).shares_draft_layer or model.drafter is not None
         attentions += [layer.attention for layer in model.draft] * (1 if shares else asked.draft_tokens)
     block = asked.block_size or 32
     token = sum(row_bytes(attention, asked) for attention in attentions)
@@ -62,18 +65,19 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
             if a.ratio:
                 states = 4 * (a.head_dim + a.index_head_dim) if a.has_indexer else 2 * a.head_dim
                 fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
+    states = states_of(attentions, asked)
     page = int(token * block)
     formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (
         f" + {fixed:,} B a sequence" if fixed else ""
     )
     group = CacheGroup("all layers", len(attentions), block, page)
-    return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype)
+    return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype, states)
 
 
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
     """Return the pool that is made: of the tokens that kv_cache_config says, where the room has more."""
     blocks = (asked.max_total_tokens or 0) // (asked.block_size or 32)
-    return min(left, blocks * layout.block_bytes) if blocks else left
+    return min(left, layout.set_aside_bytes + blocks * layout.block_bytes) if blocks else left
 
 
 def one(layout: CacheLayout, length: int) -> int:
@@ -82,8 +86,8 @@ def one(layout: CacheLayout, length: int) -> int:
 
 
 def needed_bytes(layout: CacheLayout, asked: Resolved) -> int:
-    """Pool that the asked load needs, in whole blocks."""
-    return one(layout, asked.context or 1) * asked.concurrency
+    """Pool that the asked load needs, in whole blocks, beside states."""
+    return layout.set_aside_bytes + one(layout, asked.context or 1) * asked.concurrency
 
 
 def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) -> int:
@@ -93,16 +97,16 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     prints_blocks = RELEASES.at(asked.engine_version).prints_tokens_in_blocks
     for layout, pool in zip(layouts, pools, strict=True):
         block = layout.groups[0].block_size
-        tokens = (
-            int(max(pool, 0) / layout.token_bytes) if layout.token_bytes else layout.blocks_in(pool) * block
-        )
+        room = max(pool - layout.set_aside_bytes, 0)
+        tokens = int(room / layout.token_bytes) if layout.token_bytes else layout.blocks_in(pool) * block
         found.append(tokens // block * block if prints_blocks else tokens)
     return min(found)
 
 
 def sequences(layout: CacheLayout, pool: int, length: int, asked: Resolved) -> float:
     """Sequences of a length that fit the pool at once, at most max_batch_size."""
-    return min(max(pool, 0) / one(layout, length), float(asked.max_num_seqs or 1))
+    room = max(pool - layout.set_aside_bytes, 0)
+    return min(room / one(layout, length), float(asked.max_num_seqs or 1))
 
 
 def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:

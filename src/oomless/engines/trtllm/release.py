@@ -18,3 +18,9 @@ class TrtllmRules(ReleaseRules):
 
 
 RELEASES = Releases("trtllm", TrtllmRules, ("0.5", "0.9", "0.17", "1.0", "1.3"), first="0")
+
+
+def draft_heads(version: str | None) -> tuple[str, ...]:
+    """Return the kinds of heads that a release loads: those of EAGLE 3 in one model with the target
+    (llmapi's EagleDecodingConfig, Eagle3DecodingConfig), with the PyTorch backend."""
+    return ("eagle3",) if RELEASES.at(version).runs_pytorch else ()

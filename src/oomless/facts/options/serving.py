@@ -288,7 +288,8 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--num-speculative-tokens"}),
     Option("cuda_graph_max_bs", "--cuda-graph-max-bs", "whole", "sglang",
            "The largest batch that is captured.", None, 1,
-           known={"sglang": "--cuda-graph-max-bs-decode --cuda-graph-max-bs"}),  # the new name: 0.5.23
+           known={"sglang": "--cuda-graph-max-bs-decode --cuda-graph-max-bs",  # the new name: 0.5.23
+                  "trtllm": "--cuda-graph-config.max-batch-size"}),
     Option("disable_prefill_cuda_graph", "--disable-prefill-cuda-graph", "switch", "sglang",
            "No graphs of prompts, which 0.5.10 and later capture.", False,
            known={"sglang": "--disable-prefill-cuda-graph --disable-piecewise-cuda-graph"}),
