@@ -229,8 +229,8 @@ FRESH_18_BUDGET = Confusion(right=0.81, wrong_fits=4, wrong_does_not_fit=0, tigh
 FRESH_17_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tight=8, none=18)
 
 
-# the first score was 17 of 23, five wrong "fits", one wrong "no", three tight, seven without an answer: linear
-# attention, heads and graphs of TensorRT-LLM, and windows of a load in SGLang
+# the first score was 17 of 23, five wrong "fits", one wrong "no", three tight, seven without an answer:
+# states, heads and graphs of TensorRT-LLM; in SGLang a load's windows, V4's scores, logits of tuning
 FRESH_20_BUDGET = Confusion(right=0.82, wrong_fits=5, wrong_does_not_fit=0, tight=5, none=0)
 
 

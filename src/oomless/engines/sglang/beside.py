@@ -4,9 +4,10 @@ DeepEP's buffers of tokens that ranks send, and the products of those that came,
 
 from ... import facts
 from ...ledger import Line, exact, ranged
-from ...model.attention import GQA, MLA, Sliding
+from ...model.attention import GQA, MLA, V4, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
+from ...model.storage import DTYPES, F32
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, MIB
@@ -107,6 +108,50 @@ def joined_parts(
             rows * heads * parts * (dim + 2) * 4,
             f"{rows:,} requests x {heads} heads x {parts:,} parts x {dim + 2} x 4 B",
             "layers/attention/aiter_backend.py, workspace_buffer",
+        )
+    ]
+
+
+def tuning_lines(
+    model: Model, asked: Resolved, hardware: Hardware, rows: int, later: tuple[Line, ...]
+) -> list[Line]:
+    """The line of the logits that FlashInfer's tuning of experts makes on Blackwell before graphs are
+    captured: of as many requests as `rows`, which ranks with attention of their own gather, twice while the
+    parts of the words are joined, and once in F32 (model_runner.py, _dummy_run; logits_processor.py). `later`
+    is taken when they are gone. From 0.5.13 on no logits are made (autotune_dummy_run_mode).
+
+    GLM-5.1-FP8 at DP8 lacked 6.38 GiB of them on B200 with 0.9 (sglang#25453):
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> layout = Layout(tp=8, dp=8, enable_dp_attention=True)
+    >>> asked = Resolved(engine_version="0.5.11", layout=layout, dtype="bfloat16")
+    >>> [line] = tuning_lines(load("glm-5.1-fp8"), asked, parse_gpu("b200:8"), 2765, ())
+    >>> round(line.low_bytes / 2**30, 2)  # 8 x 2,765 x 154,880 x 2 B, and 2,765 x 154,880 x 4 B
+    7.98
+    """
+    rules, layout = RELEASES.at(asked.engine_version), asked.layout
+    tuned = rules.tunes_with_logits and 10 <= hardware.card.capability < 11
+    narrow = model.quantization or asked.quantization
+    if not (tuned and narrow and model.kinds.has_experts and asked.moe_a2a_backend == "none"):
+        return []
+    if model.kinds.has(V4) or asked.enable_dp_lm_head or not layout.enable_dp_attention:
+        return []
+    words, width = model.num_logits, DTYPES[asked.dtype].bits // 8
+    gathered, kept = rows * layout.dp * words * width, rows * words * F32.bits // 8
+    most = gathered * 2 + gathered // layout.tp + kept
+    gone, gone_most = sum(each.bytes for each in later), sum(each.high_bytes for each in later)
+    sizes = (max(most - gone, 0), max(gathered + kept - gone_most, 0), most)
+    return [
+        ranged(
+            "logits.sampler",
+            "engine",
+            "logits of all requests while experts are tuned",
+            sizes,
+            "assumed",
+            f"{layout.dp} x {rows:,} requests x {words:,} x {width} B, twice, less what comes later",
+            "model_executor/model_runner.py, _flashinfer_autotune; sgl-project/sglang#25453",
         )
     ]
 

@@ -20,7 +20,7 @@ from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .backends import workspace_lines
-from .beside import carried_lines, joined_parts, page_tables, symmetric_lines
+from .beside import carried_lines, joined_parts, page_tables, symmetric_lines, tuning_lines
 from .cache import (
     cache_layout,
     pool_tokens,
@@ -30,7 +30,7 @@ from .defaults import DEFAULT_REQUESTS, MOST_REQUESTS, stages
 from .drafts import draft_line, released_line
 from .graphs import graph_line, graphs_are_captured
 from .host_experts import kept_on_host, long_prompt_lines, staged_lines
-from .index_scores import score_lines
+from .index_scores import prompt_lines, score_lines
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, attention_ranks, expert_ranks
 from .weights import placed_weights
@@ -123,7 +123,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     """
     rules = RELEASES.at(asked.engine_version)
     rows = table_rows(model, asked, hardware, stage)
-    beside = [*activation_lines(model, asked, stage), request_table(asked._replace(max_num_seqs=rows))]
+    beside = [*activation_lines(model, asked, stage), request_table(asked, rows)]
     loaded = [
         measured(
             "sglang",
@@ -136,6 +136,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *staged_lines(model, asked),
     ]
     beside.extend(long_prompt_lines(model, asked, stage))
+    beside.extend(prompt_lines(model, asked, stage, prefill_tokens(asked), beside[0]))
     beside.extend(symmetric_lines(model, asked))
     beside.extend(workspace_lines(model, asked, hardware))
     beside.extend(carried_lines(model, asked, hardware, stage))
@@ -144,6 +145,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     if not asked.enforce_eager:
         beside.append(page_tables(model, asked, hardware, rules))
         beside.extend(score_lines(model, asked, hardware, stage))
+    later = tuple(each for each in beside if each.key in LATER)
+    beside.extend(tuning_lines(model, asked, hardware, rows, later))
     beside.extend(joined_parts(model, asked, hardware, rules, rows))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
@@ -155,13 +158,20 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     )
 
 
+LATER = ("activations.profile_run", "logits.sampler", "runtime.cuda_graphs")
+"""What is taken once experts are tuned."""
+
+
 def table_rows(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
-    """Return the requests that tables are made for: no more than states, and unless they are asked 512 for as
-    many tokens as the model's length has, from 2,048 to 4,096 (model_runner.py, later
-    model_runner_kv_cache_mixin.py, _resolve_max_num_reqs)."""
+    """Return the requests that a rank's tables are made for: no more than states, and unless they are asked
+    512 for as many tokens as the model's length has, from 2,048 to 4,096. What is asked is divided by ranks
+    with attention of their own, the default is not (model_runner.py, later model_runner_kv_cache_mixin.py,
+    _resolve_max_num_reqs)."""
     rows = asked.max_num_seqs or 1
     states = stage.kinds(model).has(Linear)
-    if not states and rows != DEFAULT_REQUESTS:
+    if states or rows != DEFAULT_REQUESTS:
+        rows = max(rows // (asked.layout.dp if asked.layout.enable_dp_attention else 1), 1)
+    if not states and asked.max_num_seqs != DEFAULT_REQUESTS:
         return rows
     layout, pool = pool_expected(model, asked, hardware, stage)
     if states:
@@ -207,10 +217,9 @@ def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     return kept_line(model, asked.quantization, parts)
 
 
-def request_table(asked: Resolved) -> Line:
+def request_table(asked: Resolved, requests: int) -> Line:
     """ReqToTokenPool: one int32 for each token that each request may have."""
-    layout = asked.layout
-    rows = max(asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    rows = requests + 1
     width = asked.max_model_len + TABLE_EXTRA
     formula = f"{rows:,} requests x {width:,} x 4 B"
     return exact(

@@ -1,9 +1,9 @@
-"""What V4.1's indexer holds while graphs of steps are captured: scores of every captured row over the model's
-whole length, not over what a sequence has (layers/attention/dsv4/dsv41_sparse.py, candidate_torch.py;
-sglang#38861 caps the batches for it)."""
+"""What indexers hold: V4.1's while graphs of steps are captured, scores of every captured row over the
+model's whole length, not over what a sequence has (layers/attention/dsv4/dsv41_sparse.py, candidate_torch.py;
+sglang#38861 caps the batches for it); others' those of a step's prompts over what was read."""
 
 from ...ledger import Line, ranged
-from ...model.attention import V41
+from ...model.attention import DSA, V4, V41
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
@@ -57,3 +57,46 @@ def score_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage)
             "layers/attention/dsv4/dsv41_sparse.py, candidate_torch.py; sgl-project/sglang#38861",
         )
     ]
+
+
+def prompt_lines(model: Model, asked: Resolved, stage: Stage, tokens: int, busy: Line) -> list[Line]:
+    """The line of an indexer's scores of `tokens` of a step's prompts: one in F32 for each row that it may
+    choose, all at once until they were bounded by what is free. `busy`: what other layers take at other
+    times, whose memory goes back before this fails, if not in the pieces that this needs.
+
+    DeepSeek-V4-Flash at its longest, of which sglang#34155 lacked 4.94 GiB with two thirds read:
+
+    >>> from ...ledger import exact
+    >>> from ...model.load import load
+    >>> model, asked = load("deepseek-v4-flash"), Resolved(engine_version="0.5.17", context=1048576)
+    >>> idle = exact("activations.profile_run", "engine", "", 0, "", "")
+    >>> stage = Stage(0, 1, 0, 43)
+    >>> [line] = prompt_lines(model, asked, stage, 8192, idle)
+    >>> line.bytes >> 20, prompt_lines(model, asked._replace(engine_version="0.5.20"), stage, 8192, idle)
+    (8192, [])
+    """
+    rules = RELEASES.at(asked.engine_version)
+    strides = {
+        each.ratio for each in stage.kinds(model).attentions if isinstance(each, V4) and each.has_indexer
+    }
+    strides = set() if rules.bounds_scores_of_v4 else strides
+    if stage.kinds(model).has(DSA) and not rules.bounds_scores:
+        strides.add(1)
+    if not strides:
+        return []
+    columns = -(-(asked.context or 1) // min(strides))
+    size = tokens * columns * SCORE_BYTES
+    return [
+        ranged(
+            "temporaries.running",
+            "engine",
+            "scores of the indexer of a step's prompts",
+            (max(size - busy.bytes, 0), max(size - busy.high_bytes, 0), size),
+            "assumed",
+            f"{tokens:,} tokens x {columns:,} rows that were read x 4 B, less what the layers leave",
+            "layers/attention/dsv4/indexer.py, nsa/nsa_indexer.py",
+        )
+    ]
+
+
+SCORE_BYTES = 4

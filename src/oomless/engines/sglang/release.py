@@ -126,6 +126,11 @@ class SglangRules(ReleaseRules):
     counts_v4_states_by_requests: bool = False
     """Of C128; before, by slots of the windows."""
     counts_v4_draft: bool = False
+    tunes_with_logits: bool = False
+    """FlashInfer's tuning runs all requests that a rank may have, to their logits."""
+    bounds_scores: bool = False
+    """An indexer's scores of prompts are made in parts where they are many."""
+    bounds_scores_of_v4: bool = False
     """A window row of the draft's layer, drafts or none, and the whole model's rows on a pipeline's stage."""
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
