@@ -519,6 +519,7 @@ SMALL: dict[str, dict[str, Any]] = {
             },
         },
         "minicpm": {"scale_emb": 12},
+        "minimax": {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16, "layer_types": STATES},
         "PanguEmbedded": {"bias": True},
         "orion": {},
         "roberta": {**ENCODER, "architectures": ["RobertaModel"]},

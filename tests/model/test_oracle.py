@@ -29,13 +29,14 @@ NO_CLASS = {
     "deepseek_v41",
     "deepseek_vl_v2",
     "dots_ocr",
-    "gemma3n",
     "internlm2",
     "internvl_chat",
     "kimi_k2",
     "kimi_k3",
     "kimi_vl",
     "mimo",
+    "minimax_m1",
+    "minimax_text_01",
     "minicpm",
     "minicpmv",
     "multi_modality",
@@ -47,8 +48,8 @@ NO_CLASS = {
 }
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""
 
-OTHER_CLASS = {"ling-2.6-flash", "ling-2.6-1t", "ring-2.6-1t", "ring-2.5-1t"}
-"""Models whose model_type transformers knows as that of a later one."""
+OTHER_CLASS = {"ling-2.6-flash", "ling-2.6-1t", "ring-2.6-1t", "ring-2.5-1t", "gemma-3n-e4b", "gemma-3n-e2b"}
+"""Models whose model_type transformers knows as that of a later one, or whose tower is timm's."""
 
 EXPLAINED = {
     "longcat_flash": "the class gives experts that do nothing an input matrix; the checkpoint "

@@ -1,11 +1,13 @@
 """Mixtures of experts over grouped-query attention: mixtral, qwen2_moe, qwen3_moe, granitemoe, phimoe,
-minimax_m2."""
+minimax_m2; with lightning attention in most layers MiniMax-Text-01 and M1."""
 
+from ..attention import GQA, Attention, Linear
 from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..layer_weights import PAIR, BlockNorms
 from ..model import Layer, Model
 from .decoder import decoder
+from .layer_types import STATES, read_layer_types
 from .llama import read_gqa, read_windows
 from .rope_and_storage import read_rope
 
@@ -15,7 +17,8 @@ def read(config: Config, name: str) -> Model:
     return read_local(config, name) if config.word("model_type") in LOCAL else read_qwen(config, name)
 
 
-LOCAL = ("granitemoe", "granitemoeshared", "phimoe", "minimax_m2")
+LIGHTNING = ("minimax_text_01", "minimax_m1", "minimax")
+LOCAL = ("granitemoe", "granitemoeshared", "phimoe", "minimax_m2", *LIGHTNING)
 
 
 def read_local(config: Config, name: str) -> Model:
@@ -42,13 +45,15 @@ def read_local(config: Config, name: str) -> Model:
         "input_jitter_noise",
     ):
         config.has(key)
-    if any(kind != 1 for kind in (config.sizes("attn_type_list") if config.has("attn_type_list") else ())):
-        config.fault("attn_type_list marks layers without softmax attention, which MiniMax-M2 has none of")
-    attentions = (
+    attentions: list[Attention] = (
         read_windows(config, gqa, num_layers)
         if config.size("sliding_window", max_positions) < max_positions
         else [gqa] * num_layers
     )
+    if family in LIGHTNING:
+        attentions = read_lightning(config, gqa, num_layers)
+    elif any(kind != 1 for kind in (config.sizes("attn_type_list") if config.has("attn_type_list") else ())):
+        config.fault("attn_type_list marks layers without softmax attention, which MiniMax-M2 has none of")
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
     norms = BlockNorms(bias=True) if family == "phimoe" else PAIR
     layers = tuple(Layer(each, moe) for each in attentions)
@@ -60,6 +65,41 @@ def read_local(config: Config, name: str) -> Model:
             "mtp_transformer_layers", 1
         )  # the published checkpoints hold none of them (element counts of the hub)
     return model
+
+
+def read_lightning(config: Config, gqa: GQA, num_layers: int) -> list[Attention]:
+    """MiniMax-Text-01 and M1: lightning attention where attn_type_list says 0 (transformers: layer_types)."""
+    for key in MINIMAX_WITHOUT_EFFECT:
+        config.has(key)
+    if config.has("layer_types"):
+        linear = [kind != "full_attention" for kind in read_layer_types(config, num_layers, STATES)]
+    else:
+        kinds = config.sizes("attn_type_list", most=1)
+        if len(kinds) != num_layers:
+            config.fault(f"attn_type_list is no list of {num_layers} marks")
+        linear = [kind == 0 for kind in (*kinds, *[1] * num_layers)[:num_layers]]
+    heads, width = gqa.num_heads, gqa.head_dim
+    state = Linear(heads, heads, width, width, 1, "lightning")
+    return [state if is_linear else gqa for is_linear in linear]
+
+
+MINIMAX_WITHOUT_EFFECT = (
+    "layernorm_full_attention_alpha",
+    "layernorm_full_attention_beta",
+    "layernorm_linear_attention_alpha",
+    "layernorm_linear_attention_beta",
+    "layernorm_mlp_alpha",
+    "layernorm_mlp_beta",
+    "full_attn_alpha_factor",
+    "full_attn_beta_factor",
+    "linear_attn_alpha_factor",
+    "linear_attn_beta_factor",
+    "block_size",
+    "mlp_alpha_factor",
+    "mlp_beta_factor",
+    "postnorm",
+    "shared_moe_mode",
+)
 
 
 def read_qwen(config: Config, name: str) -> Model:
