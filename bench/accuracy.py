@@ -38,6 +38,7 @@ NOW = (
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
     ("training", "training_round3.csv"),
+    ("training", "training_round4.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -59,7 +60,7 @@ RUNS = (
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
-STEPS = ("training.csv", "training_fresh.csv", "training_round3.csv")
+STEPS = ("training.csv", "training_fresh.csv", "training_round3.csv", "training_round4.csv")
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]
 

@@ -204,6 +204,7 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     if adapter is None:
         return asked._replace(lora_rank=of.rows.lora_rank)
     return asked._replace(
+        precision=None if of.megatron_core else asked.precision,  # words of adapters are of frozen weights
         task="sft",
         method="qlora" if precision.quantization else "lora",
         adapter="lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind,  # an optimizer's rule
@@ -224,15 +225,21 @@ def version_of(row: dict[str, str], of: Framework) -> str | None:
 
 
 def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> str | None:
-    """The loss; torchtitan's plain one is what it was on the day of the row.
+    """The loss; torchtitan's plain one is what it was on the day of the row, and what fuses Megatron's.
 
     >>> row = dict.fromkeys(("framework", "framework_version", "precision"), "")
     >>> row |= {"loss_impl": "plain", "date": "2024-03-26"}
     >>> titan, compiled = framework("torchtitan"), words.setting("compile")
     >>> loss_of(row, compiled, titan), loss_of(row | {"date": "2025-06"}, compiled, titan)
     ('plain-2024-05', 'compiled')
+    >>> row = dict.fromkeys(row, "") | {"loss_impl": "fused (Megatron)", "date": "2026-03-25"}
+    >>> loss_of(row, compiled, framework("megatron-swift"))
+    'vocab-parallel-te'
     """
     found = words.loss(row["loss_impl"])
+    if found == "fused" and of.megatron_core:  # by what, the release decides
+        earlier = of.habits(version_of(row, of)).loss or ""
+        return earlier if earlier.startswith("vocab-parallel-") else "vocab-parallel-fused"
     if found != "plain":
         return found
     if of.rows.half_loss and row["precision"].startswith("GPTQ"):

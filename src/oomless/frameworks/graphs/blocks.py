@@ -7,7 +7,8 @@ derivative formulas of torch (tools/autograd/derivatives.yaml) and the modules o
 
 from typing import Literal, NamedTuple
 
-from .adapters import AdapterKind, adapter
+from .adapter_ops import dropped, other_adapter
+from .adapters import adapter
 from .graph import AutogradGraph, Op
 
 Kernels = Literal["eager", "liger", "compiled"]
@@ -100,6 +101,10 @@ class Builder:
         self.constants: set[str] = set()
         self.module = ""
         self.count = 0
+        self.shards: dict[str, str] = {}
+        """What was gathered -> this rank's part of it."""
+        self.dropped: dict[str, str] = {}
+        """What adapters read -> the copy that their dropout makes, where one is for several matrices."""
 
     def op(
         self,
@@ -213,6 +218,7 @@ def gather(b: Builder, x: str, width: int) -> str:
     if not work.sequence_parallel:
         return x
     whole = b.fresh("gathered")
+    b.shards[whole] = x
     b.op(
         "all_gather", (x,), {whole: work.tokens * width * (b.sizes[x] // max(1, work.stream_tokens * width))}
     )
@@ -246,25 +252,23 @@ def linear(
         return
     base = b.fresh(f"{name}.base")
     b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
-    given = read
+    given = b.shards.get(read, read) if work.grouped_adapters else read
+    rows_in = rows * b.sizes[given] // max(1, b.sizes[read])
     if work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
         given = b.fresh("adapter_in")
-        b.op("to_adapter", (read,), {given: rows * width_in * work.adapter_bytes})
+        b.op("to_adapter", (read,), {given: rows_in * width_in * work.adapter_bytes})
     if work.adapter_dropout:
-        mask, dropped = b.fresh("adapter_mask"), b.fresh("adapter_dropped")
-        b.op("adapter_dropout", (given,), {mask: rows * width_in, dropped: b.sizes[given]}, (mask,))
-        b.constants.add(mask)
-        given = dropped
+        given = dropped(b, given, rows_in * width_in)
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
     bytes_out = work.compute if work.autocast or work.wide_norms else work.adapter_bytes
     kind = adapter(work.adapter)
     if kind.name == "ia3" and name.endswith("down_proj"):
         kind = kind._replace(inputs=1, outputs=0)  # a feed-forward is scaled before
     if (kind.inputs, kind.outputs, kind.dense) != (1, 0, 0):
-        _other_adapter(b, kind, given, outer, rows, width_in, width_out, bytes_out)
+        other_adapter(b, kind, given, outer, rows, width_in, width_out, bytes_out)
         b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out)
         return
-    b.op("lora_A", (given,), {inner: rows * work.lora_rank * bytes_out}, (given,), product=True)
+    b.op("lora_A", (given,), {inner: rows_in * work.lora_rank * bytes_out}, (given,), product=True)
     b.op(
         "lora_B",
         (inner,),
@@ -279,36 +283,6 @@ def linear(
         {out: size},
         forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0,
     )
-
-
-def _other_adapter(
-    b: Builder,
-    kind: AdapterKind,
-    given: str,
-    outer: str,
-    rows: int,
-    width_in: int,
-    width_out: int,
-    width: int,
-) -> None:
-    """An adapter that is no LoRA: of its input, its outputs and the update itself it keeps what its row says.
-
-    IA3 multiplies the base's output by F32 scales: torch promotes inside of the product and keeps the output
-    as it came.
-    """
-    saves = [given] if kind.inputs else []
-    writes = {outer: rows * width_out * width}
-    if kind.outputs:
-        kept = b.fresh("adapter_kept")
-        writes[kept] = kind.outputs * rows * width_out * (b.work.compute if kind.name == "ia3" else width)
-        saves.append(kept)
-    if kind.dense:
-        update = b.fresh("adapter_update")
-        writes[update] = kind.dense * width_in * width_out * b.work.adapter_bytes
-        saves.append(update)
-        b.constants.add(update)
-    once = width_in * width_out * b.work.adapter_bytes if kind.dense else 0
-    b.op("adapter", (given,), writes, tuple(saves), forward_temp=once, backward_temp=2 * once, product=True)
 
 
 def gated(
