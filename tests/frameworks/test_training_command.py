@@ -488,6 +488,58 @@ def test_a_batch_that_is_evaluated_is_as_large_as_is_usual(program: str) -> None
     assert policy(found["evaluate"], "gradients") == 0
 
 
+SWIFT = "swift sft --model Qwen/Qwen2.5-7B --use_liger_kernel true --max_length 2048"
+LIGER_EVALUATES = {
+    EVALUATES + "--val_size 0.1 --enable_liger_kernel true": ({}, True),
+    "trl sft --model_name_or_path Qwen/Qwen2.5-7B --use_liger_kernel": (
+        {"trl 0.28.0": True, "trl 0.29.0": False},
+        False,
+    ),
+    SWIFT: (
+        {"ms-swift 3.5.0": True, "ms-swift 3.6.0": False},
+        False,
+    ),
+    f"{SWIFT} --split_dataset_ratio 0.01": ({}, True),
+}
+
+
+@pytest.mark.parametrize("program", LIGER_EVALUATES)
+def test_liger_makes_logits_where_it_evaluates(program: str) -> None:
+    """Its models leave them out while they train, not beyond (TRL's pull request 5069)."""
+    words = f"{program} --per_device_train_batch_size 1 --per_device_eval_batch_size 1 --eval_strategy steps"
+    by_release, newest = LIGER_EVALUATES[program]
+    for release, evaluates in {**by_release, "": newest}.items():
+        found = asked(words, *(("--framework-version", release) if release else ()))
+        assert ("after" in found) == evaluates, release
+        if evaluates:
+            moment = {each["name"]: each for each in found["after"]["moments"]}["evaluate"]
+            assert policy(moment, "logits") >= 10 * found["request"]["seq_len"] * 152_064
+
+
+def test_losses_of_ms_swift_take_labels_from_liger() -> None:
+    """Where tokens are weighed or a sequence is divided, the model is not given labels."""
+    found = {
+        more: asked(f"{before} NPROC_PER_NODE=8 {SWIFT} {more}", gpu="h100:8")["request"]["loss"]
+        for before, more in (
+            ("", "--loss_scale ignore_empty_think"),
+            ("", "--loss_scale last_round+hermes"),
+            ("", "--sequence_parallel_size 8"),
+            ("CELOSS_PARALLEL_SIZE=2048", "--sequence_parallel_size 4"),
+            ("CELOSS_PARALLEL_SIZE=2048", "--sequence_parallel_size 2 --deepspeed zero3"),
+        )
+    }
+    assert list(found.values()) == ["fused", "plain", "plain", "chunked", "chunked-half-0"]
+
+
+def test_the_optimizer_of_ms_swift_is_the_trainers() -> None:
+    command = "swift sft --model Qwen/Qwen2.5-7B"
+    found = [
+        asked(command, "--framework-version", f"transformers {release}")["request"]["optimizer"]
+        for release in ("4.51", "4.56")
+    ]
+    assert found == ["adamw", "adamw-fused"]
+
+
 def test_a_batch_of_early_grpo_counts_prompts() -> None:
     """TRL to 0.14 runs each prompt with all its answers (open-r1 100), and 0.15 does not."""
     command = "trl grpo --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2"
@@ -770,14 +822,14 @@ PUBLISHED = {
     "sequence_parallel_512k": (
         80,
         8,
-        "NPROC_PER_NODE=8 swift sft --model Qwen/QwQ-32B --packing true --max_length 512000 "
-        "--use_liger_kernel true --deepspeed zero3_offload --sequence_parallel_size 8",
+        "NPROC_PER_NODE=8 CELOSS_PARALLEL_SIZE=2048 swift sft --model Qwen/QwQ-32B --packing true "
+        "--max_length 512000 --use_liger_kernel true --deepspeed zero3_offload --sequence_parallel_size 8",
     ),
     "agent/qwen2_5": (
         35,
         1,
         "swift sft --model Qwen/Qwen2.5-3B --tuner_type full --packing true --max_length 8192 "
-        "--use_liger_kernel true",
+        "--use_liger_kernel true --split_dataset_ratio 0.01",
     ),
     "packing/dpo": (
         50,
@@ -786,8 +838,8 @@ PUBLISHED = {
         "--tuner_type full --packing true --max_length 8192 --deepspeed zero3",
     ),
 }
-OUTSIDE = {"agent/qwen2_5", "packing/dpo"}
-"""What their cards had kept, and which logits their loss needs, is not said: 26.7 to 30 and 60 to 77 GiB."""
+OUTSIDE = {"packing/dpo"}
+"""Which logits its loss needs is not said: 60 to 77 GiB."""
 
 
 def test_published_scripts_take_what_their_authors_saw() -> None:

@@ -67,6 +67,10 @@ class Habits(NamedTuple):
     """It leaves the allocator's segments as they are, beside an engine on the same cards."""
     written_norms: bool = False
     """RMS norms keep an F32 copy of their input, which torch's kernel does not."""
+    evaluation: str | None = None
+    """Which logits an evaluation makes where Liger's loss trains without any: whole, or those of answers."""
+    splits_data: bool = False
+    """A part of the data is evaluated where nothing is said."""
     resends: bool = False
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
 
@@ -100,7 +104,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
     silent: set[tuple[str, str]] = set()
     for row in facts.table("habits"):
         package, until = row["package"], row["until"]
-        if package not in packages or row["framework"] not in ("", framework):
+        if package not in packages or framework not in (row["framework"] or framework).split():
             continue
         release = named(version or "", package, framework == package)
         if release and "-" in until:
@@ -142,6 +146,8 @@ def _by_name(found: dict[str, str]) -> Habits:
         ends_in_root=found.get("ends") == "root",
         fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",
+        evaluation=found.get("evaluation"),
+        splits_data=found.get("data") == "split",
         resends=found.get("exchanges") == "again",
     )
 

@@ -12,6 +12,7 @@ from ...engines import answering
 from ...engines import engine as record_of
 from ...errors import UsageError
 from ...frameworks import framework
+from ...frameworks.trainer.evaluation import logits_made
 from ...ledger import Ledger, Line, Owner, exact
 from ...model.model import Model
 from ...run.serving import Asked, Layout
@@ -113,8 +114,10 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
 
     still = group.steady_bytes + sum(line.bytes for line in stays)
 
-    def moment(name: str, lines: list[Line], emptied: bool = True, whole: int = 0) -> TrainingMoment:
-        found = in_one_allocator(lines, estimate, still + whole, emptied)
+    def moment(
+        name: str, lines: list[Line], emptied: bool = True, whole: int = 0, left: int = 0
+    ) -> TrainingMoment:
+        found = in_one_allocator(lines, estimate, still + whole, emptied, left)
         return TrainingMoment(name, group.ledger._replace(lines=found))
 
     moments = [moment("update", [*update, *stays, *resident], False)]
@@ -122,8 +125,14 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
     elif scores or companions.scored_at_once:
         scale = companions.scored_at_once / (request.micro_batch * request.seq_len) or 1.0
-        logits = _forward(estimate, group, scale)
-        moments.append(moment("score" if scores else "evaluate", [*scoring, *stays, *logits, *resident]))
+        if scores:
+            logits = _forward(estimate, group, scale)
+            moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
+        else:
+            lies = sum(line.bytes for line in scoring if line.key not in OUTSIDE)
+            left = 0 if request.expandable_segments else max(0, group.peaks.reserved_bytes - lies)
+            lines = [*scoring, *_evaluated(estimate, group, scale)]
+            moments.append(moment("evaluate", lines, emptied=False, left=left))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     elif companions.engine is None and (own := generation(estimate)):
@@ -141,12 +150,12 @@ OTHER_MODELS = ("reference", "reward", "value")
 
 
 def in_one_allocator(
-    lines: list[Line], estimate: TrainingEstimate, stays: int, emptied: bool
+    lines: list[Line], estimate: TrainingEstimate, stays: int, emptied: bool, left: int = 0
 ) -> tuple[Line, ...]:
     """Return the lines of a moment with what the allocator holds beyond its tensors: at most what all of them
     leave of the card, and at least what cannot be given back: beside other models, of what comes and goes
     beside the `stays` bytes that lie still (bench/several_models.py). `emptied`: the trainer gave its cache
-    back before, so that nothing else is held."""
+    back before, so that nothing else is held; `left`: what idle blocks of the update may hold."""
     group = estimate.groups[estimate.worst_rank]
     others = [line for line in lines if line.key != "fragmentation.reserved"]
     room = room_beside(group.ledger.capacity_bytes, others)
@@ -158,7 +167,7 @@ def in_one_allocator(
     def bounded(line: Line) -> Line:
         if emptied:
             line = line._replace(bytes=0, low_bytes=0, high_bytes=0)
-        return within_room(line._replace(high_bytes=max(line.high_bytes, kept.high)), kept, room)
+        return within_room(line._replace(high_bytes=max(line.high_bytes, kept.high, left)), kept, room)
 
     beyond = [bounded(line) for line in group.ledger.lines if line.key == "fragmentation.reserved"]
     return (*others, *beyond)
@@ -210,6 +219,20 @@ def _forward(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list
         )
         for part in found
     ]
+
+
+def _evaluated(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list[Line]:
+    """Return what an evaluation runs with: a forward like those of training, or one that makes logits where
+    these make none, of all tokens or of those that are answers."""
+    request = estimate.request
+    made = logits_made(request.framework, request.framework_version, request.loss)
+    if made is None:
+        return _forward(estimate, group, scale)
+    plain = estimate_training(estimate.model, estimate.asked._replace(loss="plain"), estimate.hardware)
+    lines = _forward(plain, plain.groups[estimate.worst_rank], scale)
+    if made == "whole" or request.task == "pretrain":
+        return lines
+    return [each._replace(low_bytes=0) if each.category == "logits" else each for each in lines]
 
 
 def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Line]:

@@ -9,6 +9,7 @@ from ..deepspeed.configuration import Zero, beside, by_name, recipe_of
 from ..entries import Entries
 from ..trainer.accelerate import launcher
 from ..trainer.configuration import colocated
+from ..trainer.evaluation import note_evaluation
 
 TASKS: dict[str, Task] = {"sft": "sft", "pt": "pretrain"}
 OF_RLHF: dict[str, Task] = {
@@ -35,6 +36,11 @@ USUAL_TARGETS = ("q_proj", "k_proj", "v_proj")
 """What DEFAULT and AUTO of 1.x and 2.x are of most models (swift/llm/utils/model.py, LoRATM)."""
 LATENT_TARGETS = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj")
 """And of DeepSeek-V2 and what is made of it (LoRATM.deepseek2 of 2.2)."""
+OF_CHUNKS = "CELOSS_PARALLEL_SIZE"
+"""Variable of its environment: tokens of a chunk of the loss of divided sequences, of 3.5 on."""
+WEIGHTS = frozenset({"agentflan", "alpha_umi", "hermes", "qwen", "react"})
+"""Loss scales that are more than 0 and 1 (swift/loss_scale/config); `use_liger` of 3.0 to 3.2 took none."""
+OWN_LOSSES = ("enable_dft_loss", "enable_channel_loss")
 METHODS = ("tuner_type", "train_type", "sft_type")
 """Its name of today, of 3.x and of 2.x."""
 
@@ -71,7 +77,20 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             entries.beside["park"] = parked
         if entries.has("move_model_batches"):
             entries.beside["rollout_sync_batches"] = entries.whole("move_model_batches", default=1)
-    return model, adapters(entries, _load(entries, asked)), start.num_ranks
+    asked = _load(entries, asked)
+    if _splits(entries):
+        note_evaluation(entries, asked, usual="steps", usual_batch=1)
+    return model, adapters(entries, asked), start.num_ranks
+
+
+def _splits(entries: Entries) -> bool:
+    """Return whether some of the data is evaluated: what is named for it, or a part of what trains
+    (data_args.py)."""
+    if entries.has("val_dataset", "cached_val_dataset"):
+        return True
+    streams = entries.has("streaming") and entries.switch("streaming", default=False)
+    usual = 0.01 if entries.habits("ms-swift").splits_data and not streams else 0.0
+    return entries.number("split_dataset_ratio", "dataset_test_ratio", default=usual) > 0
 
 
 def _model(entries: Entries) -> str | None:
@@ -151,16 +170,13 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     """Return the question with optimizer, batch, length, recomputation and kernels."""
     micro_batch = entries.whole("per_device_train_batch_size", "batch_size", default=1)
     again = entries.switch("gradient_checkpointing", default=True)
-    liger = entries.switch("use_liger_kernel", default=False)
+    liger = entries.switch("use_liger_kernel", "use_liger", default=False)
     packed = entries.switch("packing", default=False)
     flat = entries.switch("padding_free", default=False) or packed
     answer = entries.whole("max_completion_length", default=512) if asked.task in ("grpo", "ppo") else 0
     length = length_of(entries, asked.task, packed, answer)
-    loss = "fused" if liger and asked.task in ("pretrain", "sft") else None
-    if "orpo" in (entries.text("task"), entries.text("rlhf_type")):
-        loss = "orpo"
     return asked._replace(
-        optimizer=entries.optimizer("optim", default="adamw_torch_fused"),
+        optimizer=_optimizer(entries),
         micro_batch=micro_batch,
         grad_accum=entries.whole(
             "gradient_accumulation_steps", default=max(-(-BATCH // max(micro_batch, 1)), 1)
@@ -171,9 +187,35 @@ def _load(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         recompute="full" if again else "none",
         attention=_attention(entries),
         kernels="liger" if liger else None,
-        loss=loss,
+        loss=_loss(entries, asked, liger),
         packed=flat,
     )
+
+
+def _loss(entries: Entries, asked: TrainingAsked, liger: bool) -> str | None:
+    """Return the loss; None: the plain one of the release. Liger's makes no logits, unless labels are taken
+    from the model: where a sequence is divided, which has a loss of its own that may run in chunks, and where
+    tokens are weighed (seq2seq_trainer.py, compute_loss; trainers/utils.py, per_token_loss_func_sp)."""
+    if "orpo" in (entries.text("task"), entries.text("rlhf_type")):
+        return "orpo"
+    if asked.task not in ("pretrain", "sft"):
+        return None
+    if asked.mesh.cp > 1:
+        chunked = "chunked-half-0" if (asked.sharding or "").startswith("zero") else "chunked"
+        return chunked if entries.has(OF_CHUNKS) else None
+    scales = {*(entries.text("loss_scale", default="default") or "").split("+")}
+    weighed = scales & WEIGHTS and not entries.has("use_liger")
+    own = [entries.switch(name, default=False) for name in OWN_LOSSES if entries.has(name)]
+    smoothed = entries.has("label_smoothing_factor") and entries.number("label_smoothing_factor", default=0)
+    return "fused" if liger and not (weighed or any(own) or smoothed) else None
+
+
+def _optimizer(entries: Entries) -> str | None:
+    """Return the optimizer; None: that of the release of transformers (1.x and 2.x had a default of their
+    own, swift/llm/utils/argument.py)."""
+    if entries.has("optim") or entries.has("sft_type"):
+        return entries.optimizer("optim", default="adamw_torch")
+    return None
 
 
 def _attention(entries: Entries) -> str:
