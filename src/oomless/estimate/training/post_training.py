@@ -97,9 +97,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     """
     request = estimate.request
     group = estimate.groups[estimate.worst_rank]
-    frozen_lines = _frozen_lines(estimate, companions)
     value_stays, value_gradients = _value_model(estimate, companions)
-    stays = [*frozen_lines, *value_stays]
+    stays = [*_frozen_lines(estimate, companions), *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps else awake
     away = [PARKED[each] for each in companions.parked]
@@ -114,25 +113,18 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
 
     still = group.steady_bytes + sum(line.bytes for line in stays)
 
-    def moment(
-        name: str, lines: list[Line], emptied: bool = True, whole: int = 0, left: int = 0
-    ) -> TrainingMoment:
-        found = in_one_allocator(lines, estimate, still + whole, emptied, left)
+    def moment(name: str, lines: list[Line], emptied: bool = True, whole: int = 0) -> TrainingMoment:
+        found = in_one_allocator(lines, estimate, still + whole, emptied)
         return TrainingMoment(name, group.ledger._replace(lines=found))
 
     moments = [moment("update", [*update, *stays, *resident], False)]
     if compares:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
-    elif scores or companions.scored_at_once:
-        scale = companions.scored_at_once / (request.micro_batch * request.seq_len) or 1.0
-        if scores:
-            logits = _forward(estimate, group, scale)
-            moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
-        else:
-            lies = sum(line.bytes for line in scoring if line.key not in OUTSIDE)
-            left = 0 if request.expandable_segments else max(0, group.peaks.reserved_bytes - lies)
-            lines = [*scoring, *_evaluated(estimate, group, scale)]
-            moments.append(moment("evaluate", lines, emptied=False, left=left))
+    elif scores:
+        logits = _forward(estimate, group, companions.scored_at_once)
+        moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
+    elif companions.scored_at_once:
+        moments.append(_evaluation(estimate, group, scoring, companions.scored_at_once))
     if awake:
         moments.append(moment("generate", [*between, *stays, *awake]))
     elif companions.engine is None and (own := generation(estimate)):
@@ -198,10 +190,11 @@ def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
     return [line for line in group.states.lines if line.category not in away]
 
 
-def _forward(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list[Line]:
+def _forward(estimate: TrainingEstimate, group: RankGroup, tokens: int) -> list[Line]:
     """A forward without a graph: the largest moment of the loss, or of what is scored besides, and nothing
-    that layers keep; `scale`: its tokens in those of an update's micro-batch."""
-    found = []
+    that layers keep; `tokens`: 0 are those of an update's micro-batch."""
+    found, request = [], estimate.request
+    scale = tokens / (request.micro_batch * request.seq_len) or 1.0
     for phase in group.phases:
         if phase.name == "forward" and phase.moment == "in the loss":
             found = [part for part in phase.parts if part.category in ("logits", "communication", "inputs")]
@@ -221,15 +214,27 @@ def _forward(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list
     ]
 
 
-def _evaluated(estimate: TrainingEstimate, group: RankGroup, scale: float) -> list[Line]:
-    """Return what an evaluation runs with: a forward like those of training, or one that makes logits where
-    these make none, of all tokens or of those that are answers."""
+def _evaluation(
+    estimate: TrainingEstimate, group: RankGroup, lies: list[Line], tokens: int
+) -> TrainingMoment:
+    """Return the moment of an evaluation beside what `lies` still. Its tensors are larger than most blocks
+    that the update left idle, which stay beside them unless segments expand."""
+    held = sum(line.bytes for line in lies if line.key not in OUTSIDE)
+    idle = 0 if estimate.request.expandable_segments else max(0, group.peaks.reserved_bytes - held)
+    lines = [*lies, *_evaluated(estimate, group, tokens)]
+    found = in_one_allocator(lines, estimate, group.steady_bytes, False, idle)
+    return TrainingMoment("evaluate", group.ledger._replace(lines=found))
+
+
+def _evaluated(estimate: TrainingEstimate, group: RankGroup, tokens: int) -> list[Line]:
+    """Return what an evaluation makes: in a forward like those of training, or with logits that these leave
+    out, of all tokens or of those that are answers."""
     request = estimate.request
     made = logits_made(request.framework, request.framework_version, request.loss)
     if made is None:
-        return _forward(estimate, group, scale)
+        return _forward(estimate, group, tokens)
     plain = estimate_training(estimate.model, estimate.asked._replace(loss="plain"), estimate.hardware)
-    lines = _forward(plain, plain.groups[estimate.worst_rank], scale)
+    lines = _forward(plain, plain.groups[estimate.worst_rank], tokens)
     if made == "whole" or request.task == "pretrain":
         return lines
     return [each._replace(low_bytes=0) if each.category == "logits" else each for each in lines]
