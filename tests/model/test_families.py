@@ -34,6 +34,7 @@ HUB_COUNTS_MORE = {
     "deepseek-v4-flash-base": (17669120, "scales of experts, which models_index.csv counts apart"),
     "deepseek-v4-pro-base": (97408000, "scales of experts, which models_index.csv counts apart"),
     "devstral-small-2-24b": (560, "one scale a quantised matrix and input"),
+    "diffusiongemma-26b-a4b": (-2334, "the hub counts no scalars of layers and no scale of the tower"),
     "glm-4.6": (-1551892480, "the hub's count has no copies of embedding and head with the MTP layer"),
     "kimi-k2-instruct": (3416, "rotary frequencies"),
     "kimi-k2-instruct-0905": (62503000, "scales and rotary frequencies"),

@@ -48,7 +48,15 @@ NO_CLASS = {
 }
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""
 
-OTHER_CLASS = {"ling-2.6-flash", "ling-2.6-1t", "ring-2.6-1t", "ring-2.5-1t", "gemma-3n-e4b", "gemma-3n-e2b"}
+OTHER_CLASS = {
+    "ling-2.6-flash",
+    "ling-2.6-1t",
+    "ring-2.6-1t",
+    "ring-2.5-1t",
+    "gemma-3n-e4b",
+    "gemma-3n-e2b",
+    "diffusiongemma-26b-a4b",
+}
 """Models whose model_type transformers knows as that of a later one, or whose tower is timm's."""
 
 EXPLAINED = {

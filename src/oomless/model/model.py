@@ -183,6 +183,8 @@ class Model(Record):
     """Its quantisation by ModelOpt says a cache in FP8, which an engine may follow."""
     pooled: bool = False
     """A vector comes out for each sequence, and no logits."""
+    canvas: int = 0
+    """Tokens of a block that are denoised at once; 0: one token follows the other."""
     dropout: float = 0.0
     """Of its class, behind attention and feed-forward."""
 

@@ -198,6 +198,10 @@ def beside_pool(
         from .scan import scan_line  # few models have such layers
 
         found.append(scan_line(model, asked, hardware, stage, rules, tags, charged))
+    if model.canvas and stage.last:
+        from .canvases import canvas_lines
+
+        found.extend(canvas_lines(model, asked))
     if stage.kinds(model).has(DSA):
         from .sparse import sum_lines
 

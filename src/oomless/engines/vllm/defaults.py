@@ -14,6 +14,7 @@ from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
+from .canvases import SEQUENCES
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
 from .release import LATENTS_OFF, OFFLINE, RELEASES, VllmRules
@@ -59,7 +60,7 @@ def resolve(
                 "max_num_batched_tokens",
             )
     tokens = asked.max_num_batched_tokens or tokens
-    seqs = asked.max_num_seqs or min(seqs, tokens)
+    seqs = asked.max_num_seqs or min(seqs, tokens, SEQUENCES if model.canvas else seqs)
     share = asked.gpu_memory_utilization
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value

@@ -154,6 +154,7 @@ FAMILIES = {
     "minimax_text_01": "mixtral",
     "mimo": "mimo",
     "mimo_v2_flash": "mimo",
+    "diffusion_gemma": "gemma4",
     "gemma4": "gemma4",
     "gemma4_unified": "gemma4",
     "ernie4_5_moe": "sparse_experts",

@@ -26,6 +26,9 @@ def read(config: Config, name: str) -> Model:
     if family.endswith("_text"):
         return read_text(config, name)
     text = with_outer(config, "text_config")
+    canvas = config.size("canvas_length", 256) if family == "diffusion_gemma" else 0
+    if canvas:
+        text.values = {**DIFFUSION_DEFAULTS, **text.values}
     for key in (
         "audio_token_id",
         "boa_token_id",
@@ -51,10 +54,25 @@ def read(config: Config, name: str) -> Model:
     config.check()
     return model._replace(
         family="gemma4",
-        tensors=(*model.tensors, *tower.tensors, *sound),
+        canvas=canvas,
+        tensors=(*model.tensors, *(self_conditioning(model) if canvas else ()), *tower.tensors, *sound),
         vision=Vision(tokens, values),
         warnings=(*model.warnings, *unread_inside(text)),
     )
+
+
+DIFFUSION_DEFAULTS = {"enable_moe_block": True, "attention_k_eq_v": True, "global_head_dim": 512}
+"""What DiffusionGemma's class has without a key (transformers 5.24)."""
+
+
+def self_conditioning(model: Model) -> Iterator[Tensor]:
+    """What DiffusionGemma makes of its last guess at a block: a gated block as wide as the dense one of a
+    layer, and a norm."""
+    ffn, hidden, dtype = model.layers[0].ffn, model.hidden_size, model.dtype
+    width = ffn.dense_width if isinstance(ffn, MoE) else ffn.intermediate_size
+    yield Tensor("model.self_conditioning.pre_norm.weight", (hidden,), dtype)
+    yield Tensor("model.self_conditioning.gate_up_proj.weight", (2 * width, hidden), dtype)
+    yield Tensor("model.self_conditioning.down_proj.weight", (hidden, width), dtype)
 
 
 def read_text(text: Config, name: str) -> Model:
