@@ -51,7 +51,7 @@ def read_local(config: Config, name: str) -> Model:
         else [gqa] * num_layers
     )
     if family in LIGHTNING:
-        attentions = read_lightning(config, gqa, num_layers)
+        attentions = with_lightning(config, gqa, attentions)
     elif any(kind != 1 for kind in (config.sizes("attn_type_list") if config.has("attn_type_list") else ())):
         config.fault("attn_type_list marks layers without softmax attention, which MiniMax-M2 has none of")
     rope = read_rope(config, config.size("rotary_dim", gqa.head_dim), max_positions)
@@ -67,20 +67,20 @@ def read_local(config: Config, name: str) -> Model:
     return model
 
 
-def read_lightning(config: Config, gqa: GQA, num_layers: int) -> list[Attention]:
+def with_lightning(config: Config, gqa: GQA, attentions: list[Attention]) -> list[Attention]:
     """MiniMax-Text-01 and M1: lightning attention where attn_type_list says 0 (transformers: layer_types)."""
     for key in MINIMAX_WITHOUT_EFFECT:
         config.has(key)
     if config.has("layer_types"):
-        linear = [kind != "full_attention" for kind in read_layer_types(config, num_layers, STATES)]
+        linear = [kind != "full_attention" for kind in read_layer_types(config, len(attentions), STATES)]
     else:
         kinds = config.sizes("attn_type_list", most=1)
-        if len(kinds) != num_layers:
-            config.fault(f"attn_type_list is no list of {num_layers} marks")
-        linear = [kind == 0 for kind in (*kinds, *[1] * num_layers)[:num_layers]]
+        if len(kinds) != len(attentions):
+            config.fault(f"attn_type_list is no list of {len(attentions)} marks")
+        linear = [kind == 0 for kind in (*kinds, *[1] * len(attentions))[: len(attentions)]]
     heads, width = gqa.num_heads, gqa.head_dim
     state = Linear(heads, heads, width, width, 1, "lightning")
-    return [state if is_linear else gqa for is_linear in linear]
+    return [state if is_linear else each for is_linear, each in zip(linear, attentions, strict=True)]
 
 
 MINIMAX_WITHOUT_EFFECT = (
