@@ -199,6 +199,7 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
         optimizer_in_backward=optimizer.in_backward,
         quantization=of.rows.nf4 if precision.quantization == "nf4" else precision.quantization,
         products=precision.products or None,
+        mtp_layers=words.setting(row["setting"]).mtp_layers,
         packed_experts=of.rows.packs_experts and precision.quantization is not None,
     )
     if adapter is None:
@@ -238,8 +239,8 @@ def loss_of(row: dict[str, str], setting: words.RunSetting, of: Framework) -> st
     """
     found = words.loss(row["loss_impl"])
     if found == "fused" and of.megatron_core:  # by what, the release decides
-        earlier = of.habits(version_of(row, of)).loss or ""
-        return earlier if earlier.startswith("vocab-parallel-") else "vocab-parallel-fused"
+        by_release = of.habits(version_of(row, of)).loss or ""
+        return by_release if by_release.startswith("vocab-parallel-") else "vocab-parallel-fused"
     if found != "plain":
         return found
     if of.rows.half_loss and row["precision"].startswith("GPTQ"):

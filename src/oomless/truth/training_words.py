@@ -206,6 +206,8 @@ class RunSetting(NamedTuple):
     """Step of the measurement; optimizer states are there from the second on."""
     offload: tuple[str, ...]
     fused_adapters: bool
+    mtp_layers: int
+    """Layers, or passes of one, that predict further tokens."""
 
 
 def setting(word: str) -> RunSetting:
@@ -229,6 +231,7 @@ def setting(word: str) -> RunSetting:
         max(steps, default=2),
         ("activations",) if "activation offload" in words else (),
         "fused adapters" in words,
+        next((int(found[1]) for each in words if (found := re.fullmatch(r"mtp (\d+)", each))), 0),
     )
 
 
