@@ -22,6 +22,7 @@ from .states import fixed_slots, slots_of_request
 V4_WINDOWS = 0.1
 """--swa-full-tokens-ratio of V4 (arg_groups/deepseek_v4_hook.py) where the requests do not decide."""
 DEFAULT_REQUESTS, V4_REQUESTS, SPECULATIVE_REQUESTS = 2048, 256, 48
+EARLY_DRAFTED = 32
 MOST_REQUESTS = 4096
 """Of a pool that is large for the model's length, where no number is asked."""
 
@@ -41,10 +42,11 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "SGLang refuses it too; give at most the model's own length, or other "
             "positions by --hf-overrides",
         )
+    page = asked.block_size or default_page(model, asked, hardware, rules)
     found = Resolved.of(
         asked._replace(
             engram="gpu" if asked.engram == "auto" else asked.engram,
-            context=asked.context or min(length, default_length(model)),
+            context=asked.context or min(length, default_length(model), longest_request(asked, page)),
         ),
         engine_version=version,
         layout=layout,
@@ -72,7 +74,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
     if asked.speculative and not asked.max_num_seqs and not compressed:
-        requests = SPECULATIVE_REQUESTS
+        requests = EARLY_DRAFTED if rules.drafts_for_32 else SPECULATIVE_REQUESTS
     states = fixed_slots(asked, rules) if model.kinds.has(Linear) else None
     if states is not None:
         requests = min(requests, max(states // slots_of_request(model.kinds.attentions, asked, rules), 1))
@@ -83,8 +85,22 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_mamba_cache_size=states,
         max_num_batched_tokens=max(chunk // divided, 1),
         mem_fraction_static=share,
-        block_size=asked.block_size or default_page(model, asked, hardware, rules),
+        block_size=page,
     )
+
+
+def longest_request(asked: Asked, page: int) -> int:
+    """Return the tokens of the longest request that a pool of --max-total-tokens takes, in whole pages: no
+    longer one is accepted (managers/tp_worker.py, max_req_len).
+
+    >>> longest_request(Asked(max_total_tokens=40000), 64), longest_request(Asked(max_total_tokens=100), 64)
+    (40000, 64)
+    """
+    return max(asked.max_total_tokens // page, 1) * page if asked.max_total_tokens else MAX_LENGTH
+
+
+MAX_LENGTH = 1 << 62
+"""No pool bounds it."""
 
 
 def own_length(model: Model, rules: SglangRules) -> int:

@@ -90,8 +90,10 @@ def captured_line(
     rules, ranks = RELEASES.at(asked.engine_version), asked.layout.tp
     sizes = captured_sizes(asked, rules)
     most, gathered = sizes[-1], asked.layout.dp if asked.layout.enable_dp_attention else 1
-    kept = (sum(sizes) if rules.keeps_logits_of_graphs else most) * model.num_logits * 4 * stage.last
-    product = int(most * model.num_logits * 2 * (1 / ranks + 2 * (ranks > 1))) * stage.last
+    verified = 1 + asked.draft_tokens  # the rows of a request (num_tokens_per_bs)
+    batches = sum(sizes) if rules.keeps_logits_of_graphs else most
+    kept = batches * verified * model.num_logits * 4 * stage.last
+    product = int(most * verified * model.num_logits * 2 * (1 / ranks + 2 * (ranks > 1))) * stage.last
     backend = step_backend(model, asked, hardware)
     splits = 0
     if backend == "triton":
@@ -142,7 +144,27 @@ def captured_sizes(asked: Resolved, rules: SglangRules) -> list[int]:
         *range(272, 512 if rules.captures_twelve else most + 1, 16),
         *last,
     )
+    if asked.speculative:
+        listed = batches_of_drafts(rules, most)
     return sorted({*(size for size in listed if size <= most), most})
+
+
+def batches_of_drafts(rules: SglangRules, most: int) -> tuple[int, ...]:
+    """Return the batches that are captured where tokens are drafted, which are closer to each other.
+
+    >>> from .release import RELEASES
+    >>> [
+    ...     len([e for e in batches_of_drafts(RELEASES.at(v), 48) if e <= 48])
+    ...     for v in ("0.4.3", "0.4.9", "0.5.6")
+    ... ]
+    [32, 21, 23]
+    """
+    if rules.drafts_for_32:
+        return (*range(1, 33),)
+    few = (*range(1, 9), *range(10, 33, 2))
+    if rules.captures_twelve:
+        return (*few, *range(40, 65, 4), *range(72, 257, 8), *range(272, most + 1, 16))
+    return (*few, *range(48, most + 1, 16))
 
 
 FEW_BATCH = 8

@@ -39,6 +39,8 @@ class SglangRules(ReleaseRules):
     keeps_logits_of_graphs: bool = False
     """Of each captured batch, in F32; later all write to one buffer."""
     captures_twelve: bool = False
+    drafts_for_32: bool = False
+    """Where tokens are drafted, 32 requests run at most and each batch of them is captured."""
     """A batch of 12, and above 256 fewer."""
     multiplies_scaled_positions: bool = False
     """Gemma 3's too, which are counted after scaling."""
