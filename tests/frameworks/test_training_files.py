@@ -101,6 +101,14 @@ def test_torchtitan(tmp_path: Path) -> None:
     assert found.warnings == ("attention_magic.size = 3 is not understood and may change memory",)
 
 
+def test_norms_of_early_torchtitan_are_fused(tmp_path: Path) -> None:
+    """models/norms.py to February 2025 (train_configs/llama2_13b.toml of June 2024)."""
+    words = TITAN.replace('"671B"', '"671B"\nnorm_type = "fused_rmsnorm"')
+    assert read(tmp_path, "job.toml", words).training.kernels == "fused-norms"
+    compiled = words.replace('["loss"]', '["model"]')
+    assert read(tmp_path, "job.toml", compiled).training.kernels == "compiled"
+
+
 def test_deepspeed(tmp_path: Path) -> None:
     found = read(tmp_path, "ds.json", json.dumps(DEEPSPEED))
     asked = found.training

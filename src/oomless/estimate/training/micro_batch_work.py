@@ -61,6 +61,10 @@ def adapter_compute(request: TrainingResolved, form: Recipe, compute: int) -> in
     return min(own, compute) if mixed or request.sharding in ("fsdp2", "hsdp") else own
 
 
+FUSED_NORMS = "fused-norms"
+"""Of `--kernels`: norms alone are single kernels, which keep their input and one F32 a row."""
+
+
 def work_of(job: Job) -> MicroBatchWork:
     """What a rank computes in one micro-batch."""
     model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
@@ -101,7 +105,8 @@ def work_of(job: Job) -> MicroBatchWork:
         quantized=request.method == "qlora",
         wide_norms=wide_norms(request),
         kernels=kernels,
-        fused_norms=of.fuses_norms and not of.habits(request.framework_version).written_norms,
+        fused_norms=request.kernels == FUSED_NORMS
+        or (of.fuses_norms and not of.habits(request.framework_version).written_norms),
         attention=attention_kernel(request, form, model, job.hardware.card),
         dropout=request.dropout or model.dropout,
         padded=not request.packed,

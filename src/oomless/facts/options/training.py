@@ -137,7 +137,7 @@ ASKED: tuple[Option, ...] = (
     Option("grad_cache", "--grad-cache", "whole", "step",
            "contrastive: sequences that GradCache embeds at a time [0: all].", 0, 0, MANY),
     Option("kernels", "--kernels", "text", "step", "How elementwise work is run.",
-           choices=("eager", "liger", "compiled", "te", "megatron-local")),
+           choices=("eager", "liger", "compiled", "te", "fused-norms", "megatron-local")),
     Option("dropout", "--dropout", "number", "step", "Dropout of eager attention [0].", 0.0, 0, 0.999999),
     Option("packed", "--packed", "switch", "step",
            "Documents fill the sequences, so every step has the same shape.", False),

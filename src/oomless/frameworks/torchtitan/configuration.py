@@ -129,7 +129,9 @@ def _compiled(entries: Entries) -> tuple[str, str]:
     """Return how elementwise work and the loss are run."""
     compiled = entries.switch("compile.enable", "training.compile", default=False)
     components = entries.words("compile.components") or ("model", "loss")
-    kernels = "compiled" if compiled and "model" in components else "eager"
+    norms = entries.text("model.norm_type", default="rmsnorm")  # torchtitan/models/norms.py to February 2025
+    kernels = "fused-norms" if norms == "fused_rmsnorm" else "eager"
+    kernels = "compiled" if compiled and "model" in components else kernels
     return kernels, "compiled" if compiled and "loss" in components else "plain"
 
 
