@@ -30,6 +30,7 @@ NO_CLASS = {
     "deepseek_vl_v2",
     "dots_ocr",
     "internlm2",
+    "interns1",
     "internvl_chat",
     "kimi_k2",
     "kimi_k3",

@@ -86,6 +86,7 @@ FAMILIES = {
     "glm46v": "glm_vl",
     "glm4v_moe": "glm_vl",
     "internvl": "internvl",
+    "interns1": "internvl",
     "internvl_chat": "internvl",
     "qwen2_audio": "hearing",
     "qwen3_asr": "hearing",
