@@ -54,6 +54,7 @@ OTHER_CLASS = {
     "ling-2.6-1t",
     "ring-2.6-1t",
     "ring-2.5-1t",
+    "ling-2.5-1t",
     "gemma-3n-e4b",
     "gemma-3n-e2b",
     "diffusiongemma-26b-a4b",

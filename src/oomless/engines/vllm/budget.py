@@ -201,7 +201,7 @@ def beside_pool(
     if model.canvas and stage.last:
         from .canvases import canvas_lines
 
-        found.extend(canvas_lines(model, asked))
+        found.extend(canvas_lines(model, asked, rules))
     if stage.kinds(model).has(DSA):
         from .sparse import sum_lines
 

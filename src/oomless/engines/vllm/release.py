@@ -174,6 +174,7 @@ class VllmRules(ReleaseRules):
     has_gemm_of_experts: bool = False
     profiles_indexer_scores: bool = False
     joins_sparse_queries: bool = False
+    samples_canvases_at_once: bool = False
     sums_unsplit_parts: bool = False
     pads_sparse_queries: bool = False
     gathers_less_of_long_contexts: bool = False
