@@ -302,7 +302,7 @@ METHOD_WORDS = {
     "auto-round": "gptq",
     "nvfp4": "nvfp4",
     "mxfp4": "mxfp4",
-    **{name: name for name in ("hqq", "eetq", "quanto", "bitnet")},
+    **{name: name for name in ("experts_int8", "hqq", "eetq", "quanto", "bitnet")},
 }
 """Methods whose name says the form."""
 FORM_WORDS = (

@@ -77,6 +77,7 @@ REQUANTISED: dict[str, Format] = {
     "mxfp4": FP4_E8M0,
     "mxfp8": FP8_ROW32_E8M0,
     "nvfp4": NVFP4,
+    "experts_int8": INT8_CHANNEL,
     "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
     "w4a8": grouped(4, 0, zeros=False, scale_bits=128),
     "w8a16": grouped(8, 128, zeros=True, scale_bits=16),
@@ -85,9 +86,10 @@ REQUANTISED: dict[str, Format] = {
 as they are."""
 WIDENED = '{"quantization_config": null}'
 """The override that makes a checkpoint published in fewer bits one of 16, as somebody's of V3 and R1."""
-EXPERTS_ALONE = ("w4afp8",)
+EXPERTS_ALONE = ("w4afp8", "experts_int8")
 """Forms of routed experts alone: of a model in FP8 all else stays so (sglang
-srt/layers/quantization/w4afp8.py: 4 bits, a scale for 128 columns, in BF16 once loaded)."""
+srt/layers/quantization/w4afp8.py: 4 bits, a scale for 128 columns, in BF16 once loaded); rows of 8 bits, made
+on loading (vLLM 0.5 to 0.33, layers/quantization/experts_int8.py)."""
 OTHERS_IN = {"w4a8": INT8_CHANNEL}
 """Forms of routed experts beside which the other matrices have one of their own: ModelSlim's for Ascend
 (vllm_ascend quantization/methods/w4a8.py: a row of an expert has a scale in I64, offset and bias in F32)."""
