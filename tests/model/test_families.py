@@ -183,7 +183,14 @@ def test_a_broken_value_gives_a_clear_error_or_a_model(name: str, most: int) -> 
 
 
 def test_every_family_is_in_the_catalogue_or_has_a_small_config() -> None:
-    nested = {"gemma3_text", "gemma3n_text", "internlm3", "qwen3_5_text", "qwen3_5_moe_text"}
+    nested = {
+        "gemma3_text",
+        "gemma3n_text",
+        "internlm3",
+        "muse_glimmer_text",
+        "qwen3_5_text",
+        "qwen3_5_moe_text",
+    }
     small = {config["model_type"] for config in SMALL.values()}
     assert set(FAMILIES) - set(FAMILY_SAMPLES.values()) - small <= nested
 

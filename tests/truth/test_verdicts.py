@@ -30,6 +30,7 @@ FRESH_14 = TABLES / "verdicts_blind_14.csv"
 FRESH_15 = TABLES / "verdicts_blind_15.csv"
 FRESH_16 = TABLES / "verdicts_blind_16.csv"
 FRESH_18 = TABLES / "verdicts_blind_18.csv"
+FRESH_19 = TABLES / "verdicts_blind_19.csv"
 FRESH_17 = TABLES / "verdicts_blind_17.csv"
 FRESH_20 = TABLES / "verdicts_blind_20.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
@@ -67,6 +68,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_15.jsonl": FRESH_15,
     TABLES / "blind" / "verdicts_16.jsonl": FRESH_16,
     TABLES / "blind" / "verdicts_18.jsonl": FRESH_18,
+    TABLES / "blind" / "verdicts_19.jsonl": FRESH_19,
     TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
     TABLES / "blind" / "verdicts_20.jsonl": FRESH_20,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,

@@ -21,6 +21,8 @@ class GQA(Record):
     one head."""
     gated: bool = False
     """Queries come with a gate of their own size (Qwen3-Next)."""
+    wide_gate: bool = False
+    """The same gate as a product of its own, which quantisation may leave out (Muse Glimmer)."""
     value_dim: int = 0
     """Width of a value head where it differs from a key's; 0: the same."""
     cross: bool = False

@@ -96,6 +96,9 @@ def _gqa(a: GQA, hidden: int, scope: Scope) -> Iterator[Tensor]:
             yield scope.tensor(
                 f"self_attn.{name}_norm.weight", (width,), "plain", columns(heads) if a.wide_norm else WHOLE
             )
+    if a.wide_gate:
+        gate = (a.num_heads * value_dim, hidden)
+        yield scope.tensor("self_attn.gate_proj.weight", gate, "linear", columns(a.num_heads))
     if a.head_gate:
         yield scope.tensor("self_attn.g_proj.weight", (a.num_heads, hidden), "linear", columns(a.num_heads))
     if a.index_heads:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import facts
-from ..errors import OomlessError, UsageError, did_you_mean
+from ..errors import HubSilent, OomlessError, UsageError, did_you_mean
 from ..files import shown
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
@@ -206,7 +206,7 @@ def load_path(path: "Path") -> Model:
 
 def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     """The model of a hub repository: config and totals from hub or cache; offline, what the catalogue knows
-    of it serves too."""
+    of it serves too, and where no hub answers."""
     from .hub import read_repository
 
     known = catalogue_name(repo_id)
@@ -222,13 +222,15 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
     except UsageError:
         raise
     except OomlessError as error:
-        if known is None or not offline:
+        silent = isinstance(error, HubSilent) and revision is None
+        if known is None or not (offline or silent):
             from .checkpoint_names import instead_of
 
             raise type(error)(error.message, error.hint + instead_of(repo_id, known)) from None
+        why = "is not in the cache" if offline else "is asked of a hub that does not answer"
         model = load_catalogue(known)
         return model._replace(
-            warnings=(*model.warnings, f"{repo_id} is not in the cache: answered from the catalogue's facts")
+            warnings=(*model.warnings, f"{repo_id} {why}: answered from the catalogue's facts")
         )
     model = build(repository.config, repo_id.rpartition("/")[2].lower(), repo_id)
     if repository.checkpoint_bytes is None:

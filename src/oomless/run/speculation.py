@@ -58,9 +58,11 @@ class Speculation(Record):
         [None, 'eagle3', 'eagle3', 'eagle']
         >>> Speculation("mtp", 4, draft="google/gemma-4-31B-it-assistant").head
         'assistant'
+        >>> Speculation("dflash", 15, draft="meta-models/Muse-Glimmer-30B-assistant").head
+        'dflash'
         """
         named, method = (self.draft or "").lower(), self.method.lower()
-        if named.endswith("-assistant"):
+        if named.endswith("-assistant") and method != "dflash":  # Muse Glimmer's is one of that method
             return "assistant"
         if method not in HEADS or (self.method in OWN_DRAFTS and "eagle" not in named):
             return None

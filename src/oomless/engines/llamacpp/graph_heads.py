@@ -25,12 +25,13 @@ def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions:
             node = graph.op(heads * dim * tokens * F32, node)
         return graph.op(heads * dim * tokens * F32, node, positions, in_place=True) if rotated else node
 
+    gated = attention.gated or attention.wide_gate
     if batch.left is not None:
-        query = graph.expand(projected(attention.num_heads, True, batch.left.query, gated=attention.gated))
+        query = graph.expand(projected(attention.num_heads, True, batch.left.query, gated=gated))
         key = graph.expand(projected(attention.num_kv_heads, True, batch.left.key))
         value = projected(attention.num_kv_heads, False, batch.left.value)
     else:
-        query = projected(attention.num_heads, True, gated=attention.gated)
+        query = projected(attention.num_heads, True, gated=gated)
         key = projected(attention.num_kv_heads, True)
         value = projected(attention.num_kv_heads, False)
 

@@ -17,7 +17,7 @@ from .cache import SLOTS, TURBOQUANT
 from .canvases import SEQUENCES
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
-from .release import LATENTS_OFF, OFFLINE, RELEASES, VllmRules
+from .release import BEYOND, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
@@ -92,8 +92,9 @@ def resolve(
 
 
 def _length(model: Model, asked: Asked, rules: VllmRules) -> int:
-    """Return the length that is served; one beyond the model's positions is refused, in releases that see no
-    further than a window that alternates with full attention one beyond that (Gemma-2).
+    """Return the length that is served; one beyond the model's positions is refused unless a variable lets it
+    through (config/model.py), in releases that see no further than a window that alternates with full
+    attention one beyond that (Gemma-2).
 
     >>> from ...model.load import load
     >>> [_length(load("gemma-2-9b"), Asked(), RELEASES.at(each)) for each in ("0.5.4", "0.6.6")]
@@ -103,7 +104,7 @@ def _length(model: Model, asked: Asked, rules: VllmRules) -> int:
     windows = [each.window for each in model.kinds.attentions if isinstance(each, Sliding)]
     if rules.caps_interleaved_windows and windows and model.kinds.has(GQA):
         length = most = min(*windows, length)
-    if asked.max_model_len and asked.max_model_len > max(length, most):
+    if asked.max_model_len and asked.max_model_len > max(length, most) and BEYOND not in rules.text:
         raise UsageError(
             f"--max-model-len {asked.max_model_len} is more than the {length} positions of {model.name}",
             "vLLM refuses it too; give at most the model's own length, or other positions by --hf-overrides",

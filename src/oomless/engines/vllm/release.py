@@ -2,6 +2,9 @@
 
 from ..releases import ReleaseRules, Releases, heads_loaded
 
+BEYOND = "beyond positions"
+"""What the text of a release says where a length beyond the model's positions is let through
+(VLLM_ALLOW_LONG_MAX_MODEL_LEN)."""
 LATENTS_OFF = "MLA off"
 """What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
 FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"

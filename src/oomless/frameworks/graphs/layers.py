@@ -176,7 +176,7 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
     heads, kv_heads = cut(kind.num_heads, work.tp), cut(kind.num_kv_heads, work.tp)
     value_dim = kind.value_dim or kind.head_dim
     rows, element = work.tokens, 4 if work.wide_norms else work.compute
-    queries = heads * kind.head_dim * (2 if kind.gated else 1)
+    queries = heads * kind.head_dim * (2 if kind.gated or kind.wide_gate else 1)
     linear(b, "q_proj", x, hidden, queries, "q")
     linear(b, "k_proj", x, hidden, kv_heads * kind.head_dim, "k")
     v = "k" if kind.shares_values else "v"
@@ -210,7 +210,7 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         window,
     )
     mixed = "mixed"
-    if kind.gated:
+    if kind.gated or kind.wide_gate:
         b.op(
             "gate", ("mixed", "q"), {"gated": b.sizes["mixed"]}, ("mixed", "q"), forward_temp=b.sizes["mixed"]
         )

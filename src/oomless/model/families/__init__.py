@@ -71,6 +71,8 @@ FAMILIES = {
     "starcoder2": "dense",
     "llama4": "llama4",
     "mistral3": "mistral3",
+    "muse_glimmer": "muse_glimmer",
+    "muse_glimmer_text": "muse_glimmer",
     "mllama": "mllama",
     "kimi_vl": "kimi",
     "kimi_k25": "kimi",
