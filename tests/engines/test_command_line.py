@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.engines.command_line import command_words, read_command
+from oomless.engines.vllm.command_line import REMARKS
 from oomless.errors import UnsupportedError, UsageError
 from oomless.run.serving import Asked, Layout, serving_question
 from oomless.run.shell_words import commands_in
@@ -269,3 +270,13 @@ def test_programs_that_start_an_engine_of_another(program: str, engine: str) -> 
     found = read_command(f"{program} --tensor-parallel-size 2 --num-prompts 9")
     assert (found.engine, found.model, found.flags) == (engine, "m", {"tp": 2})
     assert found.unknown == ("--num-prompts 9",)
+
+
+def test_a_length_beyond_the_positions_is_let_through_by_a_variable() -> None:
+    from oomless.api.serving import infer
+
+    with pytest.raises(UsageError, match="positions of qwen3-8b"):
+        infer("qwen3-8b", "h200", max_model_len=65536)
+    said = REMARKS["VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"]
+    answer = infer("qwen3-8b", "h200", max_model_len=65536, engine_version=f"0.19.0 ({said})")
+    assert answer.request.max_model_len == 65536

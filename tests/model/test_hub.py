@@ -14,6 +14,7 @@ from fake_hub import COMMIT, V3, V3_ELEMENTS, FakeHub, File, checkpoint, hub_pro
 from oomless.errors import OomlessError, UsageError
 from oomless.model.hub import read_repository
 from oomless.model.hub_cache import Repository
+from oomless.model.load import load
 from oomless.model.safetensors import Stored
 
 REPO = "org/model"
@@ -248,6 +249,16 @@ def test_a_revision(serve: Serve) -> None:
 def test_no_network(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     assert "cannot be reached" in fault_of()
+
+
+def test_no_network_leaves_what_the_catalogue_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    model = load("Qwen/Qwen3-32B")
+    assert (model.name, "does not answer" in model.warnings[-1]) == ("qwen3-32b", True)
+    with pytest.raises(OomlessError, match="cannot be reached"):
+        load("Qwen/Qwen3-32B", revision="main")
+    with pytest.raises(OomlessError, match="cannot be reached"):
+        load("org/no-such-shape")
 
 
 @pytest.mark.parametrize("token", ["hf_right", "hf_名"])

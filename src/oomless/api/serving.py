@@ -121,9 +121,9 @@ def is_gguf(model: object, quantization: object = None) -> bool:
     >>> [is_gguf("deepseek-r1", word) for word in ("q4_k_m", "UD-IQ1_S", "TQ1_0", "fp8", "q17", None)]
     [True, True, True, False, False, False]
     """
-    bare = str(quantization or "").lower().removeprefix("ud-").removeprefix("i1-")
-    family, _, rest = bare.partition("q")
-    if family in ("", "i", "t") and rest[:1].isdecimal() and rest[1:2] == "_":
+    from ..model.gguf_names import is_of_files_alone
+
+    if is_of_files_alone(quantization):
         return True
     if isinstance(model, Model):
         return model.quantization.startswith("gguf")

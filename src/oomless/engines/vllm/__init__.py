@@ -11,6 +11,7 @@ from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_byte
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
+from .gguf_file import stored
 from .measured_rows import ROWS
 from .offload import left_to_host
 from .release import RELEASES, draft_heads
@@ -64,6 +65,7 @@ VLLM = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
+    in_file=stored,
     loading=loading,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,

@@ -16,6 +16,7 @@ from ..rank import Placed, Stage
 from ..releases import first_with
 from ..runtime_formats import check_quantization, runtime_format
 from .after_loading import extra_tensors
+from .gguf_file import stored
 from .rank_tensors import shard, stage_layers
 from .release import RELEASES, VllmRules
 
@@ -88,6 +89,9 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading, in the order of creation within a layer."""
     rules = RELEASES.at(asked.engine_version)
+    model, file = stored(model, asked), model
+    if model is not file:
+        asked = asked._replace(quantization=None)  # its types are the file's
     check_quantization(model, asked)
     published, model = model, with_whole_tower(model, asked)
     if asked.speculative and not rules.charges_draft:
