@@ -33,6 +33,7 @@ FRESH_18 = TABLES / "verdicts_blind_18.csv"
 FRESH_19 = TABLES / "verdicts_blind_19.csv"
 FRESH_17 = TABLES / "verdicts_blind_17.csv"
 FRESH_20 = TABLES / "verdicts_blind_20.csv"
+FRESH_21 = TABLES / "verdicts_blind_21.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -71,6 +72,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_19.jsonl": FRESH_19,
     TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
     TABLES / "blind" / "verdicts_20.jsonl": FRESH_20,
+    TABLES / "blind" / "verdicts_21.jsonl": FRESH_21,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -241,6 +243,8 @@ FRESH_17_BUDGET = Confusion(right=0.85, wrong_fits=2, wrong_does_not_fit=0, tigh
 # the first score was 17 of 23, five wrong "fits", one wrong "no", three tight, seven without an answer:
 # states, heads and graphs of TensorRT-LLM; in SGLang a load's windows, V4's scores, logits of tuning
 FRESH_20_BUDGET = Confusion(right=0.88, wrong_fits=3, wrong_does_not_fit=0, tight=7, none=0)
+# the first score was 13 of 18, five wrong "fits", seven tight, nine without an answer
+FRESH_21_BUDGET = Confusion(right=0.72, wrong_fits=5, wrong_does_not_fit=0, tight=7, none=9)
 
 
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
@@ -388,6 +392,7 @@ ROUNDS = {
     FRESH_19: ("serve", FRESH_19_BUDGET),
     FRESH_17: ("serve", FRESH_17_BUDGET),
     FRESH_20: ("serve", FRESH_20_BUDGET),
+    FRESH_21: ("serve", FRESH_21_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
