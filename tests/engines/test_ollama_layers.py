@@ -1,5 +1,7 @@
 """The layers that Ollama counts by its estimate, beside the counts of its logs."""
 
+from typing import Any
+
 import pytest
 
 from oomless import infer
@@ -64,3 +66,32 @@ def test_a_file_that_drafts_is_on_the_card_whole() -> None:
     ]
     assert len({each.ram_bytes for each in found}) == 1
     assert {each.request.n_gpu_layers for each in found} == {48}
+
+
+def test_until_2024_metal_took_all_layers() -> None:
+    """A log of December 2023 (magicoder#19): 3,648.58 and 8,192 MiB on an M1 that gives 10,922.67."""
+    words: dict[str, Any] = {"engine": "ollama", "quantization": "Q4_0", "context": 16384}
+    found = infer("deepseek-coder-6.7b", "m1-16gb", engine_version="2023-12", **words)
+    assert (found.verdict, found.request.n_gpu_layers) == ("does_not_fit", 33)
+    (ledger,) = found.ledgers
+    sizes = [
+        sum(x.bytes for x in ledger.lines if x.category == each) / 2**20 for each in ("weights", "kv_cache")
+    ]
+    assert sizes == pytest.approx([3648.58, 8192], abs=1)
+    later = infer("deepseek-coder-6.7b", "m1-16gb", engine_version="2024-06", **words)
+    assert (later.request.n_gpu_layers or 0) < 33
+
+
+def test_an_overhead_is_not_given_to_layers() -> None:
+    """OLLAMA_GPU_OVERHEAD (ollama#8447): 4 layers of V3 in place of 5."""
+    words: dict[str, Any] = {
+        "engine": "ollama",
+        "engine_version": "0.5.5",
+        "quantization": "Q4_K_M",
+        "context": 2048,
+    }
+    found = [
+        infer("deepseek-v3", "24GiB", gpu_overhead=overhead, **words).request.n_gpu_layers
+        for overhead in (0, 8032385536)
+    ]
+    assert found == [5, 4]

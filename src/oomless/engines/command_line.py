@@ -24,7 +24,7 @@ from .manifests import containers_in, is_manifest
 from .python_call import of_python
 from .sglang.command_line import drafting_words
 
-MOST_START_WORDS = 3
+MOST_START_WORDS = 64
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
 HINT = (
     "write it as `vllm serve MODEL ...`, `python -m sglang.launch_server ...`, `llama-server ...`, "

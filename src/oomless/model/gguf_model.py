@@ -22,7 +22,7 @@ from .gguf_dynamic import (
     resized,
     spread_of,
 )
-from .gguf_mixes import REPACKED, KvB, published, words
+from .gguf_mixes import OTHER_RECIPES, REPACKED, KvB, hand_made, hand_spread, published, size_note, words
 from .gguf_types import TYPES, file_type
 from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
@@ -242,9 +242,9 @@ def _choose_types(
     """(the file type, each piece with the type that llama-quantize gives it, or that its publisher chose)."""
     month = build or usual_build(model.name, model.family)
     word = full_word(word)
-    if by_hand := published(model.name, word):
+    if by_hand := hand_made(model.name, word, experts_of(model.tensors) != "none"):
         of_file = pieces(model, by_hand.kv_b, month)
-        types = (by_hand.type_of(x.name, x.layer) if quantized(x.name, x.shape) else "F32" for x in of_file)
+        types = (by_hand.fitting(*x[:3]) if quantized(x.name, x.shape) else "F32" for x in of_file)
         return word.upper(), list(zip(of_file, types, strict=True))
     if size := _size(model, word):
         _, plain = _choose_types(model, size.plain, kv_b, True, build)
@@ -368,12 +368,11 @@ def as_gguf(
             "beside feed-forward layers may be NVFP4, 8 or 16 bit. Give the file for an exact answer"
         )
         return made._replace(size_spread=kept_spread(chosen), warnings=(*made.warnings, note))
-    if size := _size(model, word):
-        note = (
-            f"{word}: only the file says which layer has which type; its size is {size.because}. "
-            "Give the file for an exact answer"
-        )
-        made = made._replace(size_spread=spread_of(made, size), warnings=(*made.warnings, note))
+    size = _size(model, word)
+    by_hand = hand_spread(model.name, mix, experts_of(model.tensors) != "none")
+    if spread := spread_of(made, size) if size else by_hand:
+        note = size_note(word, size.because if size else OTHER_RECIPES)
+        made = made._replace(size_spread=spread, warnings=(*made.warnings, note))
     return made
 
 

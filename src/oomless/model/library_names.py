@@ -20,7 +20,7 @@ def library_model(name: str) -> tuple[str, str]:
     usual = rows[f"{model}:latest"]["type"] if f"{model}:latest" in rows else ""
     kind = type_in_name(tag) or ""
     plain = tag.removesuffix(f"-{kind.lower()}") if kind else tag
-    size = re.match(r"[\d.]+b(?:-a\d+b)?", plain)
+    size = re.match(r"(?:\d+x)?[\d.]+b(?:-a\d+b)?", plain)
     for word in dict.fromkeys((plain, size[0] if size else plain)):
         row = rows.get(f"{model}:{word or 'latest'}")
         known = row["model"] if row else catalogue_name(f"{model}:{word}" if word else model)

@@ -134,6 +134,8 @@ class Asked(Record):
     cache_type_v: str = "f16"
     mla_attn: int | None = None
     attn_max_batch: int = 0
+    run_time_repack: bool = False
+    gpu_overhead: int = 0
     cpu_moe: bool = False
     n_cpu_moe: int = 0
     override_tensor: str | None = None

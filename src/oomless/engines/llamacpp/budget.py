@@ -4,12 +4,13 @@ draft, what operations take while they run, and the context of the driver."""
 from ... import facts
 from ...ledger import Kind, Line, exact, ranged
 from ...model.attention import V4
-from ...model.model import Model
+from ...model.model import Layer, Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
-from .buffers import batch_of, copied_for_layers_left, graph_bytes, kinds_of_graph, layers_left
+from .batch import Left
+from .buffers import batch_of, copied_for_layers_left, graph_bytes, host_copies, kinds_of_graph, layers_left
 from .cache import drafting_layers, row_bytes
 from .defaults import HOSTS, num_cells
 from .graphs import buffer_bytes
@@ -45,33 +46,13 @@ def budget_lines(
     layers = tuple(model.layers[stage.start : stage.stop])
     left = layers_left(model, asked, hardware, stage)
     value = graph_bytes(model, asked, batch, stage, left)
-    copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
     formula = (
         f"{batch.num_tokens} tokens against {batch.num_cells:,} cells, flash attention "
         f"{'on' if batch.flash else 'off'}"
     )
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
-    spread = facts.constant(
-        "llamacpp",
-        "compute_buffer_spread",
-        (0,),
-        *sorted(kinds_of_graph(model, asked, batch, hardware.card.vendor)),
-    )
-    compute = exact(
-        "activations.compute_buffer", "engine", "compute buffer", value, formula, "engines/llamacpp/graphs.py"
-    )
-    low, high = (
-        int(value * spread.low),
-        int(value * spread.high) + max((sent.keys for _, sent in left), default=0),
-    )
-    if copied:
-        compute = compute._replace(
-            bytes=value + copied, formula=f"{formula} + {format_bytes(copied)}, a matrix of the host's layers"
-        )
-    kind: Kind = (
-        "fitted" if spread.num_runs and not copied and not left else "assumed"
-    )  # where copies lie moves by a layer's keys
-    compute = compute._replace(low_bytes=low, high_bytes=high + copied, kind=kind, source=spread.source)
+    kinds = kinds_of_graph(model, asked, batch, hardware.card.vendor)
+    compute = buffer_line(model, asked, hardware, stage, value, formula, kinds, left)
     drafts = draft_lines(model, asked, hardware, stage, value, pipelined_draft)
     drafts += tower_lines(model, asked, stage)
     if hardware.card.vendor in HOSTS:
@@ -85,6 +66,39 @@ def budget_lines(
             return budget_lines(model, asked, hardware, stage, keeps, False).charged
 
     return Budget((compute, context_line(), *drafts, *running), (), retried=retried)
+
+
+def buffer_line(
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    value: int,
+    formula: str,
+    kinds: set[str],
+    left: tuple[tuple[Layer, Left], ...],
+) -> Line:
+    """The line of a buffer of `value` bytes, with its spread and what is copied beside it of the host's."""
+    copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
+    kept = host_copies(model, asked, hardware, stage)
+    spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
+    low = int(value * spread.low)
+    high = int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
+    if copied:
+        formula += f" + {format_bytes(copied)}, a matrix of the host's layers"
+    if kept:
+        formula += f"; up to {format_bytes(kept)} more unless built with GGML_SCHED_MAX_COPIES=1"
+    line = exact(
+        "activations.compute_buffer",
+        "engine",
+        "compute buffer",
+        value + copied,
+        formula,
+        "engines/llamacpp/graphs.py",
+    )
+    # where copies lie moves by a layer's keys
+    kind: Kind = "fitted" if spread.num_runs and not (copied or left or kept) else "assumed"
+    return line._replace(low_bytes=low, high_bytes=high + copied + kept, kind=kind, source=spread.source)
 
 
 def context_line() -> Line:

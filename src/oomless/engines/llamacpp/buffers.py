@@ -1,5 +1,7 @@
 """The compute buffer of llama.cpp's graph, and what decides its size."""
 
+import re
+
 from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_model import num_blocks
@@ -12,15 +14,12 @@ from .batch import F32, Batch, Left
 from .cache import drafting_layers, has_windows, one_slot, states_of_slot, window_cells
 from .defaults import HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
-from .graphs import buffer_bytes, representative
+from .graphs import buffer_bytes, experts_bytes, representative
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
 
 XIELU = "apertus"
 """The family whose activation cards had no kernel for."""
-PIPELINE_COPIES = 4
-"""GGML_SCHED_MAX_COPIES: micro-batches that several cards work on at once; off where tensors are placed by
-hand."""
 
 
 def batch_of(
@@ -40,17 +39,17 @@ def batch_of(
     windows = window_cells(window, asked) // apart if window and has_windows(model, asked) else 0
     if model.kinds.has(V4):
         windows = window_cells(window, one_slot(asked))
-    all_offloaded = (asked.n_gpu_layers or 0) > num_blocks(model)
-    many = asked.layout.pp > 1 and asked.split_mode == "layer" and hardware.num_nodes == 1  # not over RPC
-    copies = PIPELINE_COPIES if pipelined and many and all_offloaded and not by_hand(asked) else 1
-    copied = (0, 0) if host or not by_hand(asked) else copied_matrices(model, asked)
+    piped = pipelined and not by_hand(asked) and may_pipeline(model, asked, hardware)
+    copies = rules.copies_inputs if piped else 1
+    sends = by_hand(asked) and not host and not stage.position  # ggml-backend.cpp: to the first that can
+    copied = copied_matrices(model, asked) if sends else (0, 0)
     return Batch(
         num_cells=cells,
         num_tokens=tokens,
         num_outputs=outputs,
         flash=flash(model, asked),
         mla_mode=(asked.mla_attn or 0) if ik else None,
-        most_scores=asked.attn_max_batch if ik else 0,
+        most_scores=(asked.attn_max_batch or rules.limits_scores) if ik else 0,
         key_type=asked.cache_type_k.upper(),
         host=host,
         copied_matrix=copied[0],
@@ -74,6 +73,29 @@ def batch_of(
         turns_values=rules.turns_quantised and TYPES[asked.cache_type_v.upper()].block > 1,
         keeps_states=bool(asked.draft_tokens and drafting_layers(model, asked, stage)),
         host_activation=rules.lacks_xielu and model.family == XIELU and not host,
+    )
+
+
+def may_pipeline(model: Model, asked: Resolved, hardware: Hardware) -> bool:
+    """Return whether several cards of one machine work on micro-batches at once: where all layers are on
+    them, and the output."""
+    all_offloaded = (asked.n_gpu_layers or 0) > num_blocks(model)
+    return asked.layout.pp > 1 and asked.split_mode == "layer" and hardware.num_nodes == 1 and all_offloaded
+
+
+def host_copies(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
+    """Return the bytes of the copies that the first card would keep of all matrices of experts on the host,
+    which it multiplies for a micro-batch: in a build of ik_llama.cpp by its defaults, which are many."""
+    rules = rules_of(asked)
+    if not rules.copies_host_matrices or stage.position or not may_pipeline(model, asked, hardware):
+        return 0
+    if not by_hand(asked) or copied_matrices(model, asked) == (0, 0):
+        return 0
+    on_host = held(stored(model, asked), asked, stages(model, asked), HOST, output_first(asked))
+    experts = (each for each in on_host if each.group.role == "expert")
+    return rules.copies_inputs * sum(
+        each.group.format.num_bytes(each.group.shape) * each.group.repeat * len(each.layers)
+        for each in experts
     )
 
 
@@ -122,8 +144,7 @@ def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
 
     host experts: then it copies them, one operation after the other.
 
-    ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520), and had no kernels for interleaved
-    types on cards before 2025-05-26 (#461).
+    ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520).
 
     >>> from ...model.load import load
     >>> asked = Resolved(quantization="Q4_K_M", ubatch_size=512, cpu_moe=True)
@@ -143,9 +164,7 @@ def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
     experts = [
         each for each in stored(model, asked).tensors if each.role == "expert" and "bias" not in each.name
     ]
-    interleaved = [asked.quantization or "", *(each.format.name for each in experts)]
-    if rules.lacks_interleaved_kernels and any(name.upper().endswith(("_R4", "_R8")) for name in interleaved):
-        return 0, 0
+    experts = [each for each in experts if on_cards(each.format.name, asked)]
 
     def largest(*, down: bool) -> int:
         sizes = [
@@ -156,6 +175,30 @@ def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
         return max(sizes, default=0)
 
     return largest(down=False), largest(down=True)
+
+
+INTERLEAVED_ON_CARDS = "IQ1_S IQ1_M IQ2_K IQ3_K IQ4_K IQ5_K IQ4_KS IQ5_KS".split()
+"""Types whose interleaved form cards multiply, since 2025-05-26 (ggml-cuda.cu; ik_llama.cpp#461, #462, #492,
+#494)."""
+
+
+def on_cards(kind: str, asked: Resolved) -> bool:
+    """Return whether a card multiplies a matrix of the host that is stored so: interleaved rows, of the file
+    or as it is loaded (-rtr), it cannot read but of a few types.
+
+    >>> asked = Resolved(engine="ik-llamacpp", engine_version="2025-07", run_time_repack=True)
+    >>> [on_cards(kind, asked) for kind in ("Q8_0", "IQ3_K", "IQ4_KSS")]
+    [False, True, True]
+    """
+    plain = TYPES.get(kind.upper(), TYPES["F32"])
+    forms = (TYPES.get(f"{plain.name}_{rows}", TYPES["F32"])[2:] for rows in ("R4", "R8", "R16"))
+    repacked = asked.run_time_repack and plain[2:] in forms
+    named = re.fullmatch(r"(\w+)_R(?:4|8|16)", (asked.quantization or "").upper() if plain.block > 1 else "")
+    found = re.fullmatch(r"(\w+)_R(?:4|8|16)", plain.name)
+    if not (repacked or named or found):
+        return True
+    base = found[1] if found else plain.name
+    return not rules_of(asked).lacks_interleaved_kernels and base in INTERLEAVED_ON_CARDS
 
 
 def layer_inputs_bytes(model: Model, batch: Batch) -> int:
@@ -293,4 +336,6 @@ def graph_bytes(
         sizes = model.hidden_size, model.streams, model.vocab_size
         return v4_buffer_bytes(shown, *sizes, batch, not stage.position)
     size = buffer_bytes(layers, model.hidden_size, model.vocab_size, batch, host_experts, left)
+    if batch.copied_matrix and on_host and not host_experts:
+        size = max(size, experts_bytes(model.layers[min(on_host)].ffn, model.hidden_size, batch))
     return size + layer_inputs_bytes(model, batch)

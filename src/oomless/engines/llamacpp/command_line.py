@@ -1,10 +1,12 @@
 """llama-server's words and ours: its context is that of all slots, and it is told what drafts."""
 
+import re
 from typing import Any
 
 from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name, load
 from ...run.serving import Asked
+from ...run.speculation import Speculation
 from .defaults import served_as
 from .ollama_command import USUAL
 
@@ -26,6 +28,19 @@ def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str,
     if engine == "llamacpp" and repository and "--no-mmproj" not in ignored:
         return {"tower": OF_REPOSITORY}
     return {}
+
+
+def drafts_in(ignored: list[str]) -> dict[str, Speculation]:
+    """Return what ik_llama.cpp's stages of speculation load: the model's own MTP layer, or nothing.
+
+    >>> drafts_in(["--spec-type ngram-mod:n_max=64", "--spec-type mtp:p_min=0.0,n_max=3"])[
+    ...     "speculation"
+    ... ].tokens
+    3
+    """
+    stages = (re.match(r"--spec-type mtp\b(?::\S*?\bn_max=(\d{1,3}))?", flag) for flag in ignored)
+    found = next((stage for stage in stages if stage), None)
+    return {"speculation": Speculation("mtp", int(found[1] or 1))} if found else {}
 
 
 def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:

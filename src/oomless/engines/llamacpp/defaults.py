@@ -41,7 +41,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
-        mode = 3 if model.kinds.has(MLA, DSA) else 0
+        mode = rules_of(asked).latent_mode if model.kinds.has(MLA, DSA) else 0
     # a build without cards takes no notice of -ngl: all is in the one memory
     alone = hardware.card.vendor in HOSTS
     found = Resolved.of(

@@ -1,6 +1,8 @@
 """Feed-forward layers in the graph of one micro-batch: dense ones, experts on the card, experts on the host
 (llama-graph.cpp)."""
 
+from typing import NamedTuple
+
 from ...model.feedforward import Dense, MoE
 from .batch import F32, I32, Batch, Left, arriving, sent
 from .ggml import Graph, Node
@@ -49,7 +51,22 @@ def _experts(graph: Graph, batch: Batch, ffn: MoE, normed: Node, on_host: bool) 
     weights = graph.op(weights.size, graph.op(weights.size, graph.view(weights), total, in_place=True))
     graph.expand(weights)
     if on_host and not batch.copied_matrix:
-        return graph.input(normed.size)  # copied back from the host
+        return graph.input(normed.size)  # copied back from the host, or from the card that multiplies them
+    return products(graph, batch, ffn, Routed(normed, chosen, weights), on_host)
+
+
+class Routed(NamedTuple):
+    """What experts are given: a token's state, which of them it goes to, and what each counts."""
+
+    normed: Node
+    chosen: Node
+    weights: Node
+
+
+def products(graph: Graph, batch: Batch, ffn: MoE, given: Routed, on_host: bool) -> Node:
+    """Return what the chosen experts of a layer make of its tokens."""
+    normed, chosen, weights = given
+    tokens, most = batch.num_tokens, ffn.num_active_experts
     inner = ffn.expert_width * most * tokens * F32
 
     def copies(*sizes: int) -> list[Node]:

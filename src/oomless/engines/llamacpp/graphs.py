@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
+from ...model.feedforward import FeedForward, MoE
 from ...model.model import Layer
 from .batch import F16, F32, I32, I64, Batch, Left, arriving, sent
 from .ggml import Graph, Node
-from .graph_ffn import feed_forward
+from .graph_ffn import Routed, feed_forward, products
 from .graph_heads import LEAST_TURNED, grouped
 from .graph_latent import Sparse, latent
 
@@ -80,6 +81,17 @@ def buffer_bytes(
         logits.lasts = True
         residual = logits
     graph.expand(residual)
+    return graph.buffer_bytes()
+
+
+def experts_bytes(ffn: FeedForward, hidden: int, batch: Batch) -> int:
+    """Bytes of the buffer of the first card where it only multiplies experts on the host of layers that
+    another card computes: their inputs come from there."""
+    assert isinstance(ffn, MoE)
+    graph, chosen = Graph(), ffn.num_active_experts * batch.num_tokens
+    sizes = hidden * batch.num_tokens * F32, chosen * I32, chosen * F32
+    given = Routed(*(graph.expand(arriving(graph, batch, size)) for size in sizes))
+    graph.expand(products(graph, batch, ffn, given, on_host=True))
     return graph.buffer_bytes()
 
 

@@ -14,6 +14,7 @@ VARIABLES = {
     "OLLAMA_NUM_PARALLEL": ("max_num_seqs", "concurrency"),
     "OLLAMA_FLASH_ATTENTION": ("flash_attn",),
     "OLLAMA_KV_CACHE_TYPE": ("cache_type_k", "cache_type_v"),
+    "OLLAMA_GPU_OVERHEAD": ("gpu_overhead",),
     "LLAMA_ARG_CPU_MOE": ("cpu_moe",),
     "LLAMA_ARG_N_CPU_MOE": ("n_cpu_moe",),
     "LLAMA_ARG_OVERRIDE_TENSOR": ("override_tensor",),

@@ -150,9 +150,11 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     """Return the question with slots and layers as Ollama takes them: one card where all fits there, else all
     cards; fewer slots than it would like where only so all fits."""
     rules, made = rules_of(asked), hardware.card.vendor
+    if rules.fills_metal and made == "Apple":
+        return asked._replace(n_gpu_layers=num_blocks(model) + 1, max_num_seqs=asked.concurrency)
     # the process that asks has a context of its own
     taken = int(facts.constant("llamacpp", "context", (0,)).low * GIB) if made == "NVIDIA" else 0
-    free = [memory - taken for memory in hardware.memories(hardware.num_gpus)]
+    free = [memory - taken - asked.gpu_overhead for memory in hardware.memories(hardware.num_gpus)]
     least = asked.max_num_seqs or asked.concurrency
     most = asked.max_num_seqs or max(least, rules.auto_slots)
     for cards, slots in ((each, num) for each in (sorted(free)[-1:], free) for num in (most, least)):

@@ -33,6 +33,8 @@ class LlamaRules(ReleaseRules):
     """By Ollama's estimate, not by what fits."""
     measures_layers: bool = False
     """Of what its own engine runs."""
+    fills_metal: bool = False
+    """All layers go to an Apple GPU, whatever there is room for."""
     counts_from_front: bool = False
     divides_width: bool = False
     """A head is the hidden state divided by their number."""
@@ -54,6 +56,8 @@ class LlamaRules(ReleaseRules):
     caches_every_head: bool = False
     """Of MLA."""
     caches_latent_once: bool = False
+    latent_mode: int = 0
+    """-mla of ik_llama.cpp where nobody says it."""
     has_indexer: bool = False
     caches_unused_drafts: bool = False
     drafts_with_all_cells: bool = False
@@ -63,6 +67,12 @@ class LlamaRules(ReleaseRules):
     """Without flash attention the context is padded to 32 cells, not to 256."""
 
     # the graph of a micro-batch
+    copies_inputs: int = 1
+    """Micro-batches that several cards work on at once."""
+    copies_host_matrices: bool = False
+    """As often every matrix of the host, and none is let go, unless it was built to copy once."""
+    limits_scores: int = 0
+    """MiB of -amb where nobody says it."""
     fuses_indexer: bool = False
     fuses_gated_delta: bool = False
     casts_mask: bool = False

@@ -82,8 +82,8 @@ COMMAND_LINES = (
     CommandLine(
         LLAMA,
         (
-            r"(\S*/)?llama-(server|cli)(\.exe)?",
-            r"\S*/(server|main)(\.exe)?(?= -m \S+\.gguf)",  # until June 2024
+            r"(\S*/)?llama-(server|cli|mtmd-cli|sweep-bench)(\.exe)?",
+            r"(\S*/)?(server|main)(\.exe)?(?= (?:\S+ )*?-m \S+\.gguf)",  # until June 2024
             r"(\S*/)?llama\.cpp:server\S*",
         ),
         "llama-server -m",

@@ -21,7 +21,6 @@ SGLANG_ATTENTION = (
 # fmt: on
 """Backends of SGLang 0.4 to 0.5.23 (arg_groups/choices.py; before, server_args.py)."""
 
-# A table: an option in a few lines.
 # fmt: off
 ASKED: tuple[Option, ...] = (
     Option("gpu", "--gpu", "text", "cards",
@@ -36,8 +35,7 @@ ASKED: tuple[Option, ...] = (
            "Memory of each card to leave to others, with a unit: 2GiB."),
     Option("engine", "--engine", "text", "engine",
            "Serving engine [vllm; llamacpp for a GGUF file or a Mac, theirs for Ascend and Gaudi].",
-           DEFAULT_ENGINE,
-           choices=ENGINE_NAMES),
+           DEFAULT_ENGINE, choices=ENGINE_NAMES),
     Option("engine_version", "--engine-version", "text", "engine",
            "Its release, such as 0.19.0, or build: b5200, 2025-04. Rules and constants go by it "
            "[the newest known]."),
@@ -92,8 +90,7 @@ ASKED: tuple[Option, ...] = (
                   "transformers": ""}),
     Option("kv_cache_dtype", "--kv-cache-dtype", "text", "types",
            "Type of the cache: auto, fp8, fp8_ds_mla, nvfp4 and others; what a card or a model cannot run is "
-           "refused.", "auto",
-           known={VLLM: "--kv-cache-dtype", "sglang": "--kv-cache-dtype",
+           "refused.", "auto", known={VLLM: "--kv-cache-dtype", "sglang": "--kv-cache-dtype",
                   "trtllm": "--kv-cache-dtype --kv-cache-config.dtype", "transformers": ""}),
     Option("indexer_kv_dtype", "--indexer-kv-dtype", "text", "types", "Keys of the sparse indexer.", "auto",
            choices=("auto", "fp8", "mxfp4"), known={VLLM: ""}),
@@ -109,8 +106,7 @@ ASKED: tuple[Option, ...] = (
                   "trtllm": "--max-batch-size", LLAMA: "-np --parallel"}),
     Option("max_num_batched_tokens", "--max-num-batched-tokens --chunked-prefill-size --max-num-tokens",
            "tokens", "load", "Tokens in one step; the profile run has as many [by version and card].", None,
-           1,
-           known={VLLM: "--max-num-batched-tokens", "sglang": "--chunked-prefill-size --chunked-prefill",
+           1, known={VLLM: "--max-num-batched-tokens", "sglang": "--chunked-prefill-size --chunked-prefill",
                   "trtllm": "--max-num-tokens"}),
     Option("context", "--context", "tokens", "load",
            "Tokens of each sequence of the asked load [--max-model-len].", None, 1),
@@ -195,7 +191,8 @@ ASKED: tuple[Option, ...] = (
            "(eagle, eagle3, dflash). Of llama.cpp (--spec-type draft-mtp) a hybrid model keeps a state for "
            "each drafted token, and a second context takes a cache and a buffer.",
            known={VLLM: "--speculative-config", "sglang": "--speculative-algorithm --speculative-algo",
-                  "llamacpp": "--spec-draft-n-max", "trtllm": "--speculative-config.decoding-type"}),
+                  "llamacpp": "--spec-draft-n-max", "ik-llamacpp": "",
+                  "trtllm": "--speculative-config.decoding-type"}),
     Option("enable_lora", "--enable-lora", "switch", "adapters",
            "vLLM: slots for adapters beside every matrix, which are there from the start.", False,
            known={"vllm": "--enable-lora"}),
@@ -365,8 +362,11 @@ ASKED: tuple[Option, ...] = (
     Option("mla_attn", "--mla-use -mla", "whole", "llamacpp",
            "ik_llama.cpp: how the cache keeps MLA, 0 to 3.", None, 0, 3, known={IK: "-mla --mla-use"}),
     Option("attn_max_batch", "--attention-max-batch -amb", "whole", "llamacpp",
-           "ik_llama.cpp: MiB of F32 scores at a time [0: all].", 0,
-           known={IK: "-amb --attention-max-batch"}),
+           "ik_llama.cpp: MiB of F32 scores at a time [all].", 0, known={IK: "-amb --attention-max-batch"}),
+    Option("run_time_repack", "--run-time-repack -rtr", "switch", "llamacpp",
+           "ik_llama.cpp: the host's rows are interleaved.", False, known={IK: "-rtr --run-time-repack"}),
+    Option("gpu_overhead", "--gpu-overhead", "whole", "llamacpp",
+           "Ollama: bytes of each card that layers do not get [0].", 0, known={"ollama": ""}),
     Option("device_map", "--device-map", "text", "transformers", "auto spreads layers over the cards.",
            "auto", choices=("auto", "cuda"), known={"transformers": ""}),
     Option("cache_implementation", "--cache-implementation", "text", "transformers",
