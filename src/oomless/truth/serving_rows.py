@@ -42,7 +42,7 @@ UNITS = {"bytes": 1, "tokens": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "KB": KB, 
 KEEPS_PREFIXES = ("enable-prefix-caching", "mamba-cache-mode align")
 """What says that states of prefixes are kept: vLLM aligns its cache of states for nothing else."""
 
-MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu"}
+MEMORY_COUNTS = {"kv_bytes_per_gpu", "kv_tokens", "total_per_gpu", "free_after_load"}
 """Quantities that depend on the card's memory and on the utilisation."""
 BATCH_COUNTS = {"activation_peak", *MEMORY_COUNTS}
 """Quantities that depend on the batch of the profile run."""

@@ -197,6 +197,10 @@ def of_estimate(estimate: Estimate, quantity: str, engine: str) -> Interval:
             return cache.max_tokens, cache.max_tokens_low, cache.max_tokens_high
         case "kv_bytes_per_token":
             return (cache.bytes_per_token,) * 3
+        case "free_after_load":  # the card less the lines, at the first stage
+            taken, least, most = of_lines(estimate, parts_of(quantity, engine))
+            card = estimate.ranks[0].card_bytes
+            return card - taken, card - most, card - least
         case _:
             return of_lines(estimate, parts_of(quantity, engine))
 
