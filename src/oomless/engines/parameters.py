@@ -142,6 +142,7 @@ def of_weights(asked: Resolved) -> Resolved:
         attn_cp_size=asked.attn_cp_size,
         moe_a2a_backend=asked.moe_a2a_backend,
         enable_dp_lm_head=asked.enable_dp_lm_head,
+        disable_shared_experts_fusion=asked.disable_shared_experts_fusion,
         moe_dense_tp_size=asked.moe_dense_tp_size,
     )
 

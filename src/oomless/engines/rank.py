@@ -76,6 +76,16 @@ class CacheGroup(Record):
         return -(-min(self.window - 1 + in_flight, length) // self.block_size) + 1
 
 
+def rows_in_layers(num_bytes: float, num_layers: int) -> str:
+    """Return what a token takes in words: one row in each layer, or rows of several sizes.
+
+    >>> rows_in_layers(57344, 28), rows_in_layers(49152.0, 24), rows_in_layers(100, 3)
+    ('28 layers x 2048 B', '24 layers x 2048 B', 'in 3 layers')
+    """
+    each = num_bytes / num_layers if num_layers else 0.0
+    return f"{num_layers} layers x {each:.0f} B" if each and each.is_integer() else f"in {num_layers} layers"
+
+
 class CacheLayout(Record):
     """How a rank's cache pool is cut into blocks."""
 

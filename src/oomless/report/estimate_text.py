@@ -6,6 +6,7 @@ from typing import Any
 
 from ..api.screen import cache_lines, doubt_of, question_line, verdict_line
 from ..api.serving import ServingAnswer
+from ..estimate.serving.changes import Change
 from ..ledger import CATEGORIES, Ledger
 from ..units import format_bytes, gib
 from .language import spoken
@@ -32,16 +33,24 @@ def print_estimate(answer: ServingAnswer, explain: str | None, colour: bool, wid
         where = "of the same memory" if answer.hardware.card.shared_bytes else "beside the cards"
         console.print(f"host memory: {format_bytes(answer.ram_bytes)} {where}", soft_wrap=True)
     for change in answer.changes:
-        cost = ", at some cost of quality" if change.costs_quality else ""
-        console.print(
-            f"would fit with {change.flags}: {format_bytes(change.saved_bytes)} more headroom{cost}",
-            soft_wrap=True,
-        )
+        console.print(f"would fit with {change.flags}: {difference(change)}", soft_wrap=True)
     for warning in answer.warnings[len(answer.settled) :]:
         console.print(f"note: {warning}", soft_wrap=True)
     if explain:
         console.print()
         print_lines(console, answer.ledger, explain)
+
+
+def difference(change: Change) -> str:
+    """Return how much room a change gives: a smaller pool leaves less of it, and more of the card beside it.
+
+    >>> difference(Change("--gpu-memory-utilization 0.87", -1 << 20, 0))
+    '1.00 MiB less headroom, and all of it within the card'
+    """
+    cost = ", at some cost of quality" if change.costs_quality else ""
+    if change.saved_bytes < 0:
+        return f"{format_bytes(-change.saved_bytes)} less headroom, and all of it within the card{cost}"
+    return f"{format_bytes(change.saved_bytes)} more headroom{cost}"
 
 
 def open_console(colour: bool, width: int | None) -> Any:

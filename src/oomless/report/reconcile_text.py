@@ -1,7 +1,7 @@
 """`oomless reconcile` as text: what happened in one line, then predicted beside measured, then the death."""
 
 from ..ledger import Compared
-from ..truth.reconcile.explain import Explanation
+from ..truth.reconcile.explain import Advice, Explanation
 from ..truth.reconcile.reconciled import ReadSnapshot, Reconciled, ReconciledRun
 from ..units import format_bytes
 
@@ -115,6 +115,9 @@ def _explanation(found: Explanation) -> list[str]:
     if oom is not None and oom.tried_bytes is not None:
         free = f", {format_bytes(oom.free_bytes)} were free" if oom.free_bytes is not None else ""
         lines.append(f"Asked for {format_bytes(oom.tried_bytes)}{free} ({oom.source}).")
+    if found.needed_bytes is not None:
+        there = f", {format_bytes(found.pool_bytes)} were there" if found.pool_bytes is not None else ""
+        lines.append(f"One sequence needs {format_bytes(found.needed_bytes)} of the cache{there}.")
     if found.held:
         lines.append(
             "On the card: " + ", ".join(f"{name} {format_bytes(held)}" for name, held in found.held) + "."
@@ -127,8 +130,14 @@ def _explanation(found: Explanation) -> list[str]:
         lines.append("Memory that was reserved and unused would have been enough: this is fragmentation.")
     if found.advice:
         lines.append("What would have fitted:")
-        lines += [f"  {each.flags}  (leaves {format_bytes(each.headroom_bytes)})" for each in found.advice]
+        lines += [f"  {each.flags}  ({_left(each)})" for each in found.advice]
     return lines
+
+
+def _left(each: Advice) -> str:
+    if each.headroom_bytes is None:
+        return "as the log says"
+    return f"leaves {format_bytes(each.headroom_bytes)}"
 
 
 def _live(word: str, value: float) -> str:

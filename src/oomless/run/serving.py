@@ -110,6 +110,7 @@ class Asked(Record):
     kt_gpu_prefill_token_threshold: int = 0
     deepep_mode: str = "auto"
     enable_dp_lm_head: bool = False
+    disable_shared_experts_fusion: bool = False
     moe_dense_tp_size: int = 0
     max_total_tokens: int | None = None
     attention_backend: str = "auto"

@@ -81,3 +81,23 @@ def test_what_was_given_is_not_asked_for_again() -> None:
         "[rank0]:[titan] 2025-10-15 10:37:07 - root - INFO - step: 10  loss: 10.2  memory: 44.84GiB(47.19%)\n"
     )
     assert beside(text, "h100:4", "llama-3.1-8b").asked.missing == ()
+
+
+REFUSED = (
+    "ValueError: To serve at least one request with the models's max seq len (40960), (10.00 GiB KV cache "
+    "is needed, which is larger than the available KV cache memory (7.51 GiB). Based on the available "
+    "memory, the estimated maximum model length is 30752. Try increasing `gpu_memory_utilization`\n"
+)
+
+
+def test_the_length_that_an_engine_says_would_fit_is_repeated_as_its_own() -> None:
+    """It was left out without a model, and with one it left -3.60 GiB."""
+    alone = beside(REFUSED).explanation
+    assert alone is not None
+    assert (alone.needed_bytes, alone.pool_bytes) == (10 << 30, round(7.51 * 2**30))
+    assert [(each.flags, each.headroom_bytes) for each in alone.advice] == [("--max-model-len 30752", None)]
+    start = "INFO [core.py:58] Initializing a V1 LLM engine (v0.8.5) with config: model='Qwen/Qwen3-32B', "
+    whole = beside(f"{start}dtype=torch.bfloat16, max_seq_len=40960\n{REFUSED}", "h100").explanation
+    assert whole is not None
+    assert whole.advice[0].flags == "--max-model-len 30752"
+    assert all(each.headroom_bytes is None or each.headroom_bytes >= 0 for each in whole.advice)

@@ -13,7 +13,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
 from .release import RELEASES, SglangRules, attention_ranks
 from .states import state_pool
 
@@ -108,13 +108,15 @@ class TokenRows(NamedTuple):
     """Tokens."""
     num_windows: int
     """Layers with windows."""
+    num_full: int = 0
+    """Layers with a row in the pool of all tokens."""
 
 
 def token_rows(
     model: Model, asked: Resolved, attentions: Sequence[Attention], own: int, rules: SglangRules
 ) -> TokenRows:
     """Return what a token takes in these layers: the first `own` are the model's, the rest a draft's."""
-    full = window = index = swa = num_windows = 0
+    full = window = index = swa = num_windows = num_full = 0
     splits = model.family.startswith(SPLIT_POOLS) and rules.splits_window_pools
     for number, attention in enumerate(attentions):
         row = row_bytes(attention, asked, rules)
@@ -122,9 +124,10 @@ def token_rows(
             swa, window, num_windows = swa + row, attention.window, num_windows + 1
         else:
             full += row if number >= own and isinstance(attention, DSA) else ceil(row / asked.layout.dcp)
+            num_full += row > 0
         if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
             index += INDEX_ROW_BYTES
-    return TokenRows(full, swa, index, window, num_windows)
+    return TokenRows(full, swa, index, window, num_windows, num_full)
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
@@ -146,7 +149,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
     attentions += counted_drafts(model) if drafts else []
     page = (asked.block_size or 1) * dcp
-    full, swa, index, window, num_windows = token_rows(model, asked, attentions, own, rules)
+    full, swa, index, window, num_windows, num_full = token_rows(model, asked, attentions, own, rules)
     if drafts and model.drafter is not None:
         full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
@@ -157,7 +160,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]
     if swa:
         groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
-    formula = f"{full:,} B in {len(attentions)} layers" + (f" + {index:,} B of index keys" if index else "")
+    formula = rows_in_layers(full, num_full)
+    formula += f" + {index // INDEX_ROW_BYTES} indexers x {INDEX_ROW_BYTES} B" if index else ""
     formula += f", one token of {dcp}" if dcp > 1 else ""
     formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
     fixed = window * swa

@@ -204,7 +204,7 @@ def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     """
     experts = [ffn for ffn in model.kinds.ffns if isinstance(ffn, MoE)]
     fuses = rules.clones_shared_experts or rules.fuses_shared_expert
-    if asked.kt_num_gpu_experts is not None:  # --disable-shared-experts-fusion
+    if asked.disable_shared_experts_fusion or asked.kt_num_gpu_experts is not None:  # which says so, too
         return 0
     if not experts or not fuses or not model.family.startswith("deepseek_v3"):
         return 0

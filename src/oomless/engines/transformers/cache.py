@@ -7,7 +7,7 @@ from ...model.attention import CSA_RATIO, DSA, GQA, MLA, V4, V41, Attention, Lin
 from ...model.model import Model
 from ...model.storage import DTYPES, F32
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
 from .release import RELEASES
 
 
@@ -85,9 +85,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     ]
     windows = sum(window_bytes(a, asked) for a in attentions)
     fixed = windows + sum(window * num_bytes for window, num_bytes in sliding.items())
-    formula = f"{full:,.2f} B a token in {len(attentions)} layers" + (
-        f" + {fixed:,} B a sequence" if fixed else ""
-    )
+    formula = rows_in_layers(full, sum(not isinstance(a, Sliding) for a in attentions))
     return CacheLayout(
         tuple(groups), max(int(full), 1), full, fixed, max(int(full), 1), formula, asked.kv_cache_dtype
     )

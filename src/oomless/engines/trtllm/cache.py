@@ -5,7 +5,7 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
 from .release import RELEASES
 from .states import states_of
 
@@ -67,9 +67,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
                 fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
     states = states_of(attentions, asked)
     page = int(token * block)
-    formula = f"{token:,.2f} B a token in {len(attentions)} layers" + (
-        f" + {fixed:,} B a sequence" if fixed else ""
-    )
+    formula = rows_in_layers(token, len(attentions))
     group = CacheGroup("all layers", len(attentions), block, page)
     return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype, states)
 

@@ -94,6 +94,9 @@ def explanation(found: Explanation, words: Phrases) -> Html:
     oom = found.oom
     if oom is not None and oom.tried_bytes is not None:
         said.append(words("log.asked", bytes=format_bytes(oom.tried_bytes), where=oom.source))
+    if found.needed_bytes is not None and found.pool_bytes is not None:
+        needed, there = format_bytes(found.needed_bytes), format_bytes(found.pool_bytes)
+        said.append(words("log.needed", needed=needed, there=there))
     held = ", ".join(f"{name} {format_bytes(size)}" for name, size in found.held)
     said += [words("log.held", held=held)] if held else []
     said += [words("log.fragmentation")] if found.fragmentation else []
@@ -102,7 +105,9 @@ def explanation(found: Explanation, words: Phrases) -> Html:
             "li",
             el("code", each.flags),
             " ",
-            words("change.leaves", amount=format_bytes(each.headroom_bytes)),
+            words("change.logged")
+            if each.headroom_bytes is None
+            else words("change.leaves", amount=format_bytes(each.headroom_bytes)),
         )
         for each in found.advice
     ]

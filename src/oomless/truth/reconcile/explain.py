@@ -1,5 +1,6 @@
 """Why memory ran out: what was asked for, what was free, who held the rest, and what would have fitted."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from ...errors import OomlessError
@@ -18,10 +19,12 @@ MARGIN = 1.02
 
 
 class Advice(NamedTuple):
-    """A change that would have fitted: asked again with it, the estimate has room."""
+    """A change that would have fitted: asked again with it, the estimate has room, or the log itself says
+    so."""
 
     flags: str
-    headroom_bytes: int
+    headroom_bytes: int | None
+    """None: the log says so, and no estimate that bears it out."""
 
 
 class Explanation(NamedTuple):
@@ -36,6 +39,10 @@ class Explanation(NamedTuple):
     """What the prediction holds on the worst rank: (category, bytes)."""
     fragmentation: bool
     advice: tuple[Advice, ...]
+    needed_bytes: int | None = None
+    """What one sequence needs of the cache, where the engine found that it is too much."""
+    pool_bytes: int | None = None
+    """What there was for it."""
 
     def to_json(self) -> dict[str, object]:
         """Return the explanation as `reconcile --json` prints it."""
@@ -47,6 +54,8 @@ class Explanation(NamedTuple):
             "expected": dict(self.expected),
             "fragmentation": self.fragmentation,
             "advice": [each._asdict() for each in self.advice],
+            "needed_bytes": self.needed_bytes,
+            "pool_bytes": self.pool_bytes,
         }
 
 
@@ -65,8 +74,20 @@ def explain(run: LoggedRun, asked: LogQuestion, comparison: Comparison) -> Expla
     expected = tuple(ledger.by_category().items()) if ledger is not None else ()
     saved = oom is not None and oom.fragmentation_would_have_saved
     return Explanation(
-        oom, short, held_by(oom) if oom else (), expected, saved, advice(run, comparison, short, saved, oom)
+        oom,
+        short,
+        held_by(oom) if oom else (),
+        expected,
+        saved,
+        advice(run, comparison, short, saved, oom),
+        _bytes_of(run, "needed_bytes"),
+        _bytes_of(run, "kv_bytes"),
     )
+
+
+def _bytes_of(run: LoggedRun, word: str) -> int | None:
+    found = run.first(word)
+    return None if found is None or not isinstance(found.value, int | float) else round(found.value)
 
 
 def worst(ooms: list[OutOfMemoryText]) -> OutOfMemoryText:
@@ -117,28 +138,28 @@ def advice(
     if comparison.training is not None:
         changes = training_changes(comparison.training)
         return (*found, *(Advice(change.flags, change.headroom_bytes) for change in changes))
-    if estimate is None:
-        return tuple(found)
     if (longest := _longest(run, estimate)) is not None:
         found.append(longest)
+    if estimate is None:
+        return tuple(found)
     found += [Advice(change.flags, change.headroom_bytes) for change in changes_that_fit(estimate)]
     if estimate.verdict == "fits" and short:
         found += _lower_share(estimate, short, oom)
     return tuple(found)
 
 
-def _longest(run: LoggedRun, estimate: Estimate) -> Advice | None:
+def _longest(run: LoggedRun, estimate: Estimate | None) -> Advice | None:
     """The length that the engine itself says would fit."""
     longest = run.first("longest_length")
-    if longest is None or not isinstance(longest.value, float):
+    if longest is None or not isinstance(longest.value, float) or longest.value < 1:
         return None
-    length = int(longest.value)
-    asked = estimate.asked._replace(max_model_len=length, context=None)
-    try:
-        other = estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
-    except OomlessError:
-        return None
-    return Advice(f"--max-model-len {length}", other.headroom_bytes)
+    length, room = int(longest.value), None
+    if estimate is not None:
+        asked = estimate.asked._replace(max_model_len=length, context=None)
+        cards = estimate.cards or estimate.hardware
+        with suppress(OomlessError):  # else the log's word stands alone
+            room = estimate_serving(estimate.model, asked, cards, estimate.adjust).headroom_bytes
+    return Advice(f"--max-model-len {length}", None if room is None or room < 0 else room)
 
 
 def _lower_share(estimate: Estimate, short: int, oom: OutOfMemoryText | None) -> list[Advice]:
