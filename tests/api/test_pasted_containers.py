@@ -77,3 +77,23 @@ def test_a_server_of_llama_cpp_takes_all_cards_that_it_sees() -> None:
     assert asked(words, gpu="rtx-3090:2")["request"]["layout"]["pp"] == 2
     assert asked(f"{words} -sm none", gpu="rtx-3090:2")["request"]["layout"]["pp"] == 1
     assert asked("ollama run qwen3:8b", gpu="rtx-3090:2")["request"]["layout"]["pp"] == 1
+
+
+AS_TYPED = (
+    "> vllm serve Qwen/Qwen3-8B \\\n> --max-model-len 4096",
+    "!vllm serve Qwen/Qwen3-8B --max-model-len 4096",
+    "# vllm serve Qwen/Qwen3-8B --max-model-len 4096",
+    "vllm serve Qwen/Qwen3-8B --max-model-len 4096 \\\n  > server.log 2>&1 &",
+    "C:\\work> vllm serve Qwen/Qwen3-8B --max-model-len 4096",
+    'subprocess.Popen(\n    ["vllm", "serve", "Qwen/Qwen3-8B", "--max-model-len", "4096"],\n)',
+    "['vllm', 'serve', 'Qwen/Qwen3-8B', '--max-model-len', '4096']",
+    'FROM vllm/vllm-openai:latest\nCMD ["--model", "Qwen/Qwen3-8B", "--max-model-len", "4096"]',
+    'FROM a\nENTRYPOINT ["vllm", "serve"]\nCMD ["Qwen/Qwen3-8B", "--max-model-len", "4096"]',
+)
+
+
+@pytest.mark.parametrize("text", AS_TYPED)
+def test_prompts_and_lists_of_words_are_no_part_of_a_command(text: str) -> None:
+    found = asked(text)
+    assert (found["request"]["model"], found["request"]["max_model_len"]) == ("qwen3-8b", 4096)
+    assert not [note for note in found["warnings"] if "flags not known" in note]

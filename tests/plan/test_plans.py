@@ -119,3 +119,14 @@ def test_every_line_of_a_cluster_file_is_a_command_that_is_understood() -> None:
         for start in starts:
             words = re.sub(r"\$\(?\w+\)?(:\d+)?", "2", start.removesuffix("'"))
             assert read_command(words).unknown == (), words
+
+
+def test_cheaper_cards_whose_speed_nobody_measured_are_named() -> None:
+    """The first row was called the cheapest while RTX 3090 and L40S held the load for less."""
+    found = plan_serving("qwen3-8b", Wanted(gpus=("l40s", "a100-40gb-sxm4"), context=8000, concurrency=10))
+    assert found.rows[0].row.gpu == "a100-40gb-sxm4:1"
+    (note, *_) = found.warnings
+    assert note.startswith("cheaper an hour, and behind since no speed of theirs was measured: l40s:1")
+    assert not any(
+        word.startswith("cheaper") for word in plan_serving("qwen3-8b", Wanted(gpus=("l40s",))).warnings
+    )

@@ -1,6 +1,7 @@
 """`oomless plan --for infer`: from a question to ranked rows, each with the question that re-estimates it and
 what starts it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..engines import engine
@@ -111,7 +112,7 @@ def plan_serving(
         misses=result.misses,
         num_candidates=result.num_candidates,
         num_estimates=result.num_estimates,
-        warnings=warnings_of(rows),
+        warnings=(*cheaper_unmeasured(ranked.rows, wanted.goal), *warnings_of(rows)),
         search=search,
         all_rows=result.rows,
     )
@@ -187,6 +188,26 @@ def arguments_of(estimate: Estimate, asked: Asked, word: str, gpu: str) -> tuple
         word,
         *arguments("infer", (*values, *((name, asked.value(name)) for name in fields))),
     )
+
+
+MOST_CHEAPER = 3
+
+
+def cheaper_unmeasured(rows: Sequence[PlanRow], goal: str) -> tuple[str, ...]:
+    """Name the cheapest cards that hold the load for less than the first row and stand behind it because
+    nobody measured their speed."""
+    if goal != "cheapest" or not rows or not rows[0].is_measured or rows[0].usd_per_hour is None:
+        return ()
+    least, behind = rows[0].usd_per_hour, dict[str, tuple[float, str]]()
+    for row in rows:
+        cost = row.usd_per_hour
+        if cost is not None and cost < least and row.fits and row.is_known and not row.is_measured:
+            name = row.hardware.card.name
+            behind[name] = min(behind.get(name, (cost, row.gpu)), (cost, row.gpu))
+    if not behind:
+        return ()
+    named = ", ".join(f"{gpu} {cost:.2f} USD" for cost, gpu in sorted(behind.values())[:MOST_CHEAPER])
+    return (f"cheaper an hour, and behind since no speed of theirs was measured: {named}",)
 
 
 def warnings_of(rows: tuple[PlannedRow[PlanRow], ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..errors import OomlessError, UsageError
 from ..files import read_whole_text, shown
 from ..limits import RUN_FILE, need_bytes
+from .listed_words import of_lists
 from .shell_arithmetic import ARITHMETIC, INSIDE, calculated
 
 MOST_SHELLS = 4
@@ -70,10 +71,10 @@ class ShellCommand(NamedTuple):
 def pasted_text(text: str, hint: str) -> str:
     """Return what is pasted, the text itself or what the file behind an @ holds, as it was typed."""
     if not text.startswith("@"):
-        return as_typed(text)
+        return of_lists(as_typed(text))
     if not os.path.exists(text[1:]):
         raise OomlessError(f"{shown(text[1:])}: not on this machine", "check the path behind @", "command")
-    return as_typed(read_whole_text(text[1:], RUN_FILE.num_bytes, hint))
+    return of_lists(as_typed(read_whole_text(text[1:], RUN_FILE.num_bytes, hint)))
 
 
 def as_typed(text: str) -> str:
@@ -85,7 +86,7 @@ def as_typed(text: str) -> str:
     >>> as_typed(".\\\\llama-server.exe -m C:\\\\m\\\\x.gguf ^\\n -ngl 99")
     './llama-server.exe -m C:/m/x.gguf   -ngl 99'
     """
-    text = PRINTED_BLANK.sub(" ", PRINTED_DASH.sub("--", text))
+    text = PROMPT.sub("", PRINTED_BLANK.sub(" ", PRINTED_DASH.sub("--", text)))
     for quote, printed in (('"', "\u201c\u201d"), ("'", "\u2018\u2019")):
         if quote not in text:
             text = re.sub(f"[{printed}]", quote, text)
@@ -94,6 +95,12 @@ def as_typed(text: str) -> str:
     return text
 
 
+PROMPT = re.compile(
+    r"^[ \t]*(?:(?:PS )?[A-Za-z]:\\[^>\n]*>|>+(?=[ \t]+-)|!(?=[A-Za-z]))[ \t]*"
+    r"|(?<!\\\n)(?<!\\\r\n)^[ \t]*>+[ \t]+(?=[A-Za-z])|\A\s*# (?=[^\n]*\Z)",
+    re.MULTILINE,
+)
+"""What stands before a command on a page: a prompt of Windows, a quotation's mark, a notebook's, root's."""
 PRINTED_DASH = re.compile(r"(?<![^\s\u00a0\u3000])[\u2012-\u2015\u2212]-?(?=[A-Za-z])")
 PRINTED_BLANK = re.compile(r"[\u00a0\u2002-\u200b\u202f\u3000\ufeff]")
 OF_WINDOWS = re.compile(r"\.exe\b|(?<!\S)\.\\\w|(?<![\w'\"])[A-Za-z]:\\\w|[ \t]\^[ \t]*\r?\n")

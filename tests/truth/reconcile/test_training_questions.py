@@ -82,7 +82,7 @@ def test_a_death_under_llama_factory_is_explained() -> None:
     assert found.explanation is not None
     assert dict(found.explanation.expected)["weights"] > 2**30
     assert found.explanation.advice
-    assert all(each.headroom_bytes >= 0 for each in found.explanation.advice)
+    assert all((each.headroom_bytes or 0) >= 0 for each in found.explanation.advice)
     assert found.command[:4] == ["train", "qwen2.5-7b", "--gpu", "12GiB"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from functools import cache
 
 from ... import facts
 from ...errors import UsageError
@@ -15,6 +16,7 @@ BY_MONTH = "write the month of its build: 2025-04"
 """ik_llama.cpp counts builds of its own, of which no day is known here."""
 
 
+@cache
 def dated(engine: str, text: str) -> str:
     """Return the day or the month of the build that a question names.
 
