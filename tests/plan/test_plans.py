@@ -16,7 +16,7 @@ from command import call
 from oomless.engines.command_line import read_command
 from oomless.errors import UnsupportedError
 from oomless.facts.options import LLAMA
-from oomless.plan.answer import Plan, plan_serving
+from oomless.plan.answer import Plan, cheaper_unmeasured, plan_serving
 from oomless.plan.candidates import PlannedRow
 from oomless.plan.goals import Wanted
 from oomless.plan.launch.serving import in_checkpoint
@@ -123,10 +123,10 @@ def test_every_line_of_a_cluster_file_is_a_command_that_is_understood() -> None:
 
 def test_cheaper_cards_whose_speed_nobody_measured_are_named() -> None:
     """The first row was called the cheapest while RTX 3090 and L40S held the load for less."""
-    found = plan_serving("qwen3-8b", Wanted(gpus=("l40s", "a100-40gb-sxm4"), context=8000, concurrency=10))
-    assert found.rows[0].row.gpu == "a100-40gb-sxm4:1"
-    (note, *_) = found.warnings
+    asked = Wanted(gpus=("l40s:1", "a100-40gb-sxm4:1"), context=8000, concurrency=10)
+    rows = {each.row.gpu: each.row for each in plan_serving("qwen3-8b", asked).rows}
+    first, behind = rows["a100-40gb-sxm4:1"], rows["l40s:1"]
+    (note,) = cheaper_unmeasured((first, behind), "cheapest")
     assert note.startswith("cheaper an hour, and behind since no speed of theirs was measured: l40s:1")
-    assert not any(
-        word.startswith("cheaper") for word in plan_serving("qwen3-8b", Wanted(gpus=("l40s",))).warnings
-    )
+    assert not cheaper_unmeasured((behind, first), "cheapest")
+    assert not cheaper_unmeasured((first, behind), "fastest")
