@@ -1,6 +1,6 @@
 """The speed of a steady load: figures with their bands, and what a step is made of."""
 
-from ..api.screen import seconds, steady_lines, verdict_line
+from ..api.screen import question_line, seconds, steady_lines, verdict_line
 from ..api.serving import ServingAnswer
 from ..speed.banded import TimePart
 from ..speed.serving import ServingSpeed
@@ -12,6 +12,7 @@ def speed_text(serving: ServingAnswer, found: ServingSpeed, silicon: Silicon | N
     """Return the whole answer, beside it what measured kernels give where they were asked."""
     lines = [
         verdict_line(serving),
+        question_line(serving),
         "",
         *steady_lines(found, serving.replicas),
         *([] if silicon is None else [silicon_line(silicon)]),

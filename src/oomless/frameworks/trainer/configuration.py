@@ -146,6 +146,8 @@ def _length(entries: Entries, task: Task) -> int:
     if task == "grpo":
         prompt = entries.whole("max_prompt_length", default=512)
         return prompt + entries.whole("max_completion_length", default=256)
+    if entries.framework == "transformers" and task == "sft" and not entries.has(*LENGTHS):
+        entries.note("no length of a sample is said, and the script's own is not known: say --seq-len")
     return entries.whole(*LENGTHS, default=1024)
 
 
