@@ -119,3 +119,16 @@ def test_inputs_of_a_draft_are_charged_from_0_27_on(
     line = next(each for each in (*found.charged, *found.beside) if each.what == "inputs of the draft")
     assert line.bytes == widths * tokens * 4096 * 2
     assert (line in found.charged) is charged
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-ai/DeepSeek-V3"])
+def test_a_model_that_drafts_for_itself_loads_its_own_layers_alone(name: str) -> None:
+    """vLLM reads the config of such a draft as that of its MTP layers (config/speculative.py,
+    hf_config_override); 74 GiB too much were counted on a rank."""
+    said = json.dumps({"model": name, "num_speculative_tokens": 1})
+    own, itself = (
+        oomless.infer("deepseek-v3", "h200:8", tp=8, speculation=word)
+        for word in ('{"method": "mtp", "num_speculative_tokens": 1}', said)
+    )
+    assert itself.ledger == own.ledger
+    assert itself.kv_cache == own.kv_cache

@@ -17,6 +17,7 @@ def from_command(
     from ..model.checkpoint_names import is_widened
     from ..model.load import catalogue_name
     from ..model.quantization_scheme import WIDENED
+    from ..run.speculation import Speculation
 
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
@@ -43,6 +44,9 @@ def from_command(
     known = own or named(place) == (served, "")
     given, of_name = with_form(given, place or served or "", known)
     said = (*said, *of_name)
+    drafts = given.get("speculation")
+    if served and isinstance(drafts, Speculation) and drafts.draft == place:
+        given["speculation"] = drafts._replace(draft=served)
     if served and place and known and command.flags.get("quantization") == "fp8":
         given = from_16_bit(given, served)
     if served and not own and catalogue_name(served) == served and is_widened(place, served):

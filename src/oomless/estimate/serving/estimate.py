@@ -111,6 +111,9 @@ def estimate_serving(
     """The estimate for the layout that was asked for, or for the smallest one that holds model and load.
     `adjust` puts what this very machine was seen to hold beside weights and cache in place of the tables'."""
     asked.check()
+    said = asked.speculation
+    if said is not None and said.drafter and model.drafter is None:  # it drafts for itself (drafting.py)
+        asked = asked._replace(speculation=said._replace(method="mtp", draft=None))
     if asked.quantization == "none":  # the checkpoint as it is
         asked = asked._replace(quantization=None)
     for card in hardware.mixed or (hardware.card,):

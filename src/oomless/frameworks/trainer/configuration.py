@@ -102,9 +102,9 @@ def _precision(entries: Entries, start: Launcher, by_zero: bool) -> str | None:
     """Return the recipe: that of the framework (None) in bf16; a model that is loaded in 16 bits stays so."""
     fp16 = entries.switch("fp16", default=start.mixed_precision == "fp16")
     bf16 = entries.switch("bf16", default=not fp16 and start.mixed_precision != "no")
-    if by_zero:
-        return "deepspeed-fp16" if fp16 else None
     kind = entries.text("dtype", "torch_dtype") or ""
+    if by_zero:  # the engine casts what was loaded
+        return "deepspeed-fp16" if fp16 else None
     if kind.removeprefix("torch.") in ("bfloat16", "bf16"):
         return "bf16"
     return "amp-fp16" if fp16 else None if bf16 else "fp32"
