@@ -25,8 +25,8 @@ def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
 
 
 def beside_model(model: Model, asked: Asked, offline: bool) -> Model:
-    """Return a model with another one beside it; one that is named as its own draft loads its MTP layers alone
-    (vLLM's config/speculative.py, hf_config_override, of 0.7.3 and later)."""
+    """Return a model with another one beside it; one that is named as its own draft loads its MTP layers
+    alone (vLLM's config/speculative.py, hf_config_override, of 0.7.3 and later)."""
     name = asked.speculation.drafter if asked.speculation else None
     if model.draft and model.name in (name, catalogue_name(name or "")):
         return model
