@@ -242,8 +242,8 @@ ASKED: tuple[Option, ...] = (
            choices=("auto", "normal", "low_latency"), known={"sglang": "--deepep-mode"}),
     Option("enable_dp_lm_head", "--enable-dp-lm-head", "switch", "sglang",
            "The output head is divided as the attention is.", False, known={"sglang": "--enable-dp-lm-head"}),
-    Option("disable_shared_experts_fusion", "--disable-shared-experts-fusion", "switch", "sglang", "The shared "
-           "expert stays apart.", False, known={"sglang": "--disable-shared-experts-fusion"}),
+    Option("disable_shared_experts_fusion", "--disable-shared-experts-fusion", "switch", "sglang",
+           "The shared expert stays apart.", False, known={"sglang": "--disable-shared-experts-fusion"}),
     Option("moe_dense_tp_size", "--moe-dense-tp-size", "whole", "sglang", "1: dense layers of a model with "
            "experts are whole on every rank [--tp].", 0, 0, 1, known={"sglang": "--moe-dense-tp-size"}),
     Option("max_total_tokens", "--max-total-tokens", "tokens", "sglang",
