@@ -103,7 +103,7 @@ def _model(entries: Entries) -> str | None:
 def _dealt(entries: Entries, sharded: bool) -> int:
     """Return over how many cards layers are dealt: over all that one process sees (device_map = auto), which
     what shards refuses (sft_args.py, _init_deepspeed and _init_fsdp)."""
-    cards = entries.whole("cards_of_a_process", default=1)
+    cards = entries.whole("cards_of_a_process", default=1) if entries.has("cards_of_a_process") else 1
     if cards > 1 and sharded:
         raise OomlessError(
             f"{entries.path}: one process sees {cards} cards, where neither DeepSpeed nor FSDP starts",
