@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import oomless
 from command import call
 from oomless.api.serving import infer
 from oomless.engines.command_line import read_command
@@ -236,3 +237,11 @@ def test_the_dry_run_has_a_block_for_each_sequence_of_the_largest_graph() -> Non
         tried = TRTLLM.budget_lines(model, request, hardware, stage).passing[0]
         blocks.append(int(tried.formula.partition(" ")[0].replace(",", "")))
     assert blocks[1] - blocks[0] == 384
+
+
+def test_the_cache_has_the_type_that_a_checkpoint_of_modelopt_says() -> None:
+    """52.51 GiB held 860,320 tokens of Llama-3.1-8B in FP8, 65,536 B each (NVIDIA/TensorRT-LLM#6294)."""
+    said = oomless.infer("deepseek-r1-nvfp4", "b200:8", engine="trtllm", tp=8)
+    plain = oomless.infer("deepseek-r1", "b200:8", engine="trtllm", tp=8)
+    assert said.kv_cache.bytes_per_token == 61 * 576 == plain.kv_cache.bytes_per_token // 2
+    assert said.request.kv_cache_dtype == "fp8"

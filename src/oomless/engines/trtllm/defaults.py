@@ -42,6 +42,9 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             f"{model.name} in TensorRT-LLM {release} is not known yet",
             "use --engine vllm or sglang",
         )
+    if asked.kv_cache_dtype == "auto" and model.fp8_cache and rules.runs_pytorch:
+        # _torch/pyexecutor/model_loader.py, validate_and_set_kv_cache_quant: the checkpoint's word stands
+        asked = asked._replace(kv_cache_dtype="fp8")
     length = asked.max_model_len or default_length(model)
     block = facts.constant("trtllm", "tokens_per_block", rules.release, *(["v4"] if kinds.has(V4) else []))
     share = asked.free_gpu_memory_fraction
