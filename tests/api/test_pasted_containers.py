@@ -97,3 +97,9 @@ def test_prompts_and_lists_of_words_are_no_part_of_a_command(text: str) -> None:
     found = asked(text)
     assert (found["request"]["model"], found["request"]["max_model_len"]) == ("qwen3-8b", 4096)
     assert not [note for note in found["warnings"] if "flags not known" in note]
+
+
+def test_the_negative_of_a_flag_without_memory_has_none_either() -> None:
+    found = asked("vllm serve Qwen/Qwen3-8B --no-enable-log-requests --no-such-flag")
+    unknown = [note for note in found["warnings"] if note.startswith("flags not known")]
+    assert unknown == ["flags not known, which may change memory: --no-such-flag"]

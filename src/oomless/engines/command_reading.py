@@ -135,7 +135,8 @@ class Reading:
             self.keys.setdefault(base, []).append((key, value))
             return position + (not has_value)
         spelled = next((each for each in (name, name.replace("_", "-")) if each in self.known), "")
-        plain = next((each for each in (name, name.replace("_", "-")) if each in self.harmless), "")
+        off = name.replace("_", "-").replace("--no-", "--", 1)  # argparse.BooleanOptionalAction
+        plain = next((each for each in (name, name.replace("_", "-"), off) if each in self.harmless), "")
         of_values = {flag for flag in self.harmless if flag.startswith(f"{name}=")}
         unread = "value" if of_values else "unknown"
         takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, unread)

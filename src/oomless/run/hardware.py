@@ -8,7 +8,8 @@ from .card_names import find_card, short_name
 from .cards import Card, Hardware, mixed, plain_cpu, synthetic
 
 MAX_GPUS = 1 << 20
-COUNT_FIRST = r"([0-9]{1,7}) ?x ?([^:]+)"
+COUNT_FIRST = r"([0-9]{1,7}) ?[x*] ?([^:]+)"
+COUNT_LAST = r"([^:]+?) ?[x*] ?([0-9]{1,7})"
 SIZE_UNITS = ("", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib")
 
 
@@ -29,7 +30,7 @@ def parse_gpu(text: str) -> Hardware:
     if "+" in text and not short_name(text):
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
-    if name[:1].isdecimal() and (turned := _count_behind(name)):
+    if (name[:1].isdecimal() or name[-1:].isdecimal()) and (turned := _count_behind(name)):
         return parse_gpu(turned)
     if colon and not count:
         raise UsageError(
@@ -76,13 +77,21 @@ def with_part(card: Card, part: str, text: str) -> Card:
 
 
 def _count_behind(name: str) -> str:
-    """Return a name whose counts stand in front with them behind it; "" for any other.
+    """Return a name whose counts stand in front, or joined to its end, with them behind a colon; "" for any
+    other.
 
     >>> [_count_behind(name) for name in ("8xh200", "2x8xh100", "2x 7900xtx", "7900xtx")]
     ['h200:8', 'h100:8x2', '7900xtx:2', '']
+    >>> [_count_behind(name) for name in ("4090x2", "h100 x8", "a100 80gb * 4", "rtx-4090")]
+    ['4090:2', 'h100:8', 'a100 80gb:4', '']
     """
+    if short_name(name):
+        return ""
+    last = re.fullmatch(COUNT_LAST, name)
+    if last is not None and short_name(last[1]):
+        return f"{last[1]}:{last[2]}"
     outer = re.fullmatch(COUNT_FIRST, name)
-    if outer is None or short_name(name):
+    if outer is None:
         return ""
     inner = None if short_name(outer[2]) else re.fullmatch(COUNT_FIRST, outer[2])
     return f"{inner[2]}:{inner[1]}x{outer[1]}" if inner else f"{outer[2]}:{outer[1]}"
