@@ -37,8 +37,7 @@ ASKED: tuple[Option, ...] = (
            "Serving engine [vllm; llamacpp for a GGUF file or a Mac, theirs for Ascend and Gaudi].",
            DEFAULT_ENGINE, choices=ENGINE_NAMES),
     Option("engine_version", "--engine-version", "text", "engine",
-           "Its release, such as 0.19.0, or build: b5200, 2025-04. Rules and constants go by it "
-           "[the newest known]."),
+           "Its release, such as 0.19.0, or build: b5200, 2025-04; rules go by it [the newest known]."),
     Option("model", "", "text", "model", "What is served.",
            known={VLLM: "--model", "sglang": "--model-path --model", LLAMA: "-m --model -hf -hfr --hf-repo",
                   "trtllm": "--model"}),
@@ -136,8 +135,7 @@ ASKED: tuple[Option, ...] = (
            "decides nothing [0: what is left].", 0,
            known={VLLM: "--kv-cache-memory-bytes --kv-cache-memory"}),
     Option("num_gpu_blocks_override", "--num-gpu-blocks-override", "whole", "memory",
-           "vLLM: blocks of the cache, whatever the room.", None, 1,
-           known={VLLM: "--num-gpu-blocks-override"}),
+           "vLLM: blocks of the cache.", None, 1, known={VLLM: "--num-gpu-blocks-override"}),
     Option("compilation_config", "--compilation-config", "json", "memory",
            "vLLM: its JSON, of which cudagraph_capture_sizes, max_cudagraph_capture_size, cudagraph_mode and "
            "mode (or level) change memory: fewer graphs, or none.",
