@@ -170,6 +170,17 @@ SMALL: dict[str, dict[str, Any]] = {
             "use_bias": False,
             "tie_word_embeddings": True,
         },
+        "ernie4_5_moe_vl": {
+            "moe_num_experts": [4, 4],
+            "moe_intermediate_size": [32, 16],
+            "moe_layer_start_index": [1, 1],
+            "moe_layer_end_index": [3, 3],
+            "moe_k": 2,
+            "moe_num_shared_experts": 1,
+            "use_bias": False,
+            "tie_word_embeddings": True,
+            "vision_config": {"depth": 2, "hidden_size": 32, "num_heads": 2},
+        },
         "exaone": {"activation_function": "silu"},
         "exaone_moe": {
             **EXPERTS,
@@ -530,6 +541,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 WITHOUT_CLASS = (
+    "ernie4_5_moe_vl",
     "bailing_hybrid:lightning",
     "internvl_chat",
     "bailing_moe",

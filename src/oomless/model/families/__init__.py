@@ -161,6 +161,8 @@ FAMILIES = {
     "gemma4": "gemma4",
     "gemma4_unified": "gemma4",
     "ernie4_5_moe": "sparse_experts",
+    "ernie4_5_moe_vl": "ernie_vl",
+    "ernie4_5_vl_moe": "ernie_vl",
     "dots1": "sparse_experts",
     "exaone_moe": "sparse_experts",
     "hunyuan_v1_moe": "sparse_experts",
