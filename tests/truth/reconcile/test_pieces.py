@@ -101,3 +101,15 @@ def test_the_length_that_an_engine_says_would_fit_is_repeated_as_its_own() -> No
     assert whole is not None
     assert whole.advice[0].flags == "--max-model-len 30752"
     assert all(each.headroom_bytes is None or each.headroom_bytes >= 0 for each in whole.advice)
+
+
+def test_an_excerpt_of_a_tensor_rank_is_of_all_cards_that_are_named() -> None:
+    """One rank was taken, on which a pool of -151.65 GiB was predicted (vllm#21348)."""
+    text = (
+        "[2025-07-22 10:00:00 TP0] KV Cache is allocated. #tokens: 367404, K size: 8.23 GB, V size: 8.23 GB\n"
+    )
+    several = beside(text, "h100:4", "qwen3-235b-a22b-fp8", "0.4.9")
+    assert several.command[-2:] == ["--tp", "4"]
+    assert (several.rows[0].predicted or 0) > 0
+    alone = beside(text, "h200", "qwen3-8b", "0.4.9")
+    assert alone.command[-2:] == ["--tp", "1"]

@@ -80,8 +80,12 @@ def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: 
 
 
 def _ranks(run: LoggedRun, hardware: Hardware | None) -> str:
-    """The ranks of a log that does not say how many: one, or where others speak, the cards that are named."""
-    others = any(rank_number(run, label) for label in run.of_ranks("weights_bytes"))
+    """The ranks of a log that does not say how many: one, or where others speak, the cards that are named; so
+    many, too, where an excerpt has lines of a tensor rank alone and several cards are named."""
+    labels = {each.label for found in run.values.values() for each in found}
+    others = any(rank_number(run, label) for label in labels)
+    named = hardware is not None and hardware.num_gpus > 1
+    others = others or (named and any("TP" in Label(label).axes() for label in labels))
     return str(hardware.num_gpus if hardware and hardware.num_gpus > 1 else "") if others else "1"
 
 
