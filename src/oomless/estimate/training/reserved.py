@@ -82,6 +82,8 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         found.append("expandable")
     if request.mesh.pp > 1:
         found.append("piped")
+    if request.mesh.ep > 1:
+        found.append("exchanged")
     if request.recompute == "full":
         found.append("recompute")
     if request.attention == "eager":
