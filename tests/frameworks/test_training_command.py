@@ -350,8 +350,8 @@ AWAY = f"{ACTOR}fsdp_config.param_offload=True {ACTOR}fsdp_config.optimizer_offl
 AT_ONCE = f"{ACTOR}ppo_micro_batch_size_per_gpu=16 "
 
 
-def moments(command: str) -> dict[str, dict[str, Any]]:
-    found = asked(command, gpu="h100:2")
+def moments(command: str, *words: str) -> dict[str, dict[str, Any]]:
+    found = asked(command, *words, gpu="h100:2")
     assert not any("may change memory" in note for note in found["warnings"])
     return {each["name"]: each for each in found["after"]["moments"]}
 
@@ -538,6 +538,19 @@ def test_the_optimizer_of_ms_swift_is_the_trainers() -> None:
         for release in ("4.51", "4.56")
     ]
     assert found == ["adamw", "adamw-fused"]
+
+
+def test_early_qwen_vl_makes_logits_of_prompts() -> None:
+    """modeling_qwen2_5_vl.py has logits_to_keep from 4.54 on."""
+    command = (
+        "swift rlhf --rlhf_type grpo --model Qwen/Qwen2.5-VL-3B-Instruct --train_type full --max_length 2048 "
+        "--max_completion_length 1024 --per_device_train_batch_size 8"
+    )
+    whole, answers = (
+        policy(moments(command, "--framework-version", f"transformers {release}")["update"], "logits")
+        for release in ("4.53", "4.54")
+    )
+    assert whole - answers == 8 * 2047 * 151_936 * 2
 
 
 def test_a_batch_of_early_grpo_counts_prompts() -> None:

@@ -69,6 +69,8 @@ class Habits(NamedTuple):
     """RMS norms keep an F32 copy of their input, which torch's kernel does not."""
     evaluation: str | None = None
     """Which logits an evaluation makes where Liger's loss trains without any: whole, or those of answers."""
+    whole_logits: tuple[str, ...] = ()
+    """Families of models whose forward makes logits of prompts too, whatever a trainer reads."""
     splits_data: bool = False
     """A part of the data is evaluated where nothing is said."""
     resends: bool = False
@@ -147,6 +149,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",
         evaluation=found.get("evaluation"),
+        whole_logits=tuple(found.get("answers", "").split()),
         splits_data=found.get("data") == "split",
         resends=found.get("exchanges") == "again",
     )

@@ -60,7 +60,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
 
     Under tensor parallelism a rank makes its share of the logits; where the loss does not work on shares they
     are gathered, so that every rank has all of them, and for a moment its share beside them. GRPO has
-    logits of answers alone where prompts have a length and its trainer has logits_to_keep.
+    logits of answers alone (`unread_tokens`), where the model's forward leaves out the others.
     """
     model, request, mesh = job.model, job.request, job.mesh
     b = Builder(work)
@@ -78,10 +78,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     kind = kind_of_loss(request, vocab < model.vocab_size)
     trained_head = work.trained or request.trained_ends
     room = room_beside_weights(job, work) if kind.room_share else 0
-    tokens, prompt = work.tokens, request.query_len or 1
-    alone = request.task == "grpo" and framework(request.framework).answers_alone
-    if alone and mesh.cp == 1 and prompt < work.seq:
-        tokens -= work.batch * (prompt - 1)
+    tokens = work.tokens - (prompts := unread_tokens(job, work))
     shape = LossShape(tokens, hidden, vocab, work.compute, trained_head, job.recipe.compute, work.batch, room)
     loss = walk(loss_graph(kind, shape))
     inside = norm.saved_bytes
@@ -90,13 +87,24 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
         inside += model.vocab_size * hidden * work.compute
     gathers = vocab * mesh.tp > model.vocab_size + mesh.tp
     share = tokens * model.vocab_size * work.compute // mesh.tp if gathers else 0
+    # logits of prompts are made with the others, and a gradient of zeros as wide
+    made = model.family in framework(request.framework).habits(request.framework_version).whole_logits
+    whole = prompts * vocab * work.compute * made
     found = Ends(
         inside + loss.saved_bytes,
-        max(norm.forward_peak, inside + loss.forward_peak + share),
-        max(norm.backward_peak, inside + loss.backward_peak),
+        max(norm.forward_peak, inside + loss.forward_peak + share + whole),
+        max(norm.backward_peak, inside + loss.backward_peak + whole),
         tokens * vocab,
     )
     return behind_depths(found, request.mtp_layers, b.sizes["x"])
+
+
+def unread_tokens(job: Job, work: MicroBatchWork) -> int:
+    """Return the tokens of prompts, whose logits GRPO's loss does not read where they have a length and the
+    trainer knows logits_to_keep."""
+    request, prompt = job.request, job.request.query_len or 1
+    alone = request.task == "grpo" and framework(request.framework).answers_alone
+    return work.batch * (prompt - 1) if alone and job.mesh.cp == 1 and prompt < work.seq else 0
 
 
 def behind_depths(found: Ends, depths: int, stream: int) -> Ends:
