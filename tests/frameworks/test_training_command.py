@@ -374,6 +374,29 @@ def test_verl_parks_between_updates_what_it_offloads() -> None:
     assert policy(away["score"], "optimizer") == 0
 
 
+@pytest.mark.parametrize("engine", ["critic.model.fsdp_config", "critic.fsdp"])
+def test_a_critic_leaves_the_cards_for_an_engine(engine: str) -> None:
+    """Its weights and states were counted beside an engine of nine tenths of a card."""
+    command = (
+        "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=gae trainer.n_gpus_per_node=8 "
+        "actor_rollout_ref.model.path=Qwen/Qwen3-8B critic.model.path=Qwen/Qwen3-8B "
+        f"{ACTOR}ppo_micro_batch_size_per_gpu=1 "
+    )
+    words = [f"{engine}.{name}_offload=True" for name in ("param", "optimizer")]
+    kept, parked = (
+        {each["name"]: each for each in asked(command + " ".join(more), gpu="h100:8")["after"]["moments"]}
+        for more in ((), words)
+    )
+    assert "update_value" not in kept
+
+    def critic(moment: dict[str, Any]) -> int:
+        lines = moment["lines"]
+        return sum(line["bytes"] for line in lines if line["owner"] == "value")
+
+    assert critic(kept["generate"]) > critic(parked["generate"]) == critic(parked["update"]) == 0
+    assert critic(parked["update_value"]) > critic(kept["update"])
+
+
 def test_verl_by_megatron() -> None:
     """Its buffers of gradients stay between updates unless they are parked, too."""
     sizes = {"tensor": 2, "pipeline": 2, "expert": 4}

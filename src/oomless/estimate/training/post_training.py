@@ -36,6 +36,8 @@ WITH_REFERENCE = ("dpo", "kto", "ppo")
 (TRL to 0.18, ms-swift)."""
 PARKED = {"optimizer": "optimizer", "params": "weights", "gradients": "gradients"}
 """What may lie in host memory between updates -> its lines."""
+OF_VALUE = "value-"
+"""What such a word begins with where it is said of PPO's value model."""
 KEPT_ASLEEP = ("runtime", "communication")
 """What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
 graphs and buffers."""
@@ -78,11 +80,11 @@ def frozen_forwards(estimate: TrainingEstimate) -> int | None:
 def after(estimate: TrainingEstimate, companions: Companions) -> After:
     """Return the moments of a step whose update is `estimate`, on its worst rank.
 
-    update: the training peak. score: what lies between steps, and one forward without a graph: a layer's
-    transients and the logits; in preference learning it comes after the policy's forward, whose activations
-    wait (estimate/training/reference_forward.py). generate: what lies between steps and the engine, its cache
-    filled; the trainer has given its allocator's cache back before (TRL and verl call empty_cache). Ignored:
-    batches that wait between the moments (token ids and one F32 a token).
+    update: the training peak; update_value: that of a value model from the host. score: what lies between
+    steps, and one forward without a graph: a layer's transients and the logits; in preference learning after
+    the policy's, whose activations wait (estimate/training/reference_forward.py). generate: what lies between
+    steps and the engine, its cache filled; the allocator's own was given back before (TRL and verl call
+    empty_cache). Ignored: batches that wait between the moments (token ids and one F32 a token).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -97,20 +99,18 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     """
     request = estimate.request
     group = estimate.groups[estimate.worst_rank]
-    value_stays, value_gradients = _value_model(estimate, companions)
-    stays = [*_frozen_lines(estimate, companions), *value_stays]
+    frozen_lines = _frozen_lines(estimate, companions)
+    value_stays, value_gradients, value_update = _value_model(estimate, companions)
+    stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps else awake
-    away = [PARKED[each] for each in companions.parked]
+    away = [PARKED[each] for each in companions.parked if each in PARKED]
     away += [] if held_always(estimate.job) else ["gradients"]
-    outside = [line for line in group.ledger.lines if line.key in OUTSIDE]
-    between = [*_steady(group, away), *outside]
-    scoring = [*_steady(group, [each for each in away if each != "weights"]), *outside]
+    between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
     compares = request.task in COMPARING and companions.reference is not False
     scores = request.task in SAMPLING or any(line.owner in ("reference", "reward") for line in stays)
     update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
-
     still = group.steady_bytes + sum(line.bytes for line in stays)
 
     def moment(name: str, lines: list[Line], emptied: bool = True, whole: int = 0) -> TrainingMoment:
@@ -118,6 +118,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         return TrainingMoment(name, group.ledger._replace(lines=found))
 
     moments = [moment("update", [*update, *stays, *resident], False)]
+    if value_update:
+        moments.append(moment("update_value", [*between, *frozen_lines, *value_update, *resident], False))
     if compares:
         moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
     elif scores:
@@ -165,29 +167,41 @@ def in_one_allocator(
     return (*others, *beyond)
 
 
-def _value_model(estimate: TrainingEstimate, companions: Companions) -> tuple[list[Line], list[Line]]:
-    """Return PPO's value model on the rank: what lies there always, and its gradients during the update.
-    Nothing where it is a head on the policy."""
+def _value_model(
+    estimate: TrainingEstimate, companions: Companions
+) -> tuple[list[Line], list[Line], list[Line]]:
+    """Return PPO's value model on the rank: what lies there always, its gradients during the policy's update,
+    and where it comes from the host for its own update, what that takes. Nothing where it is a head on the
+    policy."""
     on_policy = framework(estimate.request.framework).value_is_head and companions.value_model is None
     if estimate.request.task != "ppo" or on_policy:
-        return [], []
+        return [], [], []
     value = estimate_training(
         companions.value_model or estimate.model,
         estimate.request._replace(task="reward"),
         estimate.hardware,
     )
-    lines = [
-        line._replace(owner="value", what=f"value model: {line.what}")
-        for line in value.groups[-1].states.lines
-        if line.key != "runtime.cublas"
-    ]
+    away = {PARKED[each.removeprefix(OF_VALUE)] for each in companions.parked if each.startswith(OF_VALUE)}
+    group = value.groups[-1]
+    lines, updated = (
+        [
+            line._replace(owner="value", what=f"value model: {line.what}")
+            for line in ledger
+            if line.key not in ("runtime.cublas", "fragmentation.reserved", *OUTSIDE)
+        ]
+        for ledger in (group.states.lines, group.ledger.lines)
+    )
+    if away:
+        return [line for line in lines if line.category not in away | {"gradients"}], [], updated
     stays = [line for line in lines if line.category != "gradients"]
-    return stays, [line for line in lines if line.category == "gradients"]
+    return stays, [line for line in lines if line.category == "gradients"], []
 
 
 def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
-    """What the policy holds while it is not trained, but for the categories that are `away`."""
-    return [line for line in group.states.lines if line.category not in away]
+    """What the policy holds while it is not trained, but for the categories that are `away`, and what lies
+    outside the allocator."""
+    held = [line for line in group.states.lines if line.category not in away]
+    return held + [line for line in group.ledger.lines if line.key in OUTSIDE]
 
 
 def _forward(estimate: TrainingEstimate, group: RankGroup, tokens: int) -> list[Line]:

@@ -44,7 +44,7 @@ class Companions(NamedTuple):
     engine_ranks: int = 0
     """Training cards that share one copy of its weights; 0: as it would choose."""
     parked: tuple[str, ...] = ()
-    """What of the policy lies in host memory between updates: of PARKED."""
+    """What of the policy lies in host memory between updates: of PARKED; of the value model by OF_VALUE."""
     scored_at_once: int = 0
     """Tokens that are scored at a time; 0: those of a micro-batch."""
 

@@ -184,8 +184,9 @@ ASKED: tuple[Option, ...] = (
            "Training cards that share one copy of its weights [as it would choose].", None, 1, MANY),
     Option("rollout_gpu", "--rollout-gpu", "text", "beside", "Cards of its own: h100:4."),
     Option("park", "--park", "words", "beside",
-           "grpo, ppo: to host memory between updates alone: optimizer,params,gradients.", (),
-           choices=("optimizer", "params", "gradients")),
+           "grpo, ppo: to host memory between updates alone: optimizer,params,gradients; of the critic "
+           "value-optimizer,value-params.", (),
+           choices=("optimizer", "params", "gradients", "value-optimizer", "value-params")),
     Option("score_tokens", "--score-tokens", "whole", "beside",
            "grpo, ppo: tokens that are scored at a time, else evaluated [those of a micro-batch].", None, 1),
 )

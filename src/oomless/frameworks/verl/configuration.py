@@ -10,6 +10,9 @@ from ..releases import habits
 
 SHARDINGS: dict[str, Sharding] = {"fsdp": "fsdp1", "fsdp2": "fsdp2"}
 OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradients": "grad_offload"}
+OF_CRITIC = {f"value-{each}": OFFLOADED[each] for each in ("optimizer", "params")}
+ENGINES_OF_CRITIC = ("model.fsdp_config.", "fsdp.")
+"""Where a critic's offload stands, before and since verl of 2026 (trainer/config/critic/dp_critic.yaml)."""
 WIDE = ("fp32", "float32", "none")
 MEGATRON = "megatron-bridge"
 """What stands for its actors under Megatron-Core."""
@@ -83,8 +86,11 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
             scored.append(_at_once(scores, "log_prob_micro_batch_size", ranks) * length)
     beside = entries.beside
     beside |= {"score_tokens": max(scored)} if max(scored) != micro_batch * seq_len else {}
-    if parked := engine.away(OFFLOADED):
-        beside["park"] = parked
+    parked = engine.away(OFFLOADED)
+    critic = entries.within("critic.")
+    if task == "ppo":
+        parked += _away_of_critic(critic, ("megatron.",) if by_megatron else ENGINES_OF_CRITIC)
+    beside |= {"park": parked} if parked else {}
     if compares and not by_megatron:
         entries.note("the reference lies in host memory, and comes layer by layer")
     if task == "ppo" or by_megatron:
@@ -95,9 +101,18 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     shares = _engine(whole.within("rollout."))
     expands = shares and not entries.habits("verl").fixed_segments
     policy = model.text("path")
-    critic = entries.within("critic.model.").text("path") if task == "ppo" else None
-    beside |= {} if critic in (None, policy) else {"value_model": critic}
+    value = critic.within("model.").text("path") if task == "ppo" else None
+    beside |= {} if value in (None, policy) else {"value_model": value}
     return policy, asked._replace(expandable_segments=expands)
+
+
+def _away_of_critic(critic: Entries, engines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what of the critic lies in host memory between its updates."""
+    return tuple(
+        what
+        for what, name in OF_CRITIC.items()
+        if critic.switch(*(engine + name for engine in engines), default=False)
+    )
 
 
 def _by_megatron(entries: Entries, actor: Entries) -> bool:
