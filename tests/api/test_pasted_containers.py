@@ -103,3 +103,10 @@ def test_the_negative_of_a_flag_without_memory_has_none_either() -> None:
     found = asked("vllm serve Qwen/Qwen3-8B --no-enable-log-requests --no-such-flag")
     unknown = [note for note in found["warnings"] if note.startswith("flags not known")]
     assert unknown == ["flags not known, which may change memory: --no-such-flag"]
+
+
+@pytest.mark.parametrize("text", ['["\\x", "vllm"]', 'CMD ["a\\N{x}"]', "run(['vllm', '\\u12'])"])
+def test_a_list_with_an_escape_that_no_string_has_is_refused(text: str) -> None:
+    found = call("infer", "--gpu", "l40s", "--command", text, "--json")
+    assert found.code == 2
+    assert "starts no engine" in json.loads(found.err)["error"]["message"]

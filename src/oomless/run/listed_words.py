@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import warnings
 
 WORD = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
 LIST = rf"\[\s*{WORD}(?:\s*,\s*{WORD})*+\s*,?\s*\]"
@@ -25,6 +26,15 @@ def of_lists(text: str) -> str:
     """
     if len(text) > MOST:
         return text
+    try:
+        with warnings.catch_warnings():  # of escapes that Python keeps as they are, as in a pattern
+            warnings.simplefilter("ignore")
+            return _written_out(text)
+    except (ValueError, SyntaxError):  # an escape that no string has
+        return text
+
+
+def _written_out(text: str) -> str:
     if parts := OF_IMAGE.findall(text):
         words = [word for part in parts for word in ast.literal_eval(part)]
         base = FROM.findall(text)
