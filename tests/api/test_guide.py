@@ -69,6 +69,11 @@ def test_what_must_be_compressed_is_compressed_and_the_rest_is_not() -> None:
     ]
 
 
+def test_of_two_forms_on_the_host_the_faster_one_is_taken() -> None:
+    found = steps("qwen3-235b-a22b", "--gpu", "rtx-3090", "--engine", "llamacpp")["compress"]
+    assert "take or make a file in q4_k_m" in found["says"]  # type: ignore[operator]  # a list of texts
+
+
 def test_where_nothing_starts_other_cards_are_named_and_the_code_is_three() -> None:
     found = call("guide", "deepseek-r1", "--gpu", "t4:1")
     assert found.code == 3

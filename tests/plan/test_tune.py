@@ -194,6 +194,13 @@ def test_weights_lie_on_the_host_only_where_nothing_starts_without() -> None:
     ).row.asked.n_cpu_moe
 
 
+def test_experts_on_the_host_are_sent_less_often_to_a_larger_micro_batch() -> None:
+    found = best(
+        oomless.tune("glm-4.5-air", "rtx-3090", engine="llamacpp", quantization="q4_k_m", context=32768)
+    )
+    assert (found.row.asked.n_cpu_moe, found.row.asked.ubatch_size) == (38, 2048)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -8,6 +8,7 @@ from .. import facts
 from ..engines import default_engine, engine
 from ..model.model import Model
 from ..plan.space import forms_of
+from ..plan.tune.order import steps
 from ..plan.tune.rows import TunedSetting
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
@@ -145,8 +146,12 @@ def compress_step(
 
 
 def is_better(row: TunedSetting, other: TunedSetting) -> bool:
-    """Return whether a narrower form is worth its loss: it holds the load, or needs no host for it."""
-    return (row.on_the_host, row.standing != "holds") < (other.on_the_host, other.standing != "holds")
+    """Return whether a narrower form is worth its loss: it holds the load, or needs no host for it, or it is
+    faster where both need one."""
+    stands, stood = ((each.on_the_host, each.standing != "holds") for each in (row, other))
+    rates = [each.row.speed.tokens_per_s.counted_on if each.row.speed else 0.0 for each in (row, other)]
+    faster = row.on_the_host and steps(rates[0]) > steps(rates[1])
+    return stands < stood or (stands == stood and faster)
 
 
 def said_of(label: str, row: TunedSetting | None, published: bool) -> str:

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 from ...errors import OomlessError, UnsupportedError
@@ -246,13 +247,14 @@ class TuneSearch:
             return None
 
     def on_the_host(self, layout: Layout) -> Iterator[TunedRow]:
-        """Yield the settings that leave least to the host: to start, and to hold the whole load."""
-        for lever in self.space.offloads:
+        """Yield the settings of each pace that leave least to the host: to start, and to hold the whole load.
+        A larger micro-batch is sent the host's matrices less often."""
+        for lever, pace in product(self.space.offloads, self.space.settings(layout, "pace")):
             for only_holding in (False, True):
                 low, high, found = 0, len(lever.values), None
                 while low < high:
                     middle = (low + high) // 2
-                    row = self.row(layout, {lever.field: lever.values[middle]})
+                    row = self.row(layout, {**pace, lever.field: lever.values[middle]})
                     if row is not None and (row.standing == "holds" or not only_holding):
                         high, found = middle, row
                     else:
