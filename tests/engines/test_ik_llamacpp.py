@@ -8,6 +8,7 @@ import oomless
 from oomless.engines.command_line import read_command
 from oomless.model.gguf_model import as_gguf
 from oomless.model.load import load
+from oomless.truth.reconcile.log_model import model_name
 from oomless.units import GIB, MIB
 
 OF_629: dict[str, Any] = {
@@ -141,3 +142,10 @@ def test_a_stage_of_its_speculation_drafts() -> None:
     )
     assert found.engine == "ik-llamacpp"
     assert found.flags["speculation"].tokens == 3
+
+
+def test_a_file_of_its_types_names_model_and_engine() -> None:
+    file = "/m/Qwen3-235B-A22B-mix-IQ3_K-00001-of-00003.gguf"
+    assert read_command(f"llama-server -m {file} -ngl 99").engine == "ik-llamacpp"
+    assert read_command("llama-server -m x-Q4_K_M.gguf -ngl 99").engine == "llamacpp"
+    assert model_name(file) == "qwen3-235b-a22b"

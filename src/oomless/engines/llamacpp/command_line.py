@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from ...model.gguf_mixes import usual
 from ...model.gguf_names import type_in_name
 from ...model.load import catalogue_name, load
 from ...run.serving import Asked
@@ -49,6 +50,8 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
 
     >>> as_asked("unsloth/DeepSeek-R1-GGUF:Q4_K_M", {"mla_attn": 2, "batch_size": 256})
     ('ik-llamacpp', 'unsloth/DeepSeek-R1-GGUF', {'mla_attn': 2, 'ubatch_size': 256, 'quantization': 'Q4_K_M'})
+    >>> as_asked("GLM-4.5-Air-IQ4_KSS.gguf", {})[0]  # a type of that fork
+    'ik-llamacpp'
     """
     slots, length = flags.pop("max_num_seqs", 0), flags.pop("max_model_len", 0)
     batch = flags.pop("batch_size", 0)
@@ -64,8 +67,9 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     if model and repository and not model.startswith((".", "/", "~")) and not model.endswith(".gguf"):
         model, _, kind = model.partition(":")  # one file of it, of the type behind the colon
         flags["quantization"] = (type_in_name(file) if file else kind) or usual_type(model)
-    engine = "ik-llamacpp" if "mla_attn" in flags or "attn_max_batch" in flags else "llamacpp"
-    return engine, model, flags
+    own = "mla_attn" in flags or "attn_max_batch" in flags or "run_time_repack" in flags
+    own = own or usual(flags.get("quantization") or type_in_name(model or "") or "", True) is not None
+    return "ik-llamacpp" if own else "llamacpp", model, flags
 
 
 def usual_type(repository: str) -> str:

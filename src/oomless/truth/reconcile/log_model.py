@@ -16,9 +16,9 @@ FILE_WORDS = re.compile(
 )
 """What a GGUF file's name says behind the model's."""
 TUNING = re.compile(
-    r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|mindie|ascend|npu|dummy|qat|merged|v\d)$"
+    r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|mindie|ascend|npu|dummy|qat|merged|mix|smol|v\d)$"
 )
-"""What makers of copies write behind a name: for NPUs, trained for the packing, adapters laid into it."""
+"""What makers of copies write behind a name: for NPUs, trained for the packing, adapters laid in, mixes."""
 BETWEEN_FIGURES = re.compile(r"(?<=\d)_(?=\d)")
 """Qwen1_5 of makers who write no point into a file's name."""
 SIZED = re.compile(r"-(\d+(?:\.\d+)?b)$")
