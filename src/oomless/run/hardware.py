@@ -30,7 +30,7 @@ def parse_gpu(text: str) -> Hardware:
     if "+" in text and not short_name(text):
         return mixed([parse_gpu(part) for part in text.split("+")], text)
     name, colon, count = text.strip().lower().partition(":")
-    if (name[:1].isdecimal() or name[-1:].isdecimal()) and (turned := _count_behind(name)):
+    if ("x" in name or "*" in name) and (turned := _count_behind(name)):
         return parse_gpu(turned)
     if colon and not count:
         raise UsageError(

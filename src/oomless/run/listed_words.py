@@ -1,9 +1,7 @@
 """A command that was written as a list of words, as Dockerfiles, Python and JSON write one."""
 
-import ast
 import re
 import shlex
-import warnings
 
 WORD = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
 LIST = rf"\[\s*{WORD}(?:\s*,\s*{WORD})*+\s*,?\s*\]"
@@ -24,8 +22,10 @@ def of_lists(text: str) -> str:
     >>> of_lists('FROM vllm/vllm-openai:v0.9.2\\nCMD ["--model", "m"]')
     'docker run vllm/vllm-openai:v0.9.2 --model m'
     """
-    if len(text) > MOST:
+    if len(text) > MOST or "[" not in text:
         return text
+    import warnings  # few texts come here
+
     try:
         with warnings.catch_warnings():  # of escapes that Python keeps as they are, as in a pattern
             warnings.simplefilter("ignore")
@@ -35,6 +35,8 @@ def of_lists(text: str) -> str:
 
 
 def _written_out(text: str) -> str:
+    import ast
+
     if parts := OF_IMAGE.findall(text):
         words = [word for part in parts for word in ast.literal_eval(part)]
         base = FROM.findall(text)
