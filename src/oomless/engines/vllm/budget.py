@@ -76,16 +76,19 @@ def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
         tables += most_on_host(
             asked, ranks, sum(t.num_bytes for t in model.tensors if t.part == "main" and t.layers)
         )
-    swap = (
-        SWAP_GIB
-        if RELEASES.at(asked.engine_version).v0 and asked.swap_space is None
-        else asked.swap_space or 0
-    )
+    swap = 0 if hardware.card.shared_bytes else swap_gib(asked)
     return tables + int((swap * ranks + asked.kv_offloading_size) * GIB)
 
 
+def swap_gib(asked: Resolved) -> float:
+    """--swap-space of a rank, which V0 pins after the pool (worker/worker.py, initialize_cache): on memory
+    that is the host's too it is no part of what is left for the pool."""
+    unsaid = RELEASES.at(asked.engine_version).v0 and asked.swap_space is None
+    return SWAP_GIB if unsaid else asked.swap_space or 0
+
+
 SWAP_GIB = 4
-"""V0's --swap-space, a rank."""
+"""V0's own."""
 
 
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
@@ -187,6 +190,10 @@ def beside_pool(
     """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
     linear attention scans and sparse attention sums, workspaces of a cached context and of FlashInfer."""
     found: list[Line] = []
+    if hardware.card.shared_bytes and (swap := swap_gib(asked)):
+        what, said = "swap space, in the host's memory, which is the card's", f"{swap:g} GiB, after the pool"
+        source = "vllm/worker/worker.py, initialize_cache"
+        found.append(exact("weights.on_host", "engine", what, int(swap * GIB), said, source))
     workspace = workspace_bytes(model, asked, hardware, stage, rules)
     if workspace and not captures_whole(model, asked, hardware, rules):
         found.append(workspace_line(workspace))
