@@ -5,8 +5,6 @@ from ...model.model import Model
 from ...run.serving import Resolved
 from .release import VllmRules
 
-SEQUENCES = 8
-"""Sequences at once where nobody says how many (vLLM 0.33, model_executor/models/config.py)."""
 AT_ONCE = (6, 4, 10)
 """Bytes of a logit: its F32 beside what the head gives or the probabilities; F32 alone; a second F32."""
 IN_STEPS = (24, 18, 40)

@@ -14,7 +14,6 @@ from ..layers_dealt import deal
 from ..rank import Stage
 from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
-from .canvases import SEQUENCES
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
 from .release import BEYOND, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
@@ -22,6 +21,8 @@ from .release import BEYOND, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
 V0_SEQUENCES = 256
+CANVASES = 8
+"""Sequences at once that denoise blocks, where nobody says how many (0.33, models/config.py)."""
 UNCUT_TOKENS = 32768
 """The batch of models that give vectors and whose prompts are not cut (config/scheduler.py,
 POOLING_MODEL_MAX_NUM_BATCHED_TOKENS)."""
@@ -60,7 +61,7 @@ def resolve(
                 "max_num_batched_tokens",
             )
     tokens = asked.max_num_batched_tokens or tokens
-    seqs = asked.max_num_seqs or min(seqs, tokens, SEQUENCES if model.canvas else seqs)
+    seqs = asked.max_num_seqs or min(seqs, tokens, CANVASES if model.canvas else seqs)
     share = asked.gpu_memory_utilization
     if share is None:
         share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
