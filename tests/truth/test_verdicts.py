@@ -285,8 +285,9 @@ TRAIN_7_BUDGET = Confusion(right=0.87, wrong_fits=0, wrong_does_not_fit=1, tight
 # x-890 had no answer, and is a wrong "fits" since names of its modules are known: its script trained the
 # embedding and the head too until two days before; x-865 was one, and is tight: an Ascend's allocator gives
 # back late what is gathered; x-881 was a wrong "no", and is tight: Megatron compares what its own loss gives;
-# x-879 was asked at 2,048 tokens, which its samples do not have
-TRAIN_8_BUDGET = Confusion(right=0.75, wrong_fits=4, wrong_does_not_fit=0, tight=11, none=0)
+# x-879 was asked at 2,048 tokens, which its samples do not have; x-871 was right and is tight: adapters of
+# Automodel have the spread of its runs
+TRAIN_8_BUDGET = Confusion(right=0.75, wrong_fits=4, wrong_does_not_fit=0, tight=12, none=0)
 """As first predicted 15 of 21 firm, 4 wrong "fits", 2 wrong "no" (their length was a limit), 8 tight, 2
 without an answer."""
 
@@ -343,9 +344,9 @@ TRAIN_16_BUDGET = Confusion(right=0.9, wrong_fits=3, wrong_does_not_fit=0, tight
 """As first predicted 22 of 26 firm, 3 wrong "fits", 1 wrong "no", 7 tight, 7 without an answer."""
 
 
-# x-3005, x-3028 and x-3041 were wrong "no" by keys that nothing read; x-3022's pictures and whole logits and
-# x-3027's batch on a Spark stay unexplained, x-3017 does not say its stage; MiniCPM-V has no family
-TRAIN_17_BUDGET = Confusion(right=0.9, wrong_fits=3, wrong_does_not_fit=0, tight=9, none=2)
+# x-3005, x-3028 and x-3041 were wrong "no" by keys that nothing read; x-3022 is tight by logits of prompts;
+# x-3027's batch on a Spark stays unexplained, x-3017 does not say its stage; MiniCPM-V has no family
+TRAIN_17_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=0, tight=10, none=2)
 """As first predicted 27 of 33 firm, 3 wrong "fits", 3 wrong "no", 7 tight, 4 without an answer."""
 
 
