@@ -63,7 +63,14 @@ def test_experts_without_a_gate_in_nvfp4_are_padded_to_blocks_of_scales() -> Non
 
 def test_swap_on_one_memory_comes_after_the_pool() -> None:
     """11,836 blocks of 896 KiB and 4 GiB of swap on an Orin NX of 16 GB (jetson-containers#795): killed."""
-    flags = {"engine": "vllm", "engine_version": "0.6.3", "quantization": "Q4_K_M"}
-    found = infer("qwen2.5-7b-instruct", "jetson-orin-nx-16gb", max_model_len=200, max_num_seqs=1, **flags)
+    found = infer(
+        "qwen2.5-7b-instruct",
+        "jetson-orin-nx-16gb",
+        engine="vllm",
+        engine_version="0.6.3",
+        quantization="Q4_K_M",
+        max_model_len=200,
+        max_num_seqs=1,
+    )
     assert found.verdict == "does_not_fit"
     assert 8 < found.estimate.ranks[0].pool_bytes / 2**30 < 10.2
