@@ -37,8 +37,10 @@ TEXT_PARTS = (
     "model.language_model.layers",
     "language_model.model.layers",
     "base_model.layers",
+    "llm.model.layers",
 )
-"""Where the layers of the language model lie in a model of transformers, alone or beside a vision tower."""
+"""Where the layers of the language model lie in a model of transformers, alone or beside a vision tower; the
+last is MiniCPM-V's (modeling_minicpmv.py)."""
 
 
 def matched(model: Model, pattern: str) -> list[str]:
@@ -48,6 +50,8 @@ def matched(model: Model, pattern: str) -> list[str]:
     >>> from ...model.load import load
     >>> matched(load("qwen2.5-vl-7b"), r"model.language_model.layers.[\d]+.(mlp|self_attn).(up|q)_proj")
     ['q_proj', 'up_proj']
+    >>> matched(load("minicpm-v-2.6"), r"llm\..*layers\.\d+\.self_attn\.(q_proj|k_proj)")
+    ['k_proj', 'q_proj']
     """
     try:
         regular = NamePatterns([pattern], "fullmatch", "--lora-targets")
