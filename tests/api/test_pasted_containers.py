@@ -110,3 +110,8 @@ def test_a_list_with_an_escape_that_no_string_has_is_refused(text: str) -> None:
     found = call("infer", "--gpu", "l40s", "--command", text, "--json")
     assert found.code == 2
     assert "starts no engine" in json.loads(found.err)["error"]["message"]
+
+
+def test_a_command_without_a_model_is_told_so() -> None:
+    found = call("infer", "--gpu", "l40s", "--command", "ollama serve", "--json")
+    assert json.loads(found.err)["error"]["hint"] == "--command names no model: give one beside it"

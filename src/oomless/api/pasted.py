@@ -35,6 +35,8 @@ def from_command(
     if command.others:
         notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
     served, said = served_model(model, command, given.get("offline", False), given.get("revision"))
+    if served is None:
+        raise UsageError("MODEL is missing", "--command names no model: give one beside it", "model")
     place = command.model or ""
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
         given["quantization"], of_type = type_of(place)
