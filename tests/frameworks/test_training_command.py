@@ -43,6 +43,12 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "method": "qlora",
         "lora_rank": 64,
     },
+    "torchrun finetune.py --model_name_or_path openbmb/MiniCPM-V-2_6 --llm_type qwen --tune_llm false "
+    "--use_lora true --per_device_train_batch_size 1": {
+        "method": "lora",
+        "lora_rank": 64,
+        "trained_ends": True,
+    },
     "trl sft --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2 --use_peft": {
         "framework": "trl",
         "task": "sft",

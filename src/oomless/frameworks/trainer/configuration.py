@@ -23,6 +23,9 @@ RANKS = ("lora_r", "lora_rank", "lora_dim")
 FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit", "use_qlora")
 """Switches by which TRL, FastChat, open-instruct and others pack frozen matrices."""
 TWICE = ("use_bnb_nested_quant", "bnb_4bit_use_double_quant", "double_quant")
+SAVES_EMBEDDINGS = "llm_type"
+"""A key of MiniCPM-V's finetune.py, which since July 2024 trains embed_tokens, resampler and tower as a whole
+beside adapters of rank 64."""
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
 ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "sdpa": "sdpa", "eager": "eager"}
@@ -159,8 +162,13 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     eight = _bits(entries) == 8
     double = _any(entries, TWICE)
     modules = set(entries.words("lora_modules_to_save", "modules_to_save"))
+    if whole := entries.has(SAVES_EMBEDDINGS):
+        modules.add("embed_tokens")
+        entries.note(
+            "its embeddings are trained whole, and its tower and resampler, for which the head is counted"
+        )
     return asked._replace(
-        lora_rank=entries.whole(*RANKS, default=16),
+        lora_rank=entries.whole(*RANKS, default=64 if whole else 16),
         lora_targets=("all-linear",) if everything else targets or USUAL_TARGETS,
         quantization="int8" if eight else None if asked.method == "lora" or double else "nf4",
         trained_ends=bool({"embed_tokens", "lm_head"} & modules),
