@@ -149,3 +149,11 @@ def test_a_file_of_its_types_names_model_and_engine() -> None:
     assert read_command(f"llama-server -m {file} -ngl 99").engine == "ik-llamacpp"
     assert read_command("llama-server -m x-Q4_K_M.gguf -ngl 99").engine == "llamacpp"
     assert model_name(file) == "qwen3-235b-a22b"
+
+
+@pytest.mark.parametrize("mode", ["graph", "attn"])
+def test_its_own_ways_to_cut_layers_are_counted_as_layers(mode: str) -> None:
+    words: dict[str, Any] = {"engine": "ik-llamacpp", "quantization": "Q4_K_M", "context": 8192}
+    found = oomless.infer("qwen3-32b", "rtx-3090:2", split_mode=mode, **words)
+    assert found.verdict == "fits"
+    assert len(found.ledgers) == 2

@@ -320,9 +320,9 @@ ASKED: tuple[Option, ...] = (
     Option("tensor_split", "--tensor-split -ts", "text", "llamacpp",
            "Share of each card in the layers: 3,1 [by memory].", known={LLAMA: "-ts --tensor-split"}),
     Option("split_mode", "--split-mode -sm", "text", "llamacpp",
-           "layer deals whole layers, row cuts matrices over the cards too, none uses one card; tensor cuts "
-           "layers and cache, and is counted as layer.", "layer",
-           choices=("layer", "row", "tensor", "none"), known={LLAMA: "-sm --split-mode"}),
+           "layer deals whole layers, row cuts matrices over the cards too, none uses one card; tensor (of "
+           "ik_llama.cpp graph, attn) cuts layers and cache, and is counted as layer.", "layer",
+           choices=("layer", "row", "tensor", "none", "graph", "attn"), known={LLAMA: "-sm --split-mode"}),
     Option("fit", "--fit -fit", "onoff", "llamacpp",
            "What was not set is changed where a card is too small: the context, then the layers on the "
            "cards; Ollama always does so [on].", True, known={"llamacpp": "-fit --fit"}),
