@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from oomless import facts
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.facts.hardware import cards_by_full_name
-from oomless.model.load import catalogue_name
+from oomless.model.catalogue_names import catalogue_name
 from oomless.run.serving import Layout
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_harness import predict_speed

@@ -8,7 +8,8 @@ import pytest
 
 from oomless import facts
 from oomless.facts.tables import config_names
-from oomless.model.load import catalogue_name, load
+from oomless.model.catalogue_names import catalogue_name
+from oomless.model.load import load
 from oomless.model.model import Model, Part
 
 INDEX = list(csv.DictReader(Path(__file__).with_name("models_index.csv").open(encoding="utf-8")))

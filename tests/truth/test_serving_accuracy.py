@@ -12,7 +12,8 @@ import pytest
 from command import call
 from oomless.engines import engine
 from oomless.facts.options import LLAMA
-from oomless.model.load import catalogue_name, load
+from oomless.model.catalogue_names import catalogue_name
+from oomless.model.load import load
 from oomless.report.validate_text import validate_table_text
 from oomless.truth.tables import MeasuredRow, read_table
 from oomless.truth.validate import Scored, score, summarize, validate_table

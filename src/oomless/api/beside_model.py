@@ -8,8 +8,9 @@ from typing import Any
 from ..engines.llamacpp.command_line import OF_REPOSITORY
 from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
+from ..model.catalogue_names import catalogue_name
 from ..model.gguf_names import type_in_name
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..truth.reconcile.log_model import model_name
 from ..units import format_bytes, parse_bytes

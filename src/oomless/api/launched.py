@@ -10,7 +10,7 @@ from .. import engines
 from ..engines.command_line import is_path, read_command
 from ..errors import OomlessError
 from ..facts.options import DEFAULT_ENGINE
-from ..model.load import catalogue_name
+from ..model.catalogue_names import catalogue_name
 from ..monitor.launcher import ChildEnd, launch, start_deaf
 from ..truth.reconcile.blocks import LogBlock
 from ..truth.reconcile.metrics_page import read_metrics

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import OomlessError
 from ..ledger import Compared, Line, beside
+from ..model.catalogue_names import catalogue_name
 from ..model.families import build
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..monitor.entries import Healed, Leak, MonitorFault, RunEnd, RunQuestion, SampledStep, WatchedStep
 from ..monitor.expected import counted, observed, predicted_lines

@@ -14,8 +14,8 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import read_command
+    from ..model.catalogue_names import catalogue_name
     from ..model.checkpoint_names import is_widened
-    from ..model.load import catalogue_name
     from ..model.quantization_scheme import WIDENED
     from ..run.speculation import Speculation
 
@@ -153,7 +153,7 @@ def from_16_bit(given: dict[str, Any], served: str) -> dict[str, Any]:
     """
     from .. import facts
     from ..engines.requantised import FROM_16_BIT
-    from ..model.load import catalogue_name
+    from ..model.catalogue_names import catalogue_name
 
     known, release = catalogue_name(served), given.get("engine_version")
     if not known or not release or "quantization_config" in facts.model_config(known):
@@ -169,7 +169,7 @@ def by_modelopt(place: str) -> tuple[str, ...]:
     (('modelopt_fp4', 'modelopt_fp8'), ())
     """
     from .. import facts
-    from ..model.load import catalogue_name
+    from ..model.catalogue_names import catalogue_name
 
     known = catalogue_name(place)
     made = facts.model_config(known).get("quantization_config", {}) if known else {}
@@ -264,7 +264,7 @@ def served_model(
     GGUF file's or no hub answers."""
     from ..engines.command_line import is_path
     from ..facts.tables import stored_config
-    from ..model.load import catalogue_name
+    from ..model.catalogue_names import catalogue_name
     from ..truth.reconcile.log_model import published_as
 
     word = command.model
@@ -289,7 +289,7 @@ def served_model(
 def named(place: str) -> tuple[str | None, str]:
     """Return (model of the catalogue, what follows its name) of a hub id or a folder."""
     from ..engines.command_line import is_path
-    from ..model.load import catalogue_name
+    from ..model.catalogue_names import catalogue_name
     from ..truth.reconcile.log_model import published_as
 
     return published_as(place) if is_path(place) else (catalogue_name(place), "")

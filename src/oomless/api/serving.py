@@ -121,7 +121,7 @@ def is_gguf(model: object, quantization: object = None) -> bool:
     >>> [is_gguf("deepseek-r1", word) for word in ("q4_k_m", "UD-IQ1_S", "TQ1_0", "fp8", "q17", None)]
     [True, True, True, False, False, False]
     """
-    from ..model.gguf_names import is_of_files_alone
+    from ..model.quantization_scheme import is_of_files_alone
 
     if is_of_files_alone(quantization):
         return True

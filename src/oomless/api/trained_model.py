@@ -4,8 +4,8 @@ where no hub answers the one whose name is in its own."""
 import re
 
 from .. import facts
+from ..model.catalogue_names import catalogue_name
 from ..model.checkpoint_names import OTHER_SHAPE, form_in_name
-from ..model.load import catalogue_name
 
 PACKED = {
     "gptq": "gptq-int4",

@@ -10,7 +10,8 @@ from ..estimate.training.training_estimate import ENGINE_SHARE, Companions, Trai
 from ..estimate.training.whole_step import estimate_step
 from ..facts.options import DEFAULT_ENGINE
 from ..files import need_path
-from ..model.load import catalogue_name, load
+from ..model.catalogue_names import catalogue_name
+from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu

@@ -27,15 +27,3 @@ def type_in_name(path: str) -> str | None:
         if found := TYPE.search(PART.sub("", stem)):
             return found[1].upper()
     return None
-
-
-def is_of_files_alone(word: object) -> bool:
-    """Return whether a form of weights is a type that only GGUF files have.
-
-    >>> words = ("q4_k_m", "UD-IQ1_S", "TQ1_0", "fp8", "nvfp4", "q17", None)
-    >>> [is_of_files_alone(word) for word in words]
-    [True, True, True, False, False, False, False]
-    """
-    bare = str(word or "").lower().removeprefix("ud-").removeprefix("i1-")
-    family, _, rest = bare.partition("q")
-    return family in ("", "i", "t") and rest[:1].isdecimal() and rest[1:2] == "_"

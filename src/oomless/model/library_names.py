@@ -3,8 +3,8 @@
 import re
 
 from .. import facts
+from .catalogue_names import catalogue_name
 from .gguf_names import type_in_name
-from .load import catalogue_name
 
 
 def library_model(name: str) -> tuple[str, str]:

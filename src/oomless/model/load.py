@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import facts
 from ..errors import HubSilent, OomlessError, UsageError, did_you_mean
 from ..files import shown
+from .catalogue_names import GGUF, catalogue_name
 from .config import MODELOPT_FILE, read_config, with_modelopt
 from .families import build
 from .model import Model
@@ -227,11 +228,13 @@ def load_hub(repo_id: str, offline: bool, revision: str | None) -> Model:
             from .checkpoint_names import instead_of
 
             raise type(error)(error.message, error.hint + instead_of(repo_id, known)) from None
-        why = "is not in the cache" if offline else "is asked of a hub that does not answer"
-        model = load_catalogue(known)
-        return model._replace(
-            warnings=(*model.warnings, f"{repo_id} {why}: answered from the catalogue's facts")
+        note = (
+            f"{repo_id} is not in the cache: answered from the catalogue's facts"
+            if offline
+            else f"{repo_id} is asked of a hub that does not answer: answered from the catalogue's facts"
         )
+        model = load_catalogue(known)
+        return model._replace(warnings=(*model.warnings, note))
     model = build(repository.config, repo_id.rpartition("/")[2].lower(), repo_id)
     if repository.checkpoint_bytes is None:
         return model
@@ -310,66 +313,3 @@ def with_copies(model: Model) -> Model:
         return model
     explained = model.explained_bytes + sum(tensor.num_bytes for tensor in copies)
     return model._replace(tensors=(*model.tensors, *copies), explained_bytes=explained)
-
-
-def catalogue_name(word: str) -> str | None:
-    """The catalogue's name for a model's word: its own name, its hub id, or another spelling (catalogue.csv);
-    of a repository that the catalogue does not list, what the same name of another owner means.
-
-    >>> (
-    ...     catalogue_name("deepseek-ai/DeepSeek-R1"),
-    ...     catalogue_name("unsloth/DeepSeek-R1-GGUF"),
-    ...     catalogue_name("LLM-Research/Meta-Llama-3-8B-Instruct"),  # as ModelScope has it
-    ...     catalogue_name("gpt-17"),
-    ... )
-    ('deepseek-r1', 'deepseek-r1', 'llama-3-8b', None)
-    """
-    key = word.strip().lower()
-    if key.endswith(GGUF):
-        key = key.rpartition("/")[2].removesuffix(GGUF)
-    if facts.has_model_config(key):
-        return key
-    found = _spellings().get(key)
-    return _copied(key.rpartition("/")[2]) if found is None and key.count("/") == 1 else found
-
-
-def _copied(name: str) -> str | None:
-    """Return what the name of a repository means, whoever has copied it. In another form than 16 bit it means
-    nothing: makers leave other layers as they are.
-
-    >>> _copied("llama-2-7b-chat-ms"), _copied("qwen3.6-27b-fp8"), _copied("r1")
-    ('llama-2-7b', None, None)
-    """
-    from .checkpoint_names import form_in_name
-
-    name = name.removesuffix("-ms")  # as ModelScope calls its copies of Llama 2
-    known = name if facts.has_model_config(name) else _repositories().get(name)
-    return known if known and not form_in_name(name) else None
-
-
-@cache
-def _repositories() -> dict[str, str]:
-    """What the name of each repository means, without its owner; DeepSeek-V3/R1 of a log names two models."""
-    found: dict[str, str] = {}
-    for spelling, name in _spellings().items():
-        owner, _, repository = spelling.rpartition("/")
-        if owner and not facts.has_model_config(owner):
-            found.setdefault(repository, name)
-    return found
-
-
-GGUF = "-gguf"
-"""How repositories of GGUF files are called, after the model."""
-
-
-@cache
-def _spellings() -> dict[str, str]:
-    """What each spelling means; a hub id without its owner means the same."""
-    found: dict[str, str] = {}
-    for row in facts.table("catalogue"):
-        for spelling in (row["hub_id"].lower(), *row["aliases"].split(";")):
-            if spelling:
-                found.setdefault(spelling, row["name"])
-    for spelling, name in tuple(found.items()):
-        found.setdefault(spelling.rpartition("/")[2], name)
-    return found

@@ -5,8 +5,9 @@ from typing import Any
 
 from ..errors import OomlessError, UnsupportedError, UsageError
 from ..limits import FLAG, parse_json
+from .catalogue_names import catalogue_name
 from .families import build
-from .load import catalogue_name, config_document, load, with_copies
+from .load import config_document, load, with_copies
 from .model import Model
 
 

@@ -9,9 +9,10 @@ from ..engines.llamacpp.release import IK_BUILDS
 from ..engines.rank import Stage
 from ..errors import UnsupportedError
 from ..model.attention import V4
+from ..model.catalogue_names import catalogue_name
 from ..model.feedforward import MoE
 from ..model.gguf_mixes import KvB
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware, synthetic
 from ..run.serving import Asked, Layout, Resolved

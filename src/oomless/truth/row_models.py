@@ -4,7 +4,8 @@ the model's own positions ran with others."""
 import json
 import re
 
-from ..model.load import catalogue_name, config_document
+from ..model.catalogue_names import catalogue_name
+from ..model.load import config_document
 from ..model.model import Model
 from ..model.overrides import load_with
 

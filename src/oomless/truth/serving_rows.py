@@ -14,7 +14,8 @@ from ..engines.record import Engine
 from ..errors import UnsupportedError
 from ..facts.hardware import first_number
 from ..frameworks.releases import release_of
-from ..model.load import catalogue_name, load
+from ..model.catalogue_names import catalogue_name
+from ..model.load import load
 from ..model.model import Model
 from ..run.card_names import card_named
 from ..run.cards import Card, Hardware, card, synthetic

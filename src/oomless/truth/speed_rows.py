@@ -12,8 +12,9 @@ from ..errors import OomlessError, UnsupportedError
 from ..estimate.serving.estimate import Estimate, estimate_serving
 from ..files import shown
 from ..frameworks.releases import release_of
+from ..model.catalogue_names import catalogue_name
 from ..model.families import build
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..run.card_names import card_named
 from ..run.cards import Card, Hardware

@@ -13,8 +13,9 @@ from ..errors import UnsupportedError
 from ..frameworks import framework
 from ..frameworks.record import Framework
 from ..frameworks.releases import on_day
+from ..model.catalogue_names import catalogue_name
 from ..model.families import build
-from ..model.load import catalogue_name, load
+from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu

@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
+from ...model.catalogue_names import catalogue_name
 from ...model.gguf_mixes import usual
 from ...model.gguf_names import type_in_name
-from ...model.load import catalogue_name, load
+from ...model.load import load
 from ...run.serving import Asked
 from ...run.speculation import Speculation
 from .defaults import served_as

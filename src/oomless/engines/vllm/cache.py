@@ -284,7 +284,7 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     """
     if not rules.serves_states:
         raise UnsupportedError(
-            "layers with a recurrent state need vLLM 0.10.2 or later", "use a later version"
+            "how vLLM before 0.10.2 holds recurrent states is not known here", "ask for 0.10.2 or later"
         )
     rows = {row_bytes(each, asked, rules) for each in attentions if not isinstance(each, Linear)}
     if not rows:

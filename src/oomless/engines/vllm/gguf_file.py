@@ -2,9 +2,8 @@
 layers and the embedding stay as the file has them."""
 
 from ...kept import Kept
-from ...model.gguf_model import as_gguf
-from ...model.gguf_names import is_of_files_alone
 from ...model.model import Model
+from ...model.quantization_scheme import is_of_files_alone
 from ...run.serving import Resolved
 
 
@@ -19,6 +18,8 @@ def stored(model: Model, asked: Resolved) -> Model:
     word = asked.quantization
     if word is None or not is_of_files_alone(word):
         return model
+    from ...model.gguf_model import as_gguf  # a file's types, which no other question needs
+
     return _FILES.of(model, word, lambda: as_gguf(model, word))
 
 

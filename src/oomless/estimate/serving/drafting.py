@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from ...engines import engine, engines
 from ...engines.command_line import own_flags
 from ...errors import OomlessError, UnsupportedError, UsageError
+from ...model.catalogue_names import catalogue_name
 from ...model.drafting import with_draft
-from ...model.load import catalogue_name, config_document, is_local, load
+from ...model.load import config_document, is_local, load
 from ...model.model import Model
 from ...run.serving import Asked
 from ...run.speculation import Speculation

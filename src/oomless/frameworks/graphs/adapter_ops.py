@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .blocks import Builder
 
 
-def dropped(b: "Builder", given: str, values: int) -> str:
+def after_dropout(b: "Builder", given: str, values: int) -> str:
     """Return what dropout makes of an adapter's input: a copy and a mask of a byte each, both kept. Adapters
     that follow Megatron-Core's products have one for q, k and v, and one for gate and up (mcore_bridge,
     tuners/lora.py, LoraParallelLinear: it reads the norm's output before the ranks' parts are gathered)."""

@@ -7,7 +7,7 @@ derivative formulas of torch (tools/autograd/derivatives.yaml) and the modules o
 
 from typing import Literal, NamedTuple
 
-from .adapter_ops import dropped, other_adapter
+from .adapter_ops import after_dropout, other_adapter
 from .adapters import adapter
 from .graph import AutogradGraph, Op
 
@@ -252,13 +252,13 @@ def linear(
         return
     base = b.fresh(f"{name}.base")
     b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
-    given = b.shards.get(read, read) if work.grouped_adapters else read
+    given = b.shards[read] if work.grouped_adapters and read in b.shards else read
     rows_in = rows * b.sizes[given] // max(1, b.sizes[read])
     if work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
         given = b.fresh("adapter_in")
         b.op("to_adapter", (read,), {given: rows_in * width_in * work.adapter_bytes})
     if work.adapter_dropout:
-        given = dropped(b, given, rows_in * width_in)
+        given = after_dropout(b, given, rows_in * width_in)
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
     bytes_out = work.compute if work.autocast or work.wide_norms else work.adapter_bytes
     kind = adapter(work.adapter)

@@ -4,9 +4,9 @@ import re
 
 from ... import facts
 from ...engines import GGUF_ENGINE
+from ...model.catalogue_names import catalogue_name
 from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name
 from ...model.gguf_names import type_in_name
-from ...model.load import catalogue_name
 from ..row_models import PACKED
 
 CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")

@@ -104,7 +104,7 @@ def _groups(run: LoggedRun, row: Mapping[str, str]) -> dict[str, str]:
 
 
 def _in_catalogue(name: str) -> bool:
-    from ...model.load import catalogue_name
+    from ...model.catalogue_names import catalogue_name
 
     return bool(name) and catalogue_name(name) is not None
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from ...engines import engine
 from ...engines.record import Engine
 from ...facts.options import ENGINE_NAMES
+from ...model.catalogue_names import catalogue_name
 from ...model.gguf_names import type_in_name
-from ...model.load import catalogue_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
 from ...run.speculation import Speculation

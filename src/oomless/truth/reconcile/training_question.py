@@ -9,7 +9,8 @@ from ...errors import OomlessError
 from ...frameworks import framework_of_log
 from ...frameworks.logged import LoggedTraining, LogWords
 from ...frameworks.megatron.run import Megatron
-from ...model.load import catalogue_name, load
+from ...model.catalogue_names import catalogue_name
+from ...model.load import load
 from ...model.model import Model
 from ...run.card_names import card_named
 from ...run.cards import Hardware, synthetic
