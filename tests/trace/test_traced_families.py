@@ -57,9 +57,12 @@ def error_of(kind: str, setting: str, seq_len: int = 64) -> float:
         ("persimmon", "mixed", 64),  # a norm over heads, whose rows do not lie one after the other
         ("doge", "mixed", 64),  # attention by plain operators adds its mask in place
         ("biogpt", "fused", 32),  # the first line that reads a number
+        ("inkling_text", "fused", 64),  # a gather's gradient goes into its zeros in place
     ],
 )
 def test_a_rule_that_the_sweep_found(kind: str, setting: str, seq_len: int) -> None:
+    if kind not in causal_families():
+        pytest.skip("this transformers has no such family")
     assert abs(error_of(kind, setting, seq_len)) <= P90
 
 

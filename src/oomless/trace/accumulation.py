@@ -64,6 +64,14 @@ class Accumulation:
             return first.add_(second)
         return operator(*args, **kwargs)
 
+    def fill(self, operator: Any, args: Any, kwargs: Any) -> Any:
+        """Gradients of a selection (gather, index_select, a maximum) go into zeros that the same node has made:
+        in place, unless a tensor is of a Python class (FunctionsManual.cpp, gather_backward)."""
+        result = operator(*args, **kwargs)
+        if not self.torch.is_grad_enabled() and self._by_engine() and self._of_this_node(args[0]):
+            self.recorder.moved(args[0], result)
+        return result
+
     def _by_engine(self) -> bool:
         """Whether no Python code stands between the engine and this addition."""
         frame: Any = sys._getframe(2)
@@ -74,10 +82,21 @@ class Accumulation:
     def _of_another_node(self, tensor: Any) -> bool:
         """Whether a tensor came from an earlier node of the graph: what one node adds up for itself is no sum
         of gradients."""
-        number = self.recorder.storages.get(tensor.untyped_storage()._cdata)
+        made_by, running = self._node_of(tensor), self._running()
+        return made_by is not None and running is not None and made_by != running
+
+    def _of_this_node(self, tensor: Any) -> bool:
+        running = self._running()
+        return running is not None and self._node_of(tensor) == running
+
+    def _node_of(self, tensor: Any) -> int | None:
+        """The number of the node that made a tensor of this backward."""
+        return self.recorder.nodes.get(self.recorder.storages.get(tensor.untyped_storage()._cdata, -1))
+
+    def _running(self) -> int | None:
+        """The number of the node that runs."""
         node = self.torch._C._current_autograd_node()
-        made_by = None if number is None else self.recorder.nodes.get(number)
-        return made_by is not None and node is not None and made_by != node._sequence_nr()
+        return None if node is None else node._sequence_nr()
 
 
 def is_dense(tensor: Any) -> bool:

@@ -31,7 +31,9 @@ def recording_mode(recorder: Recorder, values: "Values", progress: Callable[[int
     python_dispatch = need("torch.utils._python_dispatch", "trace")
     tensor_class, made = torch.Tensor, recorder.made
     sums = Accumulation(recorder)
-    special = {**values.rules(), torch.ops.aten.add.Tensor: sums.add}
+    aten = torch.ops.aten
+    special = {**values.rules(), aten.add.Tensor: sums.add}
+    special |= dict.fromkeys((aten.scatter_add.default, aten.index_add.default, aten.scatter.src), sums.fill)
     distributed = _distributed_tensor()
     inside = None if recorder.on_device else Temporaries()
     beside = recorder.workspaces
