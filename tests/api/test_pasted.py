@@ -60,7 +60,7 @@ NAMES = {
     "someone/GLM-4.6-FP8-mine": "glm-4.6 --quantization fp8",
     "RedHatAI/Qwen3-235B-A22B-FP8-dynamic": "qwen3-235b-a22b --quantization fp8-dynamic",
     "cpatonn/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit": "qwen3-next-80b-a3b --quantization awq",
-    "unsloth/DeepSeek-R1-BF16": """deepseek-r1 --hf-overrides '{"quantization_config": null}'""",
+    "someone/DeepSeek-V3.1-BF16": """deepseek-v3.1 --hf-overrides '{"quantization_config": null}'""",
 }
 
 
@@ -88,7 +88,8 @@ FOLDERS = {
     "/m/deepseek-ai/DeepSeek-R1/": ("deepseek-r1", None),
     "./Qwen2.5-32B-Instruct": ("qwen2.5-32b-instruct", None),
     "~/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/b968826d": ("qwen3-8b", None),
-    "/m/Qwen3-14B-AWQ --quantization awq_marlin": ("qwen3-14b", "awq"),
+    "/m/Qwen3-14B-AWQ --quantization awq_marlin": ("qwen3-14b-awq", "awq"),
+    "/m/Qwen3-Coder-30B-A3B-Instruct-AWQ --quantization awq_marlin": ("qwen3-30b-a3b-2507", "awq"),
     "/m/Qwen3-32B-FP8": ("qwen3-32b-fp8", None),
     "qwen3.8-27b-autoround-int4 --quantization auto_round": ("qwen3.8-27b", "w4a16"),
 }

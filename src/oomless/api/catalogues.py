@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 def model_rows(pattern: str = "") -> Rows:
     """Return the models of the catalogue whose name or hub id contains a pattern; none is a UsageError.
 
-    >>> [row["num_parameters"] for row in model_rows("deepseek-r1-0528") if "qwen" not in row["name"]]
+    >>> [row["num_parameters"] for row in model_rows("DeepSeek-V3.1-Term")]
     [671026419200]
     """
     from ..model.load import load

@@ -18,9 +18,9 @@ def instead_of(repo_id: str, known: str | None) -> str:
     '; the catalogue has its shape: gemma-4-26b-a4b'
     >>> instead_of("meta-llama/Meta-Llama-3.1-405B-Instruct-FP8", None)
     '; the catalogue has its shape: llama-3.1-405b --quantization fp8'
-    >>> instead_of("unsloth/DeepSeek-R1-BF16", None)
-    '; the catalogue has its shape: deepseek-r1 --hf-overrides \'{"quantization_config": null}\''
-    >>> instead_of("microsoft/Phi-4-multimodal-instruct", None)
+    >>> instead_of("someone/DeepSeek-V3.1-BF16", None)
+    '; the catalogue has its shape: deepseek-v3.1 --hf-overrides \'{"quantization_config": null}\''
+    >>> instead_of("microsoft/Phi-4-mini-flash-reasoning", None)
     ''
     """
     if known:
@@ -39,7 +39,7 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     """Return (model of the catalogue whose name that of a repository begins with, what follows): one after
     whose name a form follows, else the longest. Two empty words: it is of no known shape, or of another one.
 
-    >>> shape_by_name("zai-org/GLM-4.6-FP8"), shape_by_name("microsoft/Phi-4-multimodal-instruct")
+    >>> shape_by_name("zai-org/GLM-4.6-FP8"), shape_by_name("microsoft/Phi-4-mini-flash-reasoning")
     (('glm-4.6', '-fp8'), ('', ''))
     >>> shape_by_name("stelterlab/Qwen3-Coder-30B-A3B-Instruct-AWQ")  # another repository of the same shape
     ('qwen3-30b-a3b-2507', '-awq')

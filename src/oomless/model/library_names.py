@@ -15,7 +15,9 @@ def library_model(name: str) -> tuple[str, str]:
     >>> library_model("gemma4:26b"), library_model("gpt-17")
     (('gemma-4-26b-a4b', 'Q4_K_M'), ('', ''))
     """
-    model, _, tag = name.lower().partition(":")
+    model, colon, tag = name.lower().partition(":")
+    if colon and not tag:
+        return "", ""
     rows = {row["tag"]: row for row in facts.table("ollama_tags")}
     usual = rows[f"{model}:latest"]["type"] if f"{model}:latest" in rows else ""
     kind = type_in_name(tag) or ""

@@ -65,8 +65,8 @@ class Accumulation:
         return operator(*args, **kwargs)
 
     def fill(self, operator: Any, args: Any, kwargs: Any) -> Any:
-        """Gradients of a selection (gather, index_select, a maximum) go into zeros that the same node has made:
-        in place, unless a tensor is of a Python class (FunctionsManual.cpp, gather_backward)."""
+        """Gradients of a selection (gather, index_select, a maximum) go into zeros that the same node has
+        made: in place, unless a tensor is of a Python class (FunctionsManual.cpp, gather_backward)."""
         result = operator(*args, **kwargs)
         if not self.torch.is_grad_enabled() and self._by_engine() and self._of_this_node(args[0]):
             self.recorder.moved(args[0], result)

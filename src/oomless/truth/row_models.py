@@ -14,7 +14,7 @@ def named_model(word: str, requantised: bool) -> str | None:
     """Return the catalogue's name of a row's model. A copy that somebody tuned is the model in its name, and
     somebody's quantised copy is its base where the row says the format apart (`requantised`).
 
-    >>> named_model("TheBloke/Mistral-7B-Instruct-v0.2-GPTQ", True), named_model("phi-4-AutoRound-GPTQ", True)
+    >>> named_model("someone/Mistral-7B-Instruct-v0.2-4bit", True), named_model("phi-4-AutoRound-GPTQ", True)
     ('mistral-7b-v0.2', 'phi-4')
     >>> named_model("orcarouter/Qwen3.8-27B-Uncensored-FP8", True)
     'qwen3.8-27b-fp8'

@@ -39,9 +39,9 @@ class SglangRules(ReleaseRules):
     keeps_logits_of_graphs: bool = False
     """Of each captured batch, in F32; later all write to one buffer."""
     captures_twelve: bool = False
+    """A batch of 12, and above 256 fewer."""
     drafts_for_32: bool = False
     """Where tokens are drafted, 32 requests run at most and each batch of them is captured."""
-    """A batch of 12, and above 256 fewer."""
     multiplies_scaled_positions: bool = False
     """Gemma 3's too, which are counted after scaling."""
     captures_prefills: bool = False
@@ -128,12 +128,12 @@ class SglangRules(ReleaseRules):
     counts_v4_states_by_requests: bool = False
     """Of C128; before, by slots of the windows."""
     counts_v4_draft: bool = False
+    """A window row of the draft's layer, drafts or none, and the whole model's rows on a pipeline's stage."""
     tunes_with_logits: bool = False
     """FlashInfer's tuning runs all requests that a rank may have, to their logits."""
     bounds_scores: bool = False
     """An indexer's scores of prompts are made in parts where they are many."""
     bounds_scores_of_v4: bool = False
-    """A window row of the draft's layer, drafts or none, and the whole model's rows on a pipeline's stage."""
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
     divides_pool_by_index_rows: bool = False

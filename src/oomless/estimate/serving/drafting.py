@@ -114,7 +114,7 @@ def drafts_with(name: str, said: Speculation) -> bool:
     """Return whether an engine's newest release drafts so.
 
     >>> [drafts_with(name, Speculation("eagle3")) for name in ("vllm", "sglang", "trtllm", "llamacpp")]
-    [True, True, False, False]
+    [True, True, True, False]
     """
     rules = engine(name)
     if said.head:

@@ -68,8 +68,10 @@ def published_as(place: str) -> tuple[str, str]:
     """Return (model of the catalogue, what follows its name) of a folder that is called as a repository is:
     one of the catalogue, or a form of one of its models. Two empty words: what lies there may be anything.
 
-    >>> published_as("/data/Qwen2.5-32B-Instruct/"), published_as("~/m/Qwen3-14B-AWQ"), published_as("/m/R1")
-    (('qwen2.5-32b-instruct', ''), ('qwen3-14b', '-awq'), ('', ''))
+    >>> published_as("/data/Qwen2.5-32B-Instruct/"), published_as("~/m/Qwen3-30B-A3B-AWQ-mine")
+    (('qwen2.5-32b-instruct', ''), ('qwen3-30b-a3b', '-awq-mine'))
+    >>> published_as("/m/R1")
+    ('', '')
     """
     name = parts_of(place)[-1]
     if (known := catalogue_name(name)) and is_published(name.lower(), known):
