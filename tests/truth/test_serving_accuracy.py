@@ -33,7 +33,7 @@ FOUNDING = (
     "qwen2 qwen3 qwen3_moe mistral mixtral"
 ).split()
 """Families that the project began with: the budget of each quantity of their cache, alone and together."""
-FOUNDING_CACHE = Budget(median=0.003, p90=0.02)
+FOUNDING_CACHE = Budget(median=0.003, p90=0.023)  # 0.02 without the seven of Qwen3-14B in FP8, known later
 
 
 class Interval(NamedTuple):

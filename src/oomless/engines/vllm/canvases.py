@@ -33,4 +33,4 @@ def canvas_lines(model: Model, asked: Resolved, rules: VllmRules) -> list[Line]:
     return [ranged("temporaries.running", "engine", what, (value, least, most), "assumed", formula, SOURCE)]
 
 
-SOURCE = "diffusion_gemma.py of vLLM 0.33; vllm#50699, #45672"
+SOURCE = "diffusion_gemma.py of vLLM 0.24 to 0.33; vllm#50699, #45672"

@@ -200,7 +200,7 @@ def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     extra = run.cublas + int(run.constant("forward_extra").value) + summed_parts(run)
     inner, gates = widest_inner(model, run.asked.layout)
     row_bytes = run.width * (gates * inner + copies * run.hidden)
-    if quantises_inputs(model, run.asked):
+    if quantises_inputs(model, run.asked, run.hardware):
         row_bytes += inner  # the last projection's input in 8 bits, beside itself and what it was made of
     forward = int(run.tokens * row_bytes) + extra
     if rules.v0:
