@@ -553,3 +553,16 @@ def test_a_task_that_a_model_has_anyway_is_no_doubt() -> None:
 
     assert named("embed")
     assert not named("generate")
+
+
+def test_a_tag_of_ollama_as_model_is_what_ollama_runs() -> None:
+    """16 GB hold the 14B of its library; in 16 bit under vLLM it is three times as much."""
+
+    def asked(*words: str) -> dict[str, Any]:
+        return dict(json.loads(call("infer", "deepseek-r1:14b", "--gpu", "rtx-4080", *words, "--json").out))
+
+    found = asked()
+    assert (found["request"]["engine"], found["request"]["quantization"]) == ("ollama", "Q4_K_M")
+    assert found["verdict"] == "fits"
+    assert asked("--engine", "vllm")["request"]["quantization"] is None
+    assert asked("--quantization", "q8_0")["request"]["quantization"] == "q8_0"

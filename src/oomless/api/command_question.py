@@ -69,17 +69,19 @@ MAY_BE_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)
 
 def by_gguf_name(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Return MODEL, options and notes of what llama.cpp's -hf, Ollama or a file elsewhere is called:
-    the model, its type, and the engine that runs it."""
+    the model, its type, and the engine that runs it. A tag that says no type is one for Ollama alone."""
+    from ..model.gguf_names import type_in_name
     from ..truth.reconcile.log_model import gguf_by_name
 
     known, kind, runs_it = gguf_by_name(model)
     if not known or os.path.lexists(os.path.expanduser(model)):
         return model, options, ()
-    return (
-        known,
-        {"engine": runs_it, "quantization": kind, **options},
-        (f"{kind} is read from the name of {model}",),
-    )
+    note = f"{kind} is read from the name of {model}"
+    if type_in_name(model) is None:
+        if options.get("engine", runs_it) != runs_it:
+            return model, options, ()
+        note = f"{model} is Ollama's: {kind}, as its library has it; --engine vllm asks for it as published"
+    return known, {"engine": runs_it, "quantization": kind, **options}, (note,)
 
 
 def named(command: str, model: str | None) -> str:

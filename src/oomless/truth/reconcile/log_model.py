@@ -102,8 +102,8 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
 
     >>> gguf_by_name("unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M")
     ('deepseek-r1-distill-qwen-7b', 'Q4_K_M', 'llamacpp')
-    >>> gguf_by_name("deepseek-r1:14b-qwen-distill-q8_0"), gguf_by_name("deepseek-r1:14b")
-    (('deepseek-r1-distill-qwen-14b', 'Q8_0', 'ollama'), ('', '', ''))
+    >>> gguf_by_name("deepseek-r1:14b-qwen-distill-q8_0"), gguf_by_name("deepseek-r1:14b")[1:]
+    (('deepseek-r1-distill-qwen-14b', 'Q8_0', 'ollama'), ('Q4_K_M', 'ollama'))
     >>> (
     ...     gguf_by_name("DeepSeek-R1-0528-UD-IQ1_S-00001-of-00004.gguf")[:2],
     ...     gguf_by_name("org/qwen3-8b-Q4_0")[0],
@@ -111,14 +111,14 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
     (('deepseek-r1-0528', 'UD-IQ1_S'), 'qwen3-8b')
     """
     place, colon, tag = word.removeprefix("https://").partition(":")
+    if colon and tag and "/" not in place:
+        from ...engines.llamacpp.ollama_command import RUNS_TAGS, tagged  # few names have a tag
+
+        known, of_file = tagged(word)
+        return (known, of_file, RUNS_TAGS) if catalogue_name(known) else ("", "", "")
     kind = type_in_name(tag or place)
     if kind is None or catalogue_name(word):
         return "", "", ""
-    if colon and "/" not in place:
-        from ...engines.llamacpp.ollama_command import RUNS_TAGS, tagged  # few names have a tag
-
-        known, kind = tagged(word)
-        return (known, kind, RUNS_TAGS) if catalogue_name(known) else ("", "", "")
     if not colon and not OF_GGUF.search(place):
         return "", "", ""
     known = model_name(place) or ""
