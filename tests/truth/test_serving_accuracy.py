@@ -33,7 +33,9 @@ FOUNDING = (
     "qwen2 qwen3 qwen3_moe mistral mixtral"
 ).split()
 """Families that the project began with: the budget of each quantity of their cache, alone and together."""
-FOUNDING_CACHE = Budget(median=0.003, p90=0.023)  # 0.02 without the seven of Qwen3-14B in FP8, known later
+FOUNDING_CACHE = Budget(median=0.003, p90=0.02)
+OF_ITS_OWN = {"782": 0.036}
+"""A row whose model was catalogued later, and its bound: FP8 by Marlin on an RTX 3090."""
 
 
 class Interval(NamedTuple):
@@ -168,7 +170,9 @@ def test_cache_errors_of_the_founding_families(quantities: tuple[str, ...]) -> N
         for row in read_table(TABLE)
         if known(row) and family(row) in FOUNDING and row.quantity in quantities
     ]
-    found = errors([score(row) for row in rows], *quantities)
+    scored = [score(row) for row in rows]
+    assert all(abs(row.rel_error or 0) <= OF_ITS_OWN.get(row.id, 1) for row in scored)
+    found = errors([row for row in scored if row.id not in OF_ITS_OWN], *quantities)
     assert len(found) >= 0.9 * len(rows)
     check_errors(found, FOUNDING_CACHE)
 
