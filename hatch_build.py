@@ -1,8 +1,8 @@
 """The wheel: modules without comments, without the notes on their constants, which Python drops too, without
-what explains a module or a private function to those who mend it, and without the examples of docstrings,
-which are tests; pages in one file, without tables of options and the long part of what their commands print,
-rules without the sources that only readers of the tables need, and all packed again as small as deflate makes
-it (the builder itself takes zlib's middle level)."""
+what explains a module or a function of its rooms to those who mend it, and without the examples of
+docstrings, which are tests; pages in one file, without tables of options and the long part of what their
+commands print, rules without the sources that only readers of the tables need, and all packed again as small
+as deflate makes it (the builder itself takes zlib's middle level)."""
 
 import ast
 import csv
@@ -106,10 +106,33 @@ def without(path: Path, columns: str) -> str:
     return made.getvalue()
 
 
-def for_readers(module: str) -> str:
-    """Return a module without its comments, the words on itself, on its constants and on private functions
-    (no help shows them) and the doctests of its docstrings: no line moves. A front of the package keeps the
-    words on itself, and a record what stands beside its fields: editors show both."""
+def names_shown(package: Path) -> set[str]:
+    """Return the names by which users reach functions and classes: those of the fronts, and what the stub of
+    the package gives on."""
+    names: set[str] = set()
+    for front in (package / "__init__.pyi", *package.rglob("__init__.py")):
+        for statement in ast.parse(front.read_text(encoding="utf-8")).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name("__all__")], value=value):
+                    names |= {*ast.literal_eval(value)}
+                case ast.ImportFrom(names=given):
+                    names |= {each.name for each in given if each.asname == each.name}
+    return names
+
+
+def is_shown(node: ast.AST, shown: set[str]) -> bool:
+    """Return whether help shows a statement of a module: it has a name of the fronts, or is a command or a
+    fixture."""
+    match node:
+        case ast.FunctionDef(name=name, decorator_list=marks) | ast.ClassDef(name=name, decorator_list=marks):
+            return name in shown or any(ast.unparse(mark).startswith(("click.", "pytest.")) for mark in marks)
+    return False
+
+
+def for_readers(module: str, shown: set[str]) -> str:
+    """Return a module without its comments, the words on itself, on its constants and on functions that no
+    help shows, and the doctests of its docstrings: no line moves. A front of the package keeps the words on
+    itself, and a record what stands beside its fields: editors show both."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
@@ -121,11 +144,12 @@ def for_readers(module: str) -> str:
         match note:
             case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
                 lines[first - 1 : last] = [""] * (last - first + 1)
+    kept = {id(inner) for each in tree.body if is_shown(each, shown) for inner in ast.walk(each)}
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(
                 name=name, body=[ast.Expr(value=ast.Constant(value=str())) as note, _, *_]
-            ) if name.startswith("_") and not name.endswith("__"):
+            ) if id(node) not in kept or (name.startswith("_") and not name.endswith("__")):
                 lines[note.lineno - 1 : note.end_lineno] = [""] * ((note.end_lineno or 0) - note.lineno + 1)
             case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
                 for example in DocTestParser().get_examples(text):
@@ -164,8 +188,11 @@ class SmallWheel(BuildHookInterface[Any]):
             f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
         }
         package = Path(self.root, "src/oomless")
+        shown = names_shown(package)
         contents |= {
-            str(Path("oomless", module.relative_to(package))): for_readers(module.read_text(encoding="utf-8"))
+            str(Path("oomless", module.relative_to(package))): for_readers(
+                module.read_text(encoding="utf-8"), shown
+            )
             for module in sorted(package.rglob("*.py"))
         }
         pages = {

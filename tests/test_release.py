@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import oomless
 from command import call
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,12 +78,11 @@ def is_note(statement: ast.stmt) -> bool:
 
 
 def code_of(module: str) -> str:
-    """A module without what its docstrings and notes on constants say, each statement with its line, but for
-    the docstrings of private functions and the module's own."""
+    """A module without what its docstrings and notes say, each statement with its line."""
     tree = ast.parse(module)
     tree.body[:] = [each for each in tree.body if not is_note(each)]
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and re.fullmatch(r"_\w*(?<!__)", node.name):
+        if isinstance(node, ast.FunctionDef):
             node.body[:-1] = [each for each in node.body[:-1] if not is_note(each)]
     for node in ast.walk(tree):
         match node:
@@ -103,6 +103,27 @@ def test_the_wheel_has_the_modules_of_the_tree_without_their_examples(
         mine, its = (ROOT / "src" / name).read_text(encoding="utf-8"), wheel.read(name).decode()
         assert code_of(its) == code_of(mine), name
         assert "    >>> " not in its, name
+
+
+def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions of rooms that no front names are explained in the tree alone."""
+    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
+
+    def said(module: str, name: str) -> str:
+        statements = ast.walk(ast.parse(wheel.read(f"oomless/{module}.py").decode()))
+        kinds = ast.FunctionDef | ast.ClassDef
+        found = next(each for each in statements if isinstance(each, kinds) and each.name == name)
+        return ast.get_docstring(found) or ""
+
+    homes = vars(oomless)["_HOMES"].items()
+    assert [name for name, home in homes if not said(home.replace(".", "/"), name)] == []
+    assert said("api/serving", "to_json")
+    assert said("web/command", "web").startswith("The page in a browser")
+    assert said("cli/config", "show_config")
+    assert said("monitor/pytest_plugin", "memory_budget")
+    assert not said("engines/vllm/budget", "budget_bytes")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
