@@ -103,6 +103,17 @@ def test_glm_with_delta_attention_is_as_large_as_its_files() -> None:
     assert captured_bytes(model, Resolved(max_model_len=1048576), 512) == rows
 
 
+def test_experts_of_2024_have_a_dense_block_beside_them() -> None:
+    """Arctic: 128 experts of 4,864 beside a block as wide as the hidden state; 479B and 269.5B on the hub."""
+    arctic, grok = load("arctic"), load("grok-2")
+    assert [round(each.num_parameters / 1e9, 1) for each in (arctic, grok)] == [478.6, 269.5]
+    beside = [each.layers[0].ffn for each in (arctic, grok)]
+    assert [isinstance(each, MoE) and each.dense_width for each in beside] == [7168, 32768]
+    faulty = {**config_of("arctic"), "moe_layer_frequency": 2}
+    with pytest.raises(OomlessError, match="moe_layer_frequency"):
+        build(faulty, "x", "x")
+
+
 def test_of_what_hears_and_speaks_the_thinker_counts() -> None:
     """Qwen2.5-Omni as it is published, with a talker; bytes as vLLM loads them (16.6 GiB)."""
     thinker = facts.model_config("qwen2.5-omni-7b")

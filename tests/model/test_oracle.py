@@ -21,6 +21,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 NO_CLASS = {
+    "arctic",
     "chatglm",
     "new",
     "baichuan",
@@ -29,6 +30,7 @@ NO_CLASS = {
     "deepseek_v41",
     "deepseek_vl_v2",
     "dots_ocr",
+    "grok-1",
     "internlm2",
     "interns1",
     "internvl_chat",
@@ -50,6 +52,7 @@ NO_CLASS = {
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""
 
 OTHER_CLASS = {
+    "grok-2",
     "ling-2.6-flash",
     "ling-2.6-1t",
     "ring-2.6-1t",
@@ -59,7 +62,7 @@ OTHER_CLASS = {
     "gemma-3n-e2b",
     "diffusiongemma-26b-a4b",
 }
-"""Models whose model_type transformers knows as that of a later one, or whose tower is timm's."""
+"""Models whose model_type transformers knows as that of another one, or whose tower is timm's."""
 
 EXPLAINED = {
     "longcat_flash": "the class gives experts that do nothing an input matrix; the checkpoint "

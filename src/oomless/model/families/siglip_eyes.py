@@ -1,5 +1,6 @@
 """Plain decoders behind SigLIP and a connector of their own: Idefics3 and SmolVLM, Aya Vision, Command A
-Vision, LLaVA-OneVision, LFM2-VL. Counts are the hub's and those of transformers' classes, to the unit."""
+Vision, LLaVA-OneVision, LFM2-VL, PaliGemma. Counts are the hub's and those of transformers' classes, to the
+unit."""
 
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ from .vision import Tower, siglip
 class Eyes(NamedTuple):
     """What a family's class does that its config does not say."""
 
-    text: str
-    """The decoder where text_config names none."""
+    text: dict[str, Any]
+    """Of the decoder's class that text_config leaves out, its type first."""
     tiles: int
     """Tiles of the largest image that its processor makes, with the view of the whole."""
     ignores: tuple[str, ...]
@@ -24,22 +25,25 @@ class Eyes(NamedTuple):
 
 FAMILIES = {
     "idefics3": Eyes(
-        "llama",
+        {"model_type": "llama"},
         17,
         (),
         {"intermediate_size": 3072, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224},
     ),
     "aya_vision": Eyes(
-        "cohere2",
+        {"model_type": "cohere2"},
         13,
         ("adapter_layer_norm_eps", "vision_feature_layer", "vision_feature_select_strategy"),
         {"image_size": 384, "num_hidden_layers": 26},
     ),
     "cohere2_vision": Eyes(
-        "cohere2", 13, (), {"intermediate_size": 3072, "image_size": 512, "vision_use_head": True}
+        {"model_type": "cohere2"},
+        13,
+        (),
+        {"intermediate_size": 3072, "image_size": 512, "vision_use_head": True},
     ),
     "llava_onevision": Eyes(
-        "qwen2",
+        {"model_type": "qwen2"},
         10,
         (
             "projector_hidden_act",
@@ -52,7 +56,7 @@ FAMILIES = {
         {"image_size": 384, "num_hidden_layers": 26},
     ),
     "lfm2_vl": Eyes(
-        "lfm2",
+        {"model_type": "lfm2"},
         11,
         (
             "do_image_splitting",
@@ -71,6 +75,12 @@ FAMILIES = {
         ),
         {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "patch_size": 16},
     ),
+    "paligemma": Eyes(
+        {"model_type": "gemma", "head_dim": 256, "max_position_embeddings": 8192},
+        1,
+        ("hidden_size", "projection_dim", "vocab_size"),
+        {},
+    ),
 }
 FAMILIES["smolvlm"] = FAMILIES["idefics3"]
 
@@ -84,7 +94,7 @@ def read(config: Config, name: str) -> Model:
     for key in row.ignores:
         config.has(key)
     text = with_outer(config, "text_config")
-    text.values = {"model_type": row.text, **text.values}
+    text.values = {**row.text, **text.values}
     model = read_nested(text, name)
     vision = config.section("vision_config")
     outer = vision.values
@@ -127,6 +137,9 @@ def connect(tower: Tower, config: Config, family: str, hidden: int) -> int:
             inner = config.size("alignment_intermediate_size", hidden if family == "aya_vision" else 36864)
             tower.linear("projector.linear_1", inner, merged)
             tower.linear("projector.linear_2", hidden, inner // 2)
+        case "paligemma":
+            merge = 1
+            tower.linear("projector.linear", hidden, tower.width)
         case "lfm2_vl":
             merge = config.size("downsample_factor", 2)
             merged, inner = tower.width * merge**2, config.size("projector_hidden_size", 2560)
