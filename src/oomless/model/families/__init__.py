@@ -292,15 +292,3 @@ def need_sound(model: Model, config: Config) -> None:
             )
     if model.vision is not None and model.vision.item_tokens < 1:
         config.fault("an image of vision_config is smaller than one of its patches")
-
-
-def read_nested(config: Config, name: str) -> Model:
-    """The model of a config inside of another one, which shares its faults; the caller reports its unread
-    keys."""
-    model_type = config.word("model_type")
-    if model_type not in FAMILIES:
-        raise UnsupportedError(
-            f"{config.where}: model_type {model_type!r} is not known", "oomless models --families"
-        )
-    model: Model = import_module(f".{FAMILIES[model_type]}", __name__).read(config, name)
-    return model

@@ -7,7 +7,8 @@ from ..feed_forward_weights import ffn_tensors
 from ..feedforward import MoE
 from ..model import Model, Vision
 from ..scope import Scope
-from .rope_and_storage import read_storage, unread_inside, with_outer
+from .nested import read_nested, text_of, unread_inside
+from .rope_and_storage import read_storage
 from .vision import Tower
 
 MOST_TOKENS = 6144
@@ -41,21 +42,15 @@ WITHOUT_EFFECT = (
 def read(config: Config, name: str) -> Model:
     """The decoder (under text_config, or spelled out beside vision_config), the experts for images, the
     tower."""
-    from . import read_nested
-
-    nested = config.has("text_config")
-    text = with_outer(config, "text_config") if nested else config
+    text = text_of(config)
     for key in WITHOUT_EFFECT:
         config.has(key)
         text.has(key)
-    outer = text.values
     widths = of_both(text, "moe_intermediate_size"), of_both(text, "moe_num_experts")
-    first = {key: value[0] for key in OF_BOTH if isinstance(value := outer.get(key), list) and value}
-    if "mlp_layer_types" not in outer:
+    first = {key: value[0] for key in OF_BOTH if isinstance(value := text.values.get(key), list) and value}
+    if "mlp_layer_types" not in text.values:
         first = {"moe_layer_start_index": 1, **first}
-    text.values = {**outer, **first, "model_type": "ernie4_5_moe"}
-    model = read_nested(text, name)
-    text.values = outer
+    model = read_nested(text, name, **first, model_type="ernie4_5_moe")
     (_, width), (_, experts) = widths
     stored, _ = read_storage(text)
     sparse = tuple(index for index, layer in enumerate(model.layers) if isinstance(layer.ffn, MoE))
@@ -70,7 +65,7 @@ def read(config: Config, name: str) -> Model:
         family=config.word("model_type"),
         tensors=(*model.tensors, *beside, *tower.tensors),
         vision=Vision(MOST_TOKENS, MOST_TOKENS * 3 * 28**2),
-        warnings=(*model.warnings, *(unread_inside(text) if nested else ())),
+        warnings=(*model.warnings, *unread_inside(text, config)),
     )
 
 

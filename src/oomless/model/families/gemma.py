@@ -8,7 +8,8 @@ from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Rope, Vision
 from .decoder import decoder
 from .layer_types import read_layer_types, windowed
-from .rope_and_storage import read_rope, unread_inside, with_outer
+from .nested import unread_inside, with_outer
+from .rope_and_storage import read_rope
 from .vision import siglip
 
 SANDWICH = BlockNorms(("input", "post_attention", "pre_feedforward", "post_feedforward"))

@@ -14,7 +14,8 @@ from .decoder import decoder
 from .gemma import SANDWICH
 from .gemma4 import add_conformer, layer_inputs
 from .layer_types import read_layer_types
-from .rope_and_storage import read_rope, unread_inside, with_outer
+from .nested import unread_inside, with_outer
+from .rope_and_storage import read_rope
 from .vision import Tower
 
 

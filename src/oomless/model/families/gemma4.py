@@ -16,7 +16,8 @@ from ..model import VOCABULARY, Layer, Model, Rope, Tensor, Vision
 from ..scope import columns
 from .decoder import decoder
 from .gemma import SANDWICH, read_kinds
-from .rope_and_storage import read_rope, unread_inside, with_outer
+from .nested import unread_inside, with_outer
+from .rope_and_storage import read_rope
 from .vision import Tower
 
 

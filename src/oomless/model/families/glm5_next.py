@@ -18,8 +18,9 @@ from .glm_vl import add_merger
 from .kimi_linear import read_delta
 from .latent_attention import read_dsa
 from .layer_types import STATES, read_layer_types
+from .nested import unread_inside, with_outer
 from .qwen_vl import largest_image, with_eyes
-from .rope_and_storage import read_storage, unread_inside, with_outer
+from .rope_and_storage import read_storage
 from .vision import Tower
 
 MOST_PIXELS = 28 * 28 * 12288

@@ -7,8 +7,9 @@ from ..scope import columns, rows
 from ..storage import Format
 from .deepseek import mtp_tensors
 from .dense import AROUND
+from .nested import read_nested, unread_inside, with_outer
 from .qwen_vl import largest_image, with_eyes
-from .rope_and_storage import read_storage, unread_inside, with_outer
+from .rope_and_storage import read_storage
 from .vision import Tower
 
 TEXT = {"glm4v": "glm4", "glm46v": "glm4", "glm4v_moe": "glm4_moe", "glm_ocr": "glm4"}
@@ -20,8 +21,6 @@ MOST_PIXELS = 28 * 28 * 12288
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, whose queries, keys and values have biases always where it is dense, and
     the tower."""
-    from . import read_nested
-
     family = config.word("model_type")
     for key in (
         "image_start_token_id",
@@ -32,12 +31,8 @@ def read(config: Config, name: str) -> Model:
     ):
         config.has(key)
     text = with_outer(config, "text_config")
-    outer = text.values
-    text.values = {**outer, "model_type": TEXT[family], "num_nextn_predict_layers": 0}
-    if family in ("glm4v", "glm46v"):
-        text.values["attention_bias"] = True
-    model = read_nested(text, name)
-    text.values = outer
+    said = {"attention_bias": True} if family in ("glm4v", "glm46v") else {}
+    model = read_nested(text, name, model_type=TEXT[family], num_nextn_predict_layers=0, **said)
     vision = config.section("vision_config")
     tower = (read_ocr_tower if family == "glm_ocr" else read_tower)(vision, model.dtype)
     config.check()

@@ -3,8 +3,8 @@ decoder. Checked against transformers' classes on the meta device."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model
+from .nested import read_nested, unread_inside, with_outer
 from .qwen_omni import SOUND_WITHOUT_EFFECT, encoder_layers, read_sound
-from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 TEXT = {"qwen2_audio": "qwen2", "qwen3_asr": "qwen3", "voxtral": "llama"}
@@ -31,16 +31,11 @@ WHISPER_WITHOUT_EFFECT = (
 
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, and the encoder under audio_config."""
-    from . import read_nested
-
     family = config.word("model_type")
     for key in WITHOUT_EFFECT:
         config.has(key)
     text = with_outer(config, "text_config")
-    outer = text.values
-    text.values = {**outer, "model_type": TEXT[family]}
-    model = read_nested(text, name)
-    text.values = outer
+    model = read_nested(text, name, model_type=TEXT[family])
     audio = config.section("audio_config")
     new = family == "qwen3_asr"
     tower = read_sound(audio, model.dtype) if new else read_whisper(audio, model, family)

@@ -7,7 +7,7 @@ Counts are those of transformers' class; InternVL3-8B's published 7,944,373,760 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
 from ..storage import Format
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, unread_inside, with_outer
 from .vision import Tower
 
 MOST_TILES = 12
@@ -36,8 +36,6 @@ WITHOUT_EFFECT = {
 
 def read(config: Config, name: str) -> Model:
     """The decoder, the tower, and the projection of merged patches."""
-    from . import read_nested
-
     text = with_outer(config, "llm_config" if config.has("llm_config") else "text_config")
     model = read_nested(text, name)
     vision = config.section("vision_config")

@@ -2,7 +2,7 @@
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, unread_inside, with_outer
 from .vision import Tower
 
 MOST_PATCHES = 4096
@@ -11,8 +11,6 @@ MOST_PATCHES = 4096
 
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, and the tower under either family's names."""
-    from . import read_nested
-
     text = with_outer(config, "text_config")
     model = read_nested(text, name)
     vision = config.section("vision_config")

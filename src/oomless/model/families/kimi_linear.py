@@ -14,7 +14,7 @@ from .decoder import decoder
 from .kimi import MOST_PATCHES
 from .latent_attention import read_mla
 from .layer_types import STATES, read_layer_types
-from .rope_and_storage import unread_inside, with_outer
+from .nested import unread_inside, with_outer
 from .sparse_experts import first_of
 from .vision import Tower
 

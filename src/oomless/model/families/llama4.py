@@ -7,7 +7,7 @@ from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
 from ..scope import columns, rows
 from .decoder import decoder
-from .rope_and_storage import unread_inside, with_outer
+from .nested import unread_inside, with_outer
 from .vision import Tower
 
 MOST_TILES = 16

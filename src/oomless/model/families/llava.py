@@ -2,7 +2,7 @@
 
 from ..config import Config
 from ..model import Model, Vision
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, unread_inside, with_outer
 from .vision import clip, pixtral, siglip
 
 TOWERS = {"clip_vision_model": clip, "siglip_vision_model": siglip, "pixtral": pixtral}
@@ -14,8 +14,6 @@ NEXT_TILES = 10
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config and the tower under vision_config; NeXT adds the line break between rows
     of tiles."""
-    from . import read_nested
-
     family = config.word("model_type")
     text = with_outer(config, "text_config")
     model = read_nested(text, name)

@@ -4,6 +4,7 @@ version names: Llama 3 (2.5), Qwen2 (2.6), MiniCPM4 (4.0), Qwen3 (4.5). Counts a
 from ...errors import UnsupportedError
 from ..config import Config
 from ..model import Model, Vision
+from .nested import read_nested
 from .vision import Tower, siglip
 
 DECODERS = {2.5: "llama", 2.6: "qwen2", 4.0: "llama", 4.5: "qwen3"}
@@ -28,20 +29,15 @@ WITHOUT_EFFECT = (
 
 def read(config: Config, name: str) -> Model:
     """The decoder, whose keys stand beside vision_config, the tower and the resampler."""
-    from . import read_nested
-
     family, version = config.word("model_type"), config.number("version", 2.5)
     for key in WITHOUT_EFFECT:
         config.has(key)
-    outer = config.values
     if version not in DECODERS:
         raise UnsupportedError(
             f"{config.where}: version {version:g} of {family} is not known",
             f"known are {', '.join(map(str, DECODERS))}",
         )
-    config.values = {**outer, "model_type": DECODERS[version]}
-    model = read_nested(config, name)
-    config.values = outer
+    model = read_nested(config, name, model_type=DECODERS[version])
     vision = config.section("vision_config")
     vision.values = {"vision_use_head": False, **vision.values}
     tower = siglip(vision, model.dtype)

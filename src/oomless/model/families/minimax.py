@@ -8,7 +8,8 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..model import Layer, Model, Vision
 from .decoder import decoder
-from .rope_and_storage import read_rope, unread_inside, with_outer
+from .nested import unread_inside, with_outer
+from .rope_and_storage import read_rope
 from .sparse_experts import sparse_layers
 from .vision import Tower
 

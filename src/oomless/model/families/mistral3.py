@@ -3,14 +3,12 @@ into a token."""
 
 from ..config import Config
 from ..model import Model, Vision
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, unread_inside, with_outer
 from .vision import pixtral
 
 
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, and the tower."""
-    from . import read_nested
-
     text = with_outer(config, "text_config")
     model = read_nested(text, name)
     vision = config.section("vision_config")

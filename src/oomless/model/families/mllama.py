@@ -6,7 +6,7 @@ from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import EMBEDDING, Layer, Model
 from .decoder import decoder
-from .rope_and_storage import unread_inside, with_outer
+from .nested import unread_inside, with_outer
 from .vision import Tower
 
 SPECIAL_ROWS = 8

@@ -8,7 +8,8 @@ from ..model import Layer, Model, Vision
 from .decoder import decoder
 from .gemma import SANDWICH
 from .layer_types import read_layer_types, windowed
-from .rope_and_storage import read_rope, unread_inside, with_outer
+from .nested import unread_inside, with_outer
+from .rope_and_storage import read_rope
 from .vision import Tower
 
 ITEM_TOKENS = 4096

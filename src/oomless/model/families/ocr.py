@@ -5,8 +5,8 @@ from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
 from ..scope import columns, rows
 from ..storage import Format
+from .nested import read_nested, text_of, unread_inside
 from .qwen_vl import with_axes
-from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower, siglip
 
 TEXT = {"dots_ocr": "qwen2", "paddleocr_vl": "ernie4_5", "hunyuan_vl": "hunyuan_v1_dense"}
@@ -37,18 +37,12 @@ IGNORED = {
 
 def read(config: Config, name: str) -> Model:
     """The decoder (under text_config, or spelled out beside vision_config), the tower, and its merger."""
-    from . import read_nested
-
     family = config.word("model_type")
     for key in IGNORED[family]:
         config.has(key)
     vision = config.section("vision_config")
-    nested = config.has("text_config")
-    text = with_outer(config, "text_config") if nested else config
-    outer = text.values
-    text.values = {**outer, "model_type": TEXT[family]}
-    model = read_nested(text, name)
-    text.values = outer
+    text = text_of(config)
+    model = read_nested(text, name, model_type=TEXT[family])
     towers = {"dots_ocr": read_dots, "paddleocr_vl": read_paddle, "hunyuan_vl": read_hunyuan}
     tower = towers[family](vision, model.dtype, model.hidden_size)
     patch, merge = vision.size("patch_size", 14), vision.size("spatial_merge_size", 2)
@@ -59,7 +53,7 @@ def read(config: Config, name: str) -> Model:
         ropes=with_axes(model.ropes) if family == "paddleocr_vl" else model.ropes,
         tensors=(*model.tensors, *tower.tensors),
         vision=Vision(patches // merge**2, patches * 3 * patch**2),
-        warnings=(*model.warnings, *(unread_inside(text) if nested else ())),
+        warnings=(*model.warnings, *unread_inside(text, config)),
     )
 
 

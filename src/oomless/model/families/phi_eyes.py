@@ -8,6 +8,7 @@ from typing import Any
 
 from ..config import Config
 from ..model import Model, Vision
+from .nested import read_nested
 from .vision import Tower, clip, siglip
 
 CLIP_L: dict[str, Any] = {
@@ -33,13 +34,8 @@ WITHOUT_EFFECT = (
 
 def read(config: Config, name: str) -> Model:
     """Phi-3's decoder, the tower, what marks lines and images, and two linear layers."""
-    from . import read_nested
-
     family = config.word("model_type")
-    outer = config.values
-    config.values = {**outer, "model_type": "phi3"}
-    model = read_nested(config, name)
-    config.values = outer
+    model = read_nested(config, name, model_type="phi3")
     for key in WITHOUT_EFFECT:
         config.has(key)
     hidden = model.hidden_size

@@ -12,8 +12,9 @@ from ..scope import Scope, Storage
 from ..storage import DTYPES, Format
 from .decoder import decoder
 from .layer_types import STATES, read_layer_types
+from .nested import unread_inside, with_outer
 from .qwen_vl import largest_image, read_tower, with_eyes
-from .rope_and_storage import read_rope, read_storage, rotary_dim, unread_inside, with_outer
+from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 
 def read(config: Config, name: str) -> Model:

@@ -4,8 +4,8 @@ an encoder of sound. Engines load no more than the thinker (vLLM: models/qwen2_5
 from ..config import MAX_LAYERS, Config
 from ..model import Model
 from ..storage import Format
+from .nested import read_nested, unread_inside, with_outer
 from .qwen_vl import MOST_PIXELS, largest_image, read_old_tower, read_tower, with_eyes
-from .rope_and_storage import unread_inside, with_outer
 from .vision import Tower
 
 TEXT = {"qwen2_5_omni": "qwen2", "qwen3_omni_moe": "qwen3_moe"}
@@ -40,8 +40,6 @@ SOUND_WITHOUT_EFFECT = ("conv_chunksize", "max_source_positions", "n_window", "n
 
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, the tower and the encoder; what speaks is said, not counted."""
-    from . import read_nested
-
     family = config.word("model_type").removesuffix("_thinker")
     speaks = [key for key in SPEAKING if config.has(key)]
     thinker = with_outer(config, "thinker_config") if config.has("thinker_config") else config
@@ -49,10 +47,7 @@ def read(config: Config, name: str) -> Model:
         thinker.has(key)
         config.has(key)
     text = with_outer(thinker, "text_config")
-    outer = text.values
-    text.values = {**outer, "model_type": TEXT[family]}
-    model = read_nested(text, name)
-    text.values = outer
+    model = read_nested(text, name, model_type=TEXT[family])
     vision, sound = thinker.section("vision_config"), thinker.section("audio_config")
     seen = family == "qwen2_5_omni"
     tower = read_old_tower(vision, "qwen2_5_vl", model) if seen else read_tower(vision, model.dtype)

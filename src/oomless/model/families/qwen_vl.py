@@ -5,7 +5,7 @@ from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
 from ..scope import columns, rows
 from ..storage import Format
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, text_of, unread_inside
 from .vision import Tower
 
 TEXT = {"qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe"}
@@ -16,8 +16,6 @@ MOST_PIXELS = {"qwen2_vl": 12845056, "qwen2_5_vl": 12845056}
 
 def read(config: Config, name: str) -> Model:
     """The decoder (under text_config, or spelled out beside vision_config) and the tower."""
-    from . import read_nested
-
     family = config.word("model_type")
     vision = config.section("vision_config")
     for key in (
@@ -27,18 +25,14 @@ def read(config: Config, name: str) -> Model:
         "vision_token_id",
     ):
         config.has(key)
-    nested = config.has("text_config")
-    text = with_outer(config, "text_config") if nested else config
-    outer = text.values
-    text.values = {**outer, "model_type": TEXT[family]}
-    model = read_nested(text, name)
-    text.values = outer
+    text = text_of(config)
+    model = read_nested(text, name, model_type=TEXT[family])
     tower = (
         read_old_tower(vision, family, model) if family in MOST_PIXELS else read_tower(vision, model.dtype)
     )
     config.check()
     seeing = with_eyes(model, family, tower, largest_image(vision, MOST_PIXELS.get(family, 1 << 24)))
-    return seeing._replace(warnings=(*model.warnings, *(unread_inside(text) if nested else ())))
+    return seeing._replace(warnings=(*model.warnings, *unread_inside(text, config)))
 
 
 def with_eyes(model: Model, family: str, tower: Tower, vision: Vision) -> Model:

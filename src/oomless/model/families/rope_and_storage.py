@@ -1,6 +1,5 @@
 """What the configs of all families spell alike: dtype, quantisation, rotary embedding."""
 
-from ...files import listed
 from .. import quantization
 from ..config import Config
 from ..model import Rope
@@ -74,36 +73,3 @@ def rotary_dim(config: Config, head_dim: int, default: float = 1.0) -> int:
     nested = config.section("rope_scaling" if config.values.get("rope_scaling") else "rope_parameters")
     share = config.number("partial_rotary_factor", nested.number("partial_rotary_factor", default))
     return max(int(head_dim * share), 1)
-
-
-def with_outer(config: Config, key: str) -> Config:
-    """The config of the language model inside of another one, with dtype and tying of the outer where it has
-    none; the outer's quantisation counts first (vllm, model_loader/weight_utils.py, get_quant_config)."""
-    inner = config.section(key)
-    config.check()
-    if not inner.values:
-        config.fault(f"{key} is missing")
-        config.check()
-    for shared in ("torch_dtype", "dtype", "quantization_config", "tie_word_embeddings"):
-        config.used.add(shared)
-        first = shared == "quantization_config" or inner.values.get(shared) is None
-        if first and config.values.get(shared) is not None:
-            inner.values = {**inner.values, shared: config.values[shared]}
-    if inner.values.get("torch_dtype") is None and inner.values.get("dtype") is None:
-        vision = config.values.get("vision_config")
-        if isinstance(vision, dict) and vision.get("torch_dtype"):
-            inner.values = {**inner.values, "torch_dtype": vision["torch_dtype"]}
-    return inner
-
-
-def unread_inside(inner: Config) -> tuple[str, ...]:
-    """The warning about keys of a nested config that no reader knows, if there are any."""
-    unread = inner.unread()
-    return (
-        (
-            f"keys not understood, which may change memory: {listed(unread)} "
-            f"({inner.where.rpartition(': ')[2]})",
-        )
-        if unread
-        else ()
-    )

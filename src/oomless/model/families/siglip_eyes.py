@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ..config import Config
 from ..model import Model, Vision
-from .rope_and_storage import unread_inside, with_outer
+from .nested import read_nested, unread_inside, with_outer
 from .vision import Tower, siglip
 
 
@@ -87,8 +87,6 @@ FAMILIES["smolvlm"] = FAMILIES["idefics3"]
 
 def read(config: Config, name: str) -> Model:
     """The decoder under text_config, the tower, and the connector."""
-    from . import read_nested
-
     family = config.word("model_type")
     row = FAMILIES[family]
     for key in row.ignores:

@@ -3,7 +3,7 @@
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Vision
 from . import sparse_experts as sparse
-from .rope_and_storage import unread_inside, with_outer
+from .nested import unread_inside, with_outer
 from .vision import Tower
 
 
