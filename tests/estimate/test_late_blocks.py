@@ -1,4 +1,4 @@
-"""What an Ascend's allocator gives back late."""
+"""Blocks that an allocator gives back late: an Ascend's, and what torch's DDP sends at its start."""
 
 import pytest
 
@@ -26,3 +26,18 @@ def test_gathered_weights_may_fill_an_ascend(model: str, verdict: str) -> None:
 @pytest.mark.parametrize(("gpu", "zero"), [("h100:16", 3), ("ascend-910b:16", 2)])
 def test_no_other_card_and_nothing_that_gathers_nothing(gpu: str, zero: int) -> None:
     assert not any(LATE in note for note in answer("qwen2-7b", gpu, zero).warnings)
+
+
+@pytest.mark.parametrize(
+    ("framework", "told", "of_weights"),
+    [("ms-swift", "torch 2.5", 2), ("ms-swift", "torch 2.8", 1), ("megatron-bridge", "torch 2.5", 1)],
+)
+def test_copies_that_ddp_sends_first(framework: str, told: str, of_weights: int) -> None:
+    """ms-swift's examples/train/multi-gpu/ddp of January 2025: 27.5 GiB of 7B with adapters, where one card
+    has 17.2. The card gives them back: a smaller one holds the same step."""
+    asked = {"framework": framework, "method": "lora", "sharding": "ddp", "framework_version": told}
+    found = train("qwen2.5-7b", "a100-80gb:2", seq_len=200, **asked)
+    group = found.groups[0]
+    times = group.peaks.reserved_bytes / group.states.weights
+    assert round(times) == of_weights
+    assert train("qwen2.5-7b", "rtx-4090:2", seq_len=200, **asked).verdict == "fits"

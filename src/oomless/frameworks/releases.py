@@ -73,6 +73,8 @@ class Habits(NamedTuple):
     """Families of models whose forward makes logits of prompts too, whatever a trainer reads."""
     splits_data: bool = False
     """A part of the data is evaluated where nothing is said."""
+    records_streams: bool = False
+    """NCCL's groups record their stream on what they send, whose blocks wait for the card."""
     resends: bool = False
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
 
@@ -151,6 +153,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         evaluation=found.get("evaluation"),
         whole_logits=tuple(found.get("answers", "").split()),
         splits_data=found.get("data") == "split",
+        records_streams=found.get("sent") == "recorded",
         resends=found.get("exchanges") == "again",
     )
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ...ledger import CATEGORIES, Ledger, Line, sums
 from .job import Job
 from .phases import StepPhase
+from .replicas import copied_at_start, held_from_start
 from .reserved import (
     OUTSIDE,
     KeptBlocks,
@@ -98,6 +99,8 @@ def rank_group(
     pinned = pinned_by_engine(job, states, phases)
     kept = kept_beyond(job, passing + stepped, pinned, below_in_step(phases))
     held = held_beyond(job, allocated, passing, apart, above, kept, pinned)
+    if copies := copied_at_start(job, states.weights):
+        held = held_from_start(held, states.weights + copies - num_allocated)
     most = min(sums([*allocated, held])[2], job.capacity_bytes - sums(outside)[1])
     lines = [*allocated, given_back_late(within_room(held, kept, room), job, allocated, room)]
     reserved, _, high = sums(lines)
