@@ -49,6 +49,41 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "lora_rank": 64,
         "trained_ends": True,
     },
+    "torchrun supervised-fine-tune.py --model_name_or_path meta-llama/Llama-2-7b-hf --use_flash_attn True "
+    "--low_rank_training True --per_device_train_batch_size 1": {  # of LongLoRA
+        "method": "lora",
+        "lora_rank": 8,
+        "lora_targets": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "trained_ends": True,
+        "attention": "flash",
+        "recompute": "full",
+    },
+    "deepspeed fastchat/train/train_mem.py --model_name_or_path lmsys/vicuna-7b-v1.5 "
+    "--per_device_train_batch_size 1": {"attention": "flash"},
+    "deepspeed main.py --model_name_or_path facebook/opt-1.3b --lora_dim 128 --zero_stage 2 --offload": {
+        "framework": "deepspeed",  # DeepSpeed-Chat, step 1
+        "task": "sft",
+        "method": "lora",
+        "lora_rank": 128,
+        "trained_ends": True,
+        "precision": "deepspeed-fp16",
+        "sharding": "zero2",
+        "offload": ["optimizer"],
+        "micro_batch": 16,
+        "seq_len": 512,
+    },
+    "deepspeed main.py --actor_model_name_or_path facebook/opt-1.3b --critic_model_name_or_path "
+    "facebook/opt-350m --actor_zero_stage 3 --critic_zero_stage 3 --per_device_mini_train_batch_size 4": {
+        "task": "ppo",
+        "sharding": "zero3",
+        "micro_batch": 4,
+        "seq_len": 512,
+    },
+    "deepspeed ../train_rm.py --pretrain meta-llama/Meta-Llama-3-8B --zero_stage 3 --max_len 2048": {
+        "framework": "openrlhf",  # of 2024, as a script
+        "task": "reward",
+        "seq_len": 2048,
+    },
     "trl sft --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2 --use_peft": {
         "framework": "trl",
         "task": "sft",
@@ -727,6 +762,21 @@ def test_models_that_share_cards_stand_beside_the_actor() -> None:
     assert alone["request"]["task"] == "grpo"
     assert any("cards of their own" in note for note in alone["warnings"])
     assert "rollout_engine" not in alone["request"]["beside"]
+
+
+@pytest.mark.parametrize(("framework", "models"), [("openrlhf", 1), ("trl", 0)])
+def test_openrlhf_loads_a_reference_beside_adapters(framework: str, models: int) -> None:
+    """TRL's reference is the policy without its adapters."""
+    words = ("train", "qwen2.5-0.5b", "--gpu", "h100", "--method", "lora", "--task", "dpo", "--json")
+    lines = json.loads(call(*words, "--framework", framework).out)["after"]["moments"][-1]["lines"]
+    assert sum(line["owner"] == "reference" for line in lines) == models
+
+
+def test_a_second_copy_over_one_rank_is_none() -> None:
+    """OpenRLHF's --zpg is 1 by itself."""
+    words = ("train", "qwen2.5-0.5b", "--gpu", "h100:2", "--framework", "openrlhf", "--zero", "3", "--json")
+    found = [json.loads(call(*words, *more).out) for more in ((), ("--zero-hpz-partition-size", "1"))]
+    assert found[0]["headroom_bytes"] == found[1]["headroom_bytes"]
 
 
 def test_a_function_of_rewards_trains_nothing() -> None:

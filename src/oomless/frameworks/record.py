@@ -195,6 +195,12 @@ class Framework(NamedTuple):
         return "reference" in self.rollouts
 
     @property
+    def loads_reference(self) -> bool:
+        """Whether the reference of a model with adapters is a model of its own (OpenRLHF's train_dpo.py and
+        ReferenceModelActor; DeepSpeed-Chat's _init_ref), not the policy without them."""
+        return "own_reference" in self.rollouts
+
+    @property
     def gathers(self) -> Gathers:
         """How an engine of its own is given the policy's weights."""
         return "merged" if "merged" in self.rollouts else "gathered" if "gathered" in self.rollouts else "no"

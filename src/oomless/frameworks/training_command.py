@@ -29,6 +29,8 @@ class Program(NamedTuple):
     """Where nothing launches it, its one process deals layers over all cards that it sees."""
     counts: bool = False
     """Its arguments say sequences of all processes, so that it must know how many there are."""
+    needs: tuple[str, ...] = ()
+    """Flags without which a script of that name is another one."""
 
 
 SCRIPT = r"(?:\S*/)?"
@@ -49,6 +51,9 @@ PROGRAMS = (
     Program("megatron-swift", rf"{SCRIPT}megatron (?P<task>sft|pt|rlhf)", counts=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
     Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray|ppo)"),
+    Program(
+        "openrlhf", rf"{SCRIPT}train_(?P<task>sft|dpo|rm|ppo_ray|ppo)\.py", needs=("pretrain",)
+    ),  # to 0.3
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
 )
 OF_ACCELERATE = ("trl", "transformers", "llama-factory", "axolotl", "ms-swift")
@@ -60,8 +65,12 @@ FILE_FLAGS = ("config", "job.config_file")
 """Flags that name a configuration file; a first word that ends like one does so too."""
 ENDINGS = (".yaml", ".yml", ".toml", ".json")
 NO_FILE = ("--command names no configuration file", "paste it whole, with its file")
-OF_TRAINER = ("model_name_or_path", "per_device_train_batch_size")
-"""Flags by which a script is known that parses the Trainer's arguments."""
+OF_TRAINER = (
+    ("model_name_or_path", "per_device_train_batch_size"),
+    ("actor_model_name_or_path",),
+    ("model_name_or_path", "zero_stage"),
+)
+"""Flags by which a script is known that parses the Trainer's arguments, or DeepSpeed-Chat's."""
 ELSEWHERE = {
     r"\btune run\b": "torchtune",
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
@@ -69,6 +78,8 @@ ELSEWHERE = {
     r"\bopenrlhf\.cli\b": "openrlhf",
 }
 """What starts other programs -> the framework to ask about."""
+FLASH = re.compile(r"train_(?:mem|xformers)\.py$")
+"""Scripts of FastChat and LLaVA that put flash attention, or xformers', in place of a model's own."""
 MEGATRON = re.compile(r"\bpretrain_\w+\.py\b")
 HINT = (
     "write it as `llamafactory-cli train FILE.yaml`, `axolotl train FILE.yml`, `trl sft --model_name_or_path "
@@ -128,11 +139,13 @@ def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]]
     for first, word in enumerate(words):
         begin, before = " ".join(words[first : first + MOST_START_WORDS]), [*command.before, *words[:first]]
         for program in PROGRAMS:
-            if match := re.match(rf"(?:{program.begins})(?=\s|$)", begin):
+            match = re.match(rf"(?:{program.begins})(?=\s|$)", begin)
+            if match and _has(words[first + 1 :], program.needs):
                 task = match.groupdict().get("task") or ""
                 return program, task, before, words[first + len(match.group().split()) :]
-        if word.endswith(".py") and _has(words[first + 1 :], OF_TRAINER):
-            return Program("transformers", ""), "", before, words[first + 1 :]
+        if word.endswith(".py") and any(_has(words[first + 1 :], flags) for flags in OF_TRAINER):
+            told = ["--use_flash_attn"] if FLASH.search(word) else []
+            return Program("transformers", ""), "", before, [*words[first + 1 :], *told]
     return None
 
 

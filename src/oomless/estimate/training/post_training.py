@@ -263,7 +263,7 @@ def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Li
     )
     wanted = companions.reference if companions.reference is not None else usual
     models: list[tuple[Owner, Model]] = []
-    if wanted and request.method == "full":
+    if wanted and (request.method == "full" or of.loads_reference):
         models.append(("reference", estimate.model))
     if companions.reward_model is not None:
         models.append(("reward", companions.reward_model))

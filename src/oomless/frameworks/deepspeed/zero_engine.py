@@ -240,6 +240,8 @@ SETTINGS = {
 
 def with_settings(engine: ZeroEngine, request: TrainingResolved) -> ZeroEngine:
     """Return the engine with what a question says of its settings. Stage 3 has one bucket for ever,
-    overlapping or not."""
+    overlapping or not; a second copy over one rank is none."""
     said = {name: getattr(request, field) for field, name in SETTINGS.items()}
+    if (said["second_copy_over"] or 0) <= 1:
+        said["second_copy_over"] = 0
     return engine._replace(**{name: value for name, value in said.items() if value is not None})

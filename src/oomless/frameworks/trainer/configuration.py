@@ -5,6 +5,7 @@ from ...errors import UnsupportedError
 from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
+from . import chat
 from .accelerate import Launcher, by_trainer, launcher
 from .evaluation import note_evaluation
 
@@ -18,7 +19,10 @@ TASKS: dict[str, Task] = {
 }
 """What a program trains for -> our word."""
 LENGTHS = ("max_length", "max_seq_length", "max_seq_len", "model_max_length", "block_size")
-ADAPTERS = ("use_peft", "use_lora", "lora_enable")
+LOW_RANK = "low_rank_training"
+"""A key of LongLoRA's fine-tune.py and supervised-fine-tune.py: adapters of rank 8 beside attention, and the
+embeddings trained; they compute layers again whatever is said."""
+ADAPTERS = ("use_peft", "use_lora", "lora_enable", LOW_RANK)
 RANKS = ("lora_r", "lora_rank", "lora_dim")
 FOUR_BITS = ("load_in_4bit", "q_lora", "use_4bit", "use_qlora")
 """Switches by which TRL, FastChat, open-instruct and others pack frozen matrices."""
@@ -28,11 +32,14 @@ SAVES_EMBEDDINGS = "llm_type"
 beside adapters of rank 64."""
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
+FLASH = ("use_flash_attn",)
 ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "sdpa": "sdpa", "eager": "eager"}
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, where accelerate's file says how many."""
+    if entries.has(*chat.KEYS) and entries.framework == "transformers":
+        return chat.read(entries)
     model = entries.text("model_name_or_path", "model_name", "model_id")
     task = TASKS[entries.text("task", default="sft") or "sft"]
     method = _method(entries)
@@ -120,7 +127,11 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
     )  # TRL's default goes by its release
     if entries.has("gradient_checkpointing"):
         own = "full" if entries.switch("gradient_checkpointing", default=False) else "none"
+    if entries.has(LOW_RANK):
+        own = "full"
     attention = entries.text("attn_implementation", default="auto") or "auto"
+    if _any(entries, FLASH):
+        attention = "flash_attention_2"
     liger = entries.switch("use_liger_kernel", "use_liger", default=False)
     return asked._replace(
         optimizer=entries.optimizer("optim", default="") if entries.has("optim") else None,
@@ -161,14 +172,16 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     everything = targets in (("all-linear",), ("all",))
     eight = _bits(entries) == 8
     double = _any(entries, TWICE)
-    modules = set(entries.words("lora_modules_to_save", "modules_to_save"))
+    modules = set(entries.words("lora_modules_to_save", "modules_to_save", "trainable_params"))
+    if entries.has(LOW_RANK):
+        targets, modules = tuple(f"{each}_proj" for each in "qkvo"), modules | {"embed_tokens"}
     if whole := entries.has(SAVES_EMBEDDINGS):
         modules.add("embed_tokens")
         entries.note(
             "its embeddings are trained whole, and its tower and resampler, for which the head is counted"
         )
     return asked._replace(
-        lora_rank=entries.whole(*RANKS, default=64 if whole else 16),
+        lora_rank=entries.whole(*RANKS, default=64 if whole else 8 if entries.has(LOW_RANK) else 16),
         lora_targets=("all-linear",) if everything else targets or USUAL_TARGETS,
         quantization="int8" if eight else None if asked.method == "lora" or double else "nf4",
         trained_ends=bool({"embed_tokens", "lm_head"} & modules),
