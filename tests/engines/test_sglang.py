@@ -13,7 +13,7 @@ from oomless.engines.sglang import SGLANG
 from oomless.engines.sglang.release import RELEASES, shared_clones
 from oomless.engines.sglang.share import default_share
 from oomless.errors import UnsupportedError, UsageError
-from oomless.estimate.allocator import allocated_bytes, reserved_bytes
+from oomless.estimate.allocator import place
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
@@ -328,8 +328,9 @@ def test_releases_before_a_kind_refuse_it() -> None:
 
 def test_reserved_memory_is_whole_segments() -> None:
     sizes = [3 << 20, 5 << 20, 700_000, 30 << 20]
-    assert reserved_bytes(sizes) == (20 + 2 + 30) << 20
-    assert reserved_bytes(sizes) >= allocated_bytes(sizes)
+    placed = place([(sizes, 1)])
+    assert placed.reserved_bytes == (20 + 2 + 30) << 20
+    assert placed.reserved_bytes >= placed.allocated_bytes
 
 
 # measured rows, from their configuration alone

@@ -12,7 +12,6 @@ from .evidence import Evidence, Finding
 
 MODEL, CARDS = "deepseek-r1-distill-qwen-32b", "rtx-4090:2"
 SMALLEST = "deepseek-coder-1.3b"
-POOLS = ("serving", "kv_bytes_per_gpu")
 LOAD = "--context 16384 --concurrency 4"
 
 

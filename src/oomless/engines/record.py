@@ -209,8 +209,6 @@ class Engine(Record):
     """The cache is made at start, as large as the asked load: nothing of the load can wait for room."""
     cuts_at_model_positions: bool = False
     """It takes a length beyond the model's positions, and cuts sequences off there."""
-    experts_over_dp: bool = False
-    """Data-parallel ranks divide the experts among them."""
     redundant_experts_need_ep: bool = False
     """Redundant copies of experts are made under expert parallelism alone."""
     draft_models: bool = False

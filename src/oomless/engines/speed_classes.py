@@ -53,8 +53,6 @@ class SpeedClass(NamedTuple):
     """The same, where data-parallel groups share the ranks of attention."""
     shares_chunk: bool = False
     """Data-parallel groups share one chunk of prompts; else each has its own."""
-    small_chunk_on_small_cards: bool = False
-    """Chunks of prompts are smaller on cards below 70 GiB and on the A100."""
     cache_as_weights: bool = False
     """A cache in 8 bit comes with weights in 8 or 4."""
     divides_sequences_with_experts: bool = False
@@ -223,7 +221,6 @@ SPEED_CLASSES = (
         expert_kernels=vllm_experts,
         tile=triton_tile,
         reduces_in_switch=False,  # it sets NCCL_CUMEM_ENABLE=0
-        small_chunk_on_small_cards=True,
         running=1024,
     ),
     SpeedClass(

@@ -31,30 +31,6 @@ class Segments(Record):
         return self.segment_bytes + -(-self.small_bytes // SMALL_SEGMENT) * SMALL_SEGMENT
 
 
-def allocated_bytes(sizes: Iterable[int]) -> int:
-    """Bytes that torch.cuda.memory_allocated shows after these tensors were made, in this order, and none was
-    freed.
-
-    >>> (
-    ...     allocated_bytes([1]),
-    ...     allocated_bytes([32256 * 2048 * 2]),
-    ... )  # the embedding of deepseek-coder-1.3b is 126 MiB exactly
-    (512, 132120576)
-    >>> allocated_bytes([(100 << 20) - 512])  # a remainder of 512 B is not split off
-    104857600
-    """
-    return place([(list(sizes), 1)]).allocated_bytes
-
-
-def reserved_bytes(sizes: Iterable[int]) -> int:
-    """Bytes of the segments that hold these tensors, made in this order.
-
-    >>> reserved_bytes([512]), reserved_bytes([5 << 20]), reserved_bytes([(16 << 20) + 512])
-    (2097152, 20971520, 18874368)
-    """
-    return place([(list(sizes), 1)]).reserved_bytes
-
-
 def place(runs: Iterable[tuple[Sequence[int], int]], after: Segments | None = None) -> Segments:
     """Serve lists of sizes in order, each as often in a row as it says: a model repeats its layers.
     `after`: what was served before.
@@ -63,6 +39,12 @@ def place(runs: Iterable[tuple[Sequence[int], int]], after: Segments | None = No
     always will be: the remainders that came in between were no better fit then, and further ones of the same
     sizes are none later.
 
+    >>> place([([1], 1)]).allocated_bytes, place([([32256 * 2048 * 2], 1)]).allocated_bytes
+    (512, 132120576)
+    >>> place([([(100 << 20) - 512], 1)]).allocated_bytes  # a remainder of 512 B is not split off
+    104857600
+    >>> [place([([size], 1)]).reserved_bytes for size in (512, 5 << 20, (16 << 20) + 512)]
+    [2097152, 20971520, 18874368]
     >>> place([([3 << 20], 400)]) == place([([3 << 20] * 400, 1)])
     True
     >>> place([([3 << 20], 200)], place([([3 << 20], 200)])) == place([([3 << 20], 400)])

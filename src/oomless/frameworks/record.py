@@ -234,15 +234,6 @@ class Framework(NamedTuple):
         input half for q, k and v, and for gate and up (ms-swift, mcore_bridge: LoraParallelLinear)."""
         return self.adapters == "grouped"
 
-    @property
-    def has_releases(self) -> bool:
-        """Whether earlier releases are known that did otherwise.
-
-        >>> of_facts("axolotl").has_releases, of_facts("torchtune").has_releases
-        (True, False)
-        """
-        return bool(self.packages)
-
 
 def of_facts(name: str) -> Framework:
     """Return the record of the tables; what a framework reads and a plan tries of it stand in its folder."""

@@ -188,8 +188,6 @@ class Linear(Record):
     value_head_dim: int
     conv_kernel: int
     variant: Literal["gdn", "mamba2", "short_conv", "kda", "mamba1", "lightning"] = "gdn"
-    split_projections: bool = False
-    """The checkpoint keeps qkv, z, b and a apart (Qwen3.5); Qwen3-Next has qkvz and ba."""
     conv_bias: bool = False
     state_bits: int = 0
     """Bits of an element of the recurrent state where the config fixes them; 0: the model's own type."""

@@ -111,13 +111,6 @@ class Kinds(Record):
         return tuple(core for core in cores if isinstance(core, MLA))
 
     @property
-    def latent_layers(self) -> tuple[int, ...]:
-        """The numbers of the layers with latent attention."""
-        return tuple(
-            sorted(n for each in self.kinds if isinstance(each.attention.core, MLA) for n in each.layers)
-        )
-
-    @property
     def has_experts(self) -> bool:
         """Whether any of the layers has routed experts."""
         return any(isinstance(each, MoE) for each in self.ffns)

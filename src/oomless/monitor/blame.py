@@ -37,7 +37,6 @@ ADVICE: dict[LeakKind, str] = {
 """Kinds of leaks, and what to change for each."""
 
 DICTIONARIES = ("dict", "OrderedDict", "defaultdict", "WeakValueDictionary", "_lru_cache_wrapper")
-FUNCTIONS = ("function", "method", "cell", "partial")
 
 
 def kind_of_leak(holder: Holder, phase: str, has_graph: bool, like_input: bool, is_pinned: bool) -> LeakKind:

@@ -21,7 +21,6 @@ class Growth(NamedTuple):
     """Tensors of one shape that became more."""
 
     bytes_per_step: int
-    num_per_step: float
     tensor: Any
     """One of the new ones."""
 
@@ -29,7 +28,6 @@ class Growth(NamedTuple):
 class Kind(NamedTuple):
     """Tensors of one shape and type."""
 
-    num: int
     bytes: int
     pointers: frozenset[int]
 
@@ -106,14 +104,12 @@ class Census:
         old = before[1].get(best)
         known = old.pointers if old is not None else frozenset()
         new = next((tensor for pointer, tensor in counted[best].items() if pointer not in known), None)
-        more = self.before[1][best].num - (old.num if old is not None else 0)
-        return None if new is None else Growth(grown[best] // steps, more / steps, new)
+        return None if new is None else Growth(grown[best] // steps, new)
 
 
 def counted_kind(found: dict[int, Any]) -> Kind:
     """Return the count of tensors of one kind."""
     return Kind(
-        len(found),
         sum(tensor.untyped_storage().nbytes() for tensor in found.values()),
         frozenset(found),
     )

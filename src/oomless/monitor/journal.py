@@ -16,7 +16,6 @@ from .entries import Entry, RunStart, SampledStep, WatchedStep, entry_of, line_o
 
 MAX_FOLDER_BYTES = 96_000_000
 """Of all journals of a run together: a week stays under 100 MB, recordings of sampled steps included."""
-LEAST_SHARE_BYTES = 2_000_000
 MAX_LINE_BYTES = 4_000_000
 """Longer lines are none of ours."""
 MAX_JOURNAL_BYTES = 1_000_000_000

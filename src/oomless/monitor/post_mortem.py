@@ -1,7 +1,6 @@
 """A run that met a limit, from what it left behind: what was alive, and what would have fitted."""
 
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import facts
@@ -126,8 +125,3 @@ def course_of_steps(steps: list[WatchedStep]) -> Course:
         return Course(0.0, 0.0)
     seconds = sum(each.seconds for each in found)
     return Course(seconds / num, sum(each.phases.get("forward", 0.0) for each in found) / num)
-
-
-def folder_of(run: RankRun) -> Path:
-    """Return the folder of a rank's journal."""
-    return run.path.parent

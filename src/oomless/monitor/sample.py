@@ -90,9 +90,6 @@ class Sample(NamedTuple):
 
     recording: Recording
     survivors: tuple[Survivor, ...]
-    freed_before: tuple[int, ...]
-    """Sizes of what was freed in the step, was there before it, and that nobody was known to hold. The CPU's
-    allocator does not tell them."""
 
 
 class Assembly:
@@ -152,7 +149,6 @@ class Assembly:
         """Go through events and marks in the order of time."""
         marks = [*self.allocations.marks, (NEVER, "end")]
         name, begins, at = "data", 0, 0
-        unknown: list[int] = []
         for row in self.allocations.rows:
             while marks[at][0] <= row[TIME]:
                 name, begins = self._marked(marks[at][1], name, step, begins)
@@ -160,11 +156,11 @@ class Assembly:
             if row[BYTES] > 0:
                 self._allocate(row)
             elif row[BYTES] < 0:
-                self._free(row, unknown)
+                self._free(row)
         for _, text in marks[at:]:
             name, begins = self._marked(text, name, step, begins)
         self._activations()
-        return self._sample(step, unknown)
+        return self._sample(step)
 
     def _marked(self, text: str, name: str, step: int, begins: int) -> tuple[str, int]:
         """A mark: memory is claimed, or a phase begins; return the phase that runs and its first event."""
@@ -220,10 +216,9 @@ class Assembly:
         self.alive[row[POINTER]] = number
         self.events.append(number)
 
-    def _free(self, row: Row, unknown: list[int]) -> None:
+    def _free(self, row: Row) -> None:
         number = self.alive.pop(row[POINTER], None)
         if number is None:
-            unknown.append(-row[BYTES])
             number = self._new(-row[BYTES], TEMPORARY, 0, self.earlier, 0, None)
             self.setup.append(number)
         self.events.append(~number)
@@ -247,7 +242,7 @@ class Assembly:
             elif outlives(time, end, begins, found.calls) or outlives(time, end, starts, forwards):
                 self.kinds[number] = ACTIVATION
 
-    def _sample(self, step: int, unknown: list[int]) -> Sample:
+    def _sample(self, step: int) -> Sample:
         shift = len(self.setup)
         phases = [Phase("setup", step, 0, shift)]
         phases += [
@@ -265,7 +260,7 @@ class Assembly:
             self.allocations.line_words.texts(),
         )
         recording = Recording(tensors, [*self.setup, *self.events], phases, {}, [])
-        return Sample(recording, tuple(self._survivors(tensors)), tuple(unknown))
+        return Sample(recording, tuple(self._survivors(tensors)))
 
     def _survivors(self, tensors: Tensors) -> list[Survivor]:
         """Tensors of the step that nobody holds on purpose and that are alive at its end."""

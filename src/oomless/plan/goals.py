@@ -137,9 +137,6 @@ class Wanted(NamedTuple):
         return self.context or min(self.max_model_len or DEFAULT_CONTEXT, model.max_positions)
 
 
-MAX_COUNT = 1 << 40
-
-
 def cache_kinds() -> tuple[str, ...]:
     """Return the types of a cache that some engine knows under --kv-cache-dtype."""
     return tuple(dict.fromkeys(kind for each in engines() for kind in each.cache_types))

@@ -30,26 +30,17 @@ class OwnFiles(dict[Any, bool]):
         return found
 
 
-def place_of(frames: Any) -> str:
-    """Return the innermost line that is not a library's; the innermost of all if all are.
-
-    >>> place_of(
-    ...     [
-    ...         {"filename": "/x/torch/nn.py", "line": 3, "name": "f"},
-    ...         {"filename": "/a/run.py", "line": 7, "name": "g"},
-    ...     ]
-    ... )
-    '/a/run.py:7 (g)'
-    """
-    return place_in(frames, OwnFiles())
-
-
 FILENAME = itemgetter("filename")
 
 
 def place_in(frames: Any, own: OwnFiles) -> str:
-    """Return the place of a stack, as `place_of` does. All of it runs in C: a snapshot holds millions of
-    frames."""
+    """Return the innermost line of a stack that is not a library's; the innermost of all if all are. All of
+    it runs in C: a snapshot holds millions of frames.
+
+    >>> library = {"filename": "/x/torch/nn.py", "line": 3, "name": "f"}
+    >>> place_in([library, {"filename": "/a/run.py", "line": 7, "name": "g"}], OwnFiles())
+    '/a/run.py:7 (g)'
+    """
     if not isinstance(frames, list):
         return UNKNOWN
     try:

@@ -27,7 +27,6 @@ class Replayed(NamedTuple):
     peak_reserved: int
     at_peak: int
     """The event that made the peak of what was allocated."""
-    allocated_at_peak: int
     reserved_at_peak: int
     num_retries: int
     failure: Failure | None
@@ -85,7 +84,6 @@ def _serve(
         allocator.peak_allocated,
         allocator.peak_reserved,
         at_peak,
-        highest,
         reserved_at_peak,
         allocator.num_retries,
         failure,

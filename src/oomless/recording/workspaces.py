@@ -18,8 +18,6 @@ class Workspace(NamedTuple):
 
     operator: str
     capability_from: float
-    whole_run: bool
-    """Made at the first call and kept, or made and freed by each call."""
     rule: str
     constant: int
     checked: bool
@@ -33,7 +31,6 @@ def table() -> tuple[Workspace, ...]:
         Workspace(
             operator,
             float(row["capability_from"]),
-            row["lives"] == "run",
             row["rule"],
             int(row["constant"]),
             row["checked"] != "not yet checked",

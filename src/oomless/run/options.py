@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UsageError, did_you_mean
 from ..facts.options import Option
-from .option_values import ENGINE_CHOOSES, choices_of, text_of, value_of
+from .option_values import choices_of, text_of, value_of
 
 TABLES = {
     "infer": "serving",
@@ -134,20 +134,6 @@ def share_of_card(engine: str) -> Option | None:
     """
     shares = (each for each in asked_of("infer") if (each.kind, each.group) == ("share", "memory"))
     return next((each for each in shares if engine in engines_of(each)), None)
-
-
-def left_open(command: str, flags: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the flags whose length is left to the engine, which then takes the longest that its cache holds.
-
-    >>> left_open("infer", {"max_model_len": "auto", "tp": 8})
-    ('--max-model-len auto',)
-    """
-    known = by_keyword(command)
-    return tuple(
-        f"{known[name].flag} {value}"
-        for name, value in flags.items()
-        if name in known and known[name].kind == "length" and value in ENGINE_CHOOSES
-    )
 
 
 def arguments(command: str, values: Iterable[tuple[str, Any]]) -> list[str]:

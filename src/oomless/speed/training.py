@@ -32,7 +32,6 @@ class TrainingSpeed(NamedTuple):
     tokens_per_step: int
     model_flops: float
     """Operations of the model in a step, recomputation not counted."""
-    peak_flops_per_s: float
     parts: tuple[TimePart, ...]
     warnings: tuple[str, ...]
 
@@ -99,9 +98,7 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware, froze
             f"no training was measured on cards like {machine.name}: the figures are what "
             "its matrix units allow at best",
         )
-    return TrainingSpeed(
-        step, step.over(tokens), step.over(flops / peak), tokens, flops, peak, parts, warnings
-    )
+    return TrainingSpeed(step, step.over(tokens), step.over(flops / peak), tokens, flops, parts, warnings)
 
 
 def banded(step: TrainingStep, step_s: float) -> Figure:

@@ -10,8 +10,6 @@ from ..errors import OomlessError, UnsupportedError, UsageError, address_space_l
 from ..recording.code_owner import is_of_model
 from .foreign_code import nothing_fetched, plain_settings
 
-DTYPES = {2: "bfloat16", 4: "float32"}
-
 
 @nothing_fetched()
 def transformers_model(

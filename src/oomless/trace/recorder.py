@@ -49,7 +49,6 @@ class Recorder:
         self.line_words.number("")
         self.phases: list[Phase] = []
         self.step, self.phase = 0, "setup"
-        self.phase_start = 0
         self.storages: dict[int, int] = {}
         """Tensor of each storage that is alive, by the storage's address."""
         self.references: dict[int, Any] = {}

@@ -2,7 +2,7 @@
 
 from .scratch import Array, Scratch, numpy
 
-SIGN, MAGNITUDE = 0x8000, 0x7FFF
+MAGNITUDE = 0x7FFF
 INFINITY = 0x7F80
 """Magnitudes from here on are infinite or no numbers."""
 

@@ -12,8 +12,6 @@ even."""
 FROM = 5
 """The exponent that 1.0 gets in `encode_bits`: what is smaller than 2**-5 becomes zero before it is looked
 at."""
-SIGN = 8
-"""The bit of a code that says negative."""
 
 
 def encode(quotients: Array, out: Array, scratch: Scratch) -> None:

@@ -1,7 +1,6 @@
 """Reader: pieces of weights from files, one for each worker, with no tensor ever whole in memory."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,7 +127,3 @@ class Reader:
         values = self.scratch.take("decoded values", "float32", block.rows, block.columns)
         codec.decode(parts, values, self.scratch)
         return values
-
-
-Read = Callable[[Reader, MatrixBlock], Array]
-"""What a view of weights does: a block, as bfloat16 bits or float32."""

@@ -13,8 +13,6 @@ from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
 from .tile import Tile
 
 MX_GROUP, NV_GROUP = 32, 16
-BIAS = 127
-"""Of an E8M0 scale: the byte e stands for 2**(e - 127)."""
 NV_LARGEST = float4.LARGEST * float8.LARGEST
 """The largest value that a code and its E4M3 scale make together."""
 LARGEST_EXPONENT = {4: 2, 8: 8}

@@ -83,7 +83,6 @@ VLLM = Engine(
     draft_heads=draft_heads,
     encodes=True,
     share_flag="--gpu-memory-utilization",
-    experts_over_dp=True,
     redundant_experts_need_ep=True,
     adapters=True,
     left_to_host=left_to_host,

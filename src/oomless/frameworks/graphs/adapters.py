@@ -17,7 +17,7 @@ Where = Literal["matrix", "norm", "embedding", "tokens", "prefix"]
 
 FREQUENCIES = {"fourierft": 1000, "waveft": 2592}
 """Coefficients a matrix: defaults of FourierFTConfig and WaveFTConfig."""
-C3A_BLOCK, BOFT_BLOCK, TINY_VALUES = 64, 4, 64
+C3A_BLOCK, BOFT_BLOCK = 64, 4
 """Block sizes of C3A (method_comparison) and BOFT (default); values that TinyLoRA trains in all."""
 LILY_STRIDE = 14
 """Layers that share an A; B are two for all layers (method_comparison)."""

@@ -27,7 +27,6 @@ WITHOUT_EFFECT = (
     "router_logit_softcapping",
     "sliding_window_size",
 )
-WITHOUT_EFFECT_IN_DBRX = ("clip_qkv", "moe_jitter_eps", "moe_loss_weight", "moe_normalize_expert_weights")
 
 
 def read(config: Config, name: str) -> Model:

@@ -1,7 +1,7 @@
 """Which of two settings is the better one, and in what it differs from what was asked."""
 
 from math import log
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ...engines import engine
 from ...estimate.serving.estimate import Estimate
@@ -135,8 +135,3 @@ def quality_fields(space: TuneSpace, changed: tuple[str, ...]) -> tuple[str, ...
     """Return the changed fields that may cost quality: types of weights and of the cache."""
     narrow = dict(engine(space.start.engine).candidates.narrow_cache)
     return tuple(field for field in changed if field == "quantization" or field in narrow)
-
-
-def with_values(start: Asked, layout: Layout, values: dict[str, Any]) -> Asked:
-    """Return the question with a layout and other values."""
-    return start._replace(layout=layout, **values)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from ...engines import engine
 from ...engines.record import Engine
 from ...facts.options import ENGINE_NAMES
-from ...model.catalogue_names import catalogue_name
 from ...model.gguf_names import type_in_name
 from ...recording.printed_arguments import Arguments
 from ...run.options import share_of_card
@@ -201,8 +200,3 @@ def _drafts(text: str) -> list[str]:
 def _named(text: str, key: str) -> str:
     found = re.search(rf"{key}['\"]?[=:] ?['\"]([^'\"]*)", text)
     return found[1] if found else ""
-
-
-def known_model(row: dict[str, str]) -> bool:
-    """Whether the catalogue has the model of a row."""
-    return catalogue_name(row["model"]) is not None

@@ -81,7 +81,6 @@ class LoggedRun:
         self.seen_starts: set[tuple[str, str]] = set()
         """Start lines that were read, with the process that wrote each."""
         self.draft_is_next = False
-        self.ended_at = ""
         self.wordings: dict[str, str] = {}
         """FILE:LINE -> the line, of what was kept."""
 

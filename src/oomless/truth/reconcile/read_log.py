@@ -125,10 +125,10 @@ class LogFile:
                 case "draft":
                     run.draft_is_next = True
                 case "ready" if run.state != "ready":
-                    run.state, run.ended_at = "ready", source
+                    run.state = "ready"
                 case "failed" | "oom":
                     if run.state != "oom":  # what ends an engine behind a refusal is no other cause
-                        run.state, run.ended_at = line.turn, source
+                        run.state = line.turn
                     run.failures.append(f"{source}: {hit.text.strip()[:300]}")
             if line.says:
                 run.add(line.says, groups, label, source)
@@ -186,7 +186,7 @@ class LogFile:
         if run is None:
             run = self.latest = LoggedRun(None, source)
             self.runs.append(run)
-        run.state, run.ended_at = "oom", source
+        run.state = "oom"
         if found is not None and not any(same_event(found, each) for each in run.ooms):
             run.ooms.append(found)
 
