@@ -264,6 +264,8 @@ def test_json_is_read_with_and_without_quotes_around_it(text: str) -> None:
         ("python3 benchmarks/benchmark_latency.py --model m", "vllm"),
         ("python -m dynamo.vllm --model m", "vllm"),
         ("python -m dynamo.sglang --model-path m", "sglang"),
+        ("python -m sglang_router.launch_server --router-policy random --model-path m", "sglang"),
+        ("smg server --router-selector a=b c=d --model-path m", "sglang"),
     ],
 )
 def test_programs_that_start_an_engine_of_another(program: str, engine: str) -> None:

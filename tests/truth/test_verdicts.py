@@ -34,6 +34,7 @@ FRESH_19 = TABLES / "verdicts_blind_19.csv"
 FRESH_17 = TABLES / "verdicts_blind_17.csv"
 FRESH_20 = TABLES / "verdicts_blind_20.csv"
 FRESH_21 = TABLES / "verdicts_blind_21.csv"
+FRESH_23 = TABLES / "verdicts_blind_23.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -74,6 +75,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
     TABLES / "blind" / "verdicts_20.jsonl": FRESH_20,
     TABLES / "blind" / "verdicts_21.jsonl": FRESH_21,
+    TABLES / "blind" / "verdicts_23.jsonl": FRESH_23,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -195,8 +197,9 @@ FRESH_11_BUDGET = Confusion(right=0.7, wrong_fits=6, wrong_does_not_fit=0, tight
 
 
 # the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer: sums
-# that 0.2.5 charges, words for AutoRound, a Spark's idle system, and the length that the page of x-1422 says
-FRESH_12_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=0, tight=6, none=0)
+# that 0.2.5 charges, words for AutoRound, a Spark's idle system, and the length that the page of x-1422 says;
+# x-1426 was right by a load that nobody asked for, and is tight
+FRESH_12_BUDGET = Confusion(right=0.75, wrong_fits=6, wrong_does_not_fit=0, tight=7, none=0)
 
 
 # the first score was 11 of 14, one wrong "fits", two wrong "no", six tight, twelve without an answer: names
@@ -251,6 +254,11 @@ FRESH_20_BUDGET = Confusion(right=0.88, wrong_fits=3, wrong_does_not_fit=0, tigh
 # the first score was 13 of 18, five wrong "fits", seven tight, nine without an answer; builds of ik_llama.cpp
 # that keep four copies make x-2901 and x-2903 tight, and x-2908, which was right: its command says no build
 FRESH_21_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight=12, none=3)
+
+
+# the first score was 22 of 26, one wrong "fits", three wrong "no", two tight, nine without an answer: six of
+# LMDeploy, two builds of engines; of SGLang's wrong "no" one asked for more than its pool, unasked
+FRESH_23_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=2, tight=2, none=9)
 
 
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
@@ -408,6 +416,7 @@ ROUNDS = {
     FRESH_17: ("serve", FRESH_17_BUDGET),
     FRESH_20: ("serve", FRESH_20_BUDGET),
     FRESH_21: ("serve", FRESH_21_BUDGET),
+    FRESH_23: ("serve", FRESH_23_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

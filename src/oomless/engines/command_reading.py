@@ -138,7 +138,8 @@ class Reading:
         off = name.replace("_", "-").replace("--no-", "--", 1)  # argparse.BooleanOptionalAction
         plain = next((each for each in (name, name.replace("_", "-"), off) if each in self.harmless), "")
         of_values = {flag for flag in self.harmless if flag.startswith(f"{name}=")}
-        unread = "value" if of_values else "unknown"
+        routed = bool(self.line.of_router) and name.startswith(self.line.of_router)
+        unread = "several" if routed else "value" if of_values else "unknown"
         takes = taken(*self.known[spelled]) if spelled else self.harmless.get(plain, unread)
         last = position if has_value else self.behind(name, takes, words, position)
         value = value if has_value else " ".join(words[position:last])
@@ -148,7 +149,7 @@ class Reading:
             self.beside[self.line.beside[name]] = value or "".join(words[position:last])
         elif spelled:
             self.take(spelled, value, shown)
-        elif plain or f"{name}={value}" in of_values:
+        elif plain or routed or f"{name}={value}" in of_values:
             self.ignored.append(shown)
         else:
             from difflib import get_close_matches  # imported late: few commands have a flag that nobody knows

@@ -38,6 +38,8 @@ class CommandLine(NamedTuple):
     """Its rows of engine_flags.csv: flags that touch no memory."""
     beside: Mapping[str, str] = {}
     """Flags that name a file which is loaded beside the model -> what it is."""
+    of_router: str = ""
+    """How flags begin of a router that starts it (sglang_router/launch_server.py of 0.1.4 to 0.3.2)."""
     beginnings: bool = False
     """Its parser, Python's argparse, takes the beginning of a flag where no other begins so."""
 
@@ -61,7 +63,11 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "sglang",
-        (r"(\S*/)?sglang serve", r"(\S*/)?python[\w.]* -m (sglang\.launch_server|dynamo\.sglang)"),
+        (
+            r"(\S*/)?sglang serve",
+            r"(\S*/)?python[\w.]* -m (sglang(_router)?\.launch_server|dynamo\.sglang)",
+            r"(\S*/)?(python[\w.]* -m sglang_router|sglang-router|smg|amg) server",  # its workers are servers
+        ),
         "python -m sglang.launch_server --model-path",
         {
             "k": KB,
@@ -78,6 +84,7 @@ COMMAND_LINES = (
         config_flags=("--config",),
         table="sglang",
         beginnings=True,
+        of_router="--router-",
     ),
     CommandLine(
         LLAMA,
