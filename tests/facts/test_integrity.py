@@ -43,7 +43,7 @@ KEYS = {
     "frameworks": "framework",
     "fused_modules": "family module",
     "gguf_builds": "model",
-    "gguf_dynamic": "model word",
+    "gguf_dynamic": "model",
     "gguf_mixes": "model word",
     "gguf_own_mixes": "publisher",
     "gguf_pretokenizers": "pre",

@@ -1,16 +1,15 @@
 """Dynamic mixes (UD-Q2_K_XL, UD-IQ1_S ...): files whose publisher gave each layer its own types and published
 no recipe. What is known is how large such files are beside the plain mix of the same name.
 
-A row of facts/gguf_dynamic.csv has the published size and that of its plain mix. A model that is a row has
-its size; for another the share follows from the rows of other models, and so does its spread.
+A row of facts/gguf_dynamic.csv has the sizes of a model's files, each in thousandths of its plain mix. A file
+that is there has its size; for another the share follows from those of other models, and so does its spread.
 """
 
 from functools import lru_cache
-from math import inf, log
+from math import log
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from .. import facts
-from ..units import GB
 from .gguf_types import LARGE_ENDS, TYPES, SizeSpread, default_type
 from .model import Model, Tensor
 from .storage import Shape
@@ -36,11 +35,11 @@ KEPT, KEPT_FEED_FORWARD = "Q4_K", "Q6_K"
 """What publishers leave beside experts: attention in Q4_K, shared experts, dense layers and the head in Q6_K
 (UD-Q2_K_XL of R1 by its loader's counts; their announcement says 4 to 6 bit of all of them)."""
 BLOCK = 256
-FEWEST_MODELS = 3
-ROUNDED_GB = 0.5
-OTHER_MODEL, FEW_MODELS = 0.07, 0.12
-"""What is added to the spread of other models' files, and of files of fewer models than that: with each model
-left out in turn, 30 of 33 published sizes then lie inside."""
+OTHER_MODEL = 0.02
+"""What is added to the spread of other models' files: with each model left out in turn, nine of ten published
+sizes then lie inside."""
+ROUNDED = 0.005
+"""A published size has three digits."""
 UNEVEN = 0.02
 """A published size does not say which layers have it: cards that hold some of them get 2 % more or less."""
 LADDER = tuple(
@@ -61,13 +60,8 @@ class Size(NamedTuple):
     high: float
     because: str
     """Where the share is from."""
-    least: float = 0.0
-    """Bytes of the model's largest published file of a smaller name."""
-    most: float = inf
-    """Of its smallest of a larger name."""
 
 
-ENDS = ("S", "M", "L", "XL")
 Experts = Literal["none", "plain", "4 bit"]
 """Whether a model has routed experts, and whether they are published in 4 bit (gpt-oss, DeepSeek-V4)."""
 
@@ -78,7 +72,6 @@ class _Row(NamedTuple):
     current: bool
     experts: Experts
     plain: str
-    published_gb: float
     share: float
 
 
@@ -87,15 +80,22 @@ def _rows() -> tuple[_Row, ...]:
     return tuple(
         _Row(
             row["model"],
-            _plain_word(row["word"]),
+            _plain_word(word),
             row["generation"] == "2",
             cast(Experts, row["experts"]),
-            row["plain"],
-            float(row["published_gb"]),
-            float(row["published_gb"]) / float(row["plain_gb"]),
+            _compared(_plain_word(word), cast(Experts, row["experts"])),
+            int(share) / 1000,
         )
         for row in facts.table("gguf_dynamic")
+        for word, share in row.items()
+        if share and word.startswith("UD-")
     )
+
+
+def _compared(name: str, experts: Experts) -> str:
+    """The plain mix of a file's size: experts that were published in 4 bit are not held in more."""
+    plain = PLAIN_MIX.get(name, name)
+    return PUBLISHED_EXPERTS if experts == "4 bit" and _bits(plain) >= _bits("Q4_K") else plain
 
 
 def _plain_word(word: str) -> str:
@@ -134,44 +134,31 @@ def plain_mix(word: str) -> str:
 def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
     """The size of a dynamic file as a share of its plain mix.
 
-    >>> size = dynamic_size("deepseek-v3.1", "UD-Q2_K_XL", "plain")  # 255.75 GB published, Q2_K has 244.1
-    >>> size.plain, round(size.share, 3)
-    ('Q2_K', 1.048)
-    >>> size = dynamic_size("kimi-k2-instruct", "UD-Q4_K_XL", "plain")  # by the files of other models
+    >>> size = dynamic_size("deepseek-v3.1", "UD-Q2_K_XL", "plain")  # 238.1 GiB published, Q2_K has 227.4
+    >>> size.plain, size.share
+    ('Q2_K', 1.047)
+    >>> size = dynamic_size("another", "UD-Q4_K_XL", "plain")  # by the files of other models
     >>> size.plain, round(size.low, 2), round(size.high, 2)
-    ('Q4_K_M', 0.88, 1.09)
-    >>> dynamic_size("deepseek-v4-flash-0731", "UD-IQ2_M", "4 bit").plain  # its layers are IQ2_S
+    ('Q4_K_M', 0.9, 1.08)
+    >>> dynamic_size("another", "UD-IQ2_M", "4 bit").plain  # its layers are IQ2_S
     'IQ2_M'
     """
-    name, plain = _plain_word(word), plain_mix(word)
+    name = _plain_word(word)
+    plain = _compared(name, experts)
     own = next((row for row in _rows() if (row.model, row.word) == (model_name, name)), None)
     if own is not None:
-        doubt = ROUNDED_GB / own.published_gb + UNEVEN
-        because = f"as published, {own.published_gb:.4g} GB"
+        doubt = ROUNDED + UNEVEN
+        because = f"as published, {own.share:.3g} times that of {own.plain}"
         return Size(own.plain, own.share, own.share * (1 - doubt), own.share * (1 + doubt), because)
-    if experts == "4 bit" and _bits(plain) >= _bits("Q4_K"):
-        plain = PUBLISHED_EXPERTS
     from statistics import median  # loads fractions and decimals; few files come here
 
-    seen, models = _nearest(name, plain, experts)
-    doubt = OTHER_MODEL if models >= FEWEST_MODELS else FEW_MODELS
+    seen = _nearest(name, plain, experts)
     because = f"that of {plain} by the share of {len(seen)} published files"
-    files = [(_rung(row.word), row.published_gb * GB) for row in _rows() if row.model == model_name]
-    least = max((size for rung, size in files if rung < _rung(word)), default=0.0)
-    most = min((size for rung, size in files if rung > _rung(word)), default=inf)
-    return Size(plain, median(seen), min(seen) * (1 - doubt), max(seen) * (1 + doubt), because, least, most)
+    return Size(plain, median(seen), min(seen) * (1 - OTHER_MODEL), max(seen) * (1 + OTHER_MODEL), because)
 
 
-def _rung(word: str) -> tuple[float, int]:
-    """Where a name stands among its publisher's: by the bits of its type, then by S, M, L, XL. Sizes of all
-    published files grow with it."""
-    end = word.rpartition("_")[2]
-    return _bits(plain_mix(word)), ENDS.index(end) if end in ENDS else 0
-
-
-def _nearest(name: str, plain: str, experts: Experts) -> tuple[list[float], int]:
-    """The shares of other models' files of the same word, or of the word nearest in bits, and of how many
-    models they are."""
+def _nearest(name: str, plain: str, experts: Experts) -> list[float]:
+    """The shares of other models' files of the same word, or of the word nearest in bits."""
 
     def distance(row: _Row) -> float:
         return abs(log(_bits(row.plain) / _bits(plain)))
@@ -186,7 +173,7 @@ def _nearest(name: str, plain: str, experts: Experts) -> tuple[list[float], int]
     ]
     least = min(map(distance, rows))
     near = [row for row in rows if row.word == name] or [row for row in rows if distance(row) == least]
-    return [row.share for row in near], len({row.model for row in near})
+    return [row.share for row in near]
 
 
 def _bits(mix: str) -> float:
@@ -250,18 +237,16 @@ def _takes_any(tensor: Sized) -> bool:
 def spread_of(file: Model, size: Size) -> SizeSpread:
     """How far a dynamic file may lie from what `resized` made of it: the whole has the spread of its size,
     what stands beside experts is at most in Q8_0."""
-    total = file.explained_bytes
-    whole = (
-        min(max(size.low / size.share, size.least / total), 1.0),
-        max(min(size.high / size.share, size.most / total), 1.0),
-    )
+    whole = (size.low / size.share, size.high / size.share)
     if not any(tensor.role == "expert" for tensor in file.tensors):
         return SizeSpread(whole, whole)
     others = [tensor for tensor in file.tensors if tensor.role != "expert" and tensor.format.name in LADDER]
     widest = TYPES["Q8_0"].format(BLOCK)
     most = sum(tensor._replace(format=widest).num_bytes for tensor in others)
     held = max(sum(tensor.num_bytes for tensor in others), 1)
-    return SizeSpread(whole, (1.0, max(most / held, 1.0)))
+    of_experts = sum(tensor.num_bytes for tensor in file.tensors if tensor.role == "expert")
+    rest = sum(tensor.num_bytes for tensor in file.tensors) - of_experts
+    return SizeSpread(whole, (1.0, max(most / held, 1.0)), of_experts, rest)
 
 
 def kept_spread(chosen: "list[tuple[StoredTensor, str]]") -> SizeSpread:

@@ -296,8 +296,9 @@ def _size(model: Model, word: str) -> Size | None:
 def _resized(chosen: list[tuple[StoredTensor, str]], size: Size) -> list[tuple[StoredTensor, str]]:
     sized = [Sized(piece.name, piece.shape, kind, piece.layer) for piece, kind in chosen]
     total = sum(TYPES[kind].num_bytes(piece.shape) for piece, kind in chosen)
-    target = min(max(size.share * total, size.least), size.most)
-    return [(piece, kind) for (piece, _), kind in zip(chosen, resized(sized, target), strict=True)]
+    return [
+        (piece, kind) for (piece, _), kind in zip(chosen, resized(sized, size.share * total), strict=True)
+    ]
 
 
 def file_tensors(model: Model, word: str) -> list[tuple[StoredTensor, str]]:

@@ -19,6 +19,30 @@ class SizeSpread(NamedTuple):
 
     experts: tuple[float, float]
     others: tuple[float, float]
+    bytes_of_experts: int = 0
+    """Of the whole file, where its size is known: what others have more, these have less; 0: it is not."""
+    bytes_of_others: int = 0
+
+    def on_card(self, experts: int, others: int) -> "SizeSpread":
+        """Return the spread of a card's part of the file, so many bytes of both: a card of all experts takes
+        none of what other tensors may have more.
+
+        >>> SizeSpread((0.98, 1.02), (1.0, 1.5), 8000, 1000).on_card(8000, 1000).others
+        (1.0, 1.0)
+        >>> SizeSpread((0.98, 1.02), (1.0, 1.5), 8000, 1000).on_card(2000, 1000)[:2]
+        ((0.98, 1.02), (1.0, 1.375))
+        >>> SizeSpread((0.98, 1.02), (1.0, 1.5), 8000, 1000).on_card(8000, 500)[:2]
+        ((0.94875, 1.02), (1.0, 1.0))
+        """
+        if not self.bytes_of_experts or not others:
+            return self
+        share = experts / self.bytes_of_experts
+        more = (self.others[1] - 1) * self.bytes_of_others * (others / self.bytes_of_others - share)
+        low, high = self.experts
+        return self._replace(
+            experts=(low + min(more, 0) / max(experts, 1), high),
+            others=(self.others[0], 1 + max(more, 0) / others),
+        )
 
 
 class GGMLType(NamedTuple):

@@ -39,6 +39,9 @@ def weight_lines(
         if note:
             notes[key][note] = None
     lines = []
+    if spread is not None:
+        of_experts = totals.get("weights.routed_experts", 0)
+        spread = spread.on_card(of_experts, sum(totals.values()) - of_experts)
     for key, total in totals.items():
         formula = " + ".join([_formula(*group) for group in groups[key][:MOST_SHOWN]])
         if len(groups[key]) > MOST_SHOWN:
