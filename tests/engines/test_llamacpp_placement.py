@@ -231,3 +231,14 @@ def test_the_layer_that_drafts_is_dealt_with_the_others() -> None:
         for name in dealt
     ]
     assert left == [63, 64]
+
+
+def test_metal_once_ran_the_whole_graph_for_any_layers() -> None:
+    """ggml-org/llama.cpp#1890: an M2 Pro of 16 GB runs out with one layer asked for, and 4,096 tokens."""
+    asked: dict[str, Any] = {"engine": "llamacpp", "quantization": "Q4_0", "context": 4096, "n_gpu_layers": 1}
+    held = [
+        sum(weights(oomless.infer("llama-2-13b", "m2-pro-16gb", engine_version=each, offline=True, **asked)))
+        for each in ("2023-08", "2024-02")
+    ]
+    assert held[0] > 6.5 * 2**30
+    assert held[1] < 5 * 2**30

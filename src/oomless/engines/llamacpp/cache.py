@@ -12,7 +12,7 @@ from ...model.gguf_types import TYPES
 from ...model.model import Layer, Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, flash, num_cells, padded, stages
+from .defaults import CELLS, OWN_ENGINE, flash, num_cells, padded, stages
 from .gguf_file import expands
 from .placement import HOST
 from .release import is_ik, rules_of
@@ -196,8 +196,19 @@ def states_of_slot(asked: Resolved) -> int:
 
 
 def has_windows(model: Model, asked: Resolved) -> bool:
-    """Whether layers with a window have a cache of their own."""
-    return model.family in WITH_WINDOWS and rules_of(asked).caches_windows
+    """Whether layers with a window have a cache of their own.
+
+    >>> from ...model.load import load
+    >>> ollama = [Resolved(engine="ollama", engine_version=each) for each in ("2025-03-11", "2025-05-22")]
+    >>> (
+    ...     [has_windows(load("gemma-3-27b"), each) for each in ollama],
+    ...     has_windows(load("gemma-2-9b"), ollama[1]),
+    ... )
+    ([False, True], False)
+    """
+    rules = rules_of(asked)
+    own = rules.caches_windows_itself and model.family.startswith(OWN_ENGINE)
+    return model.family in WITH_WINDOWS and (rules.caches_windows or own)
 
 
 def caches_unused(model: Model, asked: Resolved) -> bool:

@@ -42,8 +42,9 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = rules_of(asked).latent_mode if model.kinds.has(MLA, DSA) else 0
-    # a build without cards takes no notice of -ngl: all is in the one memory
+    # a build without cards takes no notice of -ngl: all is in the one memory; Metal ran the whole graph once
     alone = hardware.card.vendor in HOSTS
+    whole = rules_of(asked).fills_metal and hardware.card.vendor == "Apple" and asked.n_gpu_layers != 0
     found = Resolved.of(
         asked,
         engine_version=version,
@@ -56,7 +57,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         quantization=asked.quantization
         or (None if model.quantization.startswith("gguf") else served_as(model, asked.engine)),
         n_gpu_layers=all_layers
-        if asked.n_gpu_layers is None or alone
+        if asked.n_gpu_layers is None or alone or whole
         else min(asked.n_gpu_layers, all_layers),
         mla_attn=mode,
         flash_attn=flashes_unasked(model, found) if asked.flash_attn is None else asked.flash_attn,
@@ -82,14 +83,17 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 
-MEASURED = "gemma3 gemma4 gpt_oss llama4 mistral3 mllama qwen2_5_vl qwen3 nemotron_h olmo3 lfm2 glm4_moe_lite"
+OWN_ENGINE = (
+    *("gemma3", "gemma4", "gpt_oss", "llama4", "mistral3", "mllama", "qwen2_5_vl", "qwen3"),
+    *("nemotron_h", "olmo3", "lfm2", "glm4_moe_lite"),
+)
 """Families that its own engine runs, as their names begin (fs/ggml/ggml.go, OllamaEngineRequired)."""
 
 
 def estimates(model: Model, asked: Asked) -> bool:
     """Return whether a release estimates the layers of a model."""
     rules = rules_of(asked)
-    own = model.family.startswith(tuple(MEASURED.split()))
+    own = model.family.startswith(OWN_ENGINE)
     return rules.estimates_layers and not (rules.measures_layers and own)
 
 

@@ -51,6 +51,8 @@ class LlamaRules(ReleaseRules):
     # the cache
     keeps_slots_apart: bool = False
     caches_windows: bool = False
+    caches_windows_itself: bool = False
+    """Of Ollama's own engine."""
     caches_on_main_card: bool = False
     """Where rows are divided, the first card has the cache of all layers."""
     caches_every_head: bool = False
