@@ -76,6 +76,15 @@ def test_a_repository_is_read_by_its_name_where_no_hub_answers(
     assert any(f"no hub answers: {name}" in note for note in found["warnings"])
 
 
+def test_a_repository_of_gguf_files_is_read_by_its_name_where_no_hub_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    found = pasted("llama-server -hf bartowski/google_gemma-4-31B-it-GGUF:IQ4_XS -c 8192", gpu="rtx-3090")
+    assert found["model"]["name"] == "gemma-4-31b"
+    assert found["request"]["quantization"] == "IQ4_XS"
+
+
 @pytest.mark.parametrize("name", ["someone/Qwen3-8B-tuned", "someone/Qwen3-VL-8B-of-mine", "some/thing-FP8"])
 def test_a_name_that_does_not_say_shape_and_form_is_not_guessed(
     name: str, monkeypatch: pytest.MonkeyPatch

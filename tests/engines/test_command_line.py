@@ -282,3 +282,35 @@ def test_a_length_beyond_the_positions_is_let_through_by_a_variable() -> None:
     said = REMARKS["VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"]
     answer = infer("qwen3-8b", "h200", max_model_len=65536, engine_version=f"0.19.0 ({said})")
     assert answer.request.max_model_len == 65536
+
+
+def test_programs_that_are_built_on_llama_cpp_have_flags_of_their_own() -> None:
+    kobold = read_command(
+        "koboldcpp.exe --usecublas normal --contextsize 16384 --gpulayers 43 --quantkv 1 --tensor_split 3 1 "
+        "-b 1024 --model yi-34b.Q6_K.gguf"
+    )
+    assert (kobold.engine, kobold.model, kobold.unknown) == ("llamacpp", "yi-34b.Q6_K.gguf", ())
+    assert kobold.flags == {
+        "swa_full": True,
+        "fit": False,
+        "n_gpu_layers": 43,
+        "tensor_split": "3,1",
+        "cache_type_k": "q8_0",
+        "cache_type_v": "q8_0",
+        "ubatch_size": 1024,
+        "max_num_seqs": 1,
+        "max_model_len": 16384,
+        "context": 16384,
+        "concurrency": 1,
+    }
+    server = read_command("python3 -m llama_cpp.server --model m.Q4_0.gguf --n_ctx 2048 --n_gpu_layers 35")
+    assert (server.flags["n_gpu_layers"], server.flags["max_model_len"]) == (35, 2048)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["ghcr.io/ggml-org/llama.cpp:full-cuda12 --server", "llama-server-cpp-intel", "x/llama-server:b1"],
+)
+def test_an_image_that_starts_the_server_is_its_command(image: str) -> None:
+    found = read_command(f"docker run --gpus all -v /m:/m {image} -m /m/gpt-oss-20b-Q4_K_M.gguf -c 8192")
+    assert (found.engine, found.flags["max_model_len"]) == ("llamacpp", 8192)

@@ -67,6 +67,13 @@ def test_sglangs_engine_is_its_server() -> None:
     assert (found["engine"], found["layout"]["tp"], found["max_model_len"]) == ("sglang", 2, 8192)
 
 
+def test_llama_cpp_pythons_class_is_its_server() -> None:
+    script = 'llm = Llama(model_path="llama-2-13b.Q4_K_M.gguf", n_gpu_layers=-1, n_ctx=4096, verbose=False)'
+    found = asked(script, gpu="rtx-3060-12gb")["request"]
+    assert (found["engine"], found["n_gpu_layers"], found["max_num_seqs"]) == ("llamacpp", 41, 1)
+    assert asked(script.replace("n_gpu_layers=-1, ", ""), gpu="rtx-3060-12gb")["request"]["n_gpu_layers"] == 0
+
+
 def test_other_packages_are_left_alone() -> None:
     script = 'from tensorrt_llm import LLM\nLLM(model="Qwen/Qwen3-8B")'
     assert of_python(script) == script

@@ -297,11 +297,13 @@ def named(place: str) -> tuple[str | None, str]:
 
 def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str, tuple[str, ...]]:
     """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers and the
-    name says both whose shape it has and the form of its weights, that shape."""
+    name says both whose shape it has and the form of its weights, which of GGUF files a type says, that
+    shape."""
+    from ..model.catalogue_names import GGUF
     from ..model.checkpoint_names import form_in_name, is_widened, shape_by_name
 
     shape, rest = shape_by_name(repo_id)
-    if not shape or not (form_in_name(rest) or is_widened(rest, shape)):
+    if not shape or not (form_in_name(rest) or is_widened(rest, shape) or rest.endswith(GGUF)):
         return repo_id, ()
     from ..model.hub import is_silent
 

@@ -18,7 +18,7 @@ from ..run.serving import Asked
 from ..run.shell_words import ShellCommand, commands_in, pasted_text, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
-from .llamacpp.command_line import as_started
+from .llamacpp.command_line import as_started, in_its_words
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
 from .python_call import of_python
@@ -48,7 +48,6 @@ OTHER_PROGRAMS = (
     (r"\btext-generation-(?:launcher|inference)\b", "text-generation-inference"),
     (r"\bmlx_lm\b", "mlx-lm"),
     (r"\bexllama(?:v[23])?\b|\btabbyapi\b", "exllamav3"),
-    (r"\bkoboldcpp\b", "koboldcpp"),
     (r"\blms (?:load|server)\b", "lm-studio"),
     (r"\bmindie\w*\b", "mindie"),
 )
@@ -67,7 +66,7 @@ def read_command(text: str) -> Command:
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'MXFP4'}
     """
     text = pasted_text(text, "give a script, a Compose file or Kubernetes objects")
-    text = of_python(of_modelfile(text))
+    text = in_its_words(of_python(of_modelfile(text)))
     starts, files = starts_in(text)
     if not starts:
         other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")

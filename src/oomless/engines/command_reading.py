@@ -14,7 +14,7 @@ from ..run.option_values import ENGINE_CHOOSES, parsed
 from ..run.options import asked_of, by_keyword
 from ..run.shell_words import VARIABLE
 from .config_words import config_words
-from .llamacpp.command_line import as_asked, drafts_in, taken_along
+from .llamacpp.command_line import alone, as_asked, drafts_in, taken_along
 from .llamacpp.ollama_command import tagged, variables
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
 from .variables import flags_of, unread_variables
@@ -256,7 +256,8 @@ class Reading:
         }
         engine, model = self.line.engines.split()[0], self.model
         if self.line.table == "llamacpp":
-            engine, model, flags = as_asked(model, {**drafts_in(self.ignored), **flags})
+            unsaid = {**alone(self.before, self.ignored), **drafts_in(self.ignored)}
+            engine, model, flags = as_asked(model, {**unsaid, **flags})
             self.beside = {**taken_along(engine, model, self.ignored), **self.beside}
         if self.line.prompts and model is not None:
             model, kind = tagged(model)

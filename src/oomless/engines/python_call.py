@@ -10,13 +10,15 @@ from typing import Any
 
 from .vllm.command_line import OFFLINE_WORD
 
+OF_LLAMA = ("python -m llama_cpp.server",)
 CALLS = (
     (re.compile(r"(?<![\w.])(?:vllm\.)?(LLM)\("), (OFFLINE_WORD, "vllm serve")),
     (re.compile(r"(?<![\w.])(?:sgl|sglang)\.(Engine)\("), ("python -m sglang.launch_server",)),
+    (re.compile(r"(?<![\w.])(?:llama_cpp\.)?(Llama|LlamaCpp)\((?=[^()]*\bmodel_path\b)"), OF_LLAMA),
 )
-"""What starts an engine in its own process (vllm/entrypoints/llm.py, sglang/srt/entrypoints/engine.py), and
-the program with the same arguments."""
-OTHERS = re.compile(r"\b(?:tensorrt_llm|lmdeploy|llama_cpp)\b")
+"""What starts an engine in its own process (vllm/entrypoints/llm.py, sglang/srt/entrypoints/engine.py,
+llama_cpp/llama.py), and the program with the same arguments."""
+OTHERS = re.compile(r"\b(?:tensorrt_llm|lmdeploy)\b")
 """Packages whose classes of these names take other arguments."""
 SET = re.compile(r"^[ \t]*os\.environ\[[\"'](\w+)[\"']\][ \t]*=[ \t]*[\"']([\w.,:-]*)[\"']", re.MULTILINE)
 MOST_CALL = 4_000

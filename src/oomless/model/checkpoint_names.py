@@ -64,7 +64,9 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     return ("", "") if not model or re.search(OTHER_SHAPE, name[length:]) else (model, name[length:])
 
 
-OTHER_SHAPE = r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|(eagle|dflash)\d?|[\d.]+b)(-|$)"
+OTHER_SHAPE = (
+    r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|assistant|(eagle|dflash)\d?|[\d.]+b)(-|$)"
+)
 """What makes a name that begins with another's one of another shape."""
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ...model.catalogue_names import catalogue_name
+from ...model.catalogue_names import GGUF, catalogue_name
 from ...model.gguf_mixes import usual
 from ...model.gguf_names import type_in_name
 from ...model.load import load
@@ -15,6 +15,39 @@ from .ollama_command import USUAL
 DEFAULT_UBATCH = 512
 OF_REPOSITORY = "mmproj, which -hf takes along,"
 """The tower of a repository, where it has one (llama.cpp docs/multimodal.md)."""
+
+
+SHARES = re.compile(r"(--tensor[_-]?split|-ts)((?:\s+\d{1,9}(?:\.\d{1,9})?){2,16})(?=\s|$)")
+QUANTISED = re.compile(r"--quantkv[\s=]+([012])\b")
+KEPT_IN = ("f16", "q8_0", "q4_0")
+
+
+def in_its_words(text: str) -> str:
+    """Return a command with llama-server's words for what KoboldCpp and llama-cpp-python write otherwise:
+    shares with blanks between, a number for the cache's type (koboldcpp.py, llama_cpp/server/settings.py).
+
+    >>> in_its_words("koboldcpp --tensor_split 3 1 --quantkv 1")
+    'koboldcpp -ts 3,1 -ctk q8_0 -ctv q8_0'
+    """
+    if "koboldcpp" in text:  # where a batch is no larger than a micro-batch
+        text = re.sub(r"(?<=\s)(?:-b|--batch-size)(?=\s)", "-ub", text)
+    text = SHARES.sub(lambda found: "-ts " + ",".join(found[2].split()), text)
+    return QUANTISED.sub(lambda found: "-ctk {0} -ctv {0}".format(KEPT_IN[int(found[1])]), text)
+
+
+def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
+    """Return what programs that are built on llama.cpp do otherwise than its server: one slot, all cells for
+    layers with a window, nothing fitted; llama-cpp-python leaves all layers to the host unless told.
+
+    >>> alone(["python", "-m", "llama_cpp.server"], [])["n_gpu_layers"], alone(["llama-server"], [])
+    (0, {})
+    """
+    program = before[-1] if before else ""
+    if program == "llama_cpp.server":
+        return {"n_gpu_layers": 0, "max_num_seqs": 1, "swa_full": True, "fit": False}
+    if "koboldcpp" in program:
+        return {"max_num_seqs": 1, "swa_full": "--useswa" not in ignored, "fit": False}
+    return {}
 
 
 def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str, str]:
@@ -53,6 +86,8 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     ('ik-llamacpp', 'unsloth/DeepSeek-R1-GGUF', {'mla_attn': 2, 'ubatch_size': 256, 'quantization': 'Q4_K_M'})
     >>> as_asked("GLM-4.5-Air-IQ4_KSS.gguf", {})[0]  # a type of that fork
     'ik-llamacpp'
+    >>> as_asked("google/gemma-4-26B-A4B-it-qat-q4_0-gguf", {})[2]
+    {'quantization': 'Q4_0'}
     """
     slots, length = flags.pop("max_num_seqs", 0), flags.pop("max_model_len", 0)
     batch = flags.pop("batch_size", 0)
@@ -67,10 +102,11 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     repository = model is not None and model.count("/") == 1
     if model and repository and not model.startswith((".", "/", "~")) and not model.endswith(".gguf"):
         model, _, kind = model.partition(":")  # one file of it, of the type behind the colon
-        flags["quantization"] = (type_in_name(file) if file else kind) or usual_type(model)
-    own = "mla_attn" in flags or "attn_max_batch" in flags or "run_time_repack" in flags
-    own = own or usual(flags.get("quantization") or type_in_name(model or "") or "", True) is not None
-    return "ik-llamacpp" if own else "llamacpp", model, flags
+        own = type_in_name(model.lower().removesuffix(GGUF))
+        flags["quantization"] = (type_in_name(file) if file else kind) or own or usual_type(model)
+    of_fork = "mla_attn" in flags or "attn_max_batch" in flags or "run_time_repack" in flags
+    of_fork = of_fork or usual(flags.get("quantization") or type_in_name(model or "") or "", True) is not None
+    return "ik-llamacpp" if of_fork else "llamacpp", model, flags
 
 
 def usual_type(repository: str) -> str:

@@ -89,9 +89,12 @@ COMMAND_LINES = (
     CommandLine(
         LLAMA,
         (
-            r"(\S*/)?llama-(server|cli|mtmd-cli|sweep-bench)(\.exe)?",
+            r"(\S*/)?llama-server[\w.:-]*",  # an image may be called so, too
+            r"(\S*/)?llama-(cli|mtmd-cli|sweep-bench)(\.exe)?",
             r"(\S*/)?(server|main)(\.exe)?(?= (?:\S+ )*?-m \S+\.gguf)",  # until June 2024
-            r"(\S*/)?llama\.cpp:server\S*",
+            r"(\S*/)?llama\.cpp:(server\S*|full\S* (--server|-s))",
+            r"(\S*/)?python[\w.]* -m llama_cpp\.server",
+            r"(python[\w.]* )?(\S*/)?koboldcpp[\w.-]*",
         ),
         "llama-server -m",
         image=r"llama\.cpp",
