@@ -221,3 +221,17 @@ def test_a_load_that_nobody_asked_for_is_what_the_pool_holds() -> None:
     assert any("no load is said" in each for each in found.warnings)
     for said in ({"context": 196_608}, {"max_model_len": 196_608}):
         assert estimate_serving(model, asked._replace(**said), cards).verdict == "does_not_fit"
+
+
+def test_early_drafts_are_captured_for_128_requests() -> None:
+    """Qwen2-7B with EAGLE, 64 tokens of each of 128 requests, ran out of an H20 while graphs were captured
+    (sglang#2863, 0.4.1); a table has a row for each of those tokens."""
+    eagle = "Qwen/Qwen2-7B-Instruct --speculative-algo EAGLE --mem-fraction 0.7 --speculative-num-steps 5 "
+    eagle += "--speculative-draft yuhuili/EAGLE-Qwen2-7B-Instruct --speculative-num-draft-tokens 64"
+    said = {version: answer(eagle, version, "h20") for version in ("0.4.1", "0.4.3.post4")}
+    lines = {
+        version: {line["key"]: line for line in each["ranks"][0]["lines"]} for version, each in said.items()
+    }
+    graphs = {version: each["runtime.cuda_graphs"]["bytes"] / GIB for version, each in lines.items()}
+    assert graphs["0.4.1"] > 25 > 22 > graphs["0.4.3.post4"]
+    assert said["0.4.1"]["verdict"] == "does_not_fit"

@@ -14,6 +14,7 @@ from ...units import GIB, MIB
 from ..rank import Stage
 from ..symmetric_buffer import symmetric_line
 from .backends import step_backend
+from .graphs import captured_sizes
 from .release import RELEASES, SglangRules, attention_ranks, by_aiter, by_fa3, expert_ranks
 
 INDEX_BYTES, LONG_INDEX_BYTES, MASK_BYTES = 4, 8, 1
@@ -37,12 +38,15 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     before 0.5 each captured batch has a copy of its rows (those of latents are in what their graphs take);
     TRT-LLM's kernels (Blackwell) one of 64 tokens a page; FlashInfer and AITER a slot for each token, again
     for windows, and a byte of mask: Gemma 3 has 1.40 GiB of 160 x 1,048,576 x 9 B (sglang#4826); Triton,
-    which serves latents elsewhere, a slot of 4 B, from 0.5 on of 8.
+    which serves latents elsewhere, a slot of 4 B, from 0.5 on of 8. Both have a row for each token that is
+    verified: 10 GiB for 32 requests of 64 tokens (sglang#2863).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
     >>> from .release import RELEASES
+    >>> from ...run.serving import Layout
     >>> asked = Resolved(engine_version="0.4.6", max_model_len=1000000, cuda_graph_max_bs=256, block_size=1)
+    >>> asked = asked._replace(layout=Layout(tp=8))
     >>> line = page_tables(load("llama-4-scout"), asked, parse_gpu("h200:8"), RELEASES.at("0.4.6"))
     >>> round(line.bytes / 2**30, 2)  # 256 x 1,000,000 x 4 B, three times, and 4,231 x 1,000,000 x 4 B
     18.62
@@ -61,7 +65,9 @@ def page_tables(model: Model, asked: Resolved, hardware: Hardware, rules: Sglang
     else:
         index = LONG_INDEX_BYTES if triton and rules.has_one_page_table else INDEX_BYTES
         each = (1 + (windows and not triton)) * index + MASK_BYTES
-    rows = asked.cuda_graph_max_bs or 0
+    rows = captured_sizes(asked, rules)[-1] if asked.cuda_graph_max_bs else 0
+    if not (fa3 or page >= 64 or latent):
+        rows *= 1 + asked.draft_tokens  # max_num_token: what is verified of each request
     copies = 0
     if fa3 and rules.copies_page_tables and not latent:
         sizes = DRAFT_SIZES if asked.speculative else SIZES

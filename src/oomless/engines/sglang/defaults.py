@@ -57,7 +57,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     if asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal":  # server_args.py: no graphs
         found = found._replace(enforce_eager=True)
     chunk, graphs = default_chunk(found, hardware, rules)
-    cut = not asked.no_enable_chunked_prefill
+    cut = not (asked.no_enable_chunked_prefill or (asked.speculative and rules.drafts_unpadded))
     found = found._replace(cuda_graph_max_bs=0 if found.enforce_eager else asked.cuda_graph_max_bs or graphs)
     divided = layout.dp if layout.enable_dp_attention else 1
     share = asked.mem_fraction_static
@@ -73,7 +73,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
     requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
-    if asked.speculative and not asked.max_num_seqs and not compressed:
+    if asked.speculative and not asked.max_num_seqs and not compressed and not rules.drafts_unpadded:
         requests = EARLY_DRAFTED if rules.drafts_for_32 else SPECULATIVE_REQUESTS
     states = fixed_slots(asked, rules) if model.kinds.has(Linear) else None
     if states is not None:

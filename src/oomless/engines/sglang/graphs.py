@@ -146,6 +146,8 @@ def captured_sizes(asked: Resolved, rules: SglangRules) -> list[int]:
     )
     if asked.speculative:
         listed = batches_of_drafts(rules, most)
+        if rules.drafts_unpadded and most > listed[-1]:
+            return [*listed]
     return sorted({*(size for size in listed if size <= most), most})
 
 
@@ -155,12 +157,12 @@ def batches_of_drafts(rules: SglangRules, most: int) -> tuple[int, ...]:
     >>> from .release import RELEASES
     >>> [
     ...     len([e for e in batches_of_drafts(RELEASES.at(v), 48) if e <= 48])
-    ...     for v in ("0.4.3", "0.4.9", "0.5.6")
+    ...     for v in ("0.4.3.post4", "0.4.9", "0.5.6")
     ... ]
     [32, 21, 23]
     """
-    if rules.drafts_for_32:
-        return (*range(1, 33),)
+    if rules.drafts_unpadded or rules.drafts_for_32:
+        return (*range(1, 33), *((64, 128) if rules.drafts_unpadded else ()))
     few = (*range(1, 9), *range(10, 33, 2))
     if rules.captures_twelve:
         return (*few, *range(40, 65, 4), *range(72, 257, 8), *range(272, most + 1, 16))

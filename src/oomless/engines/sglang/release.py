@@ -40,6 +40,8 @@ class SglangRules(ReleaseRules):
     """Of each captured batch, in F32; later all write to one buffer."""
     captures_twelve: bool = False
     """A batch of 12, and above 256 fewer."""
+    drafts_unpadded: bool = False
+    """Where tokens are drafted, batches up to 32 and of 64 and 128 are captured, and prompts are not cut."""
     drafts_for_32: bool = False
     """Where tokens are drafted, 32 requests run at most and each batch of them is captured."""
     multiplies_scaled_positions: bool = False
