@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomless.engines.command_line import command_words, read_command
+from oomless.engines.command_line import command_words, is_path, read_command
 from oomless.engines.vllm.command_line import REMARKS
 from oomless.errors import UnsupportedError, UsageError
 from oomless.run.serving import Asked, Layout, serving_question
@@ -314,3 +314,16 @@ def test_programs_that_are_built_on_llama_cpp_have_flags_of_their_own() -> None:
 def test_an_image_that_starts_the_server_is_its_command(image: str) -> None:
     found = read_command(f"docker run --gpus all -v /m:/m {image} -m /m/gpt-oss-20b-Q4_K_M.gguf -c 8192")
     assert (found.engine, found.flags["max_model_len"]) == ("llamacpp", 8192)
+
+
+def test_builds_and_benchmarks_of_tensorrt_llm_are_read_as_its_server() -> None:
+    """What is built or measured is what is served (TensorRT-LLM#2451)."""
+    bench = "trtllm-bench --model org/m throughput --dataset d.txt --max_batch_size 8 --tp 8 --ep 8"
+    found = read_command(f"{bench} --kv_cache_free_gpu_mem_fraction 0.85")
+    flags = {"max_num_seqs": 8, "tp": 8, "ep_size": 8, "free_gpu_memory_fraction": 0.85}
+    assert (found.model, found.flags, found.unknown) == ("org/m", flags, ())
+    built = read_command(
+        "trtllm-build --checkpoint_dir trt_ckpt/chatglm3_6b/fp16/1-gpu --gemm_plugin float16"
+    )
+    assert is_path(built.model or "")
+    assert not built.unknown

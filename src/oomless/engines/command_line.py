@@ -195,7 +195,7 @@ def with_version(command: Command, before: list[str]) -> Command:
 def is_path(model: str) -> bool:
     """Return whether a command's model is a place on its machine, which says nothing about what lies
     there."""
-    return model.startswith((".", "/", "~")) or model.endswith(".gguf")
+    return model.startswith((".", "/", "~")) or model.endswith(".gguf") or model.count("/") > 1
 
 
 OF_THE_LOAD = ("context", "concurrency", "instances")

@@ -119,6 +119,8 @@ class Reading:
             position += 1
             if word.startswith("-"):
                 position = self.flag(word, words, position)
+            elif word in self.line.orders:
+                continue
             elif self.model is None:
                 self.model = word
             else:

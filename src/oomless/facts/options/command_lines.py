@@ -38,6 +38,8 @@ class CommandLine(NamedTuple):
     """Its rows of engine_flags.csv: flags that touch no memory."""
     beside: Mapping[str, str] = {}
     """Flags that name a file which is loaded beside the model -> what it is."""
+    orders: tuple[str, ...] = ()
+    """Words among its flags that say what is done, not with what."""
     of_router: str = ""
     """How flags begin of a router that starts it (sglang_router/launch_server.py of 0.1.4 to 0.3.2)."""
     beginnings: bool = False
@@ -115,12 +117,13 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "trtllm",
-        (r"(\S*/)?trtllm-serve( serve)?",),
+        (r"(\S*/)?trtllm-serve( serve)?", r"(\S*/)?trtllm-(build|bench)"),
         "trtllm-serve",
         underscores=True,
         image="tensorrt-llm/release",
         config_flags=("--config", "--extra-llm-api-options"),
         config_wins=True,
         table="trtllm",
+        orders=("throughput", "latency", "build"),
     ),
 )
