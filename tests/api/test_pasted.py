@@ -61,6 +61,8 @@ NAMES = {
     "RedHatAI/Qwen3-235B-A22B-FP8-dynamic": "qwen3-235b-a22b --quantization fp8-dynamic",
     "cpatonn/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit": "qwen3-next-80b-a3b --quantization awq",
     "someone/DeepSeek-V3.1-BF16": """deepseek-v3.1 --hf-overrides '{"quantization_config": null}'""",
+    "someone/Qwen3-8B-tuned": "qwen3-8b",
+    "someone/gemma-3-27b-it-GPTQ-4b-128g": "gemma-3-27b --quantization gptq",
 }
 
 
@@ -74,6 +76,8 @@ def test_a_repository_is_read_by_its_name_where_no_hub_answers(
     beside = call("infer", model, *options, "--gpu", "b200:4", "--engine", "vllm", "--tp", "4", "--json")
     assert found["ranks"] == json.loads(beside.out)["ranks"]
     assert any(f"no hub answers: {name}" in note for note in found["warnings"])
+    alone = call("infer", name, "--gpu", "b200:4", "--engine", "vllm", "--tp", "4", "--json")
+    assert json.loads(alone.out)["ranks"] == found["ranks"]
 
 
 def test_a_repository_of_gguf_files_is_read_by_its_name_where_no_hub_answers(
@@ -85,10 +89,8 @@ def test_a_repository_of_gguf_files_is_read_by_its_name_where_no_hub_answers(
     assert found["request"]["quantization"] == "IQ4_XS"
 
 
-@pytest.mark.parametrize("name", ["someone/Qwen3-8B-tuned", "someone/Qwen3-VL-8B-of-mine", "some/thing-FP8"])
-def test_a_name_that_does_not_say_shape_and_form_is_not_guessed(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["someone/Qwen3-9B-tuned", "some/thing-FP8", "a/Qwen3-8B-EAGLE3", "a/b"])
+def test_a_name_that_does_not_say_a_shape_is_not_guessed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert "cannot be reached" in refused(f"vllm serve {name} -tp 1")
 

@@ -54,13 +54,21 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
 def unpasted(
     model: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """Return MODEL, options and notes with what a pasted command says, or the name of a GGUF file as MODEL;
-    nothing is imported without one."""
-    if "command" not in options:
-        return by_gguf_name(model, options) if model and MAY_BE_GGUF.search(model) else (model, options, ())
-    from .pasted import from_command
+    """Return MODEL, options and notes with what a pasted command says, or the name of a GGUF file or of a
+    repository as MODEL; nothing is imported without one."""
+    if "command" in options:
+        from .pasted import from_command
 
-    return from_command(model, options)
+        return from_command(model, options)
+    if model and MAY_BE_GGUF.search(model):
+        found = by_gguf_name(model, options)
+        if found[0] != model:
+            return found
+    if not model or "/" not in model:
+        return model, options, ()
+    from .pasted import from_name
+
+    return from_name(model, options)
 
 
 MAY_BE_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)

@@ -296,20 +296,45 @@ def named(place: str) -> tuple[str | None, str]:
 
 
 def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers and the
-    name says both whose shape it has and the form of its weights, which of GGUF files a type says, that
-    shape."""
+    """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers, the model
+    whose name is in its own. What a checkpoint in a form leaves in 16 bit its name does not say."""
     from ..model.catalogue_names import GGUF
     from ..model.checkpoint_names import form_in_name, is_widened, shape_by_name
+    from .trained_model import shape_within
 
     shape, rest = shape_by_name(repo_id)
-    if not shape or not (form_in_name(rest) or is_widened(rest, shape) or rest.endswith(GGUF)):
+    form = shape and form_in_name(rest)
+    if not form and not (shape and (is_widened(rest, shape) or rest.endswith(GGUF))):
+        shape = shape_within(repo_id)
+    if not shape or revision:
         return repo_id, ()
     from ..model.hub import is_silent
 
     if not is_silent(repo_id, offline, revision):
         return repo_id, ()
-    return shape, (f"no hub answers: {repo_id} is read by its name, what it leaves in 16 bit is not known",)
+    if form or form_in_name(repo_id):
+        return shape, (
+            f"no hub answers: {repo_id} is read by its name, what it leaves in 16 bit is not known",
+        )
+    return shape, (f"no hub answers: {repo_id} is read by its name as {shape} of the catalogue",)
+
+
+def from_name(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Return MODEL, options and notes of a repository that stands alone, as of one that a command serves."""
+    from ..engines.command_line import is_path
+    from ..model.catalogue_names import catalogue_name
+    from ..model.checkpoint_names import is_widened
+    from ..model.quantization_scheme import WIDENED
+
+    if is_path(model) or catalogue_name(model) or model.lower().endswith(".gguf"):
+        return model, options, ()
+    served, said = by_its_name(model, options.get("offline", False), options.get("revision"))
+    if served == model:
+        return model, options, ()
+    given, of_form = with_form(options, model, known=False)
+    if is_widened(model, served):
+        given = {"hf_overrides": WIDENED, **given}
+    return served, given, (*said, *of_form)
 
 
 def from_path(place: str) -> tuple[str, tuple[str, ...]]:

@@ -61,8 +61,8 @@ def shape_within(repo_id: str) -> str:
     return "" if re.search(OTHER_SHAPE, rest) or re.search(DRAFTS, name) else shape
 
 
-DRAFTS = r"(^|[-_.])(eagle|dflash|medusa|mtp|draft)"
-"""Names of heads that draft for a model."""
+DRAFTS = r"(^|[-_.])(eagle|dflash|medusa|mtp|draft|reap|pruned)"
+"""Names of heads that draft for a model, and of what has fewer experts or layers."""
 
 
 def _word(short: str, name: str) -> "re.Match[str] | None":

@@ -64,8 +64,10 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     return ("", "") if not model or re.search(OTHER_SHAPE, name[length:]) else (model, name[length:])
 
 
+PACKED_IN_BITS = r"(?<!gptq-)(?<!awq-)"
 OTHER_SHAPE = (
-    r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|assistant|(eagle|dflash)\d?|[\d.]+b)(-|$)"
+    r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|assistant|(eagle|dflash)\d?|"
+    rf"{PACKED_IN_BITS}[\d.]+b)(-|$)"
 )
 """What makes a name that begins with another's one of another shape."""
 

@@ -46,13 +46,15 @@ def model_name(printed: str) -> str | None:
     while (shorter := PACKED.sub("", FILE_WORDS.sub("", TUNING.sub("", name)))) != name:
         name = shorter
     name = BETWEEN_FIGURES.sub(".", name)
-    for word in (
-        name,
-        SIZED.sub(r":\1", name),
-        *(name.removesuffix(each) for each in TUNED if name.endswith(each)),
-    ):
-        if found := catalogue_name(word):
-            return found
+    maker, _, rest = name.partition("_")
+    for each in (name, rest if maker.isalpha() else ""):  # bartowski's repositories begin with the maker
+        for word in (
+            each,
+            SIZED.sub(r":\1", each),
+            *(each.removesuffix(tuned) for tuned in TUNED if each.endswith(tuned)),
+        ):
+            if found := catalogue_name(word):
+                return found
     return None
 
 
@@ -102,6 +104,8 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
 
     >>> gguf_by_name("unsloth/DeepSeek-R1-Distill-Qwen-7B-GGUF:Q4_K_M")
     ('deepseek-r1-distill-qwen-7b', 'Q4_K_M', 'llamacpp')
+    >>> gguf_by_name("bartowski/google_gemma-3-27b-it-GGUF:Q8_0")[0]
+    'gemma-3-27b'
     >>> gguf_by_name("deepseek-r1:14b-qwen-distill-q8_0"), gguf_by_name("deepseek-r1:14b")[1:]
     (('deepseek-r1-distill-qwen-14b', 'Q8_0', 'ollama'), ('Q4_K_M', 'ollama'))
     >>> (
