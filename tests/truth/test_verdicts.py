@@ -34,6 +34,7 @@ FRESH_19 = TABLES / "verdicts_blind_19.csv"
 FRESH_17 = TABLES / "verdicts_blind_17.csv"
 FRESH_20 = TABLES / "verdicts_blind_20.csv"
 FRESH_21 = TABLES / "verdicts_blind_21.csv"
+FRESH_22 = TABLES / "verdicts_blind_22.csv"
 FRESH_23 = TABLES / "verdicts_blind_23.csv"
 FRESH_24 = TABLES / "verdicts_blind_24.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
@@ -76,6 +77,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_17.jsonl": FRESH_17,
     TABLES / "blind" / "verdicts_20.jsonl": FRESH_20,
     TABLES / "blind" / "verdicts_21.jsonl": FRESH_21,
+    TABLES / "blind" / "verdicts_22.jsonl": FRESH_22,
     TABLES / "blind" / "verdicts_23.jsonl": FRESH_23,
     TABLES / "blind" / "verdicts_24.jsonl": FRESH_24,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
@@ -258,6 +260,11 @@ FRESH_20_BUDGET = Confusion(right=0.88, wrong_fits=3, wrong_does_not_fit=0, tigh
 FRESH_21_BUDGET = Confusion(right=0.84, wrong_fits=3, wrong_does_not_fit=0, tight=12, none=3)
 
 
+# the first score was 13 of 15, fifteen tight, ten without an answer: vLLM, sizes that people try until they
+# hold. Not explained: a V100 whose share is all of it (x-3108); a machine with more set apart (x-3135)
+FRESH_22_BUDGET = Confusion(right=0.87, wrong_fits=1, wrong_does_not_fit=1, tight=15, none=9)
+
+
 # the first score was 22 of 26, one wrong "fits", three wrong "no", two tight, nine without an answer: six of
 # LMDeploy, two builds of engines; of SGLang's wrong "no" one asked for more than its pool, unasked
 FRESH_23_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=2, tight=2, none=9)
@@ -424,6 +431,7 @@ ROUNDS = {
     FRESH_17: ("serve", FRESH_17_BUDGET),
     FRESH_20: ("serve", FRESH_20_BUDGET),
     FRESH_21: ("serve", FRESH_21_BUDGET),
+    FRESH_22: ("serve", FRESH_22_BUDGET),
     FRESH_23: ("serve", FRESH_23_BUDGET),
     FRESH_24: ("serve", FRESH_24_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
