@@ -327,3 +327,5 @@ def test_builds_and_benchmarks_of_tensorrt_llm_are_read_as_its_server() -> None:
     )
     assert is_path(built.model or "")
     assert not built.unknown
+    with pytest.raises(UnsupportedError, match="logits of whole prompts"):
+        read_command("trtllm-build --checkpoint_dir ./x --gather_context_logits")

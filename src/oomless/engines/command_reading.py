@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .. import facts
-from ..errors import UsageError
+from ..errors import UnsupportedError, UsageError
 from ..facts.options import Option
 from ..facts.options.command_lines import CommandLine
 from ..run.option_values import ENGINE_CHOOSES, parsed
@@ -240,6 +240,11 @@ class Reading:
             if PREFILLS in self.ignored:
                 self.ignored.remove(PREFILLS)
                 flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
+        for each in self.unknown:
+            if self.line.table == "trtllm" and each.startswith(OF_PROMPTS):
+                raise UnsupportedError(
+                    f"{each}: logits of whole prompts are not computed", "leave it out", "command"
+                )
         if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
             flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
         if "rope_scaling" in flags:
@@ -277,6 +282,8 @@ class Reading:
 
 
 PREFILLS = "--disaggregation-mode prefill"
+OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
+"""Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""
 """SGLang's server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of
 prompts (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
 LIKE_A_TYPO = 0.9
