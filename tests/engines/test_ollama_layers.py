@@ -34,6 +34,19 @@ def test_layers_are_those_of_the_log(logged: tuple) -> None:  # type: ignore[typ
     assert sizes.partial / GIB == pytest.approx(graph, abs=0.05)
 
 
+def test_memory_of_all_cards_was_one_until_each_was_counted() -> None:
+    """ollama#3711, DBRX on an A6000 and a 3090: 39 of 41 layers, which run out."""
+    found = {
+        release: infer(
+            "dbrx", "rtx-a6000+rtx-3090", engine="ollama", engine_version=release, quantization="Q4_0"
+        )
+        for release in ("0.1.32", "0.1.45")
+    }
+    counts = [each.request.n_gpu_layers or 0 for each in found.values()]
+    assert counts[0] == 39 > counts[1]
+    assert found["0.1.32"].verdict != "fits" == found["0.1.45"].verdict
+
+
 def test_an_estimate_that_is_too_low_runs_out_of_memory() -> None:
     """ollama#9782: a card of 4 GB; the graph of the output that stays on the host is twice what is taken."""
     found = infer("qwen3-8b", "4GiB", engine="ollama", engine_version="0.6.6", context=4096, offline=True)

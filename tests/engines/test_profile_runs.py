@@ -324,3 +324,17 @@ def test_v0_profiles_an_image_with_each_sequence_of_a_batch() -> None:
     )
     assert none < one < all_of_batch / 3
     assert sum(each.high_bytes for each in activations()) < 6 * GIB
+
+
+def test_the_first_engine_fills_a_batch_with_small_images_of_qwen2_vl_up_to_0_6_5() -> None:
+    """An image is 1,280 tokens at most, and a sequence has room for a video beside it."""
+
+    def activations(version: str, **asked: Any) -> Line:
+        found = answer("qwen2-vl-7b", "a100-80gb", engine_version=version, **asked)
+        return next(each for each in found.ledger.lines if each.category == "activations")
+
+    blind, known = activations("0.5.3"), activations("0.6.3")
+    assert known.high_bytes < 6 * GIB < blind.high_bytes
+    assert "images of the profile run of V0 are not counted" not in known.formula
+    few, many = (activations("0.6.3", max_model_len=8192, images_per_prompt=each) for each in (1, 4))
+    assert few.bytes == pytest.approx(many.bytes, rel=0.2)  # three sequences of one image, one of four

@@ -146,6 +146,26 @@ def counted(sizes: Sizes, free: list[int], metal: bool, forwards: bool) -> list[
     return counts
 
 
+def counted_together(sizes: Sizes, free: list[int]) -> int:
+    """Return the layers that there was room for when the memory of all cards was taken for one card's, the
+    output as one more: a graph a card and one minimum for all (llm/memory.go to 0.1.44). llama.cpp then dealt
+    them by what is free.
+
+    >>> counted_together(Sizes([10 * MIB] * 4, 5 * MIB, 0, MIB, MIB), [245 * MIB, 255 * MIB])
+    3
+    """
+    left = sum(free) - MINIMUM - sizes.layers[0] - sizes.tower
+    if left > sum(sizes.layers) + sizes.output + len(free) * sizes.full:
+        return len(sizes.layers) + 1
+    left -= len(free) * sizes.partial
+    count = 0
+    for size in sizes.layers:
+        if left > size:
+            left -= size
+            count += 1
+    return count
+
+
 def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     """Return the question with slots and layers as Ollama takes them: one card where all fits there, else all
     cards; fewer slots than it would like where only so all fits."""
@@ -158,10 +178,15 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     least = asked.max_num_seqs or asked.concurrency
     most = asked.max_num_seqs or max(least, rules.auto_slots)
     for cards, slots in ((each, num) for each in (sorted(free)[-1:], free) for num in (most, least)):
-        counts = counted(sizes_of(model, asked, slots), cards, made == "Apple", rules.counts_from_front)
+        sizes = sizes_of(model, asked, slots)
+        counts = counted(sizes, cards, made == "Apple", rules.counts_from_front)
+        if together := rules.sums_cards and len(cards) > 1:
+            counts = [0] * (len(cards) - 1) + [counted_together(sizes, cards)]
         if sum(counts) > len(model.layers):
             counts[-1] += num_blocks(model) - len(model.layers)  # what drafts is not weighed, and is counted
             break
     split = ",".join(map(str, counts)) if len(counts) > 1 and any(counts) else None
+    if together:
+        split = asked.tensor_split
     layout = asked.layout._replace(pp=len(counts))
     return asked._replace(n_gpu_layers=sum(counts), tensor_split=split, layout=layout, max_num_seqs=slots)

@@ -35,6 +35,7 @@ class LlamaRules(ReleaseRules):
     """Of what its own engine runs."""
     fills_metal: bool = False
     """All layers go to an Apple GPU, whatever there is room for."""
+    sums_cards: bool = False
     counts_from_front: bool = False
     divides_width: bool = False
     """A head is the hidden state divided by their number."""

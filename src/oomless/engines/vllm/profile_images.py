@@ -128,7 +128,9 @@ def images_of_video(model: Model, asked: Resolved) -> int:
     return max(min(left, MAX_FRAMES // 2), 1)
 
 
-def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: int) -> int:
+def encoder_bytes(
+    model: Model, asked: Resolved, seen: int, width: int, ranks: int, rotated_in_f32: bool = False
+) -> int:
     """Return what a vision tower takes while it runs alone, before the language model: patches x b x the
     larger of attention and feed-forward, beside images and their tokens.
 
@@ -136,6 +138,7 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     and output, 4; merged projections, queries and keys side by side, those rotated, the context, 8 on one
     rank. Of its feed-forward: 3, and twice the inner width (qwen3_vl.py and qwen2_5_vl.py of 0.20; PyTorch
     keeps the arguments of a module's call to its end). To 0.11 each rank gathers all heads' projections.
+    `rotated_in_f32`: beside the projections and their copies four of F32 (qwen2_vl.py of 0.6.3).
 
     Qwen3.5-9B, one image of 65,536 patches; pools of 0.20 on one and on two RTX 5090 leave 2.2 GiB:
 
@@ -160,7 +163,8 @@ def encoder_bytes(model: Model, asked: Resolved, seen: int, width: int, ranks: i
     if not patch or not inner:
         return 0
     patches, hidden = _num_items(model, vision, seen, width) * vision.item_values // prod(patch[1:]), patch[0]
-    block = max(4 * hidden + 8 * hidden // ranks, 3 * hidden + 2 * inner // ranks)
+    own = (2, 14) if rotated_in_f32 else (4, 8)
+    block = max(own[0] * hidden + own[1] * hidden // ranks, 3 * hidden + 2 * inner // ranks)
     return patches * width * block + seen
 
 
@@ -260,7 +264,8 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
         one = (model.vision.item_tokens * model.hidden_size + model.vision.item_values) * width
         placed = _places_bytes(model, model.vision, width)
         return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
-    return encoder_bytes(model, asked, seen, width, ranks)
+    in_f32 = rules.rotates_images_in_f32 and model.family in VIDEO_FAMILIES
+    return encoder_bytes(model, asked, seen, width, ranks, in_f32)
 
 
 GEMMA4_FAMILY = "gemma4"

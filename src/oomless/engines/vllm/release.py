@@ -50,6 +50,8 @@ class VllmRules(ReleaseRules):
     """Tokens of a chunk of a long prompt in the first engine; 0: it reads prompts whole."""
     v0_tokens_of_images: int = 0
     """The least batch of a model that sees images, in the first engine."""
+    v0_fills_with_images: bool = False
+    v0_caps_images: bool = False
     v0_tries_one_with_images: bool = False
     v0_may_read_images_as_text: bool = False
     v0_lengthens_for_images: bool = False
@@ -161,6 +163,7 @@ class VllmRules(ReleaseRules):
     warms_up_before_graphs: bool = False
     profiles_images_on_ascend: bool = False
     gathers_heads_of_images: bool = False
+    rotates_images_in_f32: bool = False
     scores_of_moonvit: bool = False
     drops_pixels: bool = False
     takes_gemma4_images_apart: bool = False

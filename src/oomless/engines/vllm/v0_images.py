@@ -24,7 +24,8 @@ def v0_profile_lines(
 ) -> list[Line]:
     """The lines of a profile run with images. `room`: bytes that a rank may use.
 
-    Known of Qwen2-VL and 2.5-VL, from 0.6.6 on: a sequence holds its images and a video, which fills what
+    Up to 0.6.5 Qwen2-VL's sequences are as many as a batch holds of an image and a video, and have an image.
+    From 0.6.6 on it and 2.5-VL are known so: a sequence holds its images and a video, which fills what
     they leave and more: 49,152 tokens of 32,768. So one alone is tried in a batch too short for them. Up to
     0.7.3 that is read as text, without its images; from 0.8 on it is as long as they are
     (multimodal/profiling.py; worker/model_runner.py, profile_run).
@@ -38,9 +39,12 @@ def v0_profile_lines(
         return lines
     if model.family == TILED_FAMILY:
         return with_tiles(lines, model, asked, rules)
+    capped = model.family in VIDEO_FAMILIES and rules.v0_caps_images
+    if capped:
+        asked = asked._replace(max_pixels=min(asked.max_pixels or MOST_PIXELS, MOST_PIXELS))
     vision = largest_image(model, asked)
-    tried = rules.v0_tries_one_with_images and "amd" not in tags
-    if vision is not None and model.family in ONE_IMAGE_FAMILIES and tried:
+    filled = rules.v0_fills_with_images and "amd" not in tags
+    if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
         return with_images(lines, model, asked, hardware, stage, rules, tags, vision)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
         *others, last = lines
@@ -73,6 +77,8 @@ def v0_profile_lines(
     return _between(text(batch), text(batch), seen(batch))
 
 
+MOST_PIXELS = 1280 * 28 * 28
+"""Of an image in Qwen2-VL's profile run where it is capped."""
 ONE_IMAGE_FAMILIES = ("gemma3", "llava", "llava_next", "llama4")
 """Families without videos, whose towers attend within one picture or tile at a time."""
 
@@ -88,7 +94,8 @@ def with_images(
     vision: Vision,
 ) -> list[Line]:
     """Return the lines of a run of as many sequences as a batch holds with an image each, all of which the
-    tower sees at once (worker/model_runner.py, profile_run; multimodal/profiling.py of 0.6.6 to 0.8.5).
+    tower sees at once (worker/model_runner.py, profile_run of 0.5.4 to 0.8.5); the room of a video counts
+    where a model takes one.
 
     Gemma-3 masks each sequence by hand (models/gemma3.py, naive_attn_with_masks): where its scores are kept,
     27B in AWQ took 2.87 GiB for one of 4,096 tokens on each of two MI50, 10.32 for one of 8,192
@@ -98,7 +105,8 @@ def with_images(
     each, batch = images * vision.item_tokens, asked.max_num_batched_tokens or 0
     if not each:
         return lines
-    rows = max(min(asked.max_num_seqs or 1, batch // each), 1)
+    video = vision.item_tokens if model.family in VIDEO_FAMILIES else 0
+    rows = max(min(asked.max_num_seqs or 1, batch // (each + video)), 1)
     tokens = max(batch, each) if rules.v0_lengthens_for_images else batch
     few = asked._replace(max_num_seqs=rows, max_num_batched_tokens=tokens)
     run = ProfileRun(model, few, hardware, stage, rules, tags)
