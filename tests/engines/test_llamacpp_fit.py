@@ -157,7 +157,7 @@ def test_one_memory_gains_nothing() -> None:
 
 def test_a_mapped_file_keeps_experts_of_the_host_in_its_span() -> None:
     """ggml-org/Llama-macOS#58: on a Mac of 16 GB experts went to the host, and it ran out of memory."""
-    assert asked("gpt-oss-20b", "m4-16gb", quantization=None).verdict == "does_not_fit"
+    assert asked("gpt-oss-20b", "m4-16gb@10922MiB", quantization=None).verdict == "does_not_fit"
     whole, away = (
         asked("gpt-oss-20b", "m4-24gb", quantization=None, n_gpu_layers=24, cpu_moe=moved)
         for moved in (False, True)

@@ -22,6 +22,28 @@ def test_the_default_share_is_what_metal_prints(gpu: str, logged_bytes: float) -
     assert parse_gpu(gpu).card.memory_bytes == pytest.approx(logged_bytes, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "logged_bytes"),
+    [
+        ("m4-16gb", 12_713.12 * MB),
+        ("m4-pro-48gb", 40_200.90 * MB),
+        ("m3-max-64gb", 55_662.79 * MB),
+        ("m4-max-128gb", 115_448.73 * MB),
+    ],
+)
+def test_macos_26_may_give_more_than_the_share(gpu: str, logged_bytes: float) -> None:
+    assert parse_gpu(gpu).card.at_most.memory_bytes == pytest.approx(logged_bytes, rel=1e-5)
+
+
+@pytest.mark.parametrize(("build", "verdict"), [("2026-04", "tight"), ("2025-04", "does not fit")])
+def test_a_build_before_macos_26_has_the_older_share(build: str, verdict: str) -> None:
+    found = call(
+        *("infer", "qwen3-14b", "--quantization", "q4_k_m", "--gpu", "m4-16gb", "--engine", "llamacpp"),
+        *("--engine-version", build, "-ngl", "99", "--context", "16384", "-np", "1"),
+    )
+    assert found.out.startswith(verdict)
+
+
 def test_a_size_that_nobody_named_is_said() -> None:
     card = parse_gpu("m3-ultra").card
     assert card.shared_bytes == 96 * GIB

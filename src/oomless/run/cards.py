@@ -145,8 +145,12 @@ def card_of_row(row: dict[str, str]) -> Card:
         source = f"{driver:.0f} MiB by the driver, less what it keeps (assumed {driver - left:.0f} MiB)"
     elif apart:
         memory, source = int(marketed * GIB), f"{marketed:g} GiB of the machine are set apart for it"
-    elif part := _gpu_part(row["short_name"], marketed) or _gpu_part(row["vendor"], marketed):
+    elif part := gpu_part(row["short_name"], marketed) or gpu_part(row["vendor"], marketed):
         memory, source = part
+        if row["vendor"] == "Apple" and (newer := gpu_part(MACOS, marketed)):
+            if row["short_name"].startswith(SOLD_WITH_IT):
+                memory, source = newer
+            most, seen = newer[0] / GIB, memory / GIB
     else:
         memory, source = (
             int(marketed * GB),
@@ -179,14 +183,17 @@ def card_of_row(row: dict[str, str]) -> Card:
     )
 
 
-def _gpu_part(machine: str, marketed: float) -> tuple[int, str] | None:
+MACOS, SOLD_WITH_IT = "macOS 26", "m5"
+
+
+def gpu_part(machine: str, marketed: float) -> tuple[int, str] | None:
     """Return what the GPU of a machine of one memory may take, by its own name or its maker's, and who says
     so; None: a card of its own.
 
-    Apple's GB are GiB. macOS gives Metal two thirds of less than 36 GB, else three quarters, later releases
-    more, which came before the M5 (facts/gpu_shares.csv).
+    Apple's GB are GiB. macOS gives Metal two thirds of less than 36 GB, else three quarters, and since 26
+    more, with which the M5 is sold (facts/gpu_shares.csv).
 
-    >>> _gpu_part("Apple", 96)[0] / MIB  # a log of an M2 Max: 73,728 MiB
+    >>> gpu_part("Apple", 96)[0] / MIB  # a log of an M2 Max: 73,728 MiB
     73728.0
     """
     rows = [

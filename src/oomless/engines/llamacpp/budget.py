@@ -5,7 +5,7 @@ from ... import facts
 from ...ledger import Kind, Line, exact, ranged
 from ...model.attention import V4
 from ...model.model import Layer, Model
-from ...run.cards import Hardware
+from ...run.cards import Hardware, gpu_part
 from ...run.serving import Resolved
 from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
@@ -20,8 +20,12 @@ from .tower import tower_lines
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """The whole card."""
-    return hardware.card.memory_bytes
+    """The whole card; of a Mac at most what Metal had before macOS 26, where the build is older."""
+    card = hardware.card
+    if card.vendor == "Apple" and card.range_bytes and rules_of(asked).precedes_macos_26:
+        default = gpu_part("Apple", card.shared_bytes / GIB)
+        return min(card.memory_bytes, default[0]) if default else card.memory_bytes
+    return card.memory_bytes
 
 
 def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:

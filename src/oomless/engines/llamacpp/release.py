@@ -29,6 +29,7 @@ class LlamaRules(ReleaseRules):
     """It changes what was not set where a card is too small."""
     deals_whole_layers: bool = False
     """No part of a layer can be left to the host."""
+    precedes_macos_26: bool = False
     estimates_layers: bool = False
     """By Ollama's estimate, not by what fits."""
     measures_layers: bool = False

@@ -78,6 +78,8 @@ class StageRank(Record):
     """What the load never takes of what is charged: Budget.unused."""
     passing: tuple[Line, ...] = ()
     """What lies beside the weights while they are loaded, and is gone before the pool is cut."""
+    larger: int = 0
+    """What a system may give the pool more of a machine's one memory."""
 
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
@@ -113,7 +115,9 @@ class StageRank(Record):
     @property
     def pool_room(self) -> Room:
         """Return what the pool has left of the load."""
-        return Room.of(self.pool_bytes - self.needed_bytes, () if self.has_said_pool else self.charged)
+        if self.has_said_pool:
+            return Room.of(self.pool_bytes - self.needed_bytes, ())
+        return Room.of(self.pool_bytes - self.needed_bytes, self.charged).plus((0, 0, self.larger))
 
     @property
     def card_room(self) -> Room:
@@ -233,6 +237,7 @@ def stage_rank(
         f"{loading.why}; {loading.instead}" if loading else "",
         budget.unused,
         (*budget.passing, *passing_of(loading, placed)),
+        rules.budget_bytes(request, at_most) - allowed if mine.card.shared_bytes else 0,
     )
 
 
