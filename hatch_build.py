@@ -1,8 +1,8 @@
 """The wheel: modules without comments, without the notes on their constants, which Python drops too, without
-what explains a module or a function of its rooms to those who mend it, and without the examples of
-docstrings, which are tests; pages in one file, without tables of options and the long part of what their
-commands print, rules without the sources that only readers of the tables need, and all packed again as small
-as deflate makes it (the builder itself takes zlib's middle level)."""
+what explains a module, or a function outside of the rooms with formulas, to those who mend it, and without
+the examples of docstrings, which are tests; pages in one file, without tables of options and the long part
+of what their commands print, rules without the sources that only readers of the tables need, and all packed
+again as small as deflate makes it (the builder itself takes zlib's middle level)."""
 
 import ast
 import csv
@@ -129,10 +129,15 @@ def is_shown(node: ast.AST, shown: set[str]) -> bool:
     return False
 
 
-def for_readers(module: str, shown: set[str]) -> str:
-    """Return a module without its comments, the words on itself, on its constants and on functions that no
-    help shows, and the doctests of its docstrings: no line moves. A front of the package keeps the words on
-    itself, and a record what stands beside its fields: editors show both."""
+WITH_FORMULAS = ("engines", "estimate", "frameworks", "model", "plan", "recording", "run", "speed")
+"""Rooms to which `--explain` sends a reader: their functions keep formula, units and source."""
+
+
+def for_readers(module: str, shown: set[str] | None) -> str:
+    """Return a module without its comments, the words on itself, on its constants, on private functions and
+    on those that have none of the names `shown` (None: all are), and without the doctests of its docstrings:
+    no line moves. A front of the package keeps the words on itself, and a record what stands beside its
+    fields: editors show both."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
@@ -144,7 +149,9 @@ def for_readers(module: str, shown: set[str]) -> str:
         match note:
             case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=int(last)):
                 lines[first - 1 : last] = [""] * (last - first + 1)
-    kept = {id(inner) for each in tree.body if is_shown(each, shown) for inner in ast.walk(each)}
+    kept = {
+        id(inner) for each in tree.body if shown is None or is_shown(each, shown) for inner in ast.walk(each)
+    }
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(
@@ -191,7 +198,8 @@ class SmallWheel(BuildHookInterface[Any]):
         shown = names_shown(package)
         contents |= {
             str(Path("oomless", module.relative_to(package))): for_readers(
-                module.read_text(encoding="utf-8"), shown
+                module.read_text(encoding="utf-8"),
+                None if module.relative_to(package).parts[0] in WITH_FORMULAS else shown,
             )
             for module in sorted(package.rglob("*.py"))
         }
