@@ -153,13 +153,23 @@ def with_entry(found: ShellCommand) -> ShellCommand:
 
     >>> with_entry(ShellCommand((), ("docker", "run", "--entrypoint", "vllm", "a/b:v1", "serve", "m")))[:2]
     (('docker', 'run', 'a/b:v1'), ('vllm', 'serve', 'm'))
+    >>> with_entry(
+    ...     ShellCommand((), ("docker", "run", "--entrypoint=", "vllm/vllm-openai:v1", "vllm", "serve", "m"))
+    ... )[1]
+    ('docker', 'run', '--entrypoint=', 'vllm', 'serve', 'm')
     """
     words = found.words
     at = next((at for at, word in enumerate(words) if word.split("=")[0] == "--entrypoint"), None)
     if at is None:
         return found
     apart = "=" not in words[at]
-    program = words[at].partition("=")[2] or "".join(words[at + 1 : at + 2])
+    program = words[at].partition("=")[2] if not apart else "".join(words[at + 1 : at + 2])
+    if not program:  # the image's own is not run: its name begins no command
+        images = tuple(
+            word for word in words if any(line.image and line.image in word for line in COMMAND_LINES)
+        )
+        kept = tuple(word for word in words if word not in images)
+        return found._replace(before=(*found.before, *images), words=kept)
     for behind, word in enumerate(words[at + 1 + apart :], at + 2 + apart):
         if IMAGE.fullmatch(word):
             return found._replace(before=(*found.before, *words[:at], word), words=(program, *words[behind:]))

@@ -52,6 +52,7 @@ COMMENT = re.compile(
 """What is quoted, which stays, or a comment; who writes // before a flag means one too."""
 SHELL = re.compile(r"(?:\S*/)?(?:ba|da|z|a|k)?sh")
 OF_SHELL = re.compile(r"-\w*c")
+ENTRY_SHELL = re.compile(r"--entrypoint[ =](?:/\S+/)?(?:ba|z)?sh(?: |$)")
 
 
 class ShellCommand(NamedTuple):
@@ -179,9 +180,15 @@ def unfolded(
 
     >>> unfolded(["sh", "-c", "vllm serve m"], {}, ("A=1",))[1][:2]
     (('A=1', 'sh'), ('vllm', 'serve', 'm'))
+    >>> unfolded("docker run --entrypoint /bin/bash a/b:v1 -lc".split() + ["exec vllm serve m"], {}, ())[
+    ...     1
+    ... ].words
+    ('exec', 'vllm', 'serve', 'm')
     """
     for at in range(1, len(words) - 1):
-        if OF_SHELL.fullmatch(words[at]) and SHELL.fullmatch(words[at - 1]) and depth < MOST_SHELLS:
+        if not OF_SHELL.fullmatch(words[at]) or depth >= MOST_SHELLS:
+            continue
+        if SHELL.fullmatch(words[at - 1]) or ENTRY_SHELL.search(" ".join(words[:at])):
             first, rest = words[:at], words[at + 1]
             inner = _commands(rest, dict(values), (*before, *first), depth + 1)
             return [ShellCommand(before, tuple(first)), *inner]
