@@ -127,3 +127,11 @@ def test_graphs_of_prompts_may_be_off() -> None:
     ]
     assert graphs[1].high_bytes < graphs[0].high_bytes
     assert (found.verdict, fewer.verdict) == ("tight", "fits")
+
+
+def test_a_cap_of_tokens_leaves_states_their_share() -> None:
+    """--max-total-tokens bounds what is beside the states; it changed nothing of such models before."""
+    whole, capped = (answer("0.5.10", max_total_tokens=tokens).kv_cache for tokens in (None, 32_000))
+    states = whole.pool_bytes * 0.9 / 1.9
+    assert capped.max_tokens == 32_000
+    assert capped.pool_bytes == pytest.approx(states + 32_000 * TOKEN, rel=1e-4)

@@ -85,8 +85,8 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
 
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
     """Return the pool that is made: of as many tokens as what a release counts for one goes into what is
-    left; of --max-total-tokens, where the room has more; states are cut off before (model_runner.py,
-    init_memory_pool).
+    left; of --max-total-tokens, where the room has more, beside the states' share of that room
+    (model_runner_kv_cache_mixin.py of 0.5.10: handle_max_mamba_cache, then user_limit).
 
     >>> from ..rank import CacheGroup
     >>> layout = CacheLayout((CacheGroup("all", 1, 64, 4096),), 4096, 64, 0, 4096, "", "")
@@ -95,10 +95,11 @@ def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
     """
     if layout.need_block_bytes != layout.block_bytes:
         left = left * layout.block_bytes // layout.need_block_bytes
-    if asked.max_total_tokens is None or layout.states_share:
+    if asked.max_total_tokens is None:
         return left
     pages = asked.max_total_tokens // layout.groups[0].block_size
-    return min(left, layout.set_aside_bytes + pages * layout.block_bytes)
+    states = int(max(left - layout.set_aside_bytes, 0) * layout.states_share)
+    return min(left, layout.set_aside_bytes + states + pages * layout.block_bytes)
 
 
 def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:

@@ -296,10 +296,11 @@ def max_tokens(layouts: list[CacheLayout], pools: list[int], asked: Resolved) ->
     A draft to 0.5.4 adds slots for tokens under way (num_steps x topk + draft tokens a request, + 100),
     which are not capacity.
     """
-    return min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
+    made = min(pool_tokens(layout, pool) for layout, pool in zip(layouts, pools, strict=True))
+    return min(made, asked.max_total_tokens or made)
 
 
 def longest_sequence(layout: CacheLayout, pool: int, asked: Resolved) -> int:
     """The longest single sequence that the pool holds."""
-    tokens = pool_tokens(layout, pool)
+    tokens = max_tokens([layout], [pool], asked)
     return min(tokens if slots(layout, tokens, asked) <= tokens else 0, asked.max_model_len or tokens)
