@@ -108,7 +108,7 @@ def test_the_wheel_has_the_modules_of_the_tree_without_their_examples(
 def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Functions of rooms that no front names are explained in the tree alone."""
+    """So are functions of the rooms with formulas, which --explain names; others in the tree alone."""
     wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
 
     def said(module: str, name: str) -> str:
@@ -123,7 +123,8 @@ def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     assert said("web/command", "web").startswith("The page in a browser")
     assert said("cli/config", "show_config")
     assert said("monitor/pytest_plugin", "memory_budget")
-    assert not said("engines/vllm/budget", "budget_bytes")
+    assert said("engines/vllm/budget", "budget_bytes")
+    assert not said("api/pasted", "by_its_name")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
