@@ -336,5 +336,7 @@ def test_the_first_engine_fills_a_batch_with_small_images_of_qwen2_vl_up_to_0_6_
     blind, known = activations("0.5.3"), activations("0.6.3")
     assert known.high_bytes < 6 * GIB < blind.high_bytes
     assert "images of the profile run of V0 are not counted" not in known.formula
+    tiles = answer("internvl2.5-8b", "a100-80gb", engine_version="0.6.4", max_model_len=32768)
+    assert all(each.high_bytes < 6 * GIB for each in tiles.ledger.lines if each.category == "activations")
     few, many = (activations("0.6.3", max_model_len=8192, images_per_prompt=each) for each in (1, 4))
     assert few.bytes == pytest.approx(many.bytes, rel=0.2)  # three sequences of one image, one of four

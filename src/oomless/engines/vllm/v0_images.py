@@ -79,8 +79,9 @@ def v0_profile_lines(
 
 MOST_PIXELS = 1280 * 28 * 28
 """Of an image in Qwen2-VL's profile run where it is capped."""
-ONE_IMAGE_FAMILIES = ("gemma3", "llava", "llava_next", "llama4")
-"""Families without videos, whose towers attend within one picture or tile at a time."""
+ONE_IMAGE_FAMILIES = ("gemma3", "internvl_chat", "llava", "llava_next", "llama4")
+"""Families without videos, whose towers attend within one picture or tile at a time (intern_vit.py of 0.6.3:
+xFormers, or PyTorch's fused kernel)."""
 
 
 def with_images(
