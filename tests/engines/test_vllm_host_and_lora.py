@@ -176,3 +176,13 @@ def test_what_cannot_be_is_named(flags: dict[str, Any], says: str) -> None:
     with pytest.raises(OomlessError) as error:
         oomless.infer("deepseek-v2-lite", "h100", **flags)
     assert says in str(error.value)
+
+
+def test_ascend_has_the_slots_and_the_swap_space_of_vllm() -> None:
+    """vllm_ascend/lora/utils.py adds classes for experts alone; its flags are vLLM's own parser's."""
+    slots = []
+    for card, engine in (("ascend-910b", "vllm-ascend"), ("h100", "vllm")):
+        asked: dict[str, Any] = {"engine": engine, "max_model_len": 8192, "swap_space": 16.0}
+        bare, adapted = (oomless.infer("qwen3-8b", card, enable_lora=on, **asked) for on in (False, True))
+        slots.append(weights(adapted) - weights(bare))
+    assert slots[0] == slots[1] > 0
