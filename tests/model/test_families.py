@@ -51,7 +51,6 @@ HUB_COUNTS_MORE = {
     "paddleocr-vl": (52987088, "a pooling head and a second table of positions, which engines leave out"),
     "phi-4-multimodal": (830472192, "two adapters, which engines load beside the model or not at all"),
     "solar-open-100b": (-6144, "the hub's count has no router biases: 48 layers x 128"),
-    "qwen3-next-80b-a3b": (1650471424, "an MTP layer that no key of the config counts"),
 }
 
 

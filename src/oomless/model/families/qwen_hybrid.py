@@ -55,7 +55,8 @@ def read_text(config: Config, name: str) -> Model:
     attentions: list[Attention] = [full if kind == "full_attention" else linear for kind in kinds]
     layers = tuple(Layer(each, ffn) for each in attentions)
     rope = read_rope(config, rotary_dim(config, full.head_dim, 0.25), max_positions)
-    num_mtp = config.size("mtp_num_hidden_layers", 0, least=0, most=MAX_LAYERS)
+    always = int(config.word("model_type") == "qwen3_next")  # no key counts its layer, the checkpoint has it
+    num_mtp = config.size("mtp_num_hidden_layers", always, least=0, most=MAX_LAYERS)
     if config.flag("mtp_use_dedicated_embeddings", False):
         config.fault("mtp_use_dedicated_embeddings is on, which no published config has")
     config.word("output_gate_type", "swish")
