@@ -108,3 +108,11 @@ def test_an_overhead_is_not_given_to_layers() -> None:
         for overhead in (0, 8032385536)
     ]
     assert found == [5, 4]
+
+
+@pytest.mark.parametrize(("release", "on_card"), [("2025-08", 7.08), ("2026-07", 2.71)])
+def test_the_embedding_of_each_layer_lies_where_its_engine_puts_it(release: str, on_card: float) -> None:
+    """gemma3n:e4b has 7.5 GB: quantization.go leaves the table in 16 bit, ggml.go puts it on the card."""
+    found = infer("gemma-3n-e4b", "rtx-3060", quantization="Q4_K_M", engine="ollama", engine_version=release)
+    held = sum(line.bytes for line in found.ledger.lines if line.category == "weights")
+    assert held / GIB == pytest.approx(on_card, abs=0.02)

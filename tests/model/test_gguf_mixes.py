@@ -35,3 +35,12 @@ def test_a_mix_of_no_known_type_is_refused_with_those_that_are() -> None:
 def test_gemma_4_e2b_files_that_were_published(word: str, gib: float) -> None:
     """dahus/gemma-4-e2b-it-GGUF: the embedding for each layer takes the type of the tied output."""
     assert file_bytes(load("gemma-4-e2b"), word) / GIB == pytest.approx(gib, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "gigabytes"),
+    [("gemma-3n-e4b", "Q8_0", 7.353), ("gemma-3n-e2b", "Q8_0", 4.79), ("gemma-3n-e4b", "Q4_K_M", 4.237)],
+)
+def test_gemma_3n_files_that_were_published(name: str, word: str, gigabytes: float) -> None:
+    """ggml-org's Q8_0 have 7,353,292,256 B and 4.79 GB, bartowski's Q4_K_M 3.94 GiB of 847 tensors."""
+    assert file_bytes(load(name), word) / 1e9 == pytest.approx(gigabytes, rel=0.002)

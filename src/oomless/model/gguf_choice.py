@@ -45,8 +45,10 @@ def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, laye
     """
     if name == "per_layer_model_proj.weight":
         return "BF16"  # kept as the converter wrote it
-    if not quantized(name, shape):
+    if not quantized(name, shape) or name.endswith("ct_coef.weight"):
         return "F32"
+    if "altup" in name or "laurel" in name:
+        return "BF16"  # kept too (llama-quant.cpp, tensor_allows_quantization)
     base = LARGE_ENDS.get(mix, mix)
     default = default_type(base)
     if default in PLAIN:
@@ -61,7 +63,8 @@ def mix_type(mix: str, name: str, shape: Shape, facts: Facts, nth: int = 0, laye
 
 
 TABLES = ("token_embd.weight", "per_layer_token_embd.weight")
-"""Embeddings; of Gemma's E models one for each layer too, which llama-quantize treats alike."""
+"""Embeddings; of Gemma's E models one for each layer too, which llama-quantize treats alike, where the output
+is tied since VALUES_SINCE (a Q4_K_M of Gemma 3n E4B has 3.94 GiB; llama-quant.cpp)."""
 
 
 KEPT = (
@@ -98,7 +101,7 @@ def _more(index: int, count: int) -> bool:
 def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: int, layer: int) -> str:
     if mix == "NVFP4":  # a checkpoint's own blocks, which the converter keeps (llama.cpp#19769)
         return "NVFP4" if ".ffn_" in name else "Q8_0"
-    if name == "output.weight" or (facts.tied and name in TABLES):
+    if name == "output.weight" or (facts.tied and name in TABLES[: 1 + (facts.build >= VALUES_SINCE)]):
         if mix == "MXFP4_MOE" or facts.falcon or shape[-1] % TYPES[default].block or default == "Q8_0":
             return "Q8_0"
         return "Q5_K" if mix in {*LOWEST, "IQ3_XXS"} else "Q6_K"

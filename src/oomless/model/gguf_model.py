@@ -45,6 +45,10 @@ BLOCK |= {
     "per_layer_projection": "proj",
     "post_per_layer_input_norm": "post_norm",
 }
+BLOCK |= {"altup.correction_coefs": "altup_correct_coef", "altup.prediction_coefs": "altup_predict_coef"}
+BLOCK |= {"altup.modality_router": "altup_router", "altup.router_norm": "altup_router_norm"}
+BLOCK |= {"laurel.linear_left": "laurel_l", "laurel.linear_right": "laurel_r"}
+BLOCK |= {"laurel.post_laurel_norm": "laurel_post_norm"}
 BLOCK |= {"self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.kv_a_layernorm": "attn_kv_a_norm"}
 BLOCK |= {"self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
 for _part in ("gate", "up", "down"):
@@ -92,7 +96,7 @@ BLOCK |= {
 }
 BLOCK |= {"attn.indexer.wq_b": "indexer.attn_q_b", "attn.indexer.weights_proj": "indexer.proj"}
 WHOLE_NAMES = {"self_attn.sinks": "attn_sinks.weight", "mlp.gate.e_score_correction_bias": "exp_probs_b.bias"}
-WHOLE_NAMES["mamba.A_log"] = "ssm_a"
+WHOLE_NAMES |= {"mamba.A_log": "ssm_a", "altup.correct_output_scale": "altup_correct_scale.weight"}
 WHOLE_NAMES |= {"attn.attn_sink": "attn_sinks.weight", "mlp.gate.tid2eid": "ffn_gate_tid2eid.weight"}
 for _ours, _theirs in (
     ("attn.compressor", "attn_compressor"),
@@ -184,6 +188,10 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Ten
         if found[1] == "q":
             fused = tensor.name.replace("q_proj", "qkv_proj")
             yield tensor._replace(name=fused, shape=(_fused_rows(model, tensor), *tensor.shape[1:]))
+        return
+    if tensor.name == "model.altup_projections.weight":  # into the further streams, and out of them
+        each = tensor._replace(shape=(tensor.repeat // 2, *tensor.shape), repeat=1)
+        yield from (each._replace(name=f"{name}.weight") for name in ("altup_proj", "altup_unembd_proj"))
         return
     if tensor.name.endswith(("linear_attn.in_proj_k.weight", "linear_attn.in_proj_v.weight")):
         return

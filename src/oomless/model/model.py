@@ -289,3 +289,5 @@ _KINDS: dict[tuple[int, int, int], tuple[tuple[Layer, ...], Kinds]] = {}
 stays their own."""
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
+LAYER_TABLE = "model.embed_tokens_per_layer.weight"
+"""Gemma's, of each layer."""

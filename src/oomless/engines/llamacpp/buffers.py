@@ -6,7 +6,7 @@ from ...model.attention import DSA, GQA, MLA, V4, Attention, Linear, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.gguf_model import num_blocks
 from ...model.gguf_types import TYPES
-from ...model.model import EMBEDDING, HEAD, Layer, Model
+from ...model.model import EMBEDDING, HEAD, LAYER_TABLE, Layer, Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..rank import Stage
@@ -206,9 +206,6 @@ def layer_inputs_bytes(model: Model, batch: Batch) -> int:
     and projected ones."""
     table = next((tensor for tensor in model.tensors if tensor.name == LAYER_TABLE), None)
     return 2 * batch.num_tokens * table.shape[1] * F32 if table else 0
-
-
-LAYER_TABLE = "model.embed_tokens_per_layer.weight"
 
 
 def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:

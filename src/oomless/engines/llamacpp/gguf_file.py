@@ -6,7 +6,7 @@ from ...kept import Kept
 from ...model.attention import GQA, MLA, V4, V41, Attention, Linear
 from ...model.gguf_dynamic import experts_of
 from ...model.gguf_model import as_gguf
-from ...model.model import Model
+from ...model.model import LAYER_TABLE, Model
 from ...run.serving import Resolved
 from .release import is_ik, rules_of
 
@@ -19,9 +19,15 @@ def stored(model: Model, asked: Resolved) -> Model:
     word, whole = asked.quantization or published_as(model), expands(model, asked)
     if word == "MXFP4" and asked.engine == "ollama" and model.family == "gpt_oss":
         word = "BF16"  # its library has all but the experts in 16 bit (ollama#11711: repeating 10.7 GiB)
-    return _FILES.of(model, (word, whole), lambda: as_gguf(model, word, "whole" if whole else "split"))
+    made = _FILES.of(model, (word, whole), lambda: as_gguf(model, word, "whole" if whole else "split"))
+    if asked.engine == "ollama" and (kept := [each for each in model.tensors if each.name == LAYER_TABLE]):
+        # server/quantization.go leaves it as it was: 7.5 GB of gemma3n:e4b
+        tensors = tuple(kept[0] if each.name == LAYER_TABLE else each for each in made.tensors)
+        return _IN_LIBRARY.of(made, (), lambda: made._replace(tensors=tensors))
+    return made
 
 
+_IN_LIBRARY = Kept[Model](most=8)
 _FILES = Kept[Model](most=64)
 """Files by model, type and how keys and values lie in them: every stage and card asks again."""
 

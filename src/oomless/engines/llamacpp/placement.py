@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...files import shown
 from ...kept import Kept
 from ...model.gguf_model import gguf_name, num_blocks
-from ...model.model import EMBEDDING, Model, Tensor
+from ...model.model import EMBEDDING, LAYER_TABLE, Model, Tensor
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns
 from ...run.serving import Resolved
@@ -205,7 +205,8 @@ def held(
 ) -> list[Held]:
     """What a device holds of the file's tensors."""
     output = len(stages) - 1 if offload(num_blocks(model), asked, output_first).output else HOST
-    key = (tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
+    on_cards = rules_of(asked).looks_up_layers_on_cards
+    key = (tuple(stages), output, asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe, on_cards)
     return _PLACES.of(model, key, lambda: _places(model, asked, stages, output)).get(device, [])
 
 
@@ -228,7 +229,8 @@ def _places(model: Model, asked: Resolved, stages: Sequence[Stage], output: int)
         elif (
             group.lookup and not group.layers
         ):  # another table of the input: positions, an embedding for each layer
-            hold(HOST, group, ())
+            on_card = group.name == LAYER_TABLE and rules_of(asked).looks_up_layers_on_cards
+            hold(output if on_card else HOST, group, ())
         elif group.layers:
             of_device: dict[int, list[int]] = {}
             for layer in group.layers:

@@ -30,6 +30,8 @@ class LlamaRules(ReleaseRules):
     deals_whole_layers: bool = False
     """No part of a layer can be left to the host."""
     precedes_macos_26: bool = False
+    looks_up_layers_on_cards: bool = False
+    """Gemma's embedding of each layer is where the output is."""
     estimates_layers: bool = False
     """By Ollama's estimate, not by what fits."""
     measures_layers: bool = False

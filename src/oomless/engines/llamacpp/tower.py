@@ -15,6 +15,8 @@ PATCHES, PIXELS = (1472 // 16) ** 2, 3 * 16 * 16
 """Of the first picture, and values of a patch: what Qwen3-VL's towers are tried with."""
 ONE_SIZE = {"gemma3": (896 // 14) ** 2}
 """Patches of a family whose pictures are all as large."""
+TEXT_ALONE = "gemma3n"
+"""Ollama's converter leaves its encoders out (convert_gemma3n.go)."""
 HEADS = 16
 """Of a tower, where no kernel of flash attention spares the scores."""
 
@@ -66,7 +68,7 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
     """What Ollama's first card holds of the tower in its model's file. Its own engine may keep scores of all
     pairs of patches: logs of gemma3 have projector.weights 795.9 MiB."""
     size, buffer = tower_bytes(model, "F16"), first_picture(model)
-    if asked.engine != "ollama" or stage.position or not size:
+    if asked.engine != "ollama" or stage.position or not size or model.family == TEXT_ALONE:
         return ()
     scores = 0 if rules_of(asked).runs_llama_server else scores_bytes(model)
     value = buffer + scores * (model.family in ONE_SIZE)
