@@ -8,7 +8,7 @@ from command import call
 from oomless import facts
 from oomless.model import gguf_dynamic
 from oomless.model.gguf_dynamic import dynamic_size, experts_of, is_dynamic
-from oomless.model.gguf_model import as_gguf
+from oomless.model.gguf_model import as_gguf, file_bytes
 from oomless.model.load import load
 
 PUBLISHED = (
@@ -121,3 +121,16 @@ def test_an_answer_has_the_spread_and_says_where_the_size_is_from() -> None:
     assert {line["kind"] for line in weights} == {"fitted"}
     assert all(line["low_bytes"] <= line["high_bytes"] for line in weights)
     assert any("as published, 0.956 times that of Q4_K_M" in note for note in answer["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "num_bytes"),
+    [
+        ("qwen3.8-27b", "UD-Q6_K_M", 23_088_409_504),
+        ("qwen3.6-35b-a3b", "UD-IQ4_NL_XL", 19_500_506_080),
+    ],
+)
+def test_words_of_the_third_generation_have_the_sizes_of_downloaded_files(
+    name: str, word: str, num_bytes: int
+) -> None:
+    assert file_bytes(load(name), word) == pytest.approx(num_bytes, rel=0.003)

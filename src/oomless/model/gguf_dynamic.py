@@ -23,8 +23,9 @@ PLAIN_MIX = {
     "Q3_K_XL": "Q3_K_M",
     "Q4_K_XL": "Q4_K_M",
     "Q5_K_XL": "Q5_K_M",
-    "Q6_K_XL": "Q6_K",
-    "Q8_K_XL": "Q8_0",
+    **dict.fromkeys(["Q6_K_S", "Q6_K_M", "Q6_K_XL"], "Q6_K"),
+    **dict.fromkeys(["Q8_K_L", "Q8_K_XL"], "Q8_0"),
+    "IQ4_NL_XL": "IQ4_NL",
     "TQ1_0": "IQ1_S",
 }
 """The plain mix that a dynamic one is compared with, where it is not called the same."""
