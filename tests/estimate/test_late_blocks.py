@@ -35,9 +35,18 @@ def test_no_other_card_and_nothing_that_gathers_nothing(gpu: str, zero: int) -> 
 def test_copies_that_ddp_sends_first(framework: str, told: str, of_weights: int) -> None:
     """ms-swift's examples/train/multi-gpu/ddp of January 2025: 27.5 GiB of 7B with adapters, where one card
     has 17.2. The card gives them back: a smaller one holds the same step."""
-    asked = {"framework": framework, "method": "lora", "sharding": "ddp", "framework_version": told}
-    found = train("qwen2.5-7b", "a100-80gb:2", seq_len=200, **asked)
-    group = found.groups[0]
-    times = group.peaks.reserved_bytes / group.states.weights
-    assert round(times) == of_weights
-    assert train("qwen2.5-7b", "rtx-4090:2", seq_len=200, **asked).verdict == "fits"
+
+    def asked(gpu: str) -> TrainingAnswer:
+        return train(
+            "qwen2.5-7b",
+            gpu,
+            seq_len=200,
+            framework=framework,
+            framework_version=told,
+            method="lora",
+            sharding="ddp",
+        )
+
+    group = asked("a100-80gb:2").groups[0]
+    assert round(group.peaks.reserved_bytes / group.states.weights) == of_weights
+    assert asked("rtx-4090:2").verdict == "fits"
