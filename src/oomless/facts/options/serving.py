@@ -18,10 +18,8 @@ SGLANG_ATTENTION = (
     "dual_chunk_flash_attn", "hpc_ops", "minicpm_flashattn", "minicpm_flashinfer", "aiter", "wave", "ascend",
     "intel_amx", "intel_xpu",
 )
-# fmt: on
 """Backends of SGLang 0.4 to 0.5.23 (arg_groups/choices.py; before, server_args.py)."""
 
-# fmt: off
 ASKED: tuple[Option, ...] = (
     Option("gpu", "--gpu", "text", "cards",
            "Cards: h200:8; two nodes of eight: h100:8x2; h200:16 (full nodes of the card's usual size); "
@@ -178,10 +176,9 @@ ASKED: tuple[Option, ...] = (
            "vLLM: kernels of the experts; deep_gemm_mega_moe maps a buffer on every rank for what the others "
            "send, all other names are counted as auto.", "auto",
            choices=("auto", "deep_gemm_mega_moe", "deep_gemm", "triton", "batched_triton", "triton_unfused",
-                    "cutlass", "flashinfer_trtllm", "flashinfer_cutlass", "flashinfer_cutedsl",
+                    "cutlass", "flashinfer_trtllm", "flashinfer_cutlass", "flashinfer_cutedsl", "rdna3",
                     "flashinfer_moe_ep_cutedsl", "flashinfer_b12x", "b12x", "marlin", "humming", "aiter",
-                    "aiter_triton_mxfp4_bf16", "aiter_triton_mxfp4_mxfp4", "flydsl", "hpc", "emulation",
-                    "rdna3"),
+                    "aiter_triton_mxfp4_bf16", "aiter_triton_mxfp4_mxfp4", "flydsl", "hpc", "emulation"),
            known={VLLM: "--moe-backend"}),
     Option("engram", "--engram", "text", "memory", "Where V4.1's Engram tables live.", "auto",
            choices=("auto", "host", "gpu"), known={VLLM: "", "sglang": ""}),
