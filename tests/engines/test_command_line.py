@@ -136,6 +136,8 @@ def test_the_version_of_an_image_counts() -> None:
     assert read_command("docker run --gpus all vllm/vllm-openai:v0.11.0 --model m").flags == {
         "engine_version": "0.11.0"
     }
+    for image in ("lazymio/vllm-backport:latest-sm86", "my.registry:5000/team/vllm:v1", "rocm/vllm-dev"):
+        assert read_command(f"docker run -v /m/vllm:/m --rm {image} --model m").model == "m"
     assert read_command("docker run --gpus all vllm/vllm-openai:latest --model m").flags == {}
 
 

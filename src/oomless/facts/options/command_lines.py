@@ -54,6 +54,7 @@ COMMAND_LINES = (
             r"(\S*/)?python[\w.]* -m (vllm\.entrypoints\.\S+|dynamo\.vllm)",
             r"(\S*/)?python[\w.]* \S*benchmark_(throughput|latency)\.py",
             r"(\S*/)?vllm/vllm-openai(:\S+)?",
+            r"[\w.-]+(:\d+)?(/[\w.-]+)*/[\w.-]*vllm[\w.-]*(:[\w.-]+)?(?= --model[ =])",  # others' images
         ),
         "vllm serve",
         {"k": KB, "m": MB, "g": GB, "K": KIB, "M": MIB, "G": GIB},
