@@ -298,15 +298,16 @@ def named(place: str) -> tuple[str | None, str]:
 def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str, tuple[str, ...]]:
     """Return (MODEL, notes) of a repository that the catalogue does not know: where no hub answers, the model
     whose name is in its own. What a checkpoint in a form leaves in 16 bit its name does not say."""
+    import re
+
     from ..model.catalogue_names import GGUF
-    from ..model.checkpoint_names import form_in_name, is_widened, shape_by_name
-    from .trained_model import shape_within
+    from ..model.checkpoint_names import UNREAD_FORMS, form_in_name, is_widened, shape_by_name, shape_within
 
     shape, rest = shape_by_name(repo_id)
     form = shape and form_in_name(rest)
     if not form and not (shape and (is_widened(rest, shape) or rest.endswith(GGUF))):
-        shape = shape_within(repo_id)
-    if not shape or revision:
+        shape = "" if GGUF in repo_id.lower() else shape_within(repo_id)
+    if not shape or revision or re.search(UNREAD_FORMS, repo_id.lower()):
         return repo_id, ()
     from ..model.hub import is_silent
 
@@ -326,7 +327,7 @@ def from_name(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any],
     from ..model.checkpoint_names import is_widened
     from ..model.quantization_scheme import WIDENED
 
-    if is_path(model) or catalogue_name(model) or model.lower().endswith(".gguf"):
+    if is_path(model) or catalogue_name(model) or "gguf" in model.lower():
         return model, options, ()
     served, said = by_its_name(model, options.get("offline", False), options.get("revision"))
     if served == model:

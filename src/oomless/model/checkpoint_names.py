@@ -64,6 +64,38 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
     return ("", "") if not model or re.search(OTHER_SHAPE, name[length:]) else (model, name[length:])
 
 
+def shape_within(repo_id: str) -> str:
+    """Return the model of the catalogue whose name, with a size, stands in that of a repository: what is made
+    of a model has its shape; "" if none does.
+
+    >>> shape_within("AI-ModelScope/Skywork-Reward-Llama-3.1-8B-v0.2"), shape_within("org/EAGLE3-LLaMA3-8B")
+    ('llama-3.1-8b', '')
+    >>> shape_within("unsloth/DeepSeek-R1-0528-BF16"), shape_within("Qwen/Qwen2.5-VL-72B-Instruct-GPTQ-Int4")
+    ('deepseek-r1-0528', 'qwen2.5-vl-72b')
+    """
+    name = repo_id.rpartition("/")[2].lower()
+    found = [
+        (at.end() - at.start(), row["name"], name[at.end() :])
+        for row in facts.table("catalogue")
+        for short in (row["name"], row["hub_id"].rpartition("/")[2].lower().removesuffix("-bf16"))
+        if short and (at := _word(short, name))
+    ]
+    _, shape, rest = max(found, default=(0, "", ""))
+    return "" if re.search(OTHER_SHAPE, rest) or re.search(DRAFTS, name) else shape
+
+
+DRAFTS = r"(^|[-_.])(eagle|dflash|medusa|mtp|draft|reap|pruned)"
+"""Names of heads that draft for a model, and of what has fewer experts or layers."""
+
+
+def _word(short: str, name: str) -> "re.Match[str] | None":
+    """Return where a model's name stands in another, as a word of its own: at its beginning, or with a size
+    that no other name has by chance."""
+    sized = re.search(r"-\d+(\.\d+)?b($|-)", short)
+    begins = r"^(meta-)?" if not sized else r"(?:^|(?<=[-_.]))"
+    return re.search(begins + re.escape(short) + r"(?=[-_.]|$)", name)
+
+
 PACKED_IN_BITS = r"(?<!gptq-)(?<!awq-)"
 OTHER_SHAPE = (
     r"-(multimodal|vision|vl|audio|omni|mini|nano|lite|flash|assistant|(eagle|dflash)\d?|"
@@ -107,3 +139,5 @@ FORMS_SPELLED = {
     "fp4": "nvfp4",
 }
 """How names of repositories spell a form in other words than engines do."""
+UNREAD_FORMS = r"(^|[-_./])(ggml|exl\d|mlx|onnx|openvino|hqq|aqlm|eetq|lora|adapter|[\d.]+bpw)([-_./]|$)"
+"""Words for a form whose bytes a name does not say, and for what is no model by itself."""

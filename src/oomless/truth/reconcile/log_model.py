@@ -5,7 +5,7 @@ import re
 from ... import facts
 from ...engines import GGUF_ENGINE
 from ...model.catalogue_names import catalogue_name
-from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name
+from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name, shape_within
 from ...model.gguf_names import type_in_name
 from ..row_models import PACKED
 
@@ -106,6 +106,8 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
     ('deepseek-r1-distill-qwen-7b', 'Q4_K_M', 'llamacpp')
     >>> gguf_by_name("bartowski/google_gemma-3-27b-it-GGUF:Q8_0")[0]
     'gemma-3-27b'
+    >>> gguf_by_name("mradermacher/Qwen3-8B-abliterated-GGUF:Q4_K_M")[:2]
+    ('qwen3-8b', 'Q4_K_M')
     >>> gguf_by_name("deepseek-r1:14b-qwen-distill-q8_0"), gguf_by_name("deepseek-r1:14b")[1:]
     (('deepseek-r1-distill-qwen-14b', 'Q8_0', 'ollama'), ('Q4_K_M', 'ollama'))
     >>> (
@@ -125,5 +127,5 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
         return "", "", ""
     if not colon and not OF_GGUF.search(place):
         return "", "", ""
-    known = model_name(place) or ""
+    known = model_name(place) or shape_within(place)
     return (known, kind, GGUF_ENGINE) if known else ("", "", "")
