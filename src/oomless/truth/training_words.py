@@ -252,6 +252,7 @@ def card_name(word: str) -> str:
 CARDS = (
     (r"v100-32gb", "v100-32gb"),
     (r"v100", "v100"),
+    (r"^t4", "t4"),
     (r"a10g", "a10g"),
     (r"a100.*40gb", "a100-40gb"),
     (r"a100|a800", "a100-80gb"),
