@@ -141,6 +141,8 @@ class Framework(NamedTuple):
     """It runs pipelines without a script of one's own."""
     ulysses: bool
     """Its sequence parallelism exchanges heads for tokens; else keys and values are passed on."""
+    torch_context: bool
+    """Under FSDP2 its context parallelism is torch's, which gathers the keys and values of all ranks."""
     cuts_modules_apart: bool
     """Tensor parallelism cuts each module for itself (transformers' tp_plan): q, k and v each sum their
     gradient of the same input."""
@@ -278,7 +280,8 @@ def of_facts(name: str) -> Framework:
         seq_len=int(row["seq_len"] or 0),
         torch_pipelines=row["pipelines"] in ("torch", "script"),
         starts_pipelines=row["pipelines"] not in ("none", "script"),
-        ulysses=row["context"] == "ulysses",
+        ulysses=row["context"] in ("ulysses", "accelerate"),
+        torch_context=row["context"] in ("torch", "accelerate"),
         cuts_modules_apart=row["tp_modules"] == "apart",
         loss_on_shares=row["loss_on_shares"] == "yes",
         ends_apart=row["ends"] == "apart",

@@ -206,7 +206,8 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     if adapter is None:
         return asked._replace(lora_rank=of.rows.lora_rank)
     return asked._replace(
-        precision=None if of.megatron_core else asked.precision,  # words of adapters are of frozen weights
+        # words of adapters are of frozen weights
+        precision=None if of.megatron_core or of.half_by_card else asked.precision,
         task="sft",
         method="qlora" if precision.quantization else "lora",
         adapter="lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind,  # an optimizer's rule

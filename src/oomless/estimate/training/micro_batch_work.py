@@ -113,6 +113,7 @@ def work_of(job: Job) -> MicroBatchWork:
         imbalance=request.expert_imbalance,
         exchanged=mesh.ep > 1,
         resends=of.habits(request.framework_version).resends,
+        gathered_ranks=mesh.cp if of.torch_context and request.sharding in ("fsdp2", "hsdp") else 1,
         deterministic=request.deterministic,
         norms_apart=of.megatron_core,
     )

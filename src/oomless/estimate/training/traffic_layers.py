@@ -81,7 +81,8 @@ def context_parallel(
         return
     tokens, size, m = micro_batch_tokens(asked, mesh), value_bytes(asked), asked.grad_accum
     forwards = 2 if asked.recompute == "full" else 1
-    ulysses = framework(asked.framework).ulysses
+    of = framework(asked.framework)
+    ulysses = of.ulysses and not (of.torch_context and asked.sharding in ("fsdp2", "hsdp"))
     ring = exchanged = num_ring = num_exchanged = 0
     for layer in layers:
         attention = model.layers[layer].attention

@@ -66,6 +66,8 @@ class MicroBatchWork(NamedTuple):
     """Rows of experts go to the ranks that hold these, and back (expert parallelism)."""
     resends: bool = False
     """Op-level recomputation exchanges those rows again instead of keeping what arrived."""
+    gathered_ranks: int = 1
+    """Ranks whose keys and values attention gathers (torch's context parallelism)."""
     deterministic: bool = False
     """The gated delta rule runs as torch code."""
     norms_apart: bool = False

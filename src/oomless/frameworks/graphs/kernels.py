@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .blocks import Builder
+from .blocks import Builder, MicroBatchWork
 
 
 class AttendedHeads(NamedTuple):
@@ -89,12 +89,37 @@ def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -
     made, masked = {lse: stats}, heads.padded and work.attention == "efficient"
     if masked:
         made[b.fresh("mask")] = work.tokens * work.seq * work.compute
+    merged, summed = gathered(work, heads)
     b.op(
         "attention",
         (q, k, v),
         {**made, out: rows * heads.value_dim * work.compute},
         (q, k, v, out, *made),
-        backward_temp=wide + stats,
+        forward_temp=merged,
+        backward_temp=wide + stats + summed,
         product=True,
     )
     b.constants.update(made)
+
+
+def gathered(work: MicroBatchWork, heads: AttendedHeads) -> tuple[int, int]:
+    """(forward, backward) bytes that torch's context parallelism holds beside the kernel's own: keys and
+    values of all ranks; outputs in F32, of which four are there when two are merged; gradients summed in F32,
+    those of keys and values thrice, on their way round.
+
+    Source: torch/distributed/tensor/experimental/_context_parallel/_attention.py of 2.6 to 2.13 (_SDPAMerger,
+    _AllGatherRotater, _templated_ring_attention_backward); accelerate and torchtitan leave it at all-gather.
+
+    Qwen3-0.6B, a million tokens on 8 ranks:
+
+    >>> work = MicroBatchWork(batch=1, seq=131072, compute=2, residual=2, autocast=False, gathered_ranks=8)
+    >>> [num / 2**30 for num in gathered(work, AttendedHeads(16, 8, 128, 128))]
+    [8.0, 9.0]
+    """
+    if work.gathered_ranks == 1:
+        return 0, 0
+    queries, outputs = heads.num * heads.dim, heads.num * heads.value_dim
+    keys = heads.num_kv * (heads.dim + heads.value_dim)
+    whole = work.tokens * keys * work.compute * work.gathered_ranks
+    once = work.tokens * (queries + keys) * work.compute
+    return whole + 16 * work.tokens * outputs, whole + once + 4 * work.tokens * (queries + 3 * keys)
