@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
+from ..estimate.training.checks import no_bf16
 from ..frameworks import framework
 from ..frameworks.record import Framework
 from ..frameworks.releases import on_day
@@ -169,6 +170,8 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     if (asked.quantization or "").startswith("gptq"):
         asked = as_it_runs_packed(asked, of)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
+    if asked.method != "full" and no_bf16(hardware.card):
+        asked = asked._replace(precision=None)
     return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 
 
@@ -206,8 +209,7 @@ def trained(row: dict[str, str], of: Framework) -> TrainingAsked:
     if adapter is None:
         return asked._replace(lora_rank=of.rows.lora_rank)
     return asked._replace(
-        # words of adapters are of frozen weights
-        precision=None if of.megatron_core or of.half_by_card else asked.precision,
+        precision=None if of.megatron_core else asked.precision,  # words of adapters are of frozen weights
         task="sft",
         method="qlora" if precision.quantization else "lora",
         adapter="lora-fa" if row["optimizer"] == "lora-fa" else adapter.kind,  # an optimizer's rule
