@@ -39,6 +39,7 @@ NOW = (
     ("training", "training_fresh.csv"),
     ("training", "training_round3.csv"),
     ("training", "training_round4.csv"),
+    ("training", "training_round5.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
