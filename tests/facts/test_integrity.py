@@ -278,6 +278,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "llamafactory",
         "ms-swift",
         "sglang",
+        "bitsandbytes",
     }
 
 

@@ -333,13 +333,13 @@ def test_accelerates_file_counts_for_every_trainer(
     assert any("its name says FSDP2 with offload" in note for note in found["warnings"])
 
 
-def test_a_strategy_of_fsdp_that_is_not_counted_is_named(tmp_path: Path) -> None:
+def test_a_strategy_of_fsdp_is_read(tmp_path: Path) -> None:
     file = tmp_path / "ax.yaml"
     words = "base_model: Qwen/Qwen2.5-7B\nsequence_len: 1024\nbf16: auto\nfsdp: [auto_wrap]\nfsdp_config:\n"
     file.write_text(f"{words}  fsdp_sharding_strategy: SHARD_GRAD_OP\n")
     found = asked(f"axolotl train {file}")
     assert found["request"]["sharding"] == "fsdp1"
-    assert any("stay gathered until the backward are not counted" in note for note in found["warnings"])
+    assert found["request"]["keep_gathered"]
     file.write_text(f"{words}  fsdp_sharding_strategy: NO_SHARD\n")
     assert asked(f"axolotl train {file}")["request"]["sharding"] == "ddp"
 

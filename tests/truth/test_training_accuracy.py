@@ -22,8 +22,8 @@ took 10 to 75 GiB more than is known of.
 A fifth round (training_round5.csv) was 8 % off in the median (A, allocated; reserved 19 %), 15 % (B, both),
 71 % inside as first predicted, and 22 of its 66 rows were refused, half of them for a word of BF16 on a T4:
 keys and values that the context parallelism of torch gathers, a T4's own half precision, doubly quantized
-weights of adapters. What is left is FP8 all-gathers of thunder, a loop that keeps its logits, and the
-experts under Megatron-SWIFT.
+weights of adapters, weights that FSDP keeps gathered, litgpt's own layers. What is left is FP8 all-gathers
+of thunder, a loop that keeps its logits, and the experts under Megatron-SWIFT.
 """
 
 from pathlib import Path
@@ -75,7 +75,7 @@ FOURTH_BUDGETS = {
 }
 FIFTH_BUDGETS = {
     ("A", "peak_reserved"): Budget(median=0.06, p90=0.2, scored=1.0, inside=1.0),
-    ("A", "peak_allocated"): Budget(median=0.08, p90=0.57, scored=1.0, inside=0.77),
+    ("A", "peak_allocated"): Budget(median=0.03, p90=0.46, scored=1.0, inside=0.77),
     ("B", "peak_reserved"): Budget(median=0.11, p90=0.26, scored=0.86, inside=0.86),
     ("B", "peak_allocated"): Budget(median=0.13, p90=0.51, scored=0.66, inside=0.62),
     ("B", "nvidia_smi"): Budget(median=0.09, p90=0.14, scored=1.0, inside=1.0),
@@ -187,6 +187,12 @@ def test_rows_of_the_fifth_round(grade: str, quantity: str) -> None:
     assert (len(found["A"]), len(found["B"])) == (16, 50)
     rows = [row for row in found[grade] if row.quantity == quantity]
     check(rows, FIFTH_BUDGETS[grade, quantity], quantity)
+
+
+def test_weights_that_stay_gathered_and_litgpt_s_layers() -> None:
+    """Llama-2-7B under both FSDPs, weights gathered until the backward, compiled and eager."""
+    found = [score(row) for row in read_table(FIFTH) if row.id in ("t5-021", "t5-022", "t5-023")]
+    assert max(abs((each.predicted or 0) / each.measured - 1) for each in found) < 0.002
 
 
 def test_adapters_on_a_card_without_bf16_take_the_framework_s_own_type() -> None:

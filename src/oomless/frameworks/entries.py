@@ -31,6 +31,8 @@ class Entries:
         self.notes: list[str] = []
         self.beside: dict[str, Any] = {}
         """What stands beside the policy, by flag of `train`."""
+        self.keeps_gathered = False
+        """Gathered weights stay from the forward to the backward."""
         self.missing: OomlessError | None = None
         """What is wrong unless flags beside the file say how ranks divide states."""
         self.asked: set[str] = set()

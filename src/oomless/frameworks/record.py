@@ -101,8 +101,8 @@ class Framework(NamedTuple):
     """That of adapters on weights of bitsandbytes, without FSDP, which trains in F32; "": the same."""
     adapter_dropout: bool
     """Adapters have dropout, which keeps a copy of their input."""
-    wide_packed_compute: bool
-    """Over packed weights it computes in F32."""
+    one_projection: bool
+    """Queries, keys and values are views of one tensor, with one adapter."""
     inputs_a_layer: int
     """Inputs that full recomputation keeps of a layer: 4 where norms, attention and feed-forward are wrapped
     by themselves."""
@@ -263,7 +263,7 @@ def of_facts(name: str) -> Framework:
         adapter_dtype=row["adapter_dtype"],
         adapter_dtype_qlora=row["adapter_dtype_qlora"],
         adapter_dropout=row["adapter_dropout"] == "yes",
-        wide_packed_compute=row["packed_compute"] == "float32",
+        one_projection=row["projections"] == "one",
         inputs_a_layer=int(row["checkpoints"]),
         reentrant=row["reentrant"] == "yes",
         inputs_on_host=row["inputs"] == "host",

@@ -75,6 +75,9 @@ class Habits(NamedTuple):
     """A part of the data is evaluated where nothing is said."""
     records_streams: bool = False
     """NCCL's groups record their stream on what they send, whose blocks wait for the card."""
+    packed_inputs: str = ""
+    """What bitsandbytes' product keeps of its input: kept, or twice, where the last micro-batch's stay until
+    there is a new loss."""
     resends: bool = False
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
 
@@ -154,6 +157,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         whole_logits=tuple(found.get("answers", "").split()),
         splits_data=found.get("data") == "split",
         records_streams=found.get("sent") == "recorded",
+        packed_inputs=found.get("packed_inputs", ""),
         resends=found.get("exchanges") == "again",
     )
 

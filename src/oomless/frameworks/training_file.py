@@ -70,6 +70,7 @@ def question_of(name: str, values: dict[str, Any], path: Path, version: str | No
     reads = framework(name).reads
     assert reads is not None
     model, training, num_gpus = reads(entries)
+    training = training._replace(keep_gathered=entries.keeps_gathered)
     training.check()
     return TrainingFile(
         name,

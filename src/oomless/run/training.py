@@ -97,6 +97,7 @@ class TrainingAsked(NamedTuple):
     expandable_segments: bool = False
     gradient_bucket_view: bool = False
     limit_all_gathers: bool = True
+    keep_gathered: bool = False
     deterministic: bool = False
     dropout: float = 0.0
     packed: bool = False

@@ -93,7 +93,8 @@ def collectives(
     group = fabric(step.machine, min(mesh.shard_size or ranks, ranks), per_node)
     weights, gradients = held * step.states.compute, trained * max(step.states.gradient, 2)
     if gathers_each_micro_batch(step):
-        times, reduce_s = 2 * n, n * gather_s(group, gradients)
+        times = n if step.asked.keep_gathered else 2 * n
+        reduce_s = n * gather_s(group, gradients)
         if mesh.shard_size and mesh.shard_size < ranks:
             copies = fabric(step.machine, ranks // mesh.shard_size, 1)
             reduce_s += all_reduce_s(copies, gradients / mesh.shard_size)

@@ -156,6 +156,7 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
         seq_len=length.tokens,
         grad_accum=grad_accum,
         sharding=states.sharding(row["zero_stage_or_fsdp"], of.name),  # type: ignore[arg-type]
+        keep_gathered=row["zero_stage_or_fsdp"] in ("FSDP1 ZeRO-2", "FSDP2 ZeRO-2"),
         recompute=again.how,  # type: ignore[arg-type]
         recompute_modules=again.modules,
         recompute_every=again.every,

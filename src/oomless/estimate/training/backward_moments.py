@@ -81,6 +81,8 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
     below, above = step.kept, step.of_layer(HEAD).gradients if step.stage.last else 0
     casts_left, waiting_inputs = step.casts_kept, 0
     gathered_anew = step.of_layer(HEAD).unit
+    inner = [each.unit for layer, each in step.per_layer.items() if layer not in (HEAD, EMBEDDING)]
+    waiting_weights = sum(inner) if step.gathered.waits else 0
     for segment in reversed(step.segments):
         below -= segment.saved
         own = [step.per_layer[layer] for layer in segment.layers if layer in step.per_layer]
@@ -102,8 +104,9 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
             largest if step.adds_up else 0,
             max(casts_left, cast_here),
             step.gathered.head_scattered if segment is top else step.gathered.scattered,
-            staying(step.job, gathered_anew),
+            waiting_weights or staying(step.job, gathered_anew),
         )
+        waiting_weights = max(0, waiting_weights - sum(each.unit for each in own))
         waiting_inputs += 2 * segment.saved if inputs_wait(request) else 0
         casts_left = max(0, casts_left - cast_here)
 
@@ -152,7 +155,12 @@ def backward_in_layers(step: StageStep) -> StepPhase:
             step.unpacked(),
             step.casts_in_forward()._replace(bytes=at.casts),
             step.gathered.backward,
-            unreleased(at.unreleased),
+            unreleased(
+                at.unreleased,
+                f"layers up to {segment.layers[-1]}"
+                if step.gathered.waits
+                else "modules run backward so far",
+            ),
             reduced,
             step.buckets(),
             step.pipes(),
@@ -161,9 +169,9 @@ def backward_in_layers(step: StageStep) -> StepPhase:
     )
 
 
-def unreleased(num_bytes: int) -> PhasePart:
-    """Return gathered weights that the backward does not give up."""
-    return PhasePart("communication.gathered", "weights that stay", num_bytes, "modules run backward so far")
+def unreleased(num_bytes: int, which: str = "modules run backward so far") -> PhasePart:
+    """Return gathered weights that the backward does not give up, or has yet to use."""
+    return PhasePart("communication.gathered", "weights that stay", num_bytes, which)
 
 
 def backward_in_embedding(step: StageStep) -> StepPhase | None:

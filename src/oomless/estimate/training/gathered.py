@@ -25,6 +25,8 @@ class Gathered(NamedTuple):
     """Bytes of the layer above that are reduced and scattered meanwhile."""
     head_scattered: int = 0
     """Bytes of the head that are, while the last layer runs backward."""
+    waits: bool = False
+    """Layers that have yet to run backward are whole, beside `backward`."""
 
 
 class Units(NamedTuple):
@@ -80,6 +82,8 @@ def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...
             return by_modules(job.engine, per_layer, alone)
         case "zero3" | "megatron_fsdp":
             return with_whole_gradients(job, units_of(per_layer, layers))
+        case "fsdp1" | "fsdp2" | "hsdp" if job.request.keep_gathered:
+            return until_the_backward(job, per_layer, units_of(per_layer, layers))
         case "fsdp2" | "hsdp" if ends_apart(job):
             return by_units_and_ends(job, units_of(per_layer, layers))
         case "fsdp1" | "fsdp2" | "hsdp":
@@ -105,6 +109,16 @@ def through_the_flush(per_layer: dict[int, LayerStates]) -> Gathered:
     text = f"{whole:,} B of the stage's weights"
     both = part(BOTH, whole + 4 * trained, f"{text} + {trained:,} values x 4 B")
     return Gathered(part(WEIGHTS, whole, text), both, both, both)
+
+
+def until_the_backward(job: Job, per_layer: dict[int, LayerStates], units: Units) -> Gathered:
+    """Return what FSDP holds whose weights stay from the forward to the backward (FSDP1: SHARD_GRAD_OP;
+    FSDP2: reshard_after_forward off): all of them, until a layer has run backward; root and gradients as
+    ever."""
+    whole = sum(each.unit for each in per_layer.values())
+    once = by_units(job, units._replace(layer=0))
+    all_of_them = part(WEIGHTS, whole, f"{whole:,} B of all units")
+    return once._replace(forward=all_of_them, loss=all_of_them, waits=True)
 
 
 def by_modules(engine: ZeroEngine, per_layer: dict[int, LayerStates], alone: bool = False) -> Gathered:

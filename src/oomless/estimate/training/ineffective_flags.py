@@ -86,6 +86,8 @@ def of_ranks(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, st
     found = []
     if used.sharding not in ("hsdp", "distopt", "megatron_fsdp") and given.shard_size:
         found.append(("--shard-size", f"--sharding is {used.sharding}"))
+    if asked.keep_gathered and used.sharding not in ("fsdp1", "fsdp2", "hsdp"):
+        found.append(("--keep-gathered", f"--sharding is {used.sharding}"))
     if mesh.tp == 1 and given.sequence_parallel:
         found.append(("--sequence-parallel", "--tp is 1"))
     if mesh.ep == 1 and given.etp not in (0, 1, mesh.tp) and not of.megatron_core:

@@ -80,7 +80,7 @@ def work_of(job: Job) -> MicroBatchWork:
     if request.method != "full" and kind.where == "tokens":
         seq += kind.tokens
     of = framework(request.framework)
-    compute = 4 if request.method == "qlora" and of.wide_packed_compute else form.compute
+    compute = form.compute
     experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
     return MicroBatchWork(
         batch=request.sequences,
@@ -101,8 +101,10 @@ def work_of(job: Job) -> MicroBatchWork:
         adapter_dropout=of.adapter_dropout,
         fused_adapters=request.adapter_products == "fused" and request.adapter == "lora",
         grouped_adapters=of.groups_adapters,
+        one_projection=of.one_projection,
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
+        packed_inputs=of.habits(request.framework_version).packed_inputs if request.method == "qlora" else "",
         wide_norms=wide_norms(request),
         kernels=kernels,
         fused_norms=request.kernels == FUSED_NORMS

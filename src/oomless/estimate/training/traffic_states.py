@@ -90,7 +90,7 @@ def states(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineSta
             case "zero1" | "zero2" | "distopt" | "megatron_fsdp":
                 yield from scattered(group, group.batches if asked.sharding == "zero2" else 1)
             case "zero3" | "fsdp1" | "fsdp2" | "hsdp":
-                yield from gathered_by_layer(group, 2 if mesh.pp == 1 else 1)
+                yield from gathered_by_layer(group, 2 if mesh.pp == 1 and not asked.keep_gathered else 1)
 
 
 def copied(group: SharedGroup) -> Transfer:
@@ -135,8 +135,8 @@ def gathered_by_layer(group: SharedGroup, again: int) -> Iterator[Transfer]:
     """FSDP, ZeRO-3: in every micro-batch each layer is gathered for the forward and again for the backward,
     the ends (the root unit) once, and gradients are scattered.
 
-    Under a pipeline once a step (torchtitan keeps layers gathered then): `again` is 1. HSDP: the same within
-    a shard, and an all-reduce of a rank's gradients over the copies."""
+    Where layers stay gathered, as under a pipeline (torchtitan), once: `again` is 1. HSDP: the same within a
+    shard, and an all-reduce of a rank's gradients over the copies."""
     d, m, width = group.shard, group.batches, group.types.gathered
     used, num = group.used, group.trained.num_tensors
     yield Transfer(

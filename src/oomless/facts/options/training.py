@@ -78,6 +78,8 @@ ASKED: tuple[Option, ...] = (
                     "megatron_fsdp")),
     Option("shard_size", "--shard-size", "whole", "states", "HSDP: ranks that share one copy of the states.",
            0, 0, MANY),
+    Option("keep_gathered", "--keep-gathered", "switch", "states",
+           "FSDP: gathered weights stay from the forward to the backward (SHARD_GRAD_OP).", False),
     Option("offload", "--offload", "words", "states", "To host memory, with commas between.", (),
            choices=("optimizer", "params", "gradients", "activations")),
     Option("offload_layers", "--offload-layers --activation-offload-layers", "whole", "states",

@@ -214,6 +214,8 @@ def _sharding(entries: Entries, start: Launcher) -> tuple[tuple[str, ...], Shard
     version = entries.whole("fsdp_version", "fsdp_config.fsdp_version", default=1)
     away = entries.switch("fsdp_config.fsdp_offload_params", "fsdp_config.offload_params", default=False)
     whole = strategy(entries, "fsdp_config.fsdp_", "fsdp_config.") or "no_shard" in words
+    if "shard_grad_op" in words:
+        entries.keeps_gathered = True
     return (("params",) if away else ()), "ddp" if whole else "fsdp2" if version == 2 else "fsdp1"
 
 

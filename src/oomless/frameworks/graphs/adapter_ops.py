@@ -21,6 +21,14 @@ def after_dropout(b: "Builder", given: str, values: int) -> str:
     return copy
 
 
+def placed(b: "Builder", outer: str) -> str:
+    """Return the update of a part of one projection, beside zeros for what has none: index_copy keeps what it
+    places (litgpt/lora.py, zero_pad)."""
+    whole = b.fresh("adapter_placed")
+    b.op("zero_pad", (outer,), {whole: b.sizes[outer]}, (outer,))
+    return whole
+
+
 def other_adapter(
     b: "Builder",
     kind: AdapterKind,

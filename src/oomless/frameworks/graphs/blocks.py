@@ -7,7 +7,7 @@ derivative formulas of torch (tools/autograd/derivatives.yaml) and the modules o
 
 from typing import Literal, NamedTuple
 
-from .adapter_ops import after_dropout, other_adapter
+from .adapter_ops import after_dropout, other_adapter, placed
 from .adapters import adapter
 from .graph import AutogradGraph, Op
 
@@ -47,10 +47,15 @@ class MicroBatchWork(NamedTuple):
     """A matrix and its LoRA are one function; so are the three of a gated feed-forward."""
     grouped_adapters: bool = False
     """A grouped product of experts has adapters as any other matrix has."""
+    one_projection: bool = False
+    """Queries, keys and values are views of one tensor, with one LoRA (litgpt/model.py, CausalSelfAttention;
+    litgpt/lora.py, LoRAQKVLinear)."""
     adapted_experts: int = 0
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
     """Frozen matrices are stored in 4 bits and unpacked at each use."""
+    packed_inputs: str = ""
+    """What products with packed weights keep of what they read: kept; twice: the last micro-batch's, too."""
     wide_norms: bool = False
     """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of
     what it reads."""
@@ -88,9 +93,16 @@ class MicroBatchWork(NamedTuple):
         dispatcher)."""
         return -(-self.tokens * (self.expert_tp or self.tp) // self.tp)
 
+    def shares_adapter(self, name: str) -> bool:
+        """Whether a matrix of this name is a part of the one that makes queries, keys and values."""
+        return self.one_projection and name in PARTS
+
     def targets(self, name: str) -> bool:
         """Whether a matrix of this name has an adapter."""
         return bool(self.lora_rank) and (name in self.lora_targets or "all-linear" in self.lora_targets)
+
+
+PARTS = ("q_proj", "k_proj", "v_proj")
 
 
 class Builder:
@@ -245,7 +257,7 @@ def linear(
     size = rows * width_out * (4 if work.wide_norms and element == 4 else work.compute)
     unpacked = width_in * width_out * work.compute if work.quantized else 0
     if not work.targets(name):
-        saves = (read,) if work.trained else ()
+        saves = (read,) if work.trained else packed_inputs(b, read)
         b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=unpacked, product=True)
         return
     if work.fused_adapters:
@@ -253,14 +265,20 @@ def linear(
         b.op(name, (read,), {out: size}, (read,), forward_temp=around, backward_temp=around, product=True)
         return
     base = b.fresh(f"{name}.base")
-    b.op(name, (read,), {base: size}, forward_temp=unpacked, backward_temp=unpacked, product=True)
+    kept = packed_inputs(b, read)
+    b.op(name, (read,), {base: size}, kept, forward_temp=unpacked, backward_temp=unpacked, product=True)
     given = b.shards[read] if work.grouped_adapters and read in b.shards else read
     rows_in = rows * b.sizes[given] // max(1, b.sizes[read])
-    if work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
+    shared = work.shares_adapter(name)
+    if shared and read in b.dropped:
+        given = b.dropped[read]
+    elif work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
         given = b.fresh("adapter_in")
         b.op("to_adapter", (read,), {given: rows_in * width_in * work.adapter_bytes})
-    if work.adapter_dropout:
+    if work.adapter_dropout and not (shared and read in b.dropped):
         given = after_dropout(b, given, rows_in * width_in)
+    if shared:
+        b.dropped[read] = given
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
     bytes_out = work.compute if work.autocast or work.wide_norms else work.adapter_bytes
     kind = adapter(work.adapter)
@@ -279,12 +297,25 @@ def linear(
         product=True,
         forward_temp=rows * width_out * bytes_out,
     )
+    if shared and not all(work.targets(part) for part in PARTS):
+        outer = placed(b, outer)
     b.op(
         "add_adapter",
         (base, outer),
         {out: size},
         forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0,
     )
+
+
+def packed_inputs(b: Builder, read: str) -> tuple[str, ...]:
+    """Return what a product with packed weights keeps. It is an attribute of the product's context, which
+    outlives the backward where a loop holds the loss: then it is there twice while a forward runs."""
+    if not b.work.packed_inputs:
+        return ()
+    before = f"{read}.before"
+    if b.work.packed_inputs == "twice" and before not in b.sizes:
+        b.op("kept_before", (read,), {before: b.sizes[read]}, (before,))
+    return (read,)
 
 
 def gated(

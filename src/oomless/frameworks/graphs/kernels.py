@@ -37,11 +37,12 @@ def attend(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str, w
     """Softmax attention by the asked kernel.
 
     flash and cuDNN read grouped heads as they are; a window needs a mask, and with a mask keys and values are
-    repeated for every head.
+    repeated for every head, as litgpt does always.
     """
     work = b.work
     masked = bool(window and window < work.seq)
     whole = work.attention in ("eager", "math", "efficient") or masked or heads.dim != heads.value_dim
+    whole = whole or work.one_projection
     if heads.num != heads.num_kv and whole:
         for name, width in ((k, heads.dim), (v, heads.value_dim)):
             size = work.tokens * heads.num * width * work.compute

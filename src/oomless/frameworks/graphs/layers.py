@@ -187,7 +187,8 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
         rms_norm(b, "q", kind.head_dim, "q.normed", rows * heads, element=element)
         rms_norm(b, "k", kind.head_dim, "k.normed", rows * kv_heads, element=element)
         q, k = "q.normed", "k.normed"
-    if kind.packed and work.attention not in ("eager", "math"):
+    views = kind.packed or (work.one_projection and heads == kv_heads)
+    if views and work.attention not in ("eager", "math"):
         b.op("views", ("q", "k"), {}, ("q", "k"))
     if kind.rotary:
         rope(b, q, rows * heads * kind.head_dim * element, "q.rope")
@@ -215,6 +216,9 @@ def _grouped(b: Builder, kind: GQA, x: str, hidden: int, out: str, window: int) 
             "gate", ("mixed", "q"), {"gated": b.sizes["mixed"]}, ("mixed", "q"), forward_temp=b.sizes["mixed"]
         )
         mixed = "gated"
+    if work.one_projection:  # heads lie before tokens, and change places
+        b.op("copy", (mixed,), {"turned": b.sizes[mixed]})
+        mixed = "turned"
     linear(b, "o_proj", mixed, heads * value_dim, hidden, out)
 
 

@@ -50,6 +50,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks."""
     model = _model(entries)
     degrees = _degrees(entries)
+    if entries.has("parallelism.fsdp_reshard_after_forward"):
+        entries.keeps_gathered = entries.text("parallelism.fsdp_reshard_after_forward") == "never"
     micro, accumulated, schedule, virtual = _batches(entries, degrees)
     sharding = degrees.sharding
     mesh = Mesh(

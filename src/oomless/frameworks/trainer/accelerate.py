@@ -41,6 +41,7 @@ def launcher(entries: Entries) -> Launcher:
     found = _launcher(own)
     entries.read += [f"accelerate: {each}" for each in own.read]
     entries.notes += own.notes
+    entries.keeps_gathered |= own.keeps_gathered
     entries.missing = own.missing or entries.missing
     return found
 
@@ -91,12 +92,12 @@ def _launcher(own: Entries) -> Launcher:
 
 def strategy(entries: Entries, *prefixes: str) -> bool:
     """Return whether each rank holds all (NO_SHARD); weights that stay gathered from the forward to the
-    backward are named (utils/constants.py, FSDP_SHARDING_STRATEGY; FSDP2 has reshard_after_forward, whose
-    word may be a strategy, too).
+    backward are noted (utils/constants.py, FSDP_SHARDING_STRATEGY; FSDP2 has reshard_after_forward,
+    whose word may be a strategy, too).
 
     >>> told = Entries(Path("x"), "accelerate", {"fsdp_sharding_strategy": 2})
-    >>> strategy(told, "fsdp_"), told.notes
-    (False, ['fsdp_sharding_strategy = 2: weights that stay gathered until the backward are not counted'])
+    >>> strategy(told, "fsdp_"), told.keeps_gathered
+    (False, True)
     """
     for name in ("sharding_strategy", "reshard_after_forward"):
         for said in [prefix + name for prefix in prefixes if entries.has(prefix + name)]:
@@ -104,12 +105,8 @@ def strategy(entries: Entries, *prefixes: str) -> bool:
             if word in ("NO_SHARD", "3"):
                 return True
             if word in ("SHARD_GRAD_OP", "2", "FALSE"):
-                stays_gathered(entries, said, entries.values[said])
+                entries.keeps_gathered = True
     return False
-
-
-def stays_gathered(entries: Entries, name: str, value: Any) -> None:
-    entries.note(f"{name} = {value}: weights that stay gathered until the backward are not counted")
 
 
 def by_trainer(entries: Entries, usual: Sharding = "fsdp1") -> tuple[Sharding | None, tuple[str, ...]]:
@@ -123,7 +120,7 @@ def by_trainer(entries: Entries, usual: Sharding = "fsdp1") -> tuple[Sharding | 
         return None, ()
     words = " ".join(entries.words("fsdp")).split()
     if "shard_grad_op" in words:
-        stays_gathered(entries, "fsdp", "shard_grad_op")
+        entries.keeps_gathered = True
     return "ddp" if "no_shard" in words else usual, ("params",) if "offload" in words else ()
 
 

@@ -66,11 +66,12 @@ def accelerate_yaml(asked: TrainingAsked, hardware: Hardware, types: FileTypes) 
         "num_processes": hardware.num_gpus,
         "use_cpu": False,
     }
+    way = "SHARD_GRAD_OP" if asked.keep_gathered else "FULL_SHARD"
     if sharded:
         config["fsdp_config"] = {
             "fsdp_version": 2 if asked.sharding == "fsdp2" else 1,
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "fsdp_reshard_after_forward": True if asked.sharding == "fsdp2" else "FULL_SHARD",
+            "fsdp_reshard_after_forward": not asked.keep_gathered if asked.sharding == "fsdp2" else way,
             "fsdp_state_dict_type": "SHARDED_STATE_DICT",
             "fsdp_activation_checkpointing": asked.recompute == "full",
             "fsdp_offload_params": "params" in asked.offload,
@@ -122,7 +123,7 @@ def axolotl_yaml(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
             "fsdp_config": {
                 "offload_params": "params" in asked.offload,
                 "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-                "reshard_after_forward": True,
+                "reshard_after_forward": not asked.keep_gathered,
             },
         }
     return yaml(config)

@@ -70,7 +70,7 @@ mesh = init_device_mesh(device, (world // shards, shards), mesh_dim_names=("repl
 mesh = mesh if world > shards else mesh["shard"]
 policy = MixedPrecisionPolicy(param_dtype=getattr(torch, ARITHMETIC), reduce_dtype=torch.float32)
 for layer in model.model.layers:
-    fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=not KEEP_GATHERED)
 fully_shard(model, mesh=mesh, mp_policy=policy)
 model.to_empty(device=device)
 model.tie_weights()

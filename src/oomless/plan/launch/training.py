@@ -275,7 +275,7 @@ def fsdp_script(hub: str, asked: TrainingAsked, types: FileTypes) -> FileText:
     shards = asked.mesh.shard_size if asked.sharding == "hsdp" else 0
     steps = said_optimizer(asked)
     said: dict[str, Value] = {"OPTIMIZER": steps.word.split()[0], "SETTINGS": steps.settings}
-    said |= {"WEIGHTS": types.weights, "SHARD_SIZE": shards}
+    said |= {"WEIGHTS": types.weights, "SHARD_SIZE": shards, "KEEP_GATHERED": asked.keep_gathered}
     return python(FSDP_HEAD, script_values(hub, asked, types) | said, FSDP)
 
 
@@ -343,6 +343,7 @@ def titan_toml(
             "context_parallel_degree": mesh.cp,
             "expert_parallel_degree": mesh.ep,
             "expert_tensor_parallel_degree": mesh.etp or 1,
+            **({"fsdp_reshard_after_forward": "never"} if asked.keep_gathered else {}),
         },
         "activation_checkpoint": {
             "mode": mode,

@@ -167,6 +167,7 @@ def fully_shard(model: Any, axis: Any, outer: Any, asked: TrainingResolved) -> N
     policy = (
         fsdp.MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else fsdp.MixedPrecisionPolicy()
     )
+    again = not asked.keep_gathered
     kinds = {parameter.dtype for parameter in model.parameters()}
     if len(kinds) > 1:  # FSDP2 takes one type a unit; routers keep small tensors in F32
         model.to(next(iter(kinds - {torch.float32})))
@@ -176,9 +177,11 @@ def fully_shard(model: Any, axis: Any, outer: Any, asked: TrainingResolved) -> N
     )
     if outer.size() > 1:
         for module in dealt:
-            fsdp.fully_shard(module, mesh=outer, mp_policy=policy)
+            fsdp.fully_shard(module, mesh=outer, mp_policy=policy, reshard_after_forward=again)
     for layer in decoder(model)[1]:
-        fsdp.fully_shard(layer, mesh=axis, mp_policy=policy, ignored_params=whole)
+        fsdp.fully_shard(
+            layer, mesh=axis, mp_policy=policy, ignored_params=whole, reshard_after_forward=again
+        )
     fsdp.fully_shard(model, mesh=axis, mp_policy=policy, ignored_params=whole)
 
 
