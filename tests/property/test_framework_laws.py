@@ -78,7 +78,7 @@ def test_shards_of_all_ranks_are_the_whole(name: str, sharding: str, data: st.Da
     asked = resolved(TrainingAsked(mesh=mesh, **flags_of(name, sharding, method)))
     for stage in stages(6, mesh):
         for portion in portions(model, mesh, stage, asked):
-            ranks = sharding_ranks(mesh, portion.group)
+            ranks = sharding_ranks(mesh, portion.group, asked.framework)
             over = degrees(asked.sharding or "none", ranks)
             row = portion.num * max(portion.values // portion.rows, portion.values * portion.stacked)
             for divided in (over.weights, over.gradients, over.optimizer):

@@ -64,7 +64,7 @@ def test_shares_of_all_ranks_are_the_whole(world: int, sharding: str, name: str,
     whole = held = slack = 0
     for stage in stages(len(found.layers), mesh):
         for portion in portions(found, mesh, stage, asked):
-            ranks = sharding_ranks(mesh, portion.group)
+            ranks = sharding_ranks(mesh, portion.group, asked.framework)
             over = degrees(asked.sharding, ranks)
             divided = local_values(portion, over.optimizer, over.padded)
             groups = mesh.ep if portion.group == "expert" else 1

@@ -159,9 +159,9 @@ class Framework(NamedTuple):
     (Unsloth, temporary_patches/gpt_oss.py: GptOssExpertsBnb4bit); adapters stay off them."""
     launch: LaunchFiles | None
     """The files that start it, as far as they are written here."""
-    whole_experts: bool
-    """Experts that expert parallelism alone divides are in no unit of FSDP2 (Automodel's moe/parallelizer.py,
-    ignored_params)."""
+    expert_parallel: str
+    """What FSDP has of the weights that expert parallelism divides: `divided` further, or left `whole`; with
+    `copies`, FSDP has all others divided over the same ranks only."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
     value_is_head: bool
@@ -231,6 +231,19 @@ class Framework(NamedTuple):
         return self.adapters == "in_unit"
 
     @property
+    def whole_experts(self) -> bool:
+        """Whether experts that expert parallelism alone divides are in no unit of FSDP2 (Automodel's
+        moe/parallelizer.py, ignored_params)."""
+        return self.expert_parallel == "whole"
+
+    @property
+    def copies_outside_experts(self) -> bool:
+        """Whether the ranks of expert parallelism hold copies of all other weights, which FSDP divides over
+        what is left of the ranks (transformers 5, pull request 48516, DistributedConfig(tp_size, fsdp_size,
+        enable_expert_parallel)). Some models' base_model_ep_plan divides attention too, which is left out."""
+        return self.expert_parallel == "copies"
+
+    @property
     def groups_adapters(self) -> bool:
         """Whether adapters follow Megatron-Core's own products: one beside each expert of a grouped one, one
         input half for q, k and v, and for gate and up (ms-swift, mcore_bridge: LoraParallelLinear)."""
@@ -289,7 +302,7 @@ def of_facts(name: str) -> Framework:
         kbit_by_script=row["kbit_preparation"] == "script",
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
-        whole_experts=row["whole_experts"] == "yes",
+        expert_parallel=row["expert_parallel"],
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
         rollouts=_words(row["rollouts"]),

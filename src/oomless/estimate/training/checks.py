@@ -102,7 +102,7 @@ def trained_model(model: Model, request: TrainingResolved) -> Model:
 
 def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     """One data-parallel rank shards nothing; several that share nothing hold copies and reduce in buckets
-    (DDP)."""
+    (DDP), unless all of them are ranks of experts that run the same batch (transformers 5)."""
     ranks = mesh.dp * mesh.cp
     if mesh.shard_size and ranks % mesh.shard_size:
         raise UsageError(
@@ -119,7 +119,8 @@ def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
         return request  # the engine keeps its flat copies on one rank too
     if ranks == 1 and request.sharding in ("ddp", "zero1", "zero2"):
         return request._replace(sharding="none")
-    if ranks > 1 and request.sharding == "none":
+    same_batch = mesh.ep == ranks and framework(request.framework).copies_outside_experts
+    if ranks > 1 and request.sharding == "none" and not same_batch:
         return request._replace(sharding="ddp")
     return request
 

@@ -119,7 +119,8 @@ def layer_states(portions: list[Portion], job: Job) -> dict[int, LayerStates]:
 def of_one_layer(portion: Portion, num_layers: int, job: Job) -> LayerStates:
     """Return what one of a portion's layers has of it."""
     form, request = job.recipe, job.request
-    ranks, of = sharding_ranks(job.mesh, portion.group), framework(request.framework)
+    of = framework(request.framework)
+    ranks = sharding_ranks(job.mesh, portion.group, request.framework)
     over = degrees(request.sharding or "none", ranks)
     values = portion.values * portion.per_layer
     stays = of.whole_experts and portion.group == "expert" and ranks == 1

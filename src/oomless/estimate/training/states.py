@@ -44,13 +44,18 @@ def degrees(sharding: Sharding, ranks: int) -> ShardDegrees:
             return ShardDegrees(ranks, ranks, ranks, True)
 
 
-def sharding_ranks(mesh: Mesh, group: str) -> int:
+def sharding_ranks(mesh: Mesh, group: str, of: str) -> int:
     """Ranks that hold the same values and can divide them: dp x cp, or those of one copy; of experts as many
-    x tp / (ep x etp)."""
+    x tp / (ep x etp), and of all else too where the ranks of expert parallelism hold copies of it.
+
+    >>> mesh = Mesh(dp=64, ep=32)
+    >>> [sharding_ranks(mesh, group, of) for of in ("fsdp", "trl") for group in ("dense", "expert")]
+    [64, 2, 2, 2]
+    """
     ranks = mesh.shard_size or mesh.dp * mesh.cp
-    return (
-        ranks if group == "dense" or mesh.ep == 1 else max(1, ranks * mesh.tp // (mesh.ep * (mesh.etp or 1)))
-    )
+    if mesh.ep == 1 or (group == "dense" and not framework(of).copies_outside_experts):
+        return ranks
+    return max(1, ranks * mesh.tp // (mesh.ep * (mesh.etp or 1)))
 
 
 def local_values(portion: Portion, ranks: int, padded: bool) -> int:
@@ -142,7 +147,7 @@ def sums_of(
 ) -> StateSums:
     """Return what one rank holds of a portion: its weights alone if it is frozen, all four states if it is
     trained."""
-    over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group))
+    over = degrees(request.sharding or "none", sharding_ranks(mesh, portion.group, request.framework))
     held = local_values(portion, over.weights, over.padded)
     weights = weight_bytes_of(portion, held, request, form)
     if not portion.trained:
@@ -195,7 +200,7 @@ def states(
     sums = StateSums()
     for portion in portions:
         sums = sums.plus(sums_of(portion, mesh, request, form, rule))
-    over = degrees(request.sharding or "none", sharding_ranks(mesh, "dense"))
+    over = degrees(request.sharding or "none", sharding_ranks(mesh, "dense", request.framework))
     lines = state_lines(sums, over, request, form, rule)
     if engine is not None:
         lines = (*lines, *engine_lines(engine, sums, request))

@@ -74,7 +74,7 @@ def states(model: Model, asked: TrainingResolved, mesh: Mesh, stage: PipelineSta
     found = portions(model, mesh, stage, asked)
     groups: tuple[Group, ...] = ("dense", "expert")
     for name in groups:
-        ranks = mesh.dp * mesh.cp if name == "dense" else sharding_ranks(mesh._replace(shard_size=0), name)
+        ranks = sharding_ranks(mesh._replace(shard_size=0), name, asked.framework)
         group = SharedGroup(
             name,
             ranks,
