@@ -4,8 +4,8 @@ elsewhere."""
 from fractions import Fraction
 from typing import NamedTuple
 
-from ..recording.recording import Phase
-from .recorded_step import ACTIVATION, BACKWARD, FORWARD, GRADIENT, OPTIMIZER, STATE, RecordedStep
+from ..recording.recording import ACTIVATION, Phase
+from .recorded_step import BACKWARD, FORWARD, GRADIENT, OPTIMIZER, STATE, RecordedStep
 
 
 class Events(NamedTuple):

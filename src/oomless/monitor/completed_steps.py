@@ -3,15 +3,13 @@ frees what forward kept, and the optimizer keeps its states from then on."""
 
 from typing import NamedTuple
 
+from ..recording.recording import ACTIVATION, LOGITS, TEMPORARY
 from .changed_steps import phases_of
 from .recorded_step import (
-    ACTIVATION,
     BACKWARD,
     FORWARD,
     GRADIENT,
-    LOGITS,
     STATE,
-    TEMPORARY,
     WEIGHT,
     RecordedStep,
 )

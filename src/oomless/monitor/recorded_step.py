@@ -3,18 +3,11 @@ batch."""
 
 from typing import NamedTuple
 
-from ..recording.recording import KIND, Phase, Recording
+from ..recording.recording import KIND, TEMPORARY, Phase, Recording
 
 FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"
 GROWS = frozenset(KIND[name] for name in ("activations", "logits", "inputs", "kv_cache"))
-TEMPORARY, GRADIENT, STATE, WEIGHT, ACTIVATION, LOGITS = (
-    KIND["temporaries"],
-    KIND["gradients"],
-    KIND["optimizer"],
-    KIND["weights"],
-    KIND["activations"],
-    KIND["logits"],
-)
+GRADIENT, STATE, WEIGHT = KIND["gradients"], KIND["optimizer"], KIND["weights"]
 
 
 class RecordedStep(NamedTuple):

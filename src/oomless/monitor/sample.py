@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 
 from ..ledger import Category
 from ..recording.held_tensors import HeldTensor
-from ..recording.recording import KIND, Kind, Phase, Recording, Tensors, Words
+from ..recording.recording import (
+    ACTIVATION,
+    COMMUNICATION,
+    KIND,
+    LOGITS,
+    TEMPORARY,
+    Kind,
+    Phase,
+    Recording,
+    Tensors,
+    Words,
+)
 from .allocations import (
     BYTES,
     COMMUNICATES,
@@ -21,12 +32,6 @@ from .allocations import (
     Row,
 )
 
-TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
-    KIND["temporaries"],
-    KIND["activations"],
-    KIND["logits"],
-    KIND["communication"],
-)
 STEADY = frozenset(KIND[name] for name in ("weights", "gradients", "optimizer"))
 FORWARD, EVALUATION = "forward", "evaluation"
 EARLIER = "(made before the step)"

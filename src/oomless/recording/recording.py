@@ -8,6 +8,9 @@ from ..ledger import CATEGORIES, Category
 Kind = int
 """Index into CATEGORIES."""
 KIND: dict[Category, Kind] = {category: index for index, category in enumerate(CATEGORIES)}
+TEMPORARY, ACTIVATION = KIND["temporaries"], KIND["activations"]
+LOGITS, COMMUNICATION = KIND["logits"], KIND["communication"]
+"""What a tensor is that no owner claims, by how long it lives and who made it."""
 
 
 class Words:

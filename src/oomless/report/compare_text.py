@@ -9,7 +9,7 @@ from ..api.serving import ServingAnswer
 from ..errors import OomlessError
 from ..ledger import CATEGORIES, Category
 from ..units import gib
-from .estimate_text import open_console, print_table
+from .estimate_text import open_console, print_comparison_table
 
 Answer = ServingAnswer | OomlessError
 """Of one variant: what it holds, or why it cannot run."""
@@ -17,16 +17,8 @@ Answer = ServingAnswer | OomlessError
 
 def print_comparison(names: list[str], answers: Sequence[Answer], width: int | None, colour: bool) -> None:
     """A table with a column for each variant, in GiB of its worst rank; below it why others cannot run."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("worst rank, GiB")
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in comparison_rows(answers):
-        table.add_row(*row)
     console = open_console(colour, width)
-    print_table(console, table)
+    print_comparison_table(console, names, comparison_rows(answers))
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, OomlessError):
             console.print(f"{name}: {answer.message}", style="yellow")

@@ -68,6 +68,19 @@ def open_console(colour: bool, width: int | None) -> Any:
     )
 
 
+def print_comparison_table(console: Any, names: list[str], rows: list[list[str]]) -> None:
+    """Print a table with a column for each variant, in GiB of its worst rank."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("worst rank, GiB")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    print_table(console, table)
+
+
 def print_table(console: Any, table: Any) -> None:
     """A table as wide as it must be: the lines of a narrow terminal break, but no name and no number is
     cut."""

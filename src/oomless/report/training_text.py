@@ -24,8 +24,8 @@ from .estimate_text import (
     Bar,
     open_console,
     print_barred,
+    print_comparison_table,
     print_lines,
-    print_table,
     rank_table,
 )
 
@@ -142,15 +142,7 @@ def print_comparison(
     names: list[str], estimates: Sequence[TrainingAnswer], width: int | None, colour: bool
 ) -> None:
     """A table with a column for each variant, in GiB of its worst rank."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("worst rank, GiB")
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in comparison_rows(estimates):
-        table.add_row(*row)
-    print_table(open_console(colour, width), table)
+    print_comparison_table(open_console(colour, width), names, comparison_rows(estimates))
 
 
 def comparison_rows(estimates: Sequence[TrainingAnswer]) -> list[list[str]]:

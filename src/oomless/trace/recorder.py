@@ -17,15 +17,19 @@ from typing import Any
 from ..errors import need
 from ..ledger import Category
 from ..recording.code_owner import is_of_model
-from ..recording.recording import KIND, Phase, Recording, Tensors, Words
+from ..recording.recording import (
+    ACTIVATION,
+    COMMUNICATION,
+    KIND,
+    LOGITS,
+    TEMPORARY,
+    Phase,
+    Recording,
+    Tensors,
+    Words,
+)
 from .workspaces import Workspaces
 
-TEMPORARY, ACTIVATION, LOGITS, COMMUNICATION = (
-    KIND["temporaries"],
-    KIND["activations"],
-    KIND["logits"],
-    KIND["communication"],
-)
 HOST = -1
 """Kind of a tensor that lies in host memory on a real device; it leaves no event."""
 

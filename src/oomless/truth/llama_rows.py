@@ -164,27 +164,18 @@ def _asked(row: dict[str, str], model: Model) -> Asked:
     num_slots = int(slots[1] or slots[2]) if slots else 1
     layers = re.search(r"(\d+)/\d+ layers", row["other_flags"])
     build = _build(row, flags)
-    if (
-        row["engine"] == "llama.cpp (python)"
-    ):  # a library keeps the logits of all tokens; llama-server alone asks for fewer
+    if row["engine"] == "llama.cpp (python)":
+        # a library keeps the logits of all tokens; llama-server alone asks for fewer
         build = min(build or LAST_WITH_ALL_LOGITS, LAST_WITH_ALL_LOGITS)
     rules = engine_of(row["engine"]) or LLAMACPP
-    mode = flags.get("mla", "")
     keys, values = _types(row["kv_dtype"])
+    expanded = _mla_mode(row["kv_dtype"], flags)
     ik = rules.name == IK_BUILDS.engine
     interleaved = row["quant"].endswith(("_R4", "_R8")) and any(
         isinstance(layer.ffn, MoE) for layer in model.layers
     )
+    mix = INTERLEAVED_MIX if ik else UNKNOWN_MIX
     on_host = flags.get("exps") == "CPU" or (interleaved and row["gpu"].strip() != "CPU")
-    expanded = (
-        0
-        if "expanded" in row["kv_dtype"]
-        else 1
-        if "kv^T" in row["kv_dtype"]
-        else int(mode)
-        if mode.isdecimal()
-        else None
-    )
     return Asked(
         engine=rules.name,
         engine_version=build,
@@ -203,12 +194,19 @@ def _asked(row: dict[str, str], model: Model) -> Asked:
         mla_attn=expanded if ik or expanded == 0 else None,
         attn_max_batch=int(flags["amb"]) if ik and flags.get("amb", "None").isdecimal() else 0,
         cpu_moe=on_host,
-        quantization=row["quant"]
-        if re.fullmatch(PLAIN, row["quant"])
-        else INTERLEAVED_MIX
-        if ik
-        else UNKNOWN_MIX,
+        quantization=row["quant"] if re.fullmatch(PLAIN, row["quant"]) else mix,
     )
+
+
+def _mla_mode(kv_dtype: str, flags: Mapping[str, str]) -> int | None:
+    """Return which of ik_llama.cpp's ways the cache of a latent is kept: 0 is as heads, 1 with a transposed
+    copy."""
+    if "expanded" in kv_dtype:
+        return 0
+    if "kv^T" in kv_dtype:
+        return 1
+    mode = flags.get("mla", "")
+    return int(mode) if mode.isdecimal() else None
 
 
 def _build(row: dict[str, str], flags: dict[str, str]) -> str | None:

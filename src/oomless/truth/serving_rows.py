@@ -98,13 +98,11 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         block_size=_block(flags),
         enforce_eager="eager" in flags,
         enable_prefix_caching=any(word in flags for word in KEEPS_PREFIXES),
-        cpu_offload_gb=float(offloaded[1])
-        if (offloaded := re.search(r"cpu-offload-gb (\d+(?:\.\d+)?)", flags))
-        else 0.0,
+        cpu_offload_gb=_said(r"cpu-offload-gb (\d+(?:\.\d+)?)", flags, 0.0),
         speculation=_draft(flags),
         enable_lora="lora" in flags and rules.adapters,
-        max_loras=int(slots[1]) if (slots := re.search(r"max-loras (\d+)", flags)) else 1,
-        max_lora_rank=int(rank[1]) if (rank := LORA_RANK.search(flags)) else 16,
+        max_loras=int(_said(r"max-loras (\d+)", flags, 1)),
+        max_lora_rank=int(_said(LORA_RANK, flags, 16)),
         moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
     )
     common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, rules)})
@@ -311,6 +309,12 @@ def _cache_dtype(text: str, dtype: str, rules: Engine) -> str:
         return "fp8_ds_mla" if "fp8_ds_mla" in rules.cache_types else "fp8"
     word = {"fp16": "float16", "": "auto"}.get(word, word)
     return "auto" if word == dtype else word
+
+
+def _said(pattern: str | re.Pattern[str], flags: str, unsaid: float) -> float:
+    """Return the number that flags say; else the engine's default."""
+    found = re.search(pattern, flags)
+    return float(found[1]) if found else unsaid
 
 
 def _block(flags: str) -> int | None:

@@ -5,7 +5,7 @@ from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
 from ...run.training import Recipe, TrainingResolved
-from .micro_batch_work import wide_norms
+from .micro_batch_work import may_widen, wide_norms
 from .reserved import kept_beyond
 from .stage_step import StageStep
 from .state_bytes import packed
@@ -14,17 +14,10 @@ from .step import phases, stage_step
 
 def may_be_prepared(request: TrainingResolved, form: Recipe) -> bool:
     """Whether a script may have put what is not packed into F32: peft's guide for models in 4 or 8 bit says
-    so, and sharded ones refuse."""
-    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
-        None,
-        "nf4",
-        "nf4-dq",
-        "int8",
-    )
+    so."""
     return (
-        request.method == "qlora"
+        may_widen(request)
         and framework(request.framework).kbit_by_script
-        and whole
         and form.compute == 2
         and not wide_norms(request)
     )

@@ -28,18 +28,18 @@ def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card
     return "efficient" if latent or model.encodes else "flash"
 
 
+def may_widen(request: TrainingResolved) -> bool:
+    """Return whether what bitsandbytes does not pack of a model may be put into F32 before QLoRA: whatever
+    does so leaves sharded weights and those of other libraries alone."""
+    whole = request.sharding in ("none", "ddp", "zero1", "zero2")
+    return request.method == "qlora" and whole and request.quantization in (None, "nf4", "nf4-dq", "int8")
+
+
 def wide_norms(request: TrainingResolved) -> bool:
-    """Whether a packed model's norms are put into F32, and with them the stream that layers hand on; sharded
-    models are left alone."""
-    whole = request.sharding in ("none", "ddp", "zero1", "zero2") and request.quantization in (
-        None,
-        "nf4",
-        "nf4-dq",
-        "int8",
-    )
+    """Return whether a packed model's norms are put into F32, and with them the stream that layers hand
+    on."""
     return (
-        request.method == "qlora"
-        and whole
+        may_widen(request)
         and framework(request.framework).habits(request.framework_version).wide_norms
         and recipe(request.precision).compute == 2
     )

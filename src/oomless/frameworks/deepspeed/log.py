@@ -7,6 +7,12 @@ from ..logged import RANK, LoggedTraining, LogWords
 from .configuration import read
 
 N = NUMBER
+ZERO_STAGE = LogLine(
+    b"ZeRO stage ",
+    r"Creating (?:torch\.\w+ |fp16 |bf16 )?ZeRO stage (\d) optimizer",
+    says("zero_stage count"),
+)
+"""Its engine's, under whatever trainer it runs."""
 LOG = LogReader(
     "deepspeed",
     (
@@ -36,11 +42,7 @@ LOG = LogReader(
             says("engine_version text"),
             "start",
         ),
-        LogLine(
-            b"ZeRO stage ",
-            r"Creating (?:torch\.\w+ |fp16 |bf16 )?ZeRO stage (\d) optimizer",
-            says("zero_stage count"),
-        ),
+        ZERO_STAGE,
         LogLine(
             b"json = {",
             r"\bjson = (\{[\s\S]*)",

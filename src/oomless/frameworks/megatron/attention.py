@@ -8,7 +8,7 @@ Megatron-LM core/transformer (attention.py, dot_product_attention.py, multi_late
 from .core_attention import CORE, Backend, Heads, core_attention
 from .environment import Device
 from .latent_attention import latent_heads
-from .operations import Shape, Tape, linear, norm
+from .operations import Shape, Tape, back_to_residual, linear, norm
 from .run import Megatron
 
 
@@ -41,16 +41,13 @@ def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape)
     norm(tape, run, "input_layernorm", source, "ln1", at.residual, run.hidden)
     heads = latent_heads(tape, run, at) if run.latent is not None else grouped_heads(tape, run, at)
     core_attention(tape, run, backend(run, device), at, heads)
-    linear(
+    back_to_residual(
         tape,
         run,
         "linear_proj",
         "context",
         "attention",
-        at.residual * run.hidden,
-        column=False,
-        at=at,
-        width=run.hidden,
+        at,
         module="attn_proj",
         kept_beside=CORE not in run.recompute_modules,
     )
@@ -80,7 +77,6 @@ def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
         "ln1",
         "qkv",
         q + 2 * kv,
-        column=True,
         at=at,
         width=run.hidden,
         module="qkv_linear",

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, assert_never
 
-from .operations import Shape, Tape, linear, norm
+from .operations import Shape, Tape, back_to_residual, linear, norm
 from .run import Megatron
 
 Backend = Literal["flash", "fused", "unfused"]
@@ -108,7 +108,7 @@ def cross_attention(
     b, heads = run.num_bytes, run.heads // run.tp
     width = heads * run.head_dim
     norm(tape, run, "pre_cross_attn_layernorm", source, "lnx", at.residual, run.hidden)
-    linear(tape, run, "linear_q", "lnx", "xq", at.tokens * width, column=True, at=at, width=run.hidden)
+    linear(tape, run, "linear_q", "lnx", "xq", at.tokens * width, at=at, width=run.hidden)
     tape.sizes["encoded"] = encoder.residual * run.hidden * b
     tape.op("linear_kv", "encoded", {"xkv": 2 * encoder.tokens * width * b}, "", product=True)
     scores = at.tokens * heads * encoder.keys
@@ -145,15 +145,5 @@ def cross_attention(
             module=CORE,
             product=True,
         )
-    linear(
-        tape,
-        run,
-        "cross proj",
-        "xcontext",
-        "cross",
-        at.residual * run.hidden,
-        column=False,
-        at=at,
-        width=run.hidden,
-    )
+    back_to_residual(tape, run, "cross proj", "xcontext", "cross", at)
     return "cross"

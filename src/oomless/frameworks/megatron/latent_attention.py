@@ -25,7 +25,7 @@ def _query(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
     """Queries, straight from the hidden state or through a latent of their own."""
     values = at.tokens * (run.heads // run.tp) * (latent.qk_dim + latent.rope_dim)
     if not latent.q_rank:
-        linear(tape, run, "linear_q_proj", "ln1", "q.up", values, column=True, at=at, width=run.hidden)
+        linear(tape, run, "linear_q_proj", "ln1", "q.up", values, at=at, width=run.hidden)
         return
     low = quantised(tape, run, "ln1")
     made = {"q.low": at.residual * latent.q_rank * run.num_bytes}
@@ -41,7 +41,6 @@ def _query(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
         source,
         "q.up",
         values,
-        column=True,
         at=at,
         width=latent.q_rank,
         module=UP,
@@ -68,7 +67,6 @@ def _key_value(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
         source,
         "kv.up",
         at.tokens * (run.heads // run.tp) * (latent.qk_dim + latent.v_dim),
-        column=True,
         at=at,
         width=latent.kv_rank,
         module=UP,

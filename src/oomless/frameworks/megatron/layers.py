@@ -5,7 +5,7 @@ from .attention import attention, backend
 from .core_attention import cross_attention
 from .environment import Device
 from .moe import experts
-from .operations import Shape, Tape, linear, norm, residual, shape, stored
+from .operations import Shape, Tape, back_to_residual, linear, norm, residual, shape, stored
 from .run import Megatron
 
 
@@ -49,24 +49,12 @@ def mlp(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         "ln2",
         "up",
         at.tokens * up,
-        column=True,
         at=at,
         width=run.hidden,
         module="mlp",
     )
     activation(tape, run, "up", "act", at.tokens, up, width, "mlp")
-    linear(
-        tape,
-        run,
-        "linear_fc2",
-        "act",
-        "mlp",
-        at.residual * run.hidden,
-        column=False,
-        at=at,
-        width=run.hidden,
-        module="mlp",
-    )
+    back_to_residual(tape, run, "linear_fc2", "act", "mlp", at, module="mlp")
     return "mlp"
 
 
@@ -99,7 +87,6 @@ def mamba(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         "lnm",
         "zxbcdt",
         at.tokens * (inner + convolved + heads),
-        column=True,
         at=at,
         width=run.hidden,
     )
@@ -115,17 +102,7 @@ def mamba(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         backward_temp=2 * at.tokens * convolved * b + 2 * states * 4 + 3 * scan * b,
     )
     norm(tape, run, "gated norm", "scanned", "gated", at.tokens, inner)
-    linear(
-        tape,
-        run,
-        "out_proj",
-        "gated",
-        "mixed",
-        at.residual * run.hidden,
-        column=False,
-        at=at,
-        width=run.hidden,
-    )
+    back_to_residual(tape, run, "out_proj", "gated", "mixed", at)
     return "mixed"
 
 

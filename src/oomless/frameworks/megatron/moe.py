@@ -4,7 +4,7 @@ shared experts."""
 import math
 
 from ... import facts
-from .operations import Shape, Tape, linear, norm, quantised, stored
+from .operations import Shape, Tape, back_to_residual, linear, norm, quantised, stored
 from .run import Megatron, MegatronExperts
 
 ROUTED = ("received", "gathered", "permuted", "expert.", "unsorted")
@@ -93,7 +93,6 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
         "ln2",
         "shared.up",
         at.tokens * up,
-        column=True,
         at=at,
         width=run.hidden,
         module=module,
@@ -102,18 +101,7 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
     made = {"shared.act": at.tokens * shared * b}
     read = stored(tape, run, "shared.up")
     tape.op("shared activation", read, made, read, module=module)
-    linear(
-        tape,
-        run,
-        "shared fc2",
-        "shared.act",
-        "shared",
-        at.residual * run.hidden,
-        column=False,
-        at=at,
-        width=run.hidden,
-        module=module,
-    )
+    back_to_residual(tape, run, "shared fc2", "shared.act", "shared", at, module=module)
     tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b}, module="moe")
     return "moe"
 

@@ -106,14 +106,14 @@ def linear(
     target: str,
     num: int,
     *,
-    column: bool,
     at: Shape,
     width: int,
+    column: bool = True,
     module: str = "",
     kept_beside: bool = False,
 ) -> None:
-    """A matrix product keeps its input. Under sequence parallelism a column-parallel one gathers it for a
-    moment, forward and backward.
+    """Add a matrix product, which keeps its input. Under sequence parallelism one that is cut by `column`s
+    gathers it for a moment, forward and backward; one by rows forward alone.
 
     `kept_beside`: an operation before it keeps the same tensor, so that the product keeps no FP8 copy of it
     (set_save_original_input from Megatron-core 0.14 on, of recipes other than delayed: linear_proj, whose
@@ -133,6 +133,34 @@ def linear(
         product=True,
         forward_temp=gathered,
         backward_temp=gathered if column else 0,
+    )
+
+
+def back_to_residual(
+    tape: Tape,
+    run: Megatron,
+    name: str,
+    source: str,
+    target: str,
+    at: Shape,
+    *,
+    module: str = "",
+    kept_beside: bool = False,
+) -> None:
+    """Add the row-parallel product that ends a block: as wide as the residual, to which it is added."""
+    width = run.hidden
+    linear(
+        tape,
+        run,
+        name,
+        source,
+        target,
+        at.residual * width,
+        column=False,
+        at=at,
+        width=width,
+        module=module,
+        kept_beside=kept_beside,
     )
 
 

@@ -4,6 +4,7 @@ unsloth/trainer.py)."""
 
 from ...recording.log_lines import NUMBER, LogLine, LogReader, Said, says
 from ...run.training import TrainingAsked
+from ..deepspeed.log import ZERO_STAGE
 from ..logged import RANK, LoggedTraining, LogWords
 
 N, COUNT = NUMBER, r"(\d[\d,]*)"
@@ -48,11 +49,7 @@ SETTINGS = (
     LogLine(b"linear modules: ", r"Found linear modules: ([\w,]+)", says("lora_targets text")),
     LogLine(b"ing FlashAttention-2 for", r"Using (FlashAttention-2) for faster", says("attention text")),
     LogLine(b"vanilla attention impl", r"Using (vanilla) attention implementation", says("attention text")),
-    LogLine(
-        b"ZeRO stage ",
-        r"Creating (?:torch\.\w+ |fp16 |bf16 )?ZeRO stage (\d) optimizer",
-        says("zero_stage count"),
-    ),
+    ZERO_STAGE,
     LogLine(
         b"Batch size per device = ",
         rf"Batch size per device = {COUNT} \| Gradient accumulation steps = {COUNT}",

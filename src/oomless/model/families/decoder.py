@@ -10,6 +10,20 @@ from ..scope import Storage
 from .rope_and_storage import read_rope, read_storage
 
 
+def read_heads(config: Config) -> tuple[int, int, int]:
+    """Return the heads of queries, those of keys and values, and the width of one; a fault where they do not
+    divide."""
+    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
+    if not config.has("head_dim") and hidden % heads:
+        config.fault(
+            f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing"
+        )
+    kv_heads = config.size("num_key_value_heads", heads)
+    if heads % kv_heads and not config.faults:  # a missing one was said already
+        config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
+    return heads, kv_heads, config.size("head_dim", hidden // heads or 1)
+
+
 def decoder(
     config: Config,
     name: str,

@@ -11,7 +11,7 @@ from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..layer_weights import BlockNorms
 from ..model import Layer, Model, Tensor
-from .decoder import decoder
+from .decoder import decoder, read_heads
 from .layer_types import read_layer_types, windowed
 from .rope_and_storage import read_rope, rotary_dim
 
@@ -150,18 +150,8 @@ def read(config: Config, name: str) -> Model:
 
 def read_gqa(config: Config, variant: Variant) -> GQA:
     """The attention by the keys that all these families share."""
-    hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
-    if not config.has("head_dim") and hidden % heads:
-        config.fault(
-            f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing"
-        )
-    kv_heads = config.size("num_key_value_heads", heads)
-    if heads % kv_heads and not config.faults:  # a missing one was said already
-        config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
     return GQA(
-        heads,
-        kv_heads,
-        config.size("head_dim", hidden // heads or 1),
+        *read_heads(config),
         qkv_bias=says(config, variant.qkv_bias),
         output_bias=says(config, variant.output_bias),
         qk_norm=says(config, variant.qk_norm),

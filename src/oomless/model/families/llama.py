@@ -5,7 +5,7 @@ from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
 from ..model import Layer, Model
-from .decoder import decoder
+from .decoder import decoder, read_heads
 
 
 def read(config: Config, name: str) -> Model:
@@ -20,23 +20,11 @@ def read(config: Config, name: str) -> Model:
 def read_gqa(config: Config) -> GQA:
     """The attention that a config of these families describes, by the rules of the family's own class."""
     family = config.word("model_type")
-    hidden = config.size("hidden_size")
-    heads = config.size("num_attention_heads")
-    bias = config.flag("attention_bias", False)
-    head_dim = config.size("head_dim", hidden // heads or 1)
-    if not config.has("head_dim") and hidden % heads:
-        config.fault(
-            f"hidden_size {hidden} is no multiple of num_attention_heads {heads}, and head_dim is missing"
-        )
-    kv_heads = config.size("num_key_value_heads", heads)
-    if heads % kv_heads and not config.faults:  # a missing one was said already
-        config.fault(f"num_attention_heads {heads} is no multiple of num_key_value_heads {kv_heads}")
+    bias, own_biases = config.flag("attention_bias", False), family in ("qwen2", "qwen2_moe")
     return GQA(
-        heads,
-        kv_heads,
-        head_dim,
-        qkv_bias=bias or family in ("qwen2", "qwen2_moe"),
-        output_bias=bias and family not in ("qwen2", "qwen2_moe"),
+        *read_heads(config),
+        qkv_bias=bias or own_biases,
+        output_bias=bias and not own_biases,
         qk_norm=family in ("qwen3", "qwen3_moe"),
     )
 

@@ -16,7 +16,7 @@ from .log_facts import KEYS, facts_of
 from .log_observed import rank_number
 from .log_question import LogQuestion
 from .log_row import QUANTITIES, table_word
-from .logged_run import LoggedRun, LoggedValue
+from .logged_run import LoggedRun
 from .reasons import reason_for
 from .training_question import TrainingAsks
 
@@ -92,9 +92,9 @@ def _of_llama(estimate: Estimate, quantity: str) -> tuple[float, float, float] |
 
 def _unexplained(run: LoggedRun, rows: list[Compared]) -> list[Compared]:
     """What the engine's own budget holds beside all that the log names: a line of its own."""
-    requested = run.first("requested_bytes")
+    said, requested = run.first("requested_bytes"), run.figure("requested_bytes")
     measured = {row.key: row.measured for row in rows}
-    if requested is None or not isinstance(requested.value, float) or "kv_cache.pool" not in measured:
+    if said is None or requested is None or "kv_cache.pool" not in measured:
         return []
     named = sum(
         measured.get(key) or 0
@@ -109,8 +109,8 @@ def _unexplained(run: LoggedRun, rows: list[Compared]) -> list[Compared]:
             0,
             0,
             0,
-            round(requested.value - named),
-            source=requested.source,
+            round(requested - named),
+            source=said.source,
             reason="what the engine's budget holds beside the lines above",
         )
     ]
@@ -141,17 +141,13 @@ def training_rows(run: LoggedRun, estimate: TrainingEstimate | None) -> tuple[Co
         values = run.of_ranks(word)
         if not values:
             continue
-        label, most = max(values.items(), key=lambda pair: _amount(pair[1]))
+        label, most = max(values.items(), key=lambda pair: pair[1].amount)
         interval = None
         if estimate is not None:
             interval = of_group(_group(run, estimate, label), quantity)
         value, low, high = interval or (None, None, None)
-        found.append(Compared(word, "engine", value, low, high, round(_amount(most)), "B", most.source))
+        found.append(Compared(word, "engine", value, low, high, round(most.amount), "B", most.source))
     return tuple(found)
-
-
-def _amount(value: LoggedValue) -> float:
-    return value.value if isinstance(value.value, float) else 0.0
 
 
 def _group(run: LoggedRun, estimate: TrainingEstimate, label: str) -> RankGroup:

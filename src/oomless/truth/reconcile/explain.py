@@ -118,13 +118,13 @@ def held_by(oom: OutOfMemoryText) -> tuple[tuple[str, int], ...]:
 
 
 def _of_values(run: LoggedRun) -> OutOfMemoryText | None:
-    tried, index = run.first("tried_bytes"), run.first("gpu_index")
-    if tried is None or not isinstance(tried.value, float):
+    said, tried = run.first("tried_bytes"), run.figure("tried_bytes")
+    if said is None or tried is None:
         return None
-    card = int(index.value) if index is not None and isinstance(index.value, float) else None
-    free = run.first("gpu_free_bytes")
-    room = round(free.value) if free is not None and isinstance(free.value, float) else None
-    return OutOfMemoryText(round(tried.value), card, free_bytes=room, source=tried.source)
+    index, free = run.figure("gpu_index"), run.figure("gpu_free_bytes")
+    card = None if index is None else int(index)
+    room = None if free is None else round(free)
+    return OutOfMemoryText(round(tried), card, free_bytes=room, source=said.source)
 
 
 def advice(
@@ -150,10 +150,10 @@ def advice(
 
 def _longest(run: LoggedRun, estimate: Estimate | None) -> Advice | None:
     """The length that the engine itself says would fit."""
-    longest = run.first("longest_length")
-    if longest is None or not isinstance(longest.value, float) or longest.value < 1:
+    longest = run.figure("longest_length")
+    if longest is None or longest < 1:
         return None
-    length, room = int(longest.value), None
+    length, room = int(longest), None
     if estimate is not None:
         asked = estimate.asked._replace(max_model_len=length, context=None)
         cards = estimate.cards or estimate.hardware

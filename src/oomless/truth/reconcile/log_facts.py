@@ -106,13 +106,9 @@ def _configuration(run: LoggedRun) -> dict[str, Fact]:
         if value_said is not None and word not in found and value_said.value not in LEFT_TO_THE_ENGINE:
             found[word] = str(value_said.value)
     for word in (*COUNTS, "gpu_memory_utilization"):
-        said = run.first(word)
-        if (
-            said is not None
-            and isinstance(said.value, float)
-            and (word not in found or word in run.rules.resolved)
-        ):
-            found[word] = _plain(word, said.value)
+        said = run.figure(word)
+        if said is not None and (word not in found or word in run.rules.resolved):
+            found[word] = _plain(word, said)
     cells = run.first("context")
     if "max_model_len" not in found and cells is not None and found.get("max_num_seqs", 1) == 1:
         found["max_model_len"] = _plain("max_model_len", cells.value)
@@ -178,15 +174,15 @@ def _tokens_of_blocks(run: LoggedRun, found: dict[str, Fact]) -> int | None:
     if not blocks:
         return None
     count, size = min(blocks), 0
-    length, times = run.first("length_of_concurrency"), run.first("max_concurrency")
-    if length and times and isinstance(length.value, float) and isinstance(times.value, float) and count:
-        implied = length.value * times.value / count
+    length, times = run.figure("length_of_concurrency"), run.figure("max_concurrency")
+    if length is not None and times is not None and count:
+        implied = length * times / count
         size = next((each for each in (1, 8, 16, 32, 64, 128, 256) if abs(implied / each - 1) < 0.02), 0)
         return count * size if size else None
     printed = number(arguments(run).text("block_size") or "")
-    said = run.first("block_size")
-    if said is not None and isinstance(said.value, float):
-        size = int(said.value)
+    said = run.figure("block_size")
+    if said is not None:
+        size = int(said)
     elif printed is not None:
         size = int(printed)
     else:

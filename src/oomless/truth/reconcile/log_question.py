@@ -153,13 +153,11 @@ def _llama(
     version = str(found.get("engine_version", row["engine_version"]))
     slots = int(found.get("max_num_seqs", 1)) or 1
     unified = run.text("kv_unified") in ("true", "1")
-    cells = run.first("context")
+    cells, layers, micro = map(run.figure, ("context", "layers_offloaded", "ubatch_size"))
     length = int(found.get("max_model_len", 0))
-    if not length and cells is not None and isinstance(cells.value, float):
-        length = int(cells.value) // (1 if unified else slots)
-    layers = run.first("layers_offloaded")
+    if not length and cells is not None:
+        length = int(cells) // (1 if unified else slots)
     flash = run.text("flash_attn_resolved") or run.text("flash_attn")
-    micro = run.first("ubatch_size")
     asked = Asked(
         engine=run.engine,
         engine_version=build_of(run, version),
@@ -170,8 +168,8 @@ def _llama(
         concurrency=1 if unified else slots,
         max_num_seqs=slots,
         kv_unified=unified,
-        n_gpu_layers=int(layers.value) if layers is not None and isinstance(layers.value, float) else None,
-        ubatch_size=int(micro.value) if micro is not None and isinstance(micro.value, float) else None,
+        n_gpu_layers=None if layers is None else int(layers),
+        ubatch_size=None if micro is None else int(micro),
         flash_attn=flash not in NO_FLASH,
         cache_type_k=run.text("cache_type_k") or "f16",
         cache_type_v=run.text("cache_type_v") or run.text("cache_type_k") or "f16",

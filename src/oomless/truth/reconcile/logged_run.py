@@ -36,6 +36,11 @@ class LoggedValue(NamedTuple):
     keep: str
     unit: str
 
+    @property
+    def amount(self) -> float:
+        """Return the value as a number; 0 where it is a text."""
+        return self.value if isinstance(self.value, float) else 0.0
+
 
 class Label(NamedTuple):
     """Which process wrote a line."""
@@ -189,6 +194,11 @@ class LoggedRun:
         best = min(each.rank for each in mine)
         return _kept([each for each in mine if each.rank == best])
 
+    def figure(self, word: str) -> float | None:
+        """Return a value as a number; None if the log does not say one."""
+        found = self.first(word)
+        return found.value if found is not None and isinstance(found.value, float) else None
+
     def text(self, word: str) -> str:
         """Return a value as text; empty if the log does not say it."""
         found = self.first(word)
@@ -198,10 +208,10 @@ class LoggedRun:
 def _without(whole: dict[str, LoggedValue], parts: dict[str, LoggedValue]) -> dict[str, LoggedValue]:
     """Each rank's value less the part that its own lines tell, or where only one rank tells it that rank's;
     one that would be negative stays."""
-    told = max(map(_amount, parts.values()), default=0.0)
+    told = max((each.amount for each in parts.values()), default=0.0)
     left = {}
     for label, value in whole.items():
-        less = _amount(value) - (_amount(parts[label]) if label in parts else told)
+        less = value.amount - (parts[label].amount if label in parts else told)
         left[label] = value._replace(value=less) if less >= 0 else value
     return left
 
@@ -211,17 +221,13 @@ def _kept(values: list[LoggedValue]) -> LoggedValue:
         case "last":
             return values[-1]
         case "least":
-            return min(values, key=_amount)
+            return min(values, key=lambda each: each.amount)
         case "most":
-            return max(values, key=_amount)
+            return max(values, key=lambda each: each.amount)
         case "sum":
-            return values[0]._replace(value=sum(_amount(each) for each in values))
+            return values[0]._replace(value=sum(each.amount for each in values))
         case _:
             return values[0]
-
-
-def _amount(value: LoggedValue) -> float:
-    return value.value if isinstance(value.value, float) else 0.0
 
 
 def _value(text: str, unit: str, printed: str) -> float | str | None:

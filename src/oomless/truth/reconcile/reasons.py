@@ -23,15 +23,14 @@ def reason_for(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Esti
 
 def others_on_card(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
     """Another process held memory when the engine started: free is less than total."""
-    free, total = run.first("gpu_free_bytes"), run.first("gpu_memory_bytes")
-    if row.key not in ("kv_cache.pool", "kv_tokens") or free is None or total is None:
+    free, total = run.figure("gpu_free_bytes"), run.figure("gpu_memory_bytes")
+    said = run.first("gpu_free_bytes")
+    if row.key not in ("kv_cache.pool", "kv_tokens") or said is None or free is None or total is None:
         return ""
-    if not isinstance(free.value, float) or not isinstance(total.value, float):
+    held = total - free
+    if held < total * 0.05:
         return ""
-    held = total.value - free.value
-    if held < total.value * 0.05:
-        return ""
-    return f"{format_bytes(round(held))} of the card were taken before the engine started ({free.source})"
+    return f"{format_bytes(round(held))} of the card were taken before the engine started ({said.source})"
 
 
 def draft_loaded(row: Compared, run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> str:
