@@ -17,7 +17,7 @@ from oomless.engines.vllm.sparse import captured_bytes
 from oomless.errors import OomlessError, UnsupportedError
 from oomless.estimate.serving.weights import weight_lines
 from oomless.model.attention import DSA, GQA, Linear, Sliding
-from oomless.model.families import FAMILIES, build
+from oomless.model.families import FAMILIES, READERS, build
 from oomless.model.feedforward import Dense, MoE
 from oomless.model.load import load
 from oomless.model.model import Model
@@ -52,6 +52,10 @@ HUB_COUNTS_MORE = {
     "phi-4-multimodal": (830472192, "two adapters, which engines load beside the model or not at all"),
     "solar-open-100b": (-6144, "the hub's count has no router biases: 48 layers x 128"),
 }
+
+
+def test_a_model_type_has_one_reader() -> None:
+    assert sum(len(types.split()) for types in READERS.values()) == len(FAMILIES)
 
 
 def config_of(name: str) -> dict[str, Any]:

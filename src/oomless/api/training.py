@@ -1,4 +1,4 @@
-"""The Python interface of training; apart from api.py, so that a serving answer does not load it."""
+"""Will it train? One question in, one complete answer out, under the flags' names as keywords."""
 
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -1,5 +1,5 @@
-"""`oomless cost`: from flags and tables to the question of money.py, and its answer with the source of every
-number."""
+"""`oomless cost`: from flags and tables to the question of buy_or_rent.py, and its answer with the source of
+every number."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
