@@ -112,6 +112,11 @@ class Codec(Protocol):
         """The entry of a config for modules that are stored so."""
 
 
+def split_group(shape: Shape, columns: int) -> str:
+    """Return why a weight cannot be stored in groups of so many columns: the last would be cut."""
+    return f"{shape[1]:,} columns are no multiple of {columns}" if shape[1] % columns else ""
+
+
 def num_bytes(codec: Codec, shape: Shape) -> int:
     """Return the bytes of a stored weight: the sum of its parts."""
     return sum(part.num_bytes(shape) for part in codec.parts)

@@ -9,7 +9,7 @@ from ..arithmetic import float4, float8
 from ..arithmetic.maxima import spread, spread_pairs
 from ..arithmetic.packing import join_pairs, pack, unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, Steps, StoredPart, once, same
+from .codec import Container, Parts, Scope, Steps, StoredPart, once, same, split_group
 from .tile import Tile
 
 MX_GROUP, NV_GROUP = 32, 16
@@ -80,7 +80,7 @@ class Microscaled(NamedTuple):
         return 1, MX_GROUP
 
     def refusal(self, shape: Shape) -> str:
-        return f"{shape[1]:,} columns are no multiple of {MX_GROUP}" if shape[1] % MX_GROUP else ""
+        return split_group(shape, MX_GROUP)
 
     def exponents(self, maxima: Array) -> Array:
         """Return the E8M0 byte of each group: the exponent of its largest magnitude, less that of the largest
@@ -207,7 +207,7 @@ class Nvfp4(NamedTuple):
         return 1, NV_GROUP
 
     def refusal(self, shape: Shape) -> str:
-        return f"{shape[1]:,} columns are no multiple of {NV_GROUP}" if shape[1] % NV_GROUP else ""
+        return split_group(shape, NV_GROUP)
 
     def multiplier(self, largest: Array | None) -> Array:
         """Return 6 * 448 / the largest magnitude of the tensors that share it, in float32."""

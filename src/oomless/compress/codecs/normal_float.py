@@ -9,7 +9,7 @@ from ...model.storage import NF4_PLAIN, Format, Shape
 from ..arithmetic.maxima import spread
 from ..arithmetic.packing import unpack
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, StoredPart, once
+from .codec import Container, Parts, Scope, StoredPart, once, split_group
 from .microscaled import half
 from .tile import Tile
 
@@ -100,7 +100,7 @@ class NormalFloat(NamedTuple):
         return json.dumps(state).encode()
 
     def refusal(self, shape: Shape) -> str:
-        return f"{shape[1]:,} columns are no multiple of {GROUP}" if shape[1] % GROUP else ""
+        return split_group(shape, GROUP)
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         np = numpy()

@@ -51,13 +51,17 @@ class Plain(NamedTuple):
         return {}
 
     def encode(self, tile: Tile, out: Parts) -> None:
-        match self.dtype:
-            case "BF16" if tile.raw.dtype.itemsize == 2:
-                numpy().copyto(out[0], tile.raw)
-            case "BF16":
-                narrow(tile.values(), out[0], tile.scratch)
-            case _:
-                numpy().copyto(out[0], tile.values(), casting="unsafe")
+        if self.dtype == "BF16" and tile.raw.dtype.itemsize == 2:
+            numpy().copyto(out[0], tile.raw)
+        else:
+            self.store(tile.values(), out, tile.scratch)
+
+    def store(self, values: Array, out: Parts, scratch: Scratch) -> None:
+        """Write float32 in the stored type."""
+        if self.dtype == "BF16":
+            narrow(values, out[0], scratch)
+        else:
+            numpy().copyto(out[0], values, casting="unsafe")
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         if self.dtype == "BF16":

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 from ...model.safetensors import BITS
 from ...model.storage import Format, Shape
-from ..arithmetic.bfloat16 import narrow
 from ..arithmetic.scratch import Array, Scratch, numpy
-from .codec import Container, Parts, Scope, Steps, StoredPart, same
-from .plain import ARRAYS, Plain
+from .codec import Container, Parts, Scope, Steps, StoredPart, split_group
+from .plain import Plain
 from .tile import Tile
 
 OF = 4
@@ -37,7 +36,7 @@ class Pruned(NamedTuple):
 
     @property
     def parts(self) -> tuple[StoredPart, ...]:
-        return (StoredPart(".weight", self.dtype, ARRAYS[self.dtype], 1, same),)
+        return Plain(self.dtype).parts
 
     @property
     def container(self) -> Container:
@@ -52,7 +51,7 @@ class Pruned(NamedTuple):
         return 1, OF
 
     def refusal(self, shape: Shape) -> str:
-        return f"{shape[1]:,} columns are no multiple of {OF}" if shape[1] % OF else ""
+        return split_group(shape, OF)
 
     def whole(self, shape: Shape, known: Array | None) -> dict[str, Array]:
         return {}
@@ -60,18 +59,12 @@ class Pruned(NamedTuple):
     def encode(self, tile: Tile, out: Parts) -> None:
         np = numpy()
         values = tile.values()
-        self.store(np.where(kept_of_four(np.abs(values)), values, np.float32(0)), out, tile.scratch)
+        pruned = np.where(kept_of_four(np.abs(values)), values, np.float32(0))
+        Plain(self.dtype).store(pruned, out, tile.scratch)
 
     def write(self, tile: Tile, steps: Steps, out: Parts) -> None:
         """Write values that are pruned already."""
-        self.store(tile.values(), out, tile.scratch)
-
-    def store(self, values: Array, out: Parts, scratch: Scratch) -> None:
-        """Write float32 in the stored type."""
-        if self.dtype == "BF16":
-            narrow(values, out[0], scratch)
-        else:
-            numpy().copyto(out[0], values, casting="unsafe")
+        Plain(self.dtype).store(tile.values(), out, tile.scratch)
 
     def decode(self, parts: Parts, out: Array, scratch: Scratch) -> None:
         Plain(self.dtype).decode(parts, out, scratch)
