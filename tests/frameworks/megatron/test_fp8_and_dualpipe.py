@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from frameworks.megatron.training_of_v3 import PAPER
 from oomless.api.training import train
 from oomless.errors import UnsupportedError
 from oomless.frameworks.defaults import resolved
@@ -22,21 +23,6 @@ from oomless.frameworks.megatron.states import states
 from oomless.model.load import load
 from oomless.run.training import Mesh, TrainingAsked, TrainingResolved
 from oomless.units import GIB
-
-PAPER: dict[str, Any] = {
-    "framework": "megatron-lm",
-    "pp": 16,
-    "ep": 64,
-    "sharding": "distopt",
-    "schedule": "dualpipe",
-    "seq_len": 4096,
-    "global_batch": 15360,
-    "precision": "fp8-bf16-moments",
-    "activation_bits": 8,
-    "recompute": "selective",
-    "recompute_modules": "norm,mla_up_proj,moe_act",
-}
-
 
 FLAT, H100 = Mesh(dp=8, ep=8), Device(9)
 
@@ -159,17 +145,22 @@ def test_layers_on_two_ranks_share_their_optimizer_among_twice_as_many() -> None
     assert held(run._replace(dualpipe=True)) == pytest.approx(held(run), rel=0.01)
 
 
+TINY: dict[str, Any] = {
+    "num-layers": 2,
+    "hidden-size": 64,
+    "num-attention-heads": 4,
+    "vocab-size": 128,
+    "seq-length": 16,
+    "micro-batch-size": 1,
+    "global-batch-size": 1,
+    "max-position-embeddings": 16,
+    "bf16": True,
+}
+
+
 def test_precision_aware_optimizer_is_read() -> None:
     given: dict[str, Any] = {
-        "num-layers": 2,
-        "hidden-size": 64,
-        "num-attention-heads": 4,
-        "vocab-size": 128,
-        "seq-length": 16,
-        "micro-batch-size": 1,
-        "global-batch-size": 1,
-        "max-position-embeddings": 16,
-        "bf16": True,
+        **TINY,
         "exp-avg-dtype": "bf16",
         "exp-avg-sq-dtype": "fp8",
         "main-params-dtype": "fp16",
@@ -195,18 +186,7 @@ def test_a_precision_aware_optimizer_keeps_remainders(more: dict[str, Any], mast
     """core/optimizer/optimizer_config.py, store_param_remainders and
     use_precision_aware_optimizer_no_fp8_or_ds_fp8: of F32 copies of BF16 weights the lower half, unless FP8
     is scaled by other recipes than the delayed one."""
-    given: dict[str, Any] = {
-        "num-layers": 2,
-        "hidden-size": 64,
-        "num-attention-heads": 4,
-        "vocab-size": 128,
-        "seq-length": 16,
-        "micro-batch-size": 1,
-        "global-batch-size": 1,
-        "max-position-embeddings": 16,
-        "bf16": True,
-    }
-    run = read_arguments({**given, **more, "use-precision-aware-optimizer": True}, 1)
+    run = read_arguments({**TINY, **more, "use-precision-aware-optimizer": True}, 1)
     assert run.master_bytes == master
 
 

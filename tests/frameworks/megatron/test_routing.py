@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from frameworks.megatron.training_of_v3 import PAPER
 from oomless.api.training import train
 from oomless.errors import UnsupportedError
 from oomless.estimate.training.megatron import estimate_megatron
@@ -74,21 +75,6 @@ def test_rows_even_out_over_sequences_layers_and_micro_batches() -> None:
     one = settled(kind, 8, 1, 1, 1)
     assert one > settled(kind, 8, 64, 1, 1) > settled(kind, 8, 64, 4, 4) > settled(kind, 8, 64, 4, 64)
     assert settled(kind._replace(routing=("balanced",)), 8, 64, 4, 64) > settled(kind, 8, 64, 4, 64)
-
-
-PAPER: dict[str, Any] = {
-    "framework": "megatron-lm",
-    "pp": 16,
-    "ep": 64,
-    "sharding": "distopt",
-    "schedule": "dualpipe",
-    "seq_len": 4096,
-    "global_batch": 15360,
-    "precision": "fp8-bf16-moments",
-    "activation_bits": 8,
-    "recompute": "selective",
-    "recompute_modules": "norm,mla_up_proj,moe_act",
-}
 
 
 def held_bytes(ledger: Ledger) -> int:
