@@ -92,8 +92,23 @@ of a draft for them (arg_groups/speculative_hook.py, spec_aux_hidden_state.py of
 def counted_drafts(model: Model) -> list[Attention]:
     """Return the attention of a model's own layers that draft, as far as the division of the pool knows of
     them."""
-    known = model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
-    return [layer.attention for layer in model.draft] if known else []
+    return [layer.attention for layer in model.draft] if counts_own_draft(model) else []
+
+
+def counts_own_draft(model: Model) -> bool:
+    """Return whether the division of the pool knows of a model's own layers that draft."""
+    return model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
+
+
+def splits_pools(model: Model, rules: SglangRules) -> bool:
+    """Return whether layers with windows have a pool of their own."""
+    return rules.splits_window_pools and model.family.startswith(SPLIT_POOLS)
+
+
+def index_bytes(attention: Attention, rules: SglangRules) -> int:
+    """Return the bytes of a token's index key in a layer; 0 where it has none."""
+    indexed = isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer)
+    return INDEX_ROW_BYTES if indexed else 0
 
 
 class TokenRows(NamedTuple):
@@ -117,7 +132,7 @@ def token_rows(
 ) -> TokenRows:
     """Return what a token takes in these layers: the first `own` are the model's, the rest a draft's."""
     full = window = index = swa = num_windows = num_full = 0
-    splits = model.family.startswith(SPLIT_POOLS) and rules.splits_window_pools
+    splits = splits_pools(model, rules)
     for number, attention in enumerate(attentions):
         row = row_bytes(attention, asked, rules)
         if splits and isinstance(attention, Sliding):
@@ -125,8 +140,7 @@ def token_rows(
         else:
             full += row if number >= own and isinstance(attention, DSA) else ceil(row / asked.layout.dcp)
             num_full += row > 0
-        if isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer):
-            index += INDEX_ROW_BYTES
+        index += index_bytes(attention, rules)
     return TokenRows(full, swa, index, window, num_windows, num_full)
 
 
@@ -224,10 +238,9 @@ def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) 
     rows = []
     for layer in model.layers[stage.start : stage.stop]:
         attention = layer.attention
-        splits = rules.splits_window_pools and model.family.startswith(SPLIT_POOLS)
-        if not isinstance(attention, Linear) and not (splits and isinstance(attention, Sliding)):
-            index = isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer)
-            rows.append(row_bytes(attention, asked, rules) + (INDEX_ROW_BYTES if index else 0))
+        apart = isinstance(attention, Sliding) and splits_pools(model, rules)
+        if not isinstance(attention, Linear) and not apart:
+            rows.append(row_bytes(attention, asked, rules) + index_bytes(attention, rules))
     return len(model.draft) * sum(rows) // max(len(rows), 1), held
 
 

@@ -8,7 +8,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..rank import Stage
-from .cache import UNCOUNTED_DRAFTS, cache_layout, draft_rows, pool_tokens, row_bytes
+from .cache import cache_layout, counts_own_draft, draft_rows, pool_tokens, row_bytes
 from .rank_tensors import shard
 from .release import RELEASES
 from .weights import absorbed, placed_part
@@ -73,8 +73,7 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     [2944000]
     """
     rules = RELEASES.at(asked.engine_version)
-    counted_own = model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
-    if counted_own or not (asked.speculative and stage.last and rules.loads_draft_before_pool):
+    if counts_own_draft(model) or not (asked.speculative and stage.last and rules.loads_draft_before_pool):
         return []
     counted, held = draft_rows(model, asked, stage, rules)
     tokens = pool_tokens(cache_layout(model, asked, stage), pool_bytes)

@@ -64,10 +64,15 @@ LAST_OF_EIGHT = 256
 """Tokens up to which every eighth size is captured."""
 
 
+def own_largest(rules: VllmRules, family: str) -> int:
+    """Return the size that gpt-oss has of its own, however few its sequences are (models/config.py,
+    GptOssForCausalLMConfig); 0 for any other."""
+    return rules.largest_graph_of_gpt_oss if family == "gpt_oss" else 0
+
+
 def largest_step(asked: Resolved, rules: VllmRules, most: int, family: str = "") -> int:
-    """Return the tokens of the largest captured step where its sizes are not said. gpt-oss has a size of its
-    own, however few its sequences are (models/config.py, GptOssForCausalLMConfig)."""
-    own = rules.largest_graph_of_gpt_oss if family == "gpt_oss" else 0
+    """Return the tokens of the largest captured step where its sizes are not said."""
+    own = own_largest(rules, family)
     drafted = 1 + asked.draft_tokens if rules.captures_drafted_steps else 1
     largest = most if rules.captures_all_sizes else min(most, 2 * asked.max_num_seqs * drafted)
     said = captures(asked.compilation_config).largest
@@ -97,7 +102,7 @@ def graph_sizes(
     >>> [graph_sizes(few, RELEASES.at(each), family="gpt_oss")[:2] for each in ("0.11.0", "0.12.0")]
     [(81, 11), (83, 11)]
     """
-    own = rules.largest_graph_of_gpt_oss if family == "gpt_oss" else 0
+    own = own_largest(rules, family)
     step, sequences, drafted = 16 if own else rules.graph_step, asked.max_num_seqs, 1 + asked.draft_tokens
     said = captures(asked.compilation_config)
     if rules.v0:
