@@ -26,7 +26,7 @@ LOG = "server.log"
 
 
 class GuideStep(NamedTuple):
-    """One step."""
+    """One step of the way: what it answers and the command that shows it."""
 
     name: str
     says: tuple[str, ...]

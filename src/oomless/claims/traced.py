@@ -25,7 +25,7 @@ class TracedFindings(NamedTuple):
 
 
 class KeptTrace(NamedTuple):
-    """One kept trace."""
+    """A trace that was kept as a row, so that a claim need not run it."""
 
     key: str
     command: str

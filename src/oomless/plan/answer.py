@@ -24,7 +24,7 @@ from .search import PlanRow, Search
 
 
 class Plan(NamedTuple):
-    """The answer."""
+    """Hardware and settings that serve a load, ranked, with what was left out and why."""
 
     model: Model
     model_word: str

@@ -99,7 +99,7 @@ class Candidate(Protocol):
 
     @property
     def fits(self) -> bool:
-        """Not tight."""
+        """Return whether it fits whatever the estimate's doubt: a tight row does not."""
         return self.estimate.verdict == "fits"
 
     @property

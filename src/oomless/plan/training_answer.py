@@ -24,7 +24,7 @@ from .training_search import TrainingRow, searched
 
 
 class TrainingPlan(NamedTuple):
-    """The answer."""
+    """Hardware and settings that train a model, ranked, with what was left out and why."""
 
     model: Model
     model_word: str

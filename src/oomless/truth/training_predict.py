@@ -30,7 +30,7 @@ goes (10 rows)."""
 
 
 class Interval(NamedTuple):
-    """Bytes."""
+    """What a row's quantity is predicted to take, in bytes."""
 
     value: float
     low: float

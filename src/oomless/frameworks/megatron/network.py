@@ -14,7 +14,7 @@ from .weights import all_tensors, format_of
 
 
 def mesh_of(run: Megatron) -> Mesh:
-    """Its ranks."""
+    """Return how a run lays out its ranks."""
     return Mesh(
         run.dp,
         run.tp,

@@ -14,7 +14,7 @@ SAME_LAYOUT = "a better setting of the same layout"
 
 
 class TunedAnswer(NamedTuple):
-    """The answer."""
+    """Flags of an engine on given cards, ranked, beside those that were asked."""
 
     question: TuneQuestion
     place: AskedPlace
