@@ -146,7 +146,7 @@ def step(run: Megatron, mine: tuple[Chunk, ...], rank: int, spread: float) -> tu
             events.made(size)
     steady = sum(events.sizes)
     again = frozenset(MODULES.get(name, name) for name in run.recompute_modules)
-    kinds, head = run.kinds.replace("|", ""), head_graph(run, device)
+    kinds, head = run.kinds.replace("|", ""), head_graph(run)
     waiting: list[deque[tuple[list[Layer], Tensor]]] = [deque() for _ in mine]
     for each_pass in passes(run, rank, len(mine)):
         chunk = mine[each_pass.chunk]

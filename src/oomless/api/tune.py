@@ -86,7 +86,7 @@ def tune(
     question = TuneQuestion(
         network,
         hardware,
-        with_load(begun, network, own, free_length=bool(begin)),
+        with_load(begun, network, free_length=bool(begin)),
         own["output_len"],
         NO_PROMISE if own["slo"] is None else parse_slo(own["slo"]),
         own["shared_prefix"] or 0,
@@ -126,7 +126,7 @@ def start_of(hardware: Hardware, of_file: bool, flags: dict[str, Any], own: dict
     )
 
 
-def with_load(asked: Asked, model: Model, own: dict[str, Any], *, free_length: bool) -> Asked:
+def with_load(asked: Asked, model: Model, *, free_length: bool) -> Asked:
     """Return the question with the load that nobody said, and the length that it needs where it is not left
     to the engine."""
     context = asked.context or usual_context(model, asked.max_model_len)

@@ -132,7 +132,7 @@ def plan(request: CompressRequest) -> Planned:
     target = plan_target(source, weights, chooser(source, weights, asked), skips(request.skip))
     if request.calibrate:
         check_calibration(target, request.calibrate)
-    quantization_config(source, target)  # formats that no config can hold together are an error now
+    quantization_config(target)  # formats that no config can hold together are an error now
     return Planned(request, source, weights, target)
 
 

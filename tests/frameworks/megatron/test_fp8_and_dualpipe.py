@@ -198,7 +198,7 @@ def test_bytes_of_a_logit_by_loss(loss: str, num_bytes: int) -> None:
     """Megatron's loss, its fused one, and Transformer Engine's, which writes the gradient over the logits."""
     asked = TrainingResolved(micro_batch=1, seq_len=4096, grad_accum=1, loss=loss)
     run = run_of_model(load("llama-3-8b"), asked, Mesh(dp=1))
-    walked = walk(head_graph(run, Device(9)))
+    walked = walk(head_graph(run))
     logits = 4096 * run.padded_vocab
     assert num_bytes * logits <= max(walked.forward_peak, walked.backward_peak) < (num_bytes + 0.5) * logits
 

@@ -81,7 +81,7 @@ def test_a_logit_takes_six_bytes_and_ten_with_the_fused_loss() -> None:
     for more, per_logit in (({}, 6), ({"cross_entropy_loss_fusion": True}, 10)):
         run = run_of(**more)
         at = shape(run, run.seq_len)
-        walked = walk(head_graph(run, H100))
+        walked = walk(head_graph(run))
         hidden = 2 * at.residual * run.hidden * 2
         assert 0 <= walked.forward_peak - hidden - at.tokens * run.padded_vocab * per_logit < at.tokens * 16
 

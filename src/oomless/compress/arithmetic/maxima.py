@@ -59,11 +59,11 @@ def slid(level: Array, lanes: int, ufunc: Callable[..., Array], scratch: Scratch
     return level
 
 
-def block_maxima(values: Array, block: tuple[int, int], scratch: Scratch) -> Array:
+def block_maxima(values: Array, block: tuple[int, int]) -> Array:
     """Return the maximum of each block of rows x columns; the last ones of either direction may be partial.
 
     >>> import numpy
-    >>> block_maxima(numpy.arange(12, dtype=numpy.float32).reshape(3, 4), (2, 3), Scratch())
+    >>> block_maxima(numpy.arange(12, dtype=numpy.float32).reshape(3, 4), (2, 3))
     array([[ 6.,  7.],
            [10., 11.]], dtype=float32)
     """

@@ -48,7 +48,7 @@ class Mixed(OomlessError):  # noqa: N818 - it says what was asked, not what went
     code = 4
 
 
-def quantization_config(source: Checkpoint, target: Target) -> dict[str, Any] | None:
+def quantization_config(target: Target) -> dict[str, Any] | None:
     """Return the section of config.json that tells engines how the weights are stored; None where none has a
     scale."""
     used = {weight.codec or weight.source.codec for weight in target.weights}
@@ -125,7 +125,7 @@ def config_of(source: Checkpoint, target: Target) -> dict[str, Any]:
         for key, value in source.config.items()
         if key not in ("quantization_config", "quantization")
     }
-    section = quantization_config(source, target)
+    section = quantization_config(target)
     if section is not None:
         config["quantization_config"] = section
     kinds = {weight.codec.dtype for weight in target.weights if isinstance(weight.codec, Plain)}

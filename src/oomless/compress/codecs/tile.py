@@ -95,7 +95,7 @@ class Tile:
 
     def block_maxima(self, block: tuple[int, int]) -> Array:
         """Return the largest magnitude of each block of rows x columns in float32."""
-        return self._finite(block_maxima(self.comparable(), block, self.scratch))
+        return self._finite(block_maxima(self.comparable(), block))
 
     def bounds(self, group: int) -> tuple[Array, Array]:
         """Return the smallest and the largest value of each `group` columns in float32."""

@@ -159,7 +159,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
-        return v4_layout(attentions, asked, stage, rules)
+        return v4_layout(attentions, asked, rules)
     drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
     attentions += counted_drafts(model) if drafts else []
     page = (asked.block_size or 1) * dcp

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage
+from ..rank import CacheGroup, CacheLayout
 from .release import SglangRules
 
 ROWS = {"v4": (584, 576), "v4_16_bit": (1024, 1024), "v41": (528, 512), "v41_fp4": (288, 256)}
@@ -40,7 +40,7 @@ class Prices(NamedTuple):
     states: int
 
 
-def row_names(attention: Attention, dtype: str) -> tuple[str, str]:
+def row_names(dtype: str) -> tuple[str, str]:
     """(layout of window rows, layout of compressed rows) by cache dtype; `resolve` says mxfp8 where V4.1 has
     its own layouts."""
     if dtype in ("bfloat16", ALL_16_BIT):
@@ -70,7 +70,7 @@ def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
     + idx) / ratio."""
     total = 0.0
     for a in attentions:
-        row = ROWS[row_names(a, dtype)[1]][0]
+        row = ROWS[row_names(dtype)[1]][0]
         if isinstance(a, V41):
             total += (row + INDEX_BYTES_FP4) / a.ratio if a.owns_cache else 0
         elif a.ratio:
@@ -93,9 +93,9 @@ def prices(attentions: list[V4 | V41], asked: Resolved, rules: SglangRules) -> P
     token = slot = 0.0
     states = 0
     if rules.counts_v4_draft:
-        slot += ROWS[row_names(attentions[0], dtype)[0]][0]
+        slot += ROWS[row_names(dtype)[0]][0]
     for a in attentions:
-        window_name, name = row_names(a, dtype)
+        window_name, name = row_names(dtype)
         slot += row_price(window_name, page, rules)
         if isinstance(a, V41):
             if a.owns_cache:
@@ -141,7 +141,7 @@ def window_slots(window: int, asked: Resolved) -> int:
 DRAFT_TOKENS = 4
 
 
-def v4_layout(layers: list[Attention], asked: Resolved, stage: Stage, rules: SglangRules) -> CacheLayout:
+def v4_layout(layers: list[Attention], asked: Resolved, rules: SglangRules) -> CacheLayout:
     """Pools of a V4 or V4.1 stage. With a ratio, asked for or (before 0.5.21) of the release, the window pool
     follows the tokens instead of the requests."""
     attentions = [a for a in layers if isinstance(a, V4 | V41)]

@@ -149,7 +149,7 @@ def piece(run: Megatron, chunk: Chunk, device: Device) -> ChunkPasses:
         routed += segment.routed
     if not chunk.loss:
         return ChunkPasses(kept, max(most_forward - kept, 0), max(most_backward - kept, 0), 0, routed)
-    ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run, device))]
+    ended = [walk(mtp_graph(run, shape(run, run.seq_len)))] * chunk.mtp + [walk(head_graph(run))]
     held, last = sum(each.saved_bytes for each in ended), ended[-1]
     before = kept + held - last.saved_bytes
     forward, backward = (

@@ -47,7 +47,7 @@ def constant(name: str, generation: int, *more: str) -> facts.Constant:
 
 def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buffer, ...]:
     """All of them on one rank."""
-    found = [_blas(run, mine, device)]
+    found = [_blas(run, device)]
     engine = (
         not run.local or (run.experts is not None and run.experts.router_float32) or run.experts is not None
     )
@@ -63,12 +63,11 @@ def buffers(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> tuple[Buf
     return tuple(found)
 
 
-def _blas(run: Megatron, mine: tuple[Chunk, ...], device: Device) -> Buffer:
+def _blas(run: Megatron, device: Device) -> Buffer:
     """PyTorch keeps a cuBLAS workspace for each handle and stream: the forward's thread has one, autograd's
     another.
 
-    A stage without an output layer makes its products in Transformer Engine; the overlapped expert exchange
-    runs on a stream of its own.
+    The overlapped expert exchange runs on a stream of its own.
     """
     count = 2 + run.moe_overlap
     if device.blas_workspace is not None:

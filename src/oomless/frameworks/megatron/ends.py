@@ -1,7 +1,6 @@
 """First and last of a network: embedding with dropout, final norm, output layer and loss."""
 
 from ..graphs.graph import AutogradGraph
-from .environment import Device
 from .operations import Shape, Tape, norm, shape
 from .run import Megatron
 
@@ -26,7 +25,7 @@ def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:
     return tape.graph("embedded")
 
 
-def head_graph(run: Megatron, device: Device) -> AutogradGraph:
+def head_graph(run: Megatron) -> AutogradGraph:
     """Final norm, output layer over this rank's part of the vocabulary, cross entropy.
 
     Logits are made in 2 B and copied to F32, in which the softmax is made in place and kept: 6 B a logit at
