@@ -279,6 +279,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "ms-swift",
         "sglang",
         "bitsandbytes",
+        "vllm",
     }
 
 

@@ -117,6 +117,8 @@ class EngineRows(Record):
     """The question of the common columns, and the row's flags -> the question in the engine's own fields."""
     prints_gib_as_gb: bool = False
     """Its log writes GB and means GiB."""
+    tells_draft_apart: bool = False
+    """Its log says what the target took before it loads a draft, and what that took by itself."""
     default_batch_counts: bool = False
     """Its profile run takes the default batch, so a row that does not say one leaves it open."""
     batch_follows_length: Callable[[str], bool] = lambda version: False

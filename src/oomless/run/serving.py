@@ -76,6 +76,7 @@ class Asked(Record):
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
     language_model_only: bool = False
+    skip_mm_profiling: bool = False
     max_pixels: int | None = None
     mm_encoder_tp_mode: str = "weights"
     no_async_scheduling: bool = False

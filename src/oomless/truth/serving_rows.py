@@ -103,10 +103,12 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
         enable_lora="lora" in flags and rules.adapters,
         max_loras=int(_said(r"max-loras (\d+)", flags, 1)),
         max_lora_rank=int(_said(LORA_RANK, flags, 16)),
-        moe_backend="deep_gemm_mega_moe" if "moe-backend deep_gemm_mega_moe" in flags else "auto",
+        moe_backend=named[1] if (named := re.search(r"moe-backend ([a-z_0-9]+)", flags)) else "auto",
     )
     common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, rules)})
     asked = rules.rows.as_asked(common, flags)
+    if quantity == "weights_per_gpu" and rules.rows.tells_draft_apart:
+        asked = asked._replace(speculation=None)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if re.search(r"\bwsl", flags):
         hardware = hardware._replace(card=_under_wsl(hardware.card))

@@ -18,6 +18,8 @@ def unsaid(row: dict[str, str], found: ServingQuestion, quantity: str) -> list[S
     ):
         few = asked._replace(max_num_seqs=FEW_SEQUENCES, max_num_batched_tokens=8192)
         others = [found._replace(asked=each) for each in (few, asked._replace(max_num_batched_tokens=16384))]
+    if asked.images_per_prompt == 0 and "video" not in row["other_flags"]:
+        others.append(found._replace(asked=asked._replace(language_model_only=True)))  # no videos either
     ranks, node = asked.layout.num_ranks if asked.layout else 1, found.hardware.per_node
     if (
         ranks > node and "node" not in row["other_flags"]

@@ -54,6 +54,7 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     if CUT_BY_AITER in flags and share and (asked.max_model_len or LONG_FOR_AITER + 1) > LONG_FOR_AITER:
         share /= rules.share_beside_aiter if rules.shows_share_beside_aiter else 1.0
     backend = re.search(r"(?<!-)attention-backend (\w+)", flags)
+    asked = _sizes_said(asked, flags)
     return asked._replace(
         layout=layout,
         gpu_memory_utilization=None,
@@ -62,10 +63,35 @@ def as_asked(asked: Asked, flags: str) -> Asked:
         max_num_seqs=int(requests[1]) if requests else asked.max_num_seqs,
         attn_cp_size=int(prompts[1]) if prompts else asked.attn_cp_size,
         moe_a2a_backend="deepep" if "deepep" in flags else "none",
-        speculation=Speculation("EAGLE")
+        speculation=Speculation("EAGLE", _number(r"num_speculative_tokens", flags) or 1)
         if any(word in flags for word in ("eagle", "nextn", "mtp")) and "drafts by" not in flags
         else asked.speculation,
     )
+
+
+def _sizes_said(asked: Asked, flags: str) -> Asked:
+    """Return what flags say of steps, pages and states.
+
+    >>> said = _sizes_said(
+    ...     Asked(), "language-only, chunked-prefill-size 4096, page size 64, disable-cuda-graph"
+    ... )
+    >>> said.max_num_batched_tokens, said.block_size, said.language_model_only, said.enforce_eager
+    (4096, 64, True, True)
+    """
+    strategy = re.search(r"mamba-scheduler-strategy (\w+)", flags)
+    return asked._replace(
+        max_num_batched_tokens=_number("chunked-prefill-size", flags) or asked.max_num_batched_tokens,
+        block_size=_number("page[- ]size", flags) or asked.block_size,
+        enforce_eager=asked.enforce_eager or "disable-cuda-graph" in flags,
+        disable_radix_cache="disable-radix-cache" in flags,
+        language_model_only="language-only" in flags,
+        mamba_scheduler_strategy=strategy[1] if strategy else asked.mamba_scheduler_strategy,
+    )
+
+
+def _number(word: str, flags: str) -> int | None:
+    found = re.search(rf"{word} (\d+)", flags)
+    return int(found[1]) if found else None
 
 
 def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:
@@ -95,7 +121,13 @@ def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidT
 
 CUT_BY_AITER = "attention-backend aiter with its share"
 """Of ServerArgs, whose share is what AITER left of the one that was asked."""
-ROWS = EngineRows(words=("SGLang",), as_asked=as_asked, flags_of_log=flags_of_log, prints_gib_as_gb=True)
+ROWS = EngineRows(
+    words=("SGLang",),
+    as_asked=as_asked,
+    flags_of_log=flags_of_log,
+    prints_gib_as_gb=True,
+    tells_draft_apart=True,
+)
 """Its log calls GiB GB, checked by division in rows of it (serving_memory.md)."""
 
 

@@ -149,6 +149,10 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     later = tuple(each for each in beside if each.key in LATER)
     beside.extend(tuning_lines(model, asked, hardware, rows, later))
     beside.extend(joined_parts(model, asked, hardware, rules, rows))
+    if model.canvas and stage.last:
+        from .canvases import canvas_lines  # few models have one
+
+        beside.extend(canvas_lines(model, asked))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
         beside.append(draft_line(model, asked, hardware, stage, tokens))

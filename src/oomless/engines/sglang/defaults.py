@@ -57,7 +57,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     if asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal":  # server_args.py: no graphs
         found = found._replace(enforce_eager=True)
     chunk, graphs = default_chunk(found, hardware, rules)
-    cut = not (asked.no_enable_chunked_prefill or (asked.speculative and rules.drafts_unpadded))
+    cut = cuts_prompts(model, asked, rules)
     found = found._replace(cuda_graph_max_bs=0 if found.enforce_eager else asked.cuda_graph_max_bs or graphs)
     divided = layout.dp if layout.enable_dp_attention else 1
     share = asked.mem_fraction_static
@@ -72,7 +72,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         share *= rules.share_beside_aiter
     if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
-    requests = asked.max_num_seqs or (V4_REQUESTS if compressed else DEFAULT_REQUESTS)
+    requests = asked.max_num_seqs or usual_requests(model)
     if asked.speculative and not asked.max_num_seqs and not compressed and not rules.drafts_unpadded:
         requests = EARLY_DRAFTED if rules.drafts_for_32 else SPECULATIVE_REQUESTS
     states = fixed_slots(asked, rules) if model.kinds.has(Linear) else None
@@ -87,6 +87,18 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         mem_fraction_static=share,
         block_size=page,
     )
+
+
+def cuts_prompts(model: Model, asked: Asked, rules: SglangRules) -> bool:
+    """Return whether prompts are read in chunks; no model that denoises blocks has any (gemma4_renoise.py,
+    configure_server_args)."""
+    unpadded = asked.speculative and rules.drafts_unpadded
+    return not (asked.no_enable_chunked_prefill or model.canvas or unpadded)
+
+
+def usual_requests(model: Model) -> int:
+    """Return the requests that may run where nobody says more: one that denoises blocks (dllm/config.py)."""
+    return 1 if model.canvas else V4_REQUESTS if model.kinds.has(V4, V41) else DEFAULT_REQUESTS
 
 
 def longest_request(asked: Asked, page: int) -> int:
@@ -118,7 +130,10 @@ def own_length(model: Model, rules: SglangRules) -> int:
 
 
 def check_kind(model: Model, rules: SglangRules) -> None:
-    """The first release that serves each kind of attention."""
+    """The first release that serves each kind of attention, and blocks that are denoised."""
+    if model.canvas and not rules.serves_canvases:
+        first = first_with("sglang", "serves_canvases")
+        raise UnsupportedError(f"sglang before {first} cannot serve {model.name}", "use a later version")
     for attention in model.kinds.attentions:
         match attention:
             case DSA():

@@ -23,6 +23,7 @@ class SglangRules(ReleaseRules):
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
+    serves_canvases: bool = False
     forces_dp_attention: bool = False
     """Of sparse MLA."""
     replicates_attention_by_rank: bool = False

@@ -11,7 +11,7 @@ from ... import facts
 from ...ledger import Category, Key, Line, exact, ranged, sums
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
-from ...model.storage import DTYPES, NVFP4
+from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
@@ -30,7 +30,7 @@ from .graphs import (
 )
 from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
-from .profile_feed_forward import MEGA_MOE
+from .profile_feed_forward import MEGA_MOE, has_nvfp4_experts
 from .rank_tensors import shard, stage_layers
 from .release import COMPILED, DRIVER, FLASHINFER, RELEASES, SORTS, UNSCORED, UNTRIED, VllmRules
 from .runners import runs_second
@@ -205,6 +205,10 @@ def beside_pool(
         from .scan import scan_line  # few models have such layers
 
         found.append(scan_line(model, asked, hardware, stage, rules, tags, charged))
+    if model.vision is not None:
+        from .profile_images import untried_lines  # most models see nothing
+
+        found.extend(untried_lines(ProfileRun(model, asked, hardware, stage, rules, tags)))
     if model.canvas and stage.last:
         from .canvases import canvas_lines
 
@@ -309,6 +313,7 @@ def conditions(
         "mla": kinds.has(MLA, DSA),
         "v4": kinds.has(V4, V41),
         "float32": asked.dtype == "float32",
+        "eager": asked.enforce_eager,
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
         "hopper": hardware.card.vendor == "NVIDIA" and 9 <= hardware.card.capability < 10,
@@ -358,13 +363,6 @@ def moves_experts(model: Model, asked: Resolved, hardware: Hardware, rules: Vllm
     if not rules.tries_moved_experts:
         return True
     return layout.enable_expert_parallel and (hardware.card.link != A2_LINK or ranks >= A2_RANKS)
-
-
-def has_nvfp4_experts(model: Model, asked: Resolved) -> bool:
-    """Return whether experts are held in NVFP4."""
-    if asked.quantization not in (None, model.quantization):
-        return model.kinds.has_experts and asked.quantization == "nvfp4"
-    return any(tensor.format == NVFP4 for tensor in model.tensors if ".experts." in tensor.name)
 
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:

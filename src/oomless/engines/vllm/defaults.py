@@ -26,6 +26,8 @@ CANVASES = 8
 UNCUT_TOKENS = 32768
 """The batch of models that give vectors and whose prompts are not cut (config/scheduler.py,
 POOLING_MODEL_MAX_NUM_BATCHED_TOKENS)."""
+APUS = ("gfx1103", "gfx1150", "gfx1151", "gfx1152")
+"""Of AMD's processors, whose card takes memory of the host's beside what is carved out for it."""
 SPARK_CAPABILITY = 12.1
 """DGX Spark: large, but shared with the host."""
 
@@ -192,6 +194,8 @@ def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -
     if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
         return 1024, uncut or 16384
     if rules.takes_spark_for_small and card.capability == SPARK_CAPABILITY:
+        large = False
+    if rules.takes_apu_for_small and card.compute_capability in APUS:
         large = False
     server = 8192 if large else 2048
     step = 2 * LLM_CLASS_STEP if large else LLM_CLASS_STEP

@@ -19,14 +19,19 @@ def as_asked(asked: Asked, flags: str) -> Asked:
     >>> said = as_asked(Asked(), "limit-mm-per-prompt image 1, max_pixels 1003520")
     >>> said.images_per_prompt, said.max_pixels
     (1, 1003520)
+    >>> as_asked(Asked(), "v1, language-model-only").language_model_only
+    True
     """
     if divided := re.search(rf"{DCP} (\d+)", flags):
         asked = asked._replace(layout=asked.sizes._replace(dcp=int(divided[1])))
     if most := re.search(r"max[-_]pixels\W{0,3}(\d+)", flags):
         asked = asked._replace(max_pixels=int(most[1]))
     images = re.search(r"limit-mm-per-prompt\W{0,3}images?\W{0,3}(\d+)", flags)
-    number = 0 if "language-model-only" in flags else int(images[1]) if images else None
-    return asked if number is None else asked._replace(images_per_prompt=number)
+    if images:
+        asked = asked._replace(images_per_prompt=int(images[1]))
+    return asked._replace(
+        language_model_only="language-model-only" in flags, skip_mm_profiling="skip-mm-profiling" in flags
+    )
 
 
 def flags_of_log(stated: Mapping[str, object], printed: PrintedText, said: SaidText) -> list[str]:

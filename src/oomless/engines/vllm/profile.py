@@ -22,11 +22,12 @@ from .profile_feed_forward import (
     expert_workspace,
     largest_layer,
     quantises_inputs,
+    routed_copies,
     summed_parts,
     widest_inner,
 )
 from .release import VllmRules
-from .runners import may_run_second
+from .runners import may_run_second, runs_second
 
 ATTENTION_TAGS = ("mla", "v4")
 HOPPER_SMS = 132
@@ -110,7 +111,12 @@ class ProfileRun(Record):
 
     @property
     def sees_images(self) -> bool:
-        """Return whether images are tried too: on Ascend only later."""
+        """Return whether images are tried too: on Ascend, and by the second runner, only later."""
+        if self.asked.skip_mm_profiling:
+            return False
+        second = runs_second(self.model, self.asked, self.rules, self.tags)
+        if second and not self.rules.second_runner_tries_images:
+            return False
         return "ascend" not in self.tags or self.rules.profiles_images_on_ascend
 
     def upper_end(self, quantity: str) -> float:
@@ -210,8 +216,8 @@ def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
         forward = max(forward, beside + experts if experts else 0)
         if run.asked.cpu_offload_gb:
             forward += largest_layer(model, run.asked, run.hardware, run.stage)
-    elif not rules.shares_expert_workspace:
-        forward += experts
+    else:
+        forward += routed_copies(run) + (0 if rules.shares_expert_workspace else experts)
     for mla in run.stage.kinds(model).latents if rules.v0 and rules.profiles_mla_projection else ():
         attention = v0_attention_bytes(mla, model.hidden_size, run.asked, run.stage, run.width)
         forward = max(forward, attention + run.cublas)

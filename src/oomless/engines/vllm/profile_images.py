@@ -1,15 +1,19 @@
 """What images add to vLLM's profile run: themselves, the tokens made of them, and the tower while it runs."""
 
 from math import prod
+from typing import TYPE_CHECKING
 
 from ...facts import Constant
-from ...ledger import Line
+from ...ledger import Line, ranged
 from ...model.model import Model, Vision
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
 from .after_loading import deepstack_layers
 from .release import UNSCORED, VllmRules
+
+if TYPE_CHECKING:
+    from .profile import ProfileRun
 
 MANY_IMAGES = 999
 """V1's --limit-mm-per-prompt where it is not given."""
@@ -283,6 +287,20 @@ def _places_bytes(model: Model, vision: Vision, width: int) -> int:
     sizes = [prod(each.shape[:2]) for each in model.tensors if "position_embedding_table" in each.name]
     patch = _patch(model)
     return vision.item_values // prod(patch[1:]) * max(sizes) * (8 + width) if sizes and patch else 0
+
+
+def untried_lines(run: "ProfileRun") -> list[Line]:
+    """Return what images take beside a pool that was cut without them, at most: one batch of them in their
+    tower, where any comes."""
+    if run.sees_images:
+        return []
+    images = vision_bytes(run.model, run.asked, run.stage, run.rules, run.width)
+    tower = max(images, tower_bytes(run.model, run.asked, images, run.rules, run.width))
+    if not tower:
+        return []
+    what, formula = "images, which nothing tried", f"up to {tower:,} B in their tower, where any come"
+    source = "v1/worker/gpu_model_runner.py and gpu/model_runner.py, profile_run"
+    return [ranged("temporaries.running", "engine", what, (0, 0, tower), "assumed", formula, source)]
 
 
 def with_tower(

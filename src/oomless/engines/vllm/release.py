@@ -63,6 +63,7 @@ class VllmRules(ReleaseRules):
     takes_a100_for_small: bool = False
     knows_huge_cards: bool = False
     takes_spark_for_small: bool = False
+    takes_apu_for_small: bool = False
     blackwell_mla_block: int = 16
     """Tokens a block of MLA on Blackwell; 16 elsewhere."""
 
@@ -139,6 +140,7 @@ class VllmRules(ReleaseRules):
     charges_graphs: bool = False
     charges_graphs_on_rocm: bool = False
     second_runner_charges_graphs: bool = False
+    second_runner_tries_images: bool = False
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
     captures_drafted_steps: bool = False

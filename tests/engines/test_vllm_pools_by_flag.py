@@ -1,0 +1,70 @@
+"""What moves a pool of vLLM by release and by flag: batches of AMD's processors, kernels of experts that are
+named, ranks that run eagerly, graphs from 0.29 on."""
+
+from typing import Any
+
+import pytest
+
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
+from oomless.model.load import load
+from oomless.run.hardware import parse_gpu
+from oomless.run.serving import Asked, Layout
+from oomless.units import GIB
+
+
+def answer(model: str, gpu: str, release: str, tp: int = 1, **asked: Any) -> Estimate:
+    question = Asked(layout=Layout(tp=tp), engine_version=release)._replace(**asked)
+    return estimate_serving(load(model), question, parse_gpu(gpu))
+
+
+def taken(found: Estimate, key: str) -> float:
+    """GiB of a key."""
+    lines = (*found.ledgers[0].lines, *found.ranks[0].beside)
+    return sum({id(line): line.bytes for line in lines if line.key == key}.values()) / GIB
+
+
+@pytest.mark.parametrize(("release", "batch"), [("0.20.2", (1024, 8192)), ("0.25.1", (256, 2048))])
+def test_a_processor_of_amd_is_as_large_as_what_is_carved_out(release: str, batch: tuple[int, int]) -> None:
+    hardware = parse_gpu("strix-halo")
+    hardware = hardware._replace(card=hardware.card._replace(memory_bytes=80 * GIB))
+    question = Asked(layout=Layout(), engine_version=release, max_model_len=32768)
+    asked = estimate_serving(load("qwen3-8b"), question, hardware).request
+    assert (asked.max_num_seqs, asked.max_num_batched_tokens) == batch
+
+
+def test_cutlass_copies_the_rows_of_a_batch() -> None:
+    """Gemma-4-26B with 8,192 tokens took 1.96 GiB of an RTX 5090's budget."""
+    asked = {"quantization": "nvfp4", "max_model_len": 98304, "max_num_seqs": 2}
+    peaks = [
+        taken(
+            answer(
+                "gemma-4-26b-a4b",
+                "rtx-5090",
+                "0.19.2",
+                max_num_batched_tokens=8192,
+                moe_backend=name,
+                **asked,
+            ),
+            "activations.profile_run",
+        )
+        for name in ("auto", "cutlass")
+    ]
+    assert peaks[1] - peaks[0] == pytest.approx(0.77, abs=0.02)
+
+
+def test_ranks_that_run_eagerly_join_no_sums() -> None:
+    """GLM-5.1 on eight H200 left 32.1 GiB for the pool (0.19.1)."""
+    found = answer("glm-5.1-fp8", "h200-141gb-sxm:8", "0.19.1", tp=8, enforce_eager=True)
+    assert found.pools[0] / GIB == pytest.approx(32.1, abs=0.4)
+    compiled = answer("glm-5.1-fp8", "h200-141gb-sxm:8", "0.19.1", tp=8)
+    assert compiled.pools[0] < found.pools[0] - GIB
+
+
+def test_graphs_take_half_from_0_29_on() -> None:
+    """Llama-3.1-8B on an A100 captured 0.23 GiB under 0.31."""
+    sizes = [
+        taken(answer("llama-3.1-8b", "a100-80gb-sxm4", release), "runtime.cuda_graphs")
+        for release in ("0.28.0", "0.31.0")
+    ]
+    assert sizes[1] == pytest.approx(0.25, abs=0.03)
+    assert sizes[0] > 1.5 * sizes[1]
