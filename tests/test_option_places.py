@@ -29,7 +29,7 @@ LOGGED = """
     gpu_memory_utilization mem_fraction_static max_num_batched_tokens enforce_eager block_size
     enable_prefix_caching enable_lora max_loras max_lora_rank cpu_offload_gb speculation
     n_gpu_layers ubatch_size flash_attn kv_unified mla_attn attn_max_batch cache_type_k cache_type_v
-    enable_expert_parallel num_redundant_experts rope_scaling offload_layers
+    enable_expert_parallel num_redundant_experts rope_scaling offload_layers language_model_only
 """
 """A word of logs and a column of measured rows, which truth/ reads and writes."""
 PACE = "enable_dp_attention ep_size n_cpu_moe cpu_moe kt_num_gpu_experts override_tensor"
