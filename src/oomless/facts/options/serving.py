@@ -145,10 +145,10 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--max-cudagraph-capture-size"}),
     Option("attention_config", "", "json", "memory", "vLLM: of its keys --indexer-kv-dtype is one.",
            known={VLLM: "--attention-config -ac"}),
-    Option("engram_config", "", "json", "memory", "vLLM: --engram is a key.", known={VLLM: "--engram-config"}),
+    Option("engram_config", "", "json", "memory", "vLLM: --engram.", known={VLLM: "--engram-config"}),
     Option("eplb_config", "", "json", "memory", "vLLM: of its keys --num-redundant-experts is one.",
            known={VLLM: "--eplb-config"}),
-    Option("redundant_experts", "", "whole", "memory", "vLLM: to 0.10.", known={VLLM: "--num-redundant-experts"}),
+    Option("redundant_experts", "", "whole", "memory", "To 0.10.", known={VLLM: "--num-redundant-experts"}),
     Option("no_enable_chunked_prefill", "--no-enable-chunked-prefill", "switch", "memory",
            "vLLM: a prompt is read whole, so a step has room for --max-model-len tokens, and the profile run "
            "as many.", False, known={VLLM: "--no-enable-chunked-prefill", "sglang": ""}),
