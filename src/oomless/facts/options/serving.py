@@ -143,7 +143,7 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--cudagraph-capture-sizes --cuda-graph-sizes"}),
     Option("max_capture_size", "", "whole", "memory", "vLLM: a part of --compilation-config.",
            known={VLLM: "--max-cudagraph-capture-size"}),
-    Option("attention_config", "", "json", "memory", "--indexer-kv-dtype.", known={VLLM: "--attention-config -ac"}),
+    Option("attention_config", "", "json", "memory", "Parts.", known={VLLM: "--attention-config -ac"}),
     Option("engram_config", "", "json", "memory", "vLLM: --engram.", known={VLLM: "--engram-config"}),
     Option("eplb_config", "", "json", "memory", "vLLM: of its keys --num-redundant-experts is one.",
            known={VLLM: "--eplb-config"}),
