@@ -34,6 +34,7 @@ NOW = (
     ("serving", "inference_round4.csv"),
     ("serving", "inference_round5.csv"),
     ("serving", "inference_round6.csv"),
+    ("serving", "inference_round7.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
