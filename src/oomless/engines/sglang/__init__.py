@@ -70,14 +70,7 @@ def as_asked(asked: Asked, flags: str) -> Asked:
 
 
 def _sizes_said(asked: Asked, flags: str) -> Asked:
-    """Return what flags say of steps, pages and states.
-
-    >>> said = _sizes_said(
-    ...     Asked(), "language-only, chunked-prefill-size 4096, page size 64, disable-cuda-graph"
-    ... )
-    >>> said.max_num_batched_tokens, said.block_size, said.language_model_only, said.enforce_eager
-    (4096, 64, True, True)
-    """
+    """Return what flags say of steps, pages and states."""
     strategy = re.search(r"mamba-scheduler-strategy (\w+)", flags)
     return asked._replace(
         max_num_batched_tokens=_number("chunked-prefill-size", flags) or asked.max_num_batched_tokens,

@@ -255,3 +255,25 @@ def carried_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stag
             )
         )
     return lines
+
+
+CANVAS_BYTES = (14, 8, 20)
+"""Of a logit: the head's, its F32, probabilities and noise; two in F32; logarithm and soft inputs beside."""
+
+
+def canvas_line(model: Model, asked: Resolved) -> Line:
+    """The logits of blocks that are denoised at once, which each rank gathers
+    (dllm/algorithm/gemma4_renoise.py).
+
+    >>> from ...model.load import load
+    >>> canvas_line(load("diffusiongemma-26b-a4b"), Resolved(max_num_seqs=8)).bytes / GIB
+    7.0
+    """
+    rows = min(asked.max_num_seqs, asked.concurrency or asked.max_num_seqs) * model.canvas
+    value, least, most = (rows * model.vocab_size * each for each in CANVAS_BYTES)
+    formula, source = (
+        f"{rows:,} rows x {model.vocab_size:,} x {CANVAS_BYTES[0]} B",
+        "gemma4_renoise.py of 0.5.23",
+    )
+    what, ends = "logits of canvases", (value, least, most)
+    return ranged("temporaries.running", "engine", what, ends, "assumed", formula, source)

@@ -20,7 +20,7 @@ from ...units import GB
 from ..overhead_lines import assumed_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .backends import workspace_lines
-from .beside import carried_lines, joined_parts, page_tables, symmetric_lines, tuning_lines
+from .beside import canvas_line, carried_lines, joined_parts, page_tables, symmetric_lines, tuning_lines
 from .cache import (
     cache_layout,
     pool_tokens,
@@ -150,9 +150,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     beside.extend(tuning_lines(model, asked, hardware, rows, later))
     beside.extend(joined_parts(model, asked, hardware, rules, rows))
     if model.canvas and stage.last:
-        from .canvases import canvas_lines  # few models have one
-
-        beside.extend(canvas_lines(model, asked))
+        beside.append(canvas_line(model, asked))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
         beside.append(draft_line(model, asked, hardware, stage, tokens))

@@ -121,19 +121,13 @@ def has_nvfp4_experts(model: Model, asked: Resolved) -> bool:
 
 
 def runs_cutlass_nvfp4(run: "ProfileRun") -> bool:
-    """Return whether vLLM's own CUTLASS kernels multiply experts in NVFP4: where they are named, since
-    FlashInfer's come first (fused_moe/oracle/nvfp4.py)."""
+    """Return whether vLLM's own kernels multiply experts in NVFP4: where they are named."""
     return run.asked.moe_backend == CUTLASS and has_nvfp4_experts(run.model, run.asked)
 
 
 def routed_copies(run: "ProfileRun") -> int:
-    """Return what these kernels copy beside their workspace: rows of a batch's choices as they were dealt to
-    experts, as they come back, and those times their weights (fused_moe/experts/cutlass_moe.py,
-    run_cutlass_moe_fp4).
-
-    Gemma-4-26B with 8,192 tokens leaves 1.96 GiB of an RTX 5090's budget (0.19.2, public log, record
-    52050704548), of which workspaces and hidden states are 0.88.
-    """
+    """Return what these kernels copy beside their workspace: rows of a batch's choices as they go to experts,
+    as they come back, and those times their weights (fused_moe/experts/cutlass_moe.py)."""
     if not runs_cutlass_nvfp4(run):
         return 0
     chosen = max((ffn.num_active_experts for ffn in run.model.kinds.ffns if isinstance(ffn, MoE)), default=0)

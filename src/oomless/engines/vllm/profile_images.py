@@ -290,8 +290,7 @@ def _places_bytes(model: Model, vision: Vision, width: int) -> int:
 
 
 def untried_lines(run: "ProfileRun") -> list[Line]:
-    """Return what images take beside a pool that was cut without them, at most: one batch of them in their
-    tower, where any comes."""
+    """Return what images take, where any come, beside a pool that was cut without them."""
     if run.sees_images:
         return []
     images = vision_bytes(run.model, run.asked, run.stage, run.rules, run.width)
@@ -299,7 +298,7 @@ def untried_lines(run: "ProfileRun") -> list[Line]:
     if not tower:
         return []
     what, formula = "images, which nothing tried", f"up to {tower:,} B in their tower, where any come"
-    source = "v1/worker/gpu_model_runner.py and gpu/model_runner.py, profile_run"
+    source = "vllm/v1/worker, profile_run"
     return [ranged("temporaries.running", "engine", what, (0, 0, tower), "assumed", formula, source)]
 
 
