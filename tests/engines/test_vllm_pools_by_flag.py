@@ -34,7 +34,7 @@ def test_a_processor_of_amd_is_as_large_as_what_is_carved_out(release: str, batc
 
 def test_cutlass_copies_the_rows_of_a_batch() -> None:
     """Gemma-4-26B with 8,192 tokens took 1.96 GiB of an RTX 5090's budget."""
-    asked = {"quantization": "nvfp4", "max_model_len": 98304, "max_num_seqs": 2}
+    asked: dict[str, Any] = {"quantization": "nvfp4", "max_model_len": 98304, "max_num_seqs": 2}
     peaks = [
         taken(
             answer(
