@@ -9,7 +9,8 @@ from typing import NamedTuple
 from ...errors import UsageError
 from ...files import shown
 from ...kept import Kept
-from ...model.gguf_model import gguf_name, num_blocks
+from ...model.gguf_model import num_blocks
+from ...model.gguf_tensor_names import gguf_name
 from ...model.model import EMBEDDING, LAYER_TABLE, Model, Tensor
 from ...model.name_expressions import PatternError
 from ...model.name_patterns import NamePatterns

@@ -24,15 +24,9 @@ def v0_profile_lines(
 ) -> list[Line]:
     """The lines of a profile run with images. `room`: bytes that a rank may use.
 
-    Up to 0.6.5 Qwen2-VL's sequences are as many as a batch holds of an image and a video, and have an image.
-    From 0.6.6 on it and 2.5-VL are known so: a sequence holds its images and a video, which fills what
-    they leave and more: 49,152 tokens of 32,768. So one alone is tried in a batch too short for them. Up to
-    0.7.3 that is read as text, without its images; from 0.8 on it is as long as they are
-    (multimodal/profiling.py; worker/model_runner.py, profile_run).
-
-    Qwen2-VL-7B of 8,192 tokens left 1.16 GiB on 0.6.6, Qwen2.5-VL-3B of 32,768 left 4.06 on 0.7 (code index
-    ids 61933690157, 13138011193), Qwen2.5-VL-7B of 8,192 about 5.4 on 0.8.4 (gpustack#1800). With other
-    models and releases it may be anything up to the budget.
+    Up to 0.6.5 Qwen2-VL's sequences are as many as a batch holds of an image and a video, and have an image;
+    later ones hold a video too. With models and releases that are not known it may be anything up to the
+    budget.
     """
     lines = profile_lines(model, asked, hardware, stage, rules, tags)
     if not any(tensor.part == "vision" for tensor in model.tensors):
@@ -51,6 +45,27 @@ def v0_profile_lines(
         formula = f"{last.formula}; images of the profile run of V0 are not counted"
         high = max(room - sum(line.high_bytes for line in others), last.high_bytes)
         return [*others, last._replace(kind="assumed", high_bytes=high, formula=formula)]
+    return with_video(lines, model, asked, hardware, stage, rules, tags, vision)
+
+
+def with_video(
+    lines: list[Line],
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    vision: Vision,
+) -> list[Line]:
+    """Return the lines of a run in which a sequence holds its images and a video, which fills what they leave
+    of a batch and more: 49,152 tokens of 32,768. So one alone is tried in a batch too short for them. Up to
+    0.7.3 that is read as text, without its images; from 0.8 on it is as long as they are
+    (multimodal/profiling.py; worker/model_runner.py, profile_run).
+
+    Qwen2-VL-7B of 8,192 tokens left 1.16 GiB on 0.6.6, Qwen2.5-VL-3B of 32,768 left 4.06 on 0.7 (code index
+    ids 61933690157, 13138011193), Qwen2.5-VL-7B of 8,192 about 5.4 on 0.8.4 (gpustack#1800).
+    """
     batch, limit = asked.max_num_batched_tokens or 0, asked.images_per_prompt
     images = 1 if limit is None else limit
     video = max(batch // vision.item_tokens - images, 0) + 1
