@@ -107,8 +107,6 @@ def question(row: dict[str, str], quantity: str) -> ServingQuestion:
     )
     common = common.with_values({rules.cache_field: _cache_dtype(row["kv_dtype"], dtype, rules)})
     asked = rules.rows.as_asked(common, flags)
-    if quantity == "weights_per_gpu" and rules.rows.tells_draft_apart:
-        asked = asked._replace(speculation=None)
     hardware = _hardware(row["gpu"], asked.layout or layout, quantity)
     if re.search(r"\bwsl", flags):
         hardware = hardware._replace(card=_under_wsl(hardware.card))

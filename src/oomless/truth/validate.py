@@ -130,6 +130,8 @@ def predict(
     if quantity not in CAPACITY and not parts_of(quantity, engine):
         raise UnsupportedError(f"{quantity} of {engine} is not predicted: what it sums up differs by source")
     asked = question(configuration, quantity)
+    if quantity == "weights_per_gpu" and rules is not None and rules.rows.tells_draft_apart:
+        asked = asked._replace(asked=asked.asked._replace(speculation=None))
     value, low, high = of_estimate(
         estimate_serving(asked.model, asked.asked, asked.hardware), quantity, engine
     )
