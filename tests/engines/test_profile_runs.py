@@ -340,3 +340,12 @@ def test_the_first_engine_fills_a_batch_with_small_images_of_qwen2_vl_up_to_0_6_
     assert all(each.high_bytes < 6 * GIB for each in tiles.ledger.lines if each.category == "activations")
     few, many = (activations("0.6.3", max_model_len=8192, images_per_prompt=each) for each in (1, 4))
     assert few.bytes == pytest.approx(many.bytes, rel=0.2)  # three sequences of one image, one of four
+
+
+def test_the_interval_of_sampling_reaches_as_far_as_that_of_the_forward_pass() -> None:
+    """Where the two peaks are alike, the one with the wider spread says the upper end."""
+    asked: dict[str, Any] = {"engine_version": "0.6.6", "max_num_batched_tokens": 32}
+    ends = [
+        answer("deepseek-v2-lite", "h200", max_num_seqs=each, **asked).ledger.high_bytes for each in (1, 16)
+    ]
+    assert ends[0] <= ends[1]

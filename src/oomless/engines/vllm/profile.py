@@ -174,11 +174,12 @@ def counted_lines(run: ProfileRun, kept: ProfileKept, experts: int) -> list[Line
     """The lines of a run whose peak is that of its tensors: of sampling, or of the forward pass."""
     forward = forward_bytes(run, kept, experts)
     logits, beside = logits_bytes(run), sampling_bytes(run)
-    linear = linear_end(run, kept, experts)
+    passing = forward_line(run, kept, forward, linear_end(run, kept, experts))
     if run.stage.last and logits + beside >= forward:
         least = int((forward - beside) * run.constant("activation_spread").low)
-        return [*b12x_lines(run), *sampler_lines(run, kept, logits, beside, least, linear)]
-    return [*b12x_lines(run), forward_line(run, kept, forward, linear)]
+        sampler, rest = sampler_lines(run, kept, logits, beside, least)
+        return [*b12x_lines(run), sampler, up_to(rest, passing.high_bytes - sampler.high_bytes)]
+    return [*b12x_lines(run), passing]
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
@@ -295,8 +296,8 @@ def sampling_bytes(run: ProfileRun) -> int:
 
 
 def sampler_lines(
-    run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int, most: int
-) -> list[Line]:
+    run: ProfileRun, kept: ProfileKept, logits: int, beside: int, least: int
+) -> tuple[Line, Line]:
     """The lines of a run whose peak is sampling. `least`: what the forward pass leaves of its own peak."""
     per_logit, rejection, spread = run.per_logit, run.rejection, run.constant("activation_spread")
     source = source_of(per_logit)
@@ -314,8 +315,7 @@ def sampler_lines(
     what += ", workspace of experts or sparse attention" if kept.workspace > 0 else ""
     what += f", {kept.images:,} B of images and their tokens" if kept.images else ""
     formula = f"{what}: {run.tokens} tokens x {run.model.hidden_size}"
-    rest = fitted_line("activations.profile_run", beside + kept.num_bytes, spread, formula, source)
-    return [sampler, up_to(rest, most - logits)]
+    return sampler, fitted_line("activations.profile_run", beside + kept.num_bytes, spread, formula, source)
 
 
 def forward_line(run: ProfileRun, kept: ProfileKept, forward: int, most: int) -> Line:
