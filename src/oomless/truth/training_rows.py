@@ -114,10 +114,10 @@ def model_of(row: dict[str, str]) -> tuple[Model, int]:
 def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     """The question of a row of truth/training.csv. What lies between steps needs neither batch nor length.
 
-    >>> row = dict.fromkeys(
-    ...     ("arch_if_not_public", "optimizer", "grad_accum", "attention_impl", "pp_schedule", "lora", "gpu"),
-    ...     "",
+    >>> blank = (
+    ...     "arch_if_not_public optimizer grad_accum attention_impl pp_schedule lora gpu framework_version"
     ... )
+    >>> row = dict.fromkeys(blank.split(), "")
     >>> row |= {
     ...     "framework": "torchtune",
     ...     "model": "Llama-3.2-3B",
@@ -125,17 +125,9 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     ...     "seq_len": "4096",
     ...     "micro_batch": "2",
     ... }
-    >>> row |= dict.fromkeys(("dp", "tp", "pp", "cp", "ep"), "1") | {
-    ...     "recompute": "full",
-    ...     "loss_impl": "chunked",
-    ...     "sp": "n",
-    ... }
-    >>> row |= {
-    ...     "zero_stage_or_fsdp": "none",
-    ...     "offload": "none",
-    ...     "setting": "compile",
-    ...     "framework_version": "",
-    ... }
+    >>> row |= dict.fromkeys(("dp", "tp", "pp", "cp", "ep"), "1")
+    >>> row |= {"recompute": "full", "loss_impl": "chunked", "sp": "n", "setting": "compile"}
+    >>> row |= dict.fromkeys(("zero_stage_or_fsdp", "offload"), "none")
     >>> found = question(row)
     >>> found.model.name, found.asked.seq_len, found.asked.kernels
     ('llama-3.2-3b', 4096, 'compiled')

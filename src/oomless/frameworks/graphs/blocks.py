@@ -239,6 +239,15 @@ def gather(b: Builder, x: str, width: int) -> str:
     return whole
 
 
+def adapter_input(b: Builder, read: str, given: str, num: int) -> str:
+    """Return what an adapter reads of `num` values: in its own type, and after its dropout."""
+    work = b.work
+    if work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
+        given = b.fresh("adapter_in")
+        b.op("to_adapter", (read,), {given: num * work.adapter_bytes})
+    return after_dropout(b, given, num) if work.adapter_dropout else given
+
+
 def linear(
     b: Builder, name: str, x: str, width_in: int, width_out: int, out: str, rows: int | None = None
 ) -> None:
@@ -270,41 +279,24 @@ def linear(
     given = b.shards[read] if work.grouped_adapters and read in b.shards else read
     rows_in = rows * b.sizes[given] // max(1, b.sizes[read])
     shared = work.shares_adapter(name)
-    if shared and read in b.dropped:
-        given = b.dropped[read]
-    elif work.adapter_bytes != work.compute and not (work.autocast or work.wide_norms):
-        given = b.fresh("adapter_in")
-        b.op("to_adapter", (read,), {given: rows_in * width_in * work.adapter_bytes})
-    if work.adapter_dropout and not (shared and read in b.dropped):
-        given = after_dropout(b, given, rows_in * width_in)
+    dropped = b.dropped.get(read) if shared else None
+    given = dropped or adapter_input(b, read, given, rows_in * width_in)
     if shared:
         b.dropped[read] = given
     inner, outer = b.fresh("lora_a"), b.fresh("lora_b")
     bytes_out = work.compute if work.autocast or work.wide_norms else work.adapter_bytes
-    kind = adapter(work.adapter)
+    made, kind = rows * width_out * bytes_out, adapter(work.adapter)
     if kind.name == "ia3" and name.endswith("down_proj"):
         kind = kind._replace(inputs=1, outputs=0)  # a feed-forward is scaled before
     if (kind.inputs, kind.outputs, kind.dense) != (1, 0, 0):
         other_adapter(b, kind, given, outer, rows, width_in, width_out, bytes_out)
-        b.op("add_adapter", (base, outer), {out: size}, forward_temp=rows * width_out * bytes_out)
+        b.op("add_adapter", (base, outer), {out: size}, forward_temp=made)
         return
     b.op("lora_A", (given,), {inner: rows_in * work.lora_rank * bytes_out}, (given,), product=True)
-    b.op(
-        "lora_B",
-        (inner,),
-        {outer: rows * width_out * bytes_out},
-        (inner,),
-        product=True,
-        forward_temp=rows * width_out * bytes_out,
-    )
+    b.op("lora_B", (inner,), {outer: made}, (inner,), product=True, forward_temp=made)
     if shared and not all(work.targets(part) for part in PARTS):
         outer = placed(b, outer)
-    b.op(
-        "add_adapter",
-        (base, outer),
-        {out: size},
-        forward_temp=rows * width_out * bytes_out if bytes_out != work.compute else 0,
-    )
+    b.op("add_adapter", (base, outer), {out: size}, forward_temp=made if bytes_out != work.compute else 0)
 
 
 def packed_inputs(b: Builder, read: str) -> tuple[str, ...]:
