@@ -175,11 +175,13 @@ def counted_lines(run: ProfileRun, kept: ProfileKept, experts: int) -> list[Line
     forward = forward_bytes(run, kept, experts)
     logits, beside = logits_bytes(run), sampling_bytes(run)
     passing = forward_line(run, kept, forward, linear_end(run, kept, experts))
-    if run.stage.last and logits + beside >= forward:
-        least = int((forward - beside) * run.constant("activation_spread").low)
-        sampler, rest = sampler_lines(run, kept, logits, beside, least)
-        return [*b12x_lines(run), sampler, up_to(rest, passing.high_bytes - sampler.high_bytes)]
-    return [*b12x_lines(run), passing]
+    if not run.stage.last:
+        return [*b12x_lines(run), passing]
+    least = int((forward - beside) * run.constant("activation_spread").low)
+    sampler, rest = sampler_lines(run, kept, logits, beside, least)
+    if logits + beside < forward:
+        return [*b12x_lines(run), up_to(passing, sampler.high_bytes + rest.high_bytes)]
+    return [*b12x_lines(run), sampler, up_to(rest, passing.high_bytes - sampler.high_bytes)]
 
 
 def kept_bytes(run: ProfileRun, experts: int) -> ProfileKept:
