@@ -7,10 +7,6 @@ import pytest
 
 from command import call
 from oomless.engines.sglang.beside import low_latency_bytes
-from oomless.estimate.serving.estimate import estimate_serving
-from oomless.model.load import load
-from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Asked, Layout
 from oomless.units import GIB
 
 START = "python -m sglang.launch_server --model-path "
@@ -208,19 +204,6 @@ def test_a_shared_expert_apart_is_no_copy_on_each_rank() -> None:
     more = {version: weights(V3, version) - weights(V3 + apart, version) for version in ("0.4.6", "0.4.9")}
     assert more["0.4.6"] / GIB == pytest.approx(2.06, abs=0.1)
     assert abs(more["0.4.9"]) < 0.01 * GIB
-
-
-def test_a_load_that_nobody_asked_for_is_what_the_pool_holds() -> None:
-    """It starts with less room than the model's length takes, and refuses longer requests: one of 196,608
-    tokens was asked of two RTX PRO 6000, where MiniMax-M2 in NVFP4 runs (blog.jreb.nl, March 2026)."""
-    asked = Asked(engine="sglang", engine_version="0.5.9", layout=Layout(tp=2), quantization="nvfp4")
-    model, cards = load("minimax-m2"), parse_gpu("rtx-pro-6000:2")
-    found = estimate_serving(model, asked, cards)
-    assert found.verdict == "fits"
-    assert 100_000 < found.request.context < model.max_positions
-    assert any("no load is said" in each for each in found.warnings)
-    for said in ({"context": 196_608}, {"max_model_len": 196_608}):
-        assert estimate_serving(model, asked._replace(**said), cards).verdict == "does_not_fit"
 
 
 def test_early_drafts_are_captured_for_128_requests() -> None:

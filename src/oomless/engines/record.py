@@ -211,8 +211,6 @@ class Engine(Record):
     """The cache is made at start, as large as the asked load: nothing of the load can wait for room."""
     cuts_at_model_positions: bool = False
     """It takes a length beyond the model's positions, and cuts sequences off there."""
-    turns_long_away: bool = False
-    """It starts with less room than its longest request takes, and refuses those that do not fit."""
     redundant_experts_need_ep: bool = False
     """Redundant copies of experts are made under expert parallelism alone."""
     draft_models: bool = False

@@ -180,7 +180,6 @@ SGLANG = Engine(
     beside_pool=beside_pool,
     draft_heads=draft_heads,
     share_flag="--mem-fraction-static",
-    turns_long_away=True,
     log="sglang.log",
     log_names_release=False,
 )

@@ -18,7 +18,6 @@ from .notes import (
     left_to_host,
     of_library,
     peaks_while_loading,
-    turned_away,
     unconfirmed,
     warnings,
 )
@@ -131,27 +130,7 @@ def estimate_serving(
         found = with_layout(model, asked, share, asked.layout, adjust)
     else:
         found = smallest_layout(model, asked, share, adjust)
-    if (held := held_length(found, asked)) is not None:
-        shorter = asked._replace(context=held)
-        found = with_layout(model, shorter, share, found.request.layout, adjust)
-        found = found._replace(warnings=(*found.warnings, turned_away(held, found.request)))
     return found._replace(asked=asked, cards=hardware, adjust=adjust)
-
-
-def held_length(found: Estimate, asked: Asked) -> int | None:
-    """Return the longest request that the pool holds, at the worse end if there is one, where nobody asked
-    for a load and the engine starts with a pool of any size and turns longer ones away (SGLang's
-    managers/tp_worker.py of 0.4.3 to 0.5.23, max_req_len); None: the load stays."""
-    rules, request = engine(asked.engine), found.request
-    asks = (asked.context, asked.concurrency, asked.max_model_len) != (None, None, None)
-    if asks or not rules.turns_long_away or min(found.pools_high) <= 0 or found.at_once:
-        return None
-    for pools in (found.pools_low, found.pools, found.pools_high):
-        each = zip(found.ranks, pools, strict=True)
-        held = min(rules.longest_sequence(rank.cache, pool, request) for rank, pool in each)
-        if held > 0:
-            return held if held < request.context else None
-    return None
 
 
 def share_of(hardware: Hardware, asked: Asked) -> Hardware:

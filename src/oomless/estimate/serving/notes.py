@@ -132,12 +132,6 @@ def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[s
     return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
 
 
-def turned_away(held: int, request: Resolved) -> str:
-    """Return a note of the load that is counted where none was asked and the longest finds no room."""
-    label = engine(request.engine).label
-    return f"no load is said, so a request of {held:,} tokens is counted; {label} refuses longer ones"
-
-
 def cut_off(model: Model, request: Resolved) -> bool:
     """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
     starts.
