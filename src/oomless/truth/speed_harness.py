@@ -6,6 +6,7 @@ taken as the benchmark's harness has it (module constants below).
 """
 
 from ..engines.speed_classes import speed_class
+from ..model.attention import Sliding
 from ..speed.attention_work import cache_bytes_per_token
 from ..speed.band import Kind, spread
 from ..speed.batching import Policy, Request, simulate
@@ -256,11 +257,12 @@ def served_of(asked: SpeedRow, requests: list[Request]) -> list[tuple[float, flo
     setup, longest = asked.setup, max(one.prompt_tokens + one.output_tokens for one in requests)
     most = asked.held.request.max_num_seqs if asked.held else None
     running = (most or speed_class(setup.run.engine).running) * setup.split.dp
-    tokens = asked.held.kv_cache.max_tokens * setup.split.dp if asked.held else 0
+    windows = asked.held is not None and asked.held.model.kinds.has(Sliding)
+    tokens = asked.held.kv_cache.max_tokens * setup.split.dp if asked.held and not windows else 0
     length = asked.input_len + asked.output_len
     kind = speed_class(setup.run.engine)
     policy = Policy(
-        max(tokens or int(room(asked) * length), longest + 16),
+        max(tokens or int(room(asked) * length), longest + 16),  # engines may count windows as whole layers
         max(min(running, asked.sent.in_flight), 1),
         setup.budget,
         mixed=kind.mixes_prompts,

@@ -160,7 +160,7 @@ def held_by_engine(row: dict[str, str], layout: Layout, hardware: Hardware) -> E
         return None
 
 
-ENGINE = re.compile(r"(vLLM|SGLang)(?: (\d+\.\d+\S*))?")
+ENGINE = re.compile(r"(vLLM|SGLang)(?: (\d+\.\d+\S*(?: \([^)]+\))?))?")
 FLAGS = ("max-num-batched-tokens", "max-num-seqs", "max-model-len")
 
 

@@ -89,7 +89,7 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
     linear(
         tape,
         run,
-        "shared fc1",
+        "shared.fc1",
         "ln2",
         "shared.up",
         at.tokens * up,
@@ -101,7 +101,7 @@ def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, co
     made = {"shared.act": at.tokens * shared * b}
     read = stored(tape, run, "shared.up")
     tape.op("shared activation", read, made, read, module=module)
-    back_to_residual(tape, run, "shared fc2", "shared.act", "shared", at, module=module)
+    back_to_residual(tape, run, "shared.fc2", "shared.act", "shared", at, module=module)
     tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b}, module="moe")
     return "moe"
 
