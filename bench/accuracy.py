@@ -59,10 +59,17 @@ RUNS = (
     "inference_round4.csv",
     "inference_round5.csv",
     "inference_round6.csv",
+    "inference_round7.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
-STEPS = ("training.csv", "training_fresh.csv", "training_round3.csv", "training_round4.csv")
+STEPS = (
+    "training.csv",
+    "training_fresh.csv",
+    "training_round3.csv",
+    "training_round4.csv",
+    "training_round5.csv",
+)
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]
 
