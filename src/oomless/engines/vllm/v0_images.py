@@ -36,28 +36,19 @@ def v0_profile_lines(
     capped = model.family in VIDEO_FAMILIES and rules.v0_caps_images
     if capped:
         asked = asked._replace(max_pixels=min(asked.max_pixels or MOST_PIXELS, MOST_PIXELS))
-    vision = largest_image(model, asked)
+    vision, run = largest_image(model, asked), ProfileRun(model, asked, hardware, stage, rules, tags)
     filled = rules.v0_fills_with_images and "amd" not in tags
     if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
-        return with_images(lines, model, asked, hardware, stage, rules, tags, vision)
+        return with_images(lines, run, vision)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
         *others, last = lines
         formula = f"{last.formula}; images of the profile run of V0 are not counted"
         high = max(room - sum(line.high_bytes for line in others), last.high_bytes)
         return [*others, last._replace(kind="assumed", high_bytes=high, formula=formula)]
-    return with_video(lines, model, asked, hardware, stage, rules, tags, vision)
+    return with_video(lines, run, vision)
 
 
-def with_video(
-    lines: list[Line],
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    vision: Vision,
-) -> list[Line]:
+def with_video(lines: list[Line], run: ProfileRun, vision: Vision) -> list[Line]:
     """Return the lines of a run in which a sequence holds its images and a video, which fills what they leave
     of a batch and more: 49,152 tokens of 32,768. So one alone is tried in a batch too short for them. Up to
     0.7.3 that is read as text, without its images; from 0.8 on it is as long as they are
@@ -66,7 +57,8 @@ def with_video(
     Qwen2-VL-7B of 8,192 tokens left 1.16 GiB on 0.6.6, Qwen2.5-VL-3B of 32,768 left 4.06 on 0.7 (code index
     ids 61933690157, 13138011193), Qwen2.5-VL-7B of 8,192 about 5.4 on 0.8.4 (gpustack#1800).
     """
-    batch, limit = asked.max_num_batched_tokens or 0, asked.images_per_prompt
+    asked, rules = run.asked, run.rules
+    batch, limit = run.tokens, asked.images_per_prompt
     images = 1 if limit is None else limit
     video = max(batch // vision.item_tokens - images, 0) + 1
     if rules.v0_lengthens_for_images:
@@ -76,14 +68,10 @@ def with_video(
     whole = asked._replace(max_num_seqs=min(asked.max_num_seqs or 1, max(batch // longest, 1)))
 
     def text(tokens: int) -> list[Line]:
-        run = whole._replace(max_num_batched_tokens=tokens)
-        return _with_embeddings(
-            profile_lines(model, run, hardware, stage, rules, tags),
-            ProfileRun(model, run, hardware, stage, rules, tags),
-        )
+        return _as_text(run._replace(asked=whole._replace(max_num_batched_tokens=tokens)))
 
     def seen(tokens: int) -> list[Line]:
-        return _with_images(text(tokens), model, whole, vision, tokens, images, rules, stage)
+        return _with_images(text(tokens), run, vision, tokens, images)
 
     if batch < least and not rules.v0_lengthens_for_images:
         return _between(text(batch), text(batch), text(longest) if rules.v0_may_read_images_as_text else None)
@@ -99,16 +87,7 @@ ONE_IMAGE_FAMILIES = ("gemma3", "internvl_chat", "llava", "llava_next", "llama4"
 xFormers, or PyTorch's fused kernel)."""
 
 
-def with_images(
-    lines: list[Line],
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    vision: Vision,
-) -> list[Line]:
+def with_images(lines: list[Line], run: ProfileRun, vision: Vision) -> list[Line]:
     """Return the lines of a run of as many sequences as a batch holds with an image each, all of which the
     tower sees at once (worker/model_runner.py, profile_run of 0.5.4 to 0.8.5); the room of a video counts
     where a model takes one.
@@ -117,17 +96,17 @@ def with_images(
     27B in AWQ took 2.87 GiB for one of 4,096 tokens on each of two MI50, 10.32 for one of 8,192
     (vllm-gfx906#10); the upper end has them.
     """
+    model, asked, rules = run.model, run.asked, run.rules
     images = 1 if asked.images_per_prompt is None else asked.images_per_prompt
-    each, batch = images * vision.item_tokens, asked.max_num_batched_tokens or 0
+    each, batch = images * vision.item_tokens, run.tokens
     if not each:
         return lines
     video = vision.item_tokens if model.family in VIDEO_FAMILIES else 0
     rows = max(min(asked.max_num_seqs or 1, batch // (each + video)), 1)
     tokens = max(batch, each) if rules.v0_lengthens_for_images else batch
     few = asked._replace(max_num_seqs=rows, max_num_batched_tokens=tokens)
-    run = ProfileRun(model, few, hardware, stage, rules, tags)
-    text = _with_embeddings(profile_lines(model, few, hardware, stage, rules, tags), run)
-    found = _with_images(text, model, few, vision, rows * each, rows * images, rules, stage)
+    text = _as_text(run._replace(asked=few))
+    found = _with_images(text, run, vision, rows * each, rows * images)
     if tokens < each:  # read without its image
         return _between(text, text, found)
     heads = max(
@@ -185,40 +164,32 @@ def _between(lines: list[Line], least: list[Line], most: list[Line] | None) -> l
     return [*others, up_to(last._replace(low_bytes=min(last.low_bytes, max(low, 0))), high)]
 
 
-def _with_embeddings(lines: list[Line], run: ProfileRun) -> list[Line]:
-    """Return the lines with what a prompt takes that is read as embeddings, not as tokens."""
+def _as_text(run: ProfileRun) -> list[Line]:
+    """Return the lines of a run without images, with what a prompt takes that is read as embeddings."""
     copies = run.constant("v0_embedded_copies")
     each = run.tokens * run.hidden * run.width
-    *others, last = lines
+    *others, last = profile_lines(*run)
     value, low, high = (int(each * copy) for copy in (copies.value, copies.low, copies.high))
     source = f"{last.source}; {copies.source}"
     last = last._replace(formula=f"{last.formula}; embeddings of the prompt {value:,} B", source=source)
     return [*others, _more(last, value, low, high)]
 
 
-def _with_images(
-    lines: list[Line],
-    model: Model,
-    asked: Resolved,
-    vision: Vision,
-    tokens: int,
-    images: int,
-    rules: VllmRules,
-    stage: Stage,
-) -> list[Line]:
+def _with_images(lines: list[Line], run: ProfileRun, vision: Vision, tokens: int, images: int) -> list[Line]:
     """Return the lines with `tokens` of images and video, and with the tower, which sees the images at once
     and then the video."""
-    if not stage.first:
+    asked = run.asked
+    if not run.stage.first:
         return lines
     width = 4 if asked.dtype == "float32" else 2
-    each = (model.hidden_size * vision.item_tokens + vision.item_values) * width
+    each = (run.model.hidden_size * vision.item_tokens + vision.item_values) * width
     kept = each * tokens // vision.item_tokens
     alone = asked._replace(images_per_prompt=1)
     at_once = min(max(images, 1) * each, kept)
-    tower = tower_bytes(model, alone, at_once, rules, width) + kept - at_once
+    tower = tower_bytes(run.model, alone, at_once, run.rules, width) + kept - at_once
     *others, last = lines
     last = last._replace(formula=f"{last.formula}; {kept:,} B of images and their tokens")
-    spread = facts.constant("vllm", "tower_spread", rules.release)
+    spread = facts.constant("vllm", "tower_spread", run.rules.release)
     return with_tower([*others, _more(last, kept, kept, kept)], tower, spread)
 
 
