@@ -8,7 +8,7 @@ import pytest
 
 from oomless import facts
 from oomless.facts.tables import config_names
-from oomless.model.catalogue_names import catalogue_name
+from oomless.model.catalogue_names import catalogue_name, repository_of
 from oomless.model.load import load
 from oomless.model.model import Model, Part
 
@@ -127,12 +127,22 @@ def test_every_spelling_finds_its_model(row: dict[str, str]) -> None:
             assert catalogue_name(spelling.upper()) == row["name"]
 
 
-SPELLINGS = {spelling for row in CATALOGUE for spelling in row["aliases"].split(";")}
+SPELLINGS = {spelling for row in CATALOGUE for spelling in row["aliases"].lower().split(";")}
+
+
+@pytest.mark.parametrize("row", CATALOGUE, ids=ids)
+def test_a_spelling_is_served_from_the_repository_that_it_names(row: dict[str, str]) -> None:
+    """`vllm serve` of a chat model must not start the base model of the same shape."""
+    for spelling in (row["hub_id"], *row["aliases"].split(";")):
+        owner, _, short = spelling.rpartition("/")
+        if owner and short.lower() not in CONFIGS:
+            found = repository_of(row["name"], short.lower())
+            assert found.rpartition("/")[2].lower() == short.lower()
 
 
 @pytest.mark.parametrize("row", CATALOGUE, ids=ids)
 def test_a_hub_id_without_its_owner_needs_no_spelling(row: dict[str, str]) -> None:
-    own = row["aliases"].split(";")
+    own = row["aliases"].lower().split(";")
     bare = {each.rpartition("/")[2] for each in (row["hub_id"].lower(), *own) if "/" in each} - set(CONFIGS)
     assert bare.isdisjoint(own)
     assert {catalogue_name(each) for each in bare - SPELLINGS} <= {row["name"]}

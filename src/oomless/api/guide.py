@@ -4,8 +4,8 @@ as commands with the numbers of this model on these cards."""
 import shlex
 from typing import Any, NamedTuple
 
-from .. import facts
 from ..engines import default_engine, engine
+from ..model.catalogue_names import repository_of
 from ..model.model import Model
 from ..plan.space import forms_of
 from ..plan.tune.order import steps
@@ -183,8 +183,7 @@ def compress_commands(model: Model, word: str, form: str) -> tuple[str, ...]:
     to = WORDS_OF_COMPRESS.get(form)
     if to is None:
         return ()
-    rows = (row["hub_id"] for row in facts.table("catalogue") if row["name"] == model.name)
-    hub = next(rows, "") if "/" not in word else word
+    hub = repository_of(model.name, word) if "/" not in word else word
     folder = f"./{hub.rpartition('/')[2]}" if hub and not word.startswith((".", "/")) else word
     fetch = () if folder == word else (shlex.join(["hf", "download", hub, "--local-dir", folder]),)
     out = f"{folder}-{form}"

@@ -1,5 +1,7 @@
 """What a word means in the catalogue: a name, a hub id, another spelling, a copy by another owner."""
 
+import re
+from collections import Counter
 from functools import cache
 
 from .. import facts
@@ -27,6 +29,29 @@ def catalogue_name(word: str) -> str | None:
         return key
     found = _spellings().get(key)
     return _copied(key.rpartition("/")[2]) if found is None and key.count("/") == 1 else found
+
+
+def repository_of(name: str, word: str) -> str:
+    """The repository that a word means, of those that the catalogue lists for a model; "" for none.
+    Of several with one shape it is the one called so, or the first whose name has every piece of the word.
+
+    >>> repository_of("llama-3.1-8b", "llama-3.1-8b"), repository_of("llama-3.1-8b", "llama-3.1-8b-instruct")
+    ('meta-llama/Llama-3.1-8B', 'meta-llama/Llama-3.1-8B-Instruct')
+    >>> repository_of("qwen3-30b-a3b-2507", "qwen3-coder:30b")
+    'Qwen/Qwen3-Coder-30B-A3B-Instruct'
+    """
+    row = next((row for row in facts.table("catalogue") if row["name"] == name), None)
+    if row is None or word.lower() == name:
+        return row["hub_id"] if row else ""
+    listed = (row["hub_id"], *(each for each in row["aliases"].split(";") if "/" in each))
+    called = [each for each in listed if each.rpartition("/")[2].lower() == word.lower()]
+    alike = [each for each in listed if _pieces(word) <= _pieces(each.rpartition("/")[2])]
+    return (*called, *alike, row["hub_id"])[0]
+
+
+def _pieces(name: str) -> Counter[str]:
+    """Return the runs of letters and of digits in a name, each as often as it is there."""
+    return Counter(re.findall(r"[a-z]+|\d+", name.lower()))
 
 
 def _copied(name: str) -> str | None:
@@ -59,9 +84,9 @@ def _spellings() -> dict[str, str]:
     """What each spelling means; a hub id without its owner means the same."""
     found: dict[str, str] = {}
     for row in facts.table("catalogue"):
-        for spelling in (row["hub_id"].lower(), *row["aliases"].split(";")):
+        for spelling in (row["hub_id"], *row["aliases"].split(";")):
             if spelling:
-                found.setdefault(spelling, row["name"])
+                found.setdefault(spelling.lower(), row["name"])
     for spelling, name in tuple(found.items()):
         found.setdefault(spelling.rpartition("/")[2], name)
     return found

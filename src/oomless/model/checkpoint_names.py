@@ -56,7 +56,7 @@ def shape_by_name(repo_id: str) -> tuple[str, str]:
         for short in (
             row["name"],
             row["hub_id"].rpartition("/")[2].lower().removesuffix("-bf16"),
-            *(each.rpartition("/")[2] for each in row["aliases"].split(";") if "/" in each),
+            *(each.rpartition("/")[2].lower() for each in row["aliases"].split(";") if "/" in each),
         )
         if short and name.startswith(f"{short}-")
     ]

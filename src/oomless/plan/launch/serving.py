@@ -9,6 +9,7 @@ from ... import facts
 from ...engines import engine
 from ...engines.command_line import command_words, line_of
 from ...files import safe_name
+from ...model.catalogue_names import repository_of
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
@@ -119,10 +120,9 @@ def hub_word(model: Model, word: str) -> str:
     >>> hub_word(load("deepseek-r1"), "deepseek-r1")
     'deepseek-ai/DeepSeek-R1'
     """
-    row = next((row for row in facts.table("catalogue") if row["name"] == model.name), None)
     if word and (word.count("/") or word.endswith((".json", ".gguf", ".safetensors"))):
         return "." if word == "config.json" else word.removesuffix("/config.json")
-    return row["hub_id"] if row and row["hub_id"] else word or model.name
+    return repository_of(model.name, word) or word or model.name
 
 
 def start_of(model: Model, served: ServedWeights, asked: Asked) -> tuple[str, ...]:

@@ -90,8 +90,8 @@ def is_published(word: str, known: str) -> bool:
     (True, False)
     """
     row = next(row for row in facts.table("catalogue") if row["name"] == known)
-    repositories = (row["hub_id"].lower(), *row["aliases"].split(";"))
-    return word == known or any(each.rpartition("/")[1:] == ("/", word) for each in repositories)
+    repositories = (row["hub_id"], *row["aliases"].split(";"))
+    return word == known or any(each.lower().rpartition("/")[1:] == ("/", word) for each in repositories)
 
 
 OF_GGUF = re.compile(r"\.gguf$|[-_.]i?q\d\w*$", re.IGNORECASE)
