@@ -1,6 +1,7 @@
 """Where llama.cpp puts layers and tensors: layers left to the host, uneven cards, rules for single
 tensors."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 import oomless
 from oomless.engines.llamacpp.gguf_file import stored
-from oomless.engines.llamacpp.placement import HOST, deal, held, rows_of_card
+from oomless.engines.llamacpp.placement import HOST, deal, device_of, held, rows_of_card
 from oomless.errors import OomlessError
+from oomless.model.gguf_tensor_names import gguf_name
 from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
 
@@ -109,6 +111,28 @@ def test_experts_left_by_a_rule_and_by_the_switch_are_the_same() -> None:
         for flags in ({"override_tensor": "exps=CPU"}, {"cpu_moe": True}, {"n_cpu_moe": 61})
     )
     assert by_rule == by_switch == by_count
+
+
+RULES = (
+    r"blk\.(3|4|17)\.ffn_(up|down)_exps",
+    r"blk\.7\.ffn_(gate|gate_up|down).*",
+    r"blk\.3\.ffn_down|blk\.5\.attn",
+    r"blk\.(03|4)\.ffn_up",
+    r"blk\.(3|)\.ffn",
+    r"blk\.1",
+    r"blk\.([3-9]|1\d)\.ffn_.*_exps\.",
+    r"blk\.(1|2)\.(ffn_(up|down))",
+)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_lists_layers_finds_what_its_expression_finds(rule: str) -> None:
+    model = load("deepseek-v2-lite")
+    asked = Resolved(override_tensor=f"{rule}=CPU")
+    for group in model.tensors:
+        for layer in group.layers:
+            expected = HOST if re.search(rule, gguf_name(group, layer)) else 0
+            assert device_of(group, layer, asked, 0) == expected
 
 
 def test_more_layers_on_the_host_never_cost_a_card_more() -> None:

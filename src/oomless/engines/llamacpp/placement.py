@@ -113,12 +113,12 @@ class Override(NamedTuple):
 
     pattern: NamePatterns
     device: int
-    num_layers: int | None = None
-    """Of the first layers alone; None: of all."""
+    layers: frozenset[int] | None = None
+    """Of these layers alone; None: of all."""
 
-    def finds(self, name: str, layer: int) -> bool:
-        """Return whether the rule means a tensor."""
-        return (self.num_layers is None or layer < self.num_layers) and self.pattern.finds((name,))
+    def takes(self, layer: int) -> bool:
+        """Return whether the rule may mean a tensor of a layer."""
+        return self.layers is None or layer in self.layers
 
 
 @lru_cache(maxsize=64)
@@ -143,17 +143,40 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
                 f"--override-tensor {shown(rule)} is no rule",
                 "write pattern=CPU or pattern=CUDA0, with commas between rules",
             )
-        found.append(Override(tensor_pattern(pattern), int(number[1]) if number else HOST))
+        layers, pattern = of_layers(pattern)
+        found.append(Override(tensor_pattern(pattern), int(number[1]) if number else HOST, layers))
     if cpu_moe:
         found.append(Override(tensor_pattern(EXPERTS), HOST))
     if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
-        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, n_cpu_moe))
+        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, frozenset(range(n_cpu_moe))))
     return tuple(found)
 
 
 MOST_RULES = 64
 
 
+NAMES_LAYERS = re.compile(r"blk\\\.(?:(\d+)|\(([\d|]+)\))((?:\\.|[^\\()|]|\([^\\()]*\))*)")
+"""An expression of one layer or of a list of them, and what follows: nothing that is tried in its place."""
+
+
+def of_layers(expression: str) -> tuple[frozenset[int] | None, str]:
+    r"""Return (the layers that an expression lists, itself for any layer): expressions that differ in nothing
+    else are one then. Where it lists none: (None, the expression).
+
+    >>> layers, of_any = of_layers(r"blk\.(3|4)\.ffn_(up|down)_exps")
+    >>> print(sorted(layers), of_any)
+    [3, 4] blk\.\d+\.ffn_(up|down)_exps
+    >>> of_layers(r"blk\.3\.ffn|exps")[0] is None
+    True
+    """
+    found = NAMES_LAYERS.fullmatch(expression)
+    if not found or not found[3].startswith(r"\."):
+        return None, expression
+    listed = (found[1] or found[2]).split("|")
+    return frozenset(int(each) for each in listed if each == str(int(each or 0))), rf"blk\.\d+{found[3]}"
+
+
+@lru_cache(maxsize=64)
 def tensor_pattern(expression: str) -> NamePatterns:
     """Return what an expression finds anywhere in a tensor's name."""
     try:
@@ -168,10 +191,11 @@ HOST_BUFFERS = ("CPU", "CUDA_HOST", "ROCM_HOST")
 def device_of(group: Tensor, layer: int, asked: Resolved, default: int) -> int:
     """The card that holds a tensor, or HOST: what the overrides say of its name, else where its layer is."""
     rules = overrides(asked.override_tensor, asked.cpu_moe, asked.n_cpu_moe)
+    rules = tuple(rule for rule in rules if rule.takes(layer))
     if not rules:
         return default
-    name = gguf_name(group, layer)
-    return next((rule.device for rule in rules if rule.finds(name, layer)), default)
+    name = (gguf_name(group, layer),)
+    return next((rule.device for rule in rules if rule.pattern.finds(name)), default)
 
 
 def by_hand(asked: Resolved) -> bool:
