@@ -648,6 +648,8 @@ def train(
     reference_model: str | None = ...,
     reward_model: str | None = ...,
     value_model: str | None = ...,
+    value_method: str | None = ...,
+    value_recompute: str | None = ...,
     rollout_engine: str | None = ...,
     rollout_gpu_memory_utilization: float | None = ...,
     rollout_sleep: bool | None = ...,

@@ -428,14 +428,13 @@ def test_a_critic_leaves_the_cards_for_an_engine(engine: str) -> None:
         {each["name"]: each for each in asked(command + " ".join(more), gpu="h100:8")["after"]["moments"]}
         for more in ((), words)
     )
-    assert "update_value" not in kept
 
     def critic(moment: dict[str, Any]) -> int:
         lines = moment["lines"]
         return sum(line["bytes"] for line in lines if line["owner"] == "value")
 
     assert critic(kept["generate"]) > critic(parked["generate"]) == critic(parked["update"]) == 0
-    assert critic(parked["update_value"]) > critic(kept["update"])
+    assert critic(parked["update_value"]) == critic(kept["update_value"]) > critic(kept["update"])
 
 
 def test_verl_by_megatron() -> None:

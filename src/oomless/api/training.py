@@ -46,6 +46,8 @@ def companions_of(stands: dict[str, Any], offline: bool) -> Companions | None:
         stands.get("rollout_tp", 0),
         stands.get("park", ()),
         stands.get("score_tokens", 0),
+        stands.get("value_method"),
+        stands.get("value_recompute"),
     )
 
 

@@ -20,6 +20,7 @@ from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
 from ..serving.estimate import estimate_serving
 from .estimate import estimate_training
 from .head_and_loss import COMPARING, SAMPLING
+from .hybrid_engine import HYBRID, hybrid_engine
 from .rank_group import RankGroup
 from .rank_portions import portions, stages
 from .reference_forward import compared, held_names, scored_bytes
@@ -80,11 +81,11 @@ def frozen_forwards(estimate: TrainingEstimate) -> int | None:
 def after(estimate: TrainingEstimate, companions: Companions) -> After:
     """Return the moments of a step whose update is `estimate`, on its worst rank.
 
-    update: the training peak; update_value: that of a value model from the host. score: what lies between
-    steps, and one forward without a graph: a layer's transients and the logits; in preference learning after
-    the policy's, whose activations wait (estimate/training/reference_forward.py). generate: what lies between
-    steps and the engine, its cache filled; the allocator's own was given back before (TRL and verl call
-    empty_cache). Ignored: batches that wait between the moments (token ids and one F32 a token).
+    update: the training peak; update_value: that of a value model, beside the policy's states. score: what
+    lies between steps, and one forward without a graph: a layer's transients and the logits; in preference
+    learning after the policy's, whose activations wait (estimate/training/reference_forward.py). generate:
+    what lies between steps and the engine, its cache filled; the allocator's own was given back before (TRL
+    and verl call empty_cache). Ignored: batches that wait between the moments (token ids, one F32 a token).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -103,7 +104,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     value_stays, value_gradients, value_update = _value_model(estimate, companions)
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
-    resident = asleep if companions.sleeps else awake
+    resident = asleep if companions.sleeps or companions.engine == HYBRID else awake
     away = [PARKED[each] for each in companions.parked if each in PARKED]
     away += [] if held_always(estimate.job) else ["gradients"]
     between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
@@ -171,14 +172,18 @@ def _value_model(
     estimate: TrainingEstimate, companions: Companions
 ) -> tuple[list[Line], list[Line], list[Line]]:
     """Return PPO's value model on the rank: what lies there always, its gradients during the policy's update,
-    and where it comes from the host for its own update, what that takes. Nothing where it is a head on the
-    policy."""
-    on_policy = framework(estimate.request.framework).value_is_head and companions.value_model is None
-    if estimate.request.task != "ppo" or on_policy:
+    and what its own update takes. Nothing where it is a head on the policy."""
+    request = estimate.request
+    on_policy = framework(request.framework).value_is_head and companions.value_model is None
+    if request.task != "ppo" or on_policy:
         return [], [], []
     value = estimate_training(
         companions.value_model or estimate.model,
-        estimate.request._replace(task="reward"),
+        request._replace(
+            task="reward",
+            method=companions.critic_method or request.method,
+            recompute=companions.critic_recompute or request.recompute,
+        ),
         estimate.hardware,
     )
     away = {PARKED[each.removeprefix(OF_VALUE)] for each in companions.parked if each.startswith(OF_VALUE)}
@@ -194,7 +199,7 @@ def _value_model(
     if away:
         return [line for line in lines if line.category not in away | {"gradients"}], [], updated
     stays = [line for line in lines if line.category != "gradients"]
-    return stays, [line for line in lines if line.category == "gradients"], []
+    return stays, [line for line in lines if line.category == "gradients"], updated
 
 
 def _steady(group: RankGroup, away: Collection[str]) -> list[Line]:
@@ -307,6 +312,8 @@ def _engine(
 ) -> tuple[list[Line], list[Line], Ledger | None]:
     """Lines of the rollout engine awake and asleep on the cards of training, or its ledger on cards of its
     own."""
+    if companions.engine == HYBRID:
+        return *hybrid_engine(estimate, companions), None
     if companions.engine is None or not (companions.engine_share or companions.engine_hardware):
         return [], [], None
     if not 0 < companions.engine_share <= 1:

@@ -6,7 +6,7 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import Ledger, Verdict
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, TrainingAsked, TrainingResolved
+from ...run.training import Mesh, Method, Recompute, TrainingAsked, TrainingResolved
 from .job import Job
 from .rank_group import Peaks, RankGroup
 from .reserved import at_least
@@ -47,6 +47,10 @@ class Companions(NamedTuple):
     """What of the policy lies in host memory between updates: of PARKED; of the value model by OF_VALUE."""
     scored_at_once: int = 0
     """Tokens that are scored at a time; 0: those of a micro-batch."""
+    critic_method: Method | None = None
+    """How the value model is trained; None: as the policy."""
+    critic_recompute: Recompute | None = None
+    """What it computes again; None: as the policy."""
 
 
 class After(NamedTuple):
