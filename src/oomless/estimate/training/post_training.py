@@ -128,11 +128,9 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
     elif companions.scored_at_once:
         moments.append(_evaluation(estimate, group, scoring, companions.scored_at_once))
-    if awake:
-        moments.append(moment("generate", [*between, *stays, *awake]))
-    elif companions.engine is None and (own := generation(estimate)):
-        whole = sum(line.bytes for line in own if line.key == "communication.gathered")
-        moments.append(moment("generate", [*between, *stays, *own], whole=whole))
+    if answers := awake or ([] if companions.engine else generation(estimate)):
+        whole = sum(line.bytes for line in answers if line.key == "communication.gathered")
+        moments.append(moment("generate", [*between, *stays, *answers], whole=whole))
     if companions.engine is not None and is_gathered(request, True):
         running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
         policy = whole_policy(estimate, companions.sync_batches)
