@@ -37,6 +37,19 @@ def test_adapters_need_no_reference() -> None:
     assert not [line for line in score.ledger.lines if line.owner == "reference"]
 
 
+@pytest.mark.parametrize(
+    ("framework", "lies"), [("trl", False), ("llama-factory", False), ("openrlhf", True)]
+)
+def test_a_reference_is_offloaded_as_the_policy_is(framework: str, lies: bool) -> None:
+    """TRL copies the policy's DeepSpeed configuration, offloaded weights too; OpenRLHF has a flag for it."""
+    asked = {"framework": framework, "task": "dpo", "zero": 3, "offload": "optimizer,params"}
+    found: Any = train("llama-3.1-70b", "h100:8", seq_len=1024, recompute="full", **asked)
+    assert found.after.peak.name == "score" or not lies
+    assert (
+        any(line.owner == "reference" and line.category == "weights" for line in found.ledger.lines) == lies
+    )
+
+
 def test_simpo_scores_nothing() -> None:
     found = ask(task="dpo", reference_model="none")
     assert [each.name for each in found.after.moments] == ["update"]

@@ -258,9 +258,12 @@ def _evaluated(estimate: TrainingEstimate, group: RankGroup, tokens: int) -> lis
 
 
 def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Line]:
-    """Weights of the reference and the reward model on one rank."""
+    """Weights of the reference and the reward model on one rank; none where their engines are made as the
+    policy's, whose ZeRO-3 puts weights into host memory (TRL's prepare_deepspeed, all releases)."""
     request = estimate.request
     of = framework(request.framework)
+    if request.sharding == "zero3" and "params" in request.offload and not of.loads_reference:
+        return []
     usual = request.task in WITH_REFERENCE or (
         request.task == "grpo" and (of.grpo_reference or of.habits(request.framework_version).grpo_reference)
     )
