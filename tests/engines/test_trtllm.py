@@ -245,3 +245,21 @@ def test_the_cache_has_the_type_that_a_checkpoint_of_modelopt_says() -> None:
     plain = oomless.infer("deepseek-r1", "b200:8", engine="trtllm", tp=8)
     assert said.kv_cache.bytes_per_token == 61 * 576 == plain.kv_cache.bytes_per_token // 2
     assert said.request.kv_cache_dtype == "fp8"
+
+
+def test_experts_in_fp8_take_more_than_the_dry_run_saw() -> None:
+    """TensorRT-LLM#12823: DeepSeek-V3.2 on eight B200 ran out at 0.6 and ran at 0.55; #18322: 14.0 GiB."""
+    asked = {"engine": "trtllm", "engine_version": "1.3", "tp": 8, "ep_size": 8, "max_num_seqs": 24}
+    asked |= {
+        "speculation": {"method": "mtp", "num_speculative_tokens": 1},
+        "enable_dp_attention": True,
+        "max_num_batched_tokens": 8192,
+    }
+    found = {}
+    for name, share in (("deepseek-v3.2-exp", 0.6), ("deepseek-v3.2-exp", 0.55), ("deepseek-v4-pro", 0.6)):
+        answer = infer(name, "b200:8", free_gpu_memory_fraction=share, **asked)
+        lines = {line.key: line for line in answer.ledgers[0].lines}
+        found[name, share] = answer.verdict, lines.get("temporaries.running")
+    (fraction, line), (less, _), (_, narrow) = found.values()
+    assert (fraction, less, narrow) == ("tight", "fits", None)
+    assert line is not None and (line.low_bytes, round(line.bytes / GIB, 1)) == (0, 14.0)

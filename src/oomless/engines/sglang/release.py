@@ -34,6 +34,8 @@ class SglangRules(ReleaseRules):
     reserves_by_size: bool = False
     raises_share_of_large_cards: bool = False
     share_of_largest_cards: float = 0.0
+    graphs_of_small_cards: int = 0
+    """Largest batch that is captured below TP4 on cards of less than 25 GB; 0: they are as all others."""
     chunks_by_class: bool = False
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False
@@ -146,7 +148,7 @@ RELEASES = Releases(
     "sglang",
     SglangRules,
     ("0.4.4", "0.4.5", "0.4.6", "0.5.3", "0.5.23"),
-    first="0.4",
+    first="0.1",
     newest_patch=True,
 )
 

@@ -37,12 +37,14 @@ def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tu
     >>> from .release import RELEASES
     >>> default_chunk(Resolved(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
     (8192, 512)
+    >>> [default_chunk(Resolved(), parse_gpu("l4"), RELEASES.at(text)) for text in ("0.3.3", "0.4.4")]
+    [(8192, 160), (2048, 8)]
     """
     layout, memory = asked.layout, driver_mib(hardware)
     chunk, graphs = LARGEST_CLASS
     if not rules.chunks_by_class:
-        small = memory < SMALL_MIB_04
-        chunk, graphs = (2048 if small else 8192), ((8 if layout.tp < 4 else 80) if small else 160)
+        few = rules.graphs_of_small_cards if memory < SMALL_MIB_04 else 0
+        chunk, graphs = (2048 if few else 8192), ((few if layout.tp < 4 else 80) if few else 160)
         if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB and layout.dp == 1:
             graphs = 256
     for below, tokens, few, many in card_classes(rules) if rules.chunks_by_class else ():

@@ -11,6 +11,7 @@ from ...run.serving import Resolved
 from ...units import gib
 from ..overhead_lines import WORDS, measured
 from ..rank import Budget, Stage
+from ..runtime_formats import runtime_format
 from .cache import cache_layout
 from .release import RELEASES
 from .weights import kept, placed_weights
@@ -50,15 +51,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         DTYPES[asked.dtype].bits // 8,
         model.hidden_size,
     )
-    largest = 0
-    for ffn in model.kinds.ffns:
-        match ffn:
-            case Dense():
-                largest = max(largest, 3 * ffn.intermediate_size * layout.dp // layout.tp)
-            case MoE():
-                expert = ffn.expert_width // (layout.tp // layout.expert_ranks)
-                gathered = layout.dp * ffn.num_active_experts  # of all ranks' tokens (moe_max_num_tokens)
-                largest = max(largest, gathered * (3 * expert + 2 * hidden))
+    routed = routed_width(model, asked)
+    dense = (ffn.intermediate_size for ffn in model.kinds.ffns if isinstance(ffn, Dense))
+    largest = max(routed, 3 * max(dense, default=0) * layout.dp // layout.tp)
     spread = facts.constant("trtllm", "activation_spread", version)
     size = tokens * width * (largest + 4 * hidden * model.streams)
     formula = (
@@ -79,10 +74,40 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     )
     if not asked.enforce_eager:  # the dry run comes after they are captured (_torch/pyexecutor/_util.py)
         lines.append(measured("trtllm", "runtime.cuda_graphs", "graphs", version, tags))
+    beside = later_experts(model, asked, tokens * width * routed)
     if not rules.tries_cache_of_longest:
-        return Budget(tuple(lines), ())
+        return Budget(tuple(lines), beside)
     tried = [each for each in lines if each.key in TRIED]
-    return Budget(tuple(lines), (), passing=(trial_cache(model, asked, hardware, stage, lines), *tried))
+    return Budget(tuple(lines), beside, passing=(trial_cache(model, asked, hardware, stage, lines), *tried))
+
+
+def routed_width(model: Model, asked: Resolved) -> int:
+    """Return the elements that experts hold for a token of a rank at most: its choices go in, come out and
+    are multiplied between, for the tokens of all ranks with attention of their own (moe_max_num_tokens)."""
+    layout, hidden, found = asked.layout, model.hidden_size, 0
+    for ffn in model.kinds.ffns:
+        if isinstance(ffn, MoE):
+            expert = ffn.expert_width // (layout.tp // layout.expert_ranks)
+            found = max(found, layout.dp * ffn.num_active_experts * (3 * expert + 2 * hidden))
+    return found
+
+
+def later_experts(model: Model, asked: Resolved, size: int) -> tuple[Line, ...]:
+    """Return the line of what experts in FP8 of blocks take beyond the dry run for the tokens of all ranks:
+    their workspace is made, and its kernels are tried, once the pool is there (_torch/pyexecutor/_util.py
+    resets the peak that came before; TensorRT-LLM#18669). `size`: as the dry run's own line has it.
+
+    DeepSeek-V3.2 with 8 x 8,192 tokens, 20.0 GiB by that line, wanted 14.0 of H200 where 10.8 were left
+    (TensorRT-LLM#18322); DeepSeek-R1 took 22 to 26 of B200 beyond a dry run of 16 (TensorRT-LLM#13357). In
+    FP4 other kernels run.
+    """
+    forms = {runtime_format(each, model, asked) for each in model.tensors if each.role == "expert"}
+    if asked.layout.dp == 1 or not any(form.bits == 8 and form.block == (128, 128) for form in forms):
+        return ()
+    share = facts.constant("trtllm", "later_experts", RELEASES.at(asked.engine_version).release)
+    ends = int(size * share.value), int(size * share.low), int(size * share.high)
+    what, formula = "experts of all ranks' tokens, beyond the dry run", f"{gib(size):.3f} GiB"
+    return (ranged("temporaries.running", "engine", what, ends, "assumed", formula, share.source),)
 
 
 TRIED = ("activations.profile_run", "runtime.cuda_graphs")
