@@ -262,4 +262,5 @@ def test_experts_in_fp8_take_more_than_the_dry_run_saw() -> None:
         found[name, share] = answer.verdict, lines.get("temporaries.running")
     (fraction, line), (less, _), (_, narrow) = found.values()
     assert (fraction, less, narrow) == ("tight", "fits", None)
-    assert line is not None and (line.low_bytes, round(line.bytes / GIB, 1)) == (0, 14.0)
+    assert line is not None
+    assert (line.low_bytes, round(line.bytes / GIB, 1)) == (0, 14.0)
