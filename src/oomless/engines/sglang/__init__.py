@@ -79,6 +79,7 @@ def _sizes_said(asked: Asked, flags: str) -> Asked:
         disable_radix_cache="disable-radix-cache" in flags,
         language_model_only="language-only" in flags,
         mamba_scheduler_strategy=strategy[1] if strategy else asked.mamba_scheduler_strategy,
+        max_mamba_cache_size=_number("max-mamba-cache-size", flags) or asked.max_mamba_cache_size,
     )
 
 
