@@ -35,6 +35,7 @@ NOW = (
     ("serving", "inference_round5.csv"),
     ("serving", "inference_round6.csv"),
     ("serving", "inference_round7.csv"),
+    ("serving", "inference_round8.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
@@ -60,6 +61,7 @@ RUNS = (
     "inference_round5.csv",
     "inference_round6.csv",
     "inference_round7.csv",
+    "inference_round8.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
