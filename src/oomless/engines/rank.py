@@ -121,7 +121,8 @@ class CacheLayout(Record):
         return (max(left, 0) - self.states_bytes(pool_bytes)) // self.block_bytes
 
     def states_bytes(self, pool_bytes: int) -> int:
-        """Return what states take of a pool of so many bytes, where they have a share of it.
+        """Return what states take of a pool of so many bytes, where they have a share of it: whole slots,
+        and what is left of the last is for tokens.
 
         >>> layout = CacheLayout(
         ...     (), 1, 1, 0, 1, "", "", states_share=0.5, drafts_share=0.4, drafts_most_bytes=10
@@ -130,6 +131,7 @@ class CacheLayout(Record):
         (20, 40)
         """
         whole = int(max(pool_bytes - self.set_aside_bytes, 0) * self.states_share)
+        whole -= sum(whole % each.page_bytes for each in self.groups if each.fixed_blocks)
         return whole - max(int(whole * self.drafts_share) - self.drafts_most_bytes, 0)
 
 

@@ -126,6 +126,7 @@ class SglangRules(ReleaseRules):
     """Without prefixes, though the requests are not said."""
     multiplies_states_by_drafts: bool = False
     sets_draft_states_aside: bool = False
+    counts_unused_slot_of_states: bool = False
     splits_window_pools: bool = False
     counts_windows_of_mimo_twice: bool = False
     sizes_v4_windows_by_requests: bool = False

@@ -74,7 +74,8 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     """Return the part of the pool that holds states: so many slots as are said, and in 0.5.2 and 0.5.3 one
     for each request that may run; else 0.9 B for each byte of tokens, three to five slots a request, whose
     prefixes are kept. From 0.5.13 on that holds states of drafts, too, of no more requests than may run:
-    tokens get the rest (_handle_max_mamba_cache, capped_reqs).
+    tokens get the rest (_handle_max_mamba_cache, capped_reqs). From 0.5.17 on one slot more is counted, which
+    no request has, with its drafts: (K + 1) x slot + (K / slots + 1) x drafts x slot = the share.
 
     >>> from ...model.load import load
     >>> from .release import RELEASES
@@ -86,6 +87,8 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     (19316736, 3, 0.474)
     >>> state_pool(layers, asked._replace(max_mamba_cache_size=128), RELEASES.at("0.5.9")).set_aside_bytes
     2472542208
+    >>> state_pool(layers, asked._replace(max_mamba_cache_size=128), RELEASES.at("0.5.17")).set_aside_bytes
+    2491858944
     """
     states = [each for each in attentions if isinstance(each, Linear)]
     if not states:
@@ -102,16 +105,18 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
     drafts = asked.draft_tokens + 1 if asked.speculative else 0  # the token that is verified, too
     if not rules.shares_pool_with_states:
         drafts = 0
+    unused = int(rules.counts_unused_slot_of_states)
     if asked.max_mamba_cache_size:
         fixed = asked.max_mamba_cache_size // groups
         verified = fixed if rules.multiplies_states_by_drafts else min(requests, fixed // slots)
-        return StatePool(None, 0.0, (fixed + verified * drafts) * slot)
+        return StatePool(None, 0.0, (fixed + unused + (verified + unused) * drafts) * slot)
     aside = requests * drafts * slot if rules.sets_draft_states_aside else 0
     inside, most = 0.0, 0
     if rules.multiplies_states_by_drafts:
         slot *= 1 + drafts
     elif not rules.sets_draft_states_aside:
-        inside, most = drafts / (slots + drafts), requests * drafts * slot
+        inside = drafts / (slots + drafts)
+        most = int((requests * drafts + unused * (1 + drafts) * inside) * slot)
         slot += slot * drafts // slots
     group = CacheGroup("states", len(states), 1, slot, fixed_blocks=slots)
     share = asked.mamba_full_memory_ratio / (1 + asked.mamba_full_memory_ratio)
