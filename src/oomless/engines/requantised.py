@@ -49,11 +49,11 @@ KEPT_KINDS = (MLA, DSA, Linear)
 and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
 quantise it too."""
 KEPT_OF_HYBRIDS = 0.5
-"""Share of all that a checkpoint in 4 bits may hold more that is counted of models with linear attention, which
-llm-compressor's makers write. The commonest are in groups of 32, with shared experts and most attention in 16
-bit: 0.94 of Qwen3.5-122B (36.73 GiB a card, vLLM 0.16.1rc1), 0.90 of Qwen3-Next (22.53, 0.13), 0.82 of 35B
-(22.05, 0.17); another Qwen3-Next has 0.3 by its pool (16.63, 0.27.1), and llm-compressor's own recipe none.
-Without experts, in AWQ: 0.73 of Qwen3.5-9B (7.55, groups of 32 without zero points), and 1.1 of 27B (18.37)."""
+"""Share of all that a checkpoint in 4 bits may hold more that is counted of models with linear attention,
+which llm-compressor's makers write. The commonest are in groups of 32, with shared experts and most attention
+in 16 bit: 0.94 of Qwen3.5-122B (36.73 GiB a card, vLLM 0.16.1rc1), 0.90 of Qwen3-Next (22.53, 0.13), 0.82 of
+35B (22.05, 0.17); another Qwen3-Next has 0.3 by its pool (16.63, 0.27.1), llm-compressor's own recipe none.
+Without experts, in AWQ: 0.73 of Qwen3.5-9B (7.55, groups of 32 without zero points), 1.1 of 27B (18.37)."""
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
