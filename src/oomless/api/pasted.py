@@ -96,14 +96,15 @@ layers/quantization/__init__.py)."""
 
 def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], list[str]]:
     """Return (options, notes) with what the command says of how its release runs: a call of LLM() does of any
-    release, variables do where --engine-version is said."""
+    release, as SGLang's awq does, variables do where --engine-version is said."""
     from ..engines import engine
+    from ..engines.sglang.release import OWN_AWQ
     from ..engines.vllm.release import OFFLINE
 
     release = given.get("engine_version") or ""
     if not command.remark or "(" in release:
         return given, []
-    if OFFLINE in command.remark:
+    if OFFLINE in command.remark or command.remark == OWN_AWQ:
         release = release or engine(command.engine).latest
     if not release:
         return given, [

@@ -16,9 +16,11 @@ from ..run.shell_words import VARIABLE
 from .config_words import config_words
 from .llamacpp.command_line import alone, as_asked, drafts_in, taken_along
 from .llamacpp.ollama_command import tagged, variables
+from .sglang import command_line as of_sglang
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
 from .variables import flags_of, unread_variables
-from .vllm.command_line import as_vllm, is_read, remark
+from .vllm import command_line as of_vllm
+from .vllm.command_line import as_vllm, is_read
 
 SECRET = re.compile(r"key|token(?!s|ize)|password", re.IGNORECASE)
 JSON_KINDS = ("json", "images", "speculation")
@@ -277,8 +279,14 @@ class Reading:
             tuple(flag for flag in self.unknown if self.line.table != "vllm" or not is_read(flag)),
             tuple(self.left_open),
             beside=self.beside,
-            remark=remark(self.before, self.unknown) if self.line.table == "vllm" else "",
+            remark=self.remark(flags),
         )
+
+    def remark(self, flags: dict[str, Any]) -> str:
+        """Return what the command says of how its release runs."""
+        if self.line.table == "sglang":
+            return of_sglang.remark(flags)
+        return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else ""
 
 
 PREFILLS = "--disaggregation-mode prefill"

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...errors import UnsupportedError, UsageError
 from ...run.speculation import Speculation
+from .release import OWN_AWQ
 
 
 def need_own_experts(unknown: list[str]) -> None:
@@ -47,6 +48,15 @@ def with_variables(flags: dict[str, Any], before: list[str]) -> dict[str, Any]:
     name = A2A_TOKENS.get(found.get("moe_a2a_backend", ""))
     tokens = said.get(f"SGLANG_{name}_TOKENS_PER_RANK", "")
     return {**found, "moe_a2a_tokens": int(tokens)} if tokens.isdecimal() and int(tokens) else found
+
+
+def remark(flags: dict[str, Any]) -> str:
+    """Return what a command says of how its release runs.
+
+    >>> [remark({"quantization": word}) for word in ("awq", "awq_marlin")]
+    ['awq by its own kernels', '']
+    """
+    return OWN_AWQ if flags.get("quantization") == "awq" else ""
 
 
 def graphs_by_phase(flags: dict[str, Any]) -> dict[str, Any]:
@@ -119,10 +129,12 @@ def drafting_words(said: Speculation) -> list[str]:
 
     >>> drafting_words(Speculation("eagle3", 3, draft="org/head"))[:4]
     ['--speculative-algorithm', 'EAGLE3', '--speculative-draft-model-path', 'org/head']
+    >>> drafting_words(Speculation("EAGLE", 3, draft="org/model"))[1:4]
+    ['EAGLE', '--speculative-draft-model-path', 'org/model']
     """
-    if not (said.head or said.drafter):
+    if not (said.head or said.drafter or (said.draft and said.method.isupper())):
         return []
-    method = said.head.upper() if said.head else "STANDALONE"
+    method = said.head.upper() if said.head else "STANDALONE" if said.drafter else said.method
     sizes = {"num-steps": said.tokens, "eagle-topk": 1, "num-draft-tokens": said.tokens + 1}
     words = ["--speculative-algorithm", method]
     words += ["--speculative-draft-model-path", said.draft] if said.draft else []

@@ -12,6 +12,10 @@ FUSED_SHAPE = (256, 1)
 """(routed, shared) experts of the models whose shared expert may be fused: DeepSeek-V3 and its descendants.
 """
 
+OWN_AWQ = "awq by its own kernels"
+"""What the text of a release says where a command has --quantization awq: where nothing or awq_marlin is
+said, Marlin's run."""
+
 
 class SglangRules(ReleaseRules):
     """What a release of SGLang does: False or the first value where no row of the table holds."""

@@ -7,7 +7,7 @@ from ...run.serving import Resolved
 from ..rank import Placed, Stage
 from ..runtime_formats import runtime_format
 from .rank_tensors import shard, stage_layers
-from .release import SglangRules, expert_ranks
+from .release import OWN_AWQ, SglangRules, expert_ranks
 
 HOLDING = ("qwen3_moe", "qwen3_vl_moe")
 """Families whose models keep a dictionary of their parameters, or of their experts."""
@@ -46,6 +46,7 @@ def superseded(
     """
     card, form = hardware.card, asked.quantization or model.quantization
     by_marlin = form in BY_MARLIN and card.vendor in ("NVIDIA", "") and card.capability >= AMPERE
+    by_marlin = by_marlin and OWN_AWQ not in rules.text
     whole = rules.holds_experts_of_ranks and expert_ranks(asked) > 1
     note = "held by a dictionary of the model beside those in the kernel's order"
     if whole and card.compute_capability in OWN_FP8 and model.quantization == "fp8":

@@ -19,7 +19,7 @@ from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
 from .rank_tensors import shard, stage_layers
-from .release import RELEASES, SglangRules, shared_clones
+from .release import OWN_AWQ, RELEASES, SglangRules, shared_clones
 
 if TYPE_CHECKING:
     from ..requantised import Loading
@@ -83,11 +83,34 @@ def placed_part(
         from .mxfp4 import placed_gpt_oss  # rules of one family
 
         return tuple(placed_gpt_oss(members_of(model, asked, stage, part, rules, clones), asked, hardware))
+    plain = makes_plain_experts(asked, hardware)
     return ALLOCATED.of(
         model,
-        (decided, stage, part, clones),
-        lambda: tuple(allocations(members_of(model, decided, stage, part, rules, clones))),
+        (decided, stage, part, clones, plain),
+        lambda: tuple(allocations(members_of(model, decided, stage, part, rules, clones, plain))),
     )
+
+
+def makes_plain_experts(asked: Resolved, hardware: Hardware) -> bool:
+    """Return whether a checkpoint in AWQ gets experts of 16 bit: SGLang's own kernels of AWQ have none for
+    them but on Ascend (layers/quantization/awq.py of 0.4.6 to 0.5.16, AWQConfig.get_quant_method), and
+    Marlin's do not take the place of what was said (override_quantization_method).
+
+    In each layer of MiniMax-M2.5 at TP4 1.125 GiB of w13_weight alone (sglang#21730):
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(quantization="awq", dtype="bfloat16", layout=Layout(tp=4))
+    >>> model, cards = load("minimax-m2.5"), parse_gpu("a800-80gb:4")
+    >>> for version in ("0.5.9", f"0.5.9 ({OWN_AWQ})"):
+    ...     said = asked._replace(engine_version=version)
+    ...     found = placed_part(model, said, cards, Stage(0, 1, 0, 62), "main")
+    ...     print(next(round(each.num_bytes / 2**30, 3) for each in found if "w13_weight" in each.name))
+    0.281
+    1.125
+    """
+    return OWN_AWQ in asked.engine_version and hardware.card.vendor != "Huawei"
 
 
 ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
@@ -95,9 +118,16 @@ ALLOCATED = Kept[tuple[Placed, ...]](most=1024)
 
 
 def members_of(
-    model: Model, asked: Resolved, stage: Stage, part: Part, rules: SglangRules, clones: int
+    model: Model,
+    asked: Resolved,
+    stage: Stage,
+    part: Part,
+    rules: SglangRules,
+    clones: int,
+    plain_experts: bool = False,
 ) -> list[Member]:
-    """Return every piece of one part of the checkpoint that a rank has, and the parameter that it becomes."""
+    """Return every piece of one part of the checkpoint that a rank has, and the parameter that it becomes.
+    `plain_experts`: experts are made in 16 bit, whatever the checkpoint has."""
     members: list[Member] = []
     for tensor in model.tensors:
         layers = stage_layers(tensor, model, asked, stage) if tensor.part == part else None
@@ -105,6 +135,8 @@ def members_of(
             continue
         shape, repeat = shard(tensor, model, asked, clones)
         name, form = parameter_of(tensor, model, rules), runtime_format(tensor, model, asked)
+        if plain_experts and tensor.role == "expert":
+            form = DTYPES[asked.dtype]
         members.append((name, tensor.name, layers, shape, form, repeat))
     return members
 

@@ -26,11 +26,30 @@ def shard(
                 repeat, ranks, asked.num_redundant_experts if num_main_experts else 0
             )
         tp = ranks
-    elif layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1 and "shared_expert" in tensor.name:
-        tp = 1 if rules.keeps_shared_experts_whole else tp
+    elif "shared_expert" in tensor.name and keeps_whole(asked, rules):
+        tp = 1
     if tp == 1 and tensor.cut.how != "vocabulary":
         return shape, repeat
     return divide(tensor, tp, f"--tp {tp}", VOCABULARY_PAD), repeat
+
+
+def keeps_whole(asked: Resolved, rules: VllmRules) -> bool:
+    """Return whether each rank holds all of the shared experts: where ranks of data parallelism deal out the
+    tokens to those of tensor parallelism (config/parallel.py, use_sequence_parallel_moe), which vLLM-Ascend
+    turns off or does without (vllm_ascend/platform.py of 0.11 to 0.25, check_and_update_config;
+    ops/linear_op.py of 0.26, get_parallel_op).
+
+    >>> from ...run.serving import Layout
+    >>> from .release import RELEASES
+    >>> asked = Resolved(layout=Layout(tp=8, dp=2, enable_expert_parallel=True))
+    >>> rules = RELEASES.at("0.20.0")
+    >>> [keeps_whole(asked._replace(engine=name), rules) for name in ("vllm", "vllm-ascend")]
+    [True, False]
+    """
+    layout = asked.layout
+    if asked.engine == "vllm-ascend" or not rules.keeps_shared_experts_whole:
+        return False
+    return layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1
 
 
 def draft_layers(model: Model, asked: Resolved) -> int:

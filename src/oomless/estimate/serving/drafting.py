@@ -20,9 +20,34 @@ def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
     """Return a model with the one that drafts for it, or with the head that does, where the question names
     one."""
     said = asked.speculation
+    if said is not None and said.draft and said.method in BY_CONFIG and not (said.head or model.draft):
+        return beside_named(model, asked, said, said.draft, offline)
     if said is None or not (said.drafter or said.head):
         return model
     return beside_head(model, asked, said, offline) if said.head else beside_model(model, asked, offline)
+
+
+BY_CONFIG = ("EAGLE", "NEXTN")
+"""SGLang's words for a draft of the class that its own config names."""
+
+
+def beside_named(model: Model, asked: Asked, said: Speculation, name: str, offline: bool) -> Model:
+    """Return a model without MTP layers and the draft that SGLang's EAGLE is given beside it: a model of the
+    catalogue is loaded whole, be it the target again (speculative/eagle_worker.py; configs/model_config.py
+    makes layers for drafting of those models alone that have some; sglang#6875), another is a head.
+
+    >>> target, said = load("llama-3.1-70b"), Speculation("EAGLE", 4, draft="meta-llama/Llama-3.1-70B")
+    >>> asked = Asked(engine="sglang", speculation=said)
+    >>> len(beside_draft(target, asked, offline=True).draft)
+    80
+    >>> asked = asked._replace(speculation=said._replace(draft="org/head"))
+    >>> len(beside_draft(target, asked, offline=True).draft)
+    1
+    """
+    known = catalogue_name(name)
+    if known:
+        return with_draft(model, load(known, offline=offline))
+    return beside_head(model, asked, said, offline)
 
 
 def beside_model(model: Model, asked: Asked, offline: bool) -> Model:
@@ -44,7 +69,7 @@ def beside_head(model: Model, asked: Asked, said: Speculation, offline: bool) ->
     are."""
     from ...model.draft_head import assumed_head, model_of_head  # few questions have one
 
-    kind, name = said.head or "", said.draft
+    kind, name = said.head or said.method.lower().replace("nextn", "eagle"), said.draft
     check_release(asked, kind)
     known = known_head(name, kind, offline) if name else None
     if known is not None:
