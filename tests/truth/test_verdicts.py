@@ -37,6 +37,7 @@ FRESH_21 = TABLES / "verdicts_blind_21.csv"
 FRESH_22 = TABLES / "verdicts_blind_22.csv"
 FRESH_23 = TABLES / "verdicts_blind_23.csv"
 FRESH_24 = TABLES / "verdicts_blind_24.csv"
+FRESH_26 = TABLES / "verdicts_blind_26.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -80,6 +81,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_22.jsonl": FRESH_22,
     TABLES / "blind" / "verdicts_23.jsonl": FRESH_23,
     TABLES / "blind" / "verdicts_24.jsonl": FRESH_24,
+    TABLES / "blind" / "verdicts_26.jsonl": FRESH_26,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -276,6 +278,11 @@ FRESH_23_BUDGET = Confusion(right=0.85, wrong_fits=1, wrong_does_not_fit=3, tigh
 FRESH_24_BUDGET = Confusion(right=0.91, wrong_fits=1, wrong_does_not_fit=1, tight=15, none=6)
 
 
+# the first score was 33 of 40, four wrong "fits", three wrong "no", five tight: SGLang's own AWQ, a draft
+# that is a model, engines built for whole batches, shared experts on Ascend
+FRESH_26_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=5, none=0)
+
+
 # the first score was 15 of 16, one wrong "fits", four tight, four whose command was quoted amiss; of those
 # one was then a wrong "no": macOS 26 gives an M5's GPU more of its memory; its wrong "fits" xl-18 and xl-19,
 # of the same file, are tight: only the file of a repacked NVFP4 checkpoint says what its attention has
@@ -434,6 +441,7 @@ ROUNDS = {
     FRESH_22: ("serve", FRESH_22_BUDGET),
     FRESH_23: ("serve", FRESH_23_BUDGET),
     FRESH_24: ("serve", FRESH_24_BUDGET),
+    FRESH_26: ("serve", FRESH_26_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

@@ -43,7 +43,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *kept(model, asked, stage),
     ]
     if not rules.runs_pytorch:
-        lines.append(measured("trtllm", "activations.profile_run", "execution_context", version, tags))
+        lines.append(built_line(model, asked, version, tags))
         lines.append(decoder_line(model, asked, version))
         return Budget(tuple(lines), ())
     tokens, width, hidden = (
@@ -148,6 +148,36 @@ def trial_cache(model: Model, asked: Resolved, hardware: Hardware, stage: Stage,
         "assumed",
         f"{blocks:,} blocks of {layout.block_bytes:,} B{beside}, no more than the share",
         "tensorrt_llm/_torch/pyexecutor/_util.py",
+    )
+
+
+def built_line(model: Model, asked: Resolved, version: tuple[int, ...], tags: tuple[str, ...]) -> Line:
+    """What an engine holds for its largest shapes: of a model without experts by the tokens that its profile
+    allows, at the product of gate and up.
+
+    393,216 tokens of llama-2-7b found no room on an A100 of 40 GB (TensorRT-LLM#401):
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(max_num_batched_tokens=393216, dtype="float16", layout=Layout())
+    >>> round(built_line(load("llama-2-7b"), asked, (0, 5), ()).bytes / 2**30, 2)
+    25.12
+    """
+    found = measured("trtllm", "activations.profile_run", "execution_context", version, tags)
+    wide = [each.intermediate_size for each in model.kinds.ffns if isinstance(each, Dense)]
+    if model.kinds.has_experts or not wide:
+        return found
+    tokens, width = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8
+    row, inside = 3 * model.hidden_size, 2 * max(wide) // asked.layout.tp
+    spread, size = facts.constant("trtllm", "built_spread", version), tokens * width * (row + inside)
+    return ranged(
+        "activations.profile_run",
+        "engine",
+        WORDS["activations.profile_run"],
+        (size, int(size * spread.low), max(int(size * spread.high), found.high_bytes)),
+        "assumed",
+        f"{tokens:,} tokens x {width} B x ({inside:,} + {row:,}) = {gib(size):.3f} GiB",
+        spread.source,
     )
 
 

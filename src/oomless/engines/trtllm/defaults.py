@@ -10,7 +10,7 @@ from ..defaults import default_length, resolve_dtype
 from ..layers_dealt import deal
 from ..layouts import need_even_experts
 from ..rank import Stage
-from .release import RELEASES
+from .release import RELEASES, TrtllmRules
 
 REQUESTS, ENGINE_REQUESTS, TOKENS = 2048, 256, 8192
 """max_batch_size of the PyTorch backend and of engine builds; max_num_tokens."""
@@ -60,8 +60,21 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         layout=layout,
         max_model_len=length,
         max_num_seqs=asked.max_num_seqs or (REQUESTS if rules.runs_pytorch else ENGINE_REQUESTS),
-        max_num_batched_tokens=asked.max_num_batched_tokens or TOKENS,
+        max_num_batched_tokens=asked.max_num_batched_tokens or profile_tokens(asked, rules, length),
     )
+
+
+def profile_tokens(asked: Asked, rules: TrtllmRules, length: int) -> int:
+    """Return max_num_tokens where it is not said: engines of 2023 and early 2024 were built for the largest
+    batch of the longest inputs, for which half of a length is taken (perf-best-practices.md).
+
+    >>> asked = Asked(max_num_seqs=192)
+    >>> [profile_tokens(asked, RELEASES.at(version), 4096) for version in ("0.5", "0.11")]
+    [393216, 8192]
+    """
+    if rules.builds_for_whole_batches and asked.max_num_seqs:
+        return max(asked.max_num_seqs * length // 2, TOKENS)
+    return TOKENS
 
 
 def stages(model: Model, asked: Resolved) -> list[Stage]:

@@ -8,6 +8,8 @@ class TrtllmRules(ReleaseRules):
 
     runs_pytorch: bool = False
     """The PyTorch backend is the default; before, engines are built from maximal shapes."""
+    builds_for_whole_batches: bool = False
+    """max_num_tokens has no value of its own."""
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     pads_mxfp4: bool = False
