@@ -13,6 +13,7 @@ from .release import (
     LATENTS_OFF,
     OFFLINE,
     SECOND_RUNNER,
+    SHARED_WHOLE,
     SORTS,
     TRIED,
     UNTRIED,
@@ -47,6 +48,7 @@ WHOLE = ("--disable-hybrid-kv-cache-manager", "LMCacheConnectorV1")
 """A flag and a connector that switch groups of windows off."""
 
 
+SHARED_BY_DATA = re.compile(r"--additional[-_]config .*\benable_shared_expert_dp\W+true\b", re.IGNORECASE)
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
 )
@@ -71,12 +73,16 @@ def remark(before: list[str], unread: list[str]) -> str:
     'windows whole'
     >>> remark([], ["--attention-backend flashinfer"])
     'FLASHINFER'
+    >>> remark([], ['--additional-config {"enable_shared_expert_dp": true}'])
+    'shared experts whole'
     """
     said = [REMARKS[word] for word in before if word in REMARKS]
     if not {SORTS, FLASHINFER} & {*said} and any(IMAGE.fullmatch(word) for word in before):
         said.append(FLASHINFER)
     if any(word in flag for flag in unread for word in WHOLE if not flag.startswith("--no-")):
         said.append(WINDOWS_WHOLE)
+    if any(map(SHARED_BY_DATA.match, unread)):
+        said.append(SHARED_WHOLE)
     if named := [found for word in (*before, *unread) if (found := NAMED_ATTENTION.fullmatch(word))]:
         said.append(named[-1][1].upper())
     return ", ".join(said)

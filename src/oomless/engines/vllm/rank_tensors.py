@@ -5,7 +5,7 @@ from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
-from .release import VllmRules
+from .release import SHARED_WHOLE, VllmRules
 
 
 def shard(
@@ -35,9 +35,9 @@ def shard(
 
 def keeps_whole(asked: Resolved, rules: VllmRules) -> bool:
     """Return whether each rank holds all of the shared experts: where ranks of data parallelism deal out the
-    tokens to those of tensor parallelism (config/parallel.py, use_sequence_parallel_moe), which vLLM-Ascend
-    turns off or does without (vllm_ascend/platform.py of 0.11 to 0.25, check_and_update_config;
-    ops/linear_op.py of 0.26, get_parallel_op).
+    tokens to those of tensor parallelism (config/parallel.py, use_sequence_parallel_moe). vLLM-Ascend turns
+    that off or does without (vllm_ascend/platform.py of 0.11 to 0.25, check_and_update_config;
+    ops/linear_op.py of 0.26, get_parallel_op), but where enable_shared_expert_dp is asked for.
 
     >>> from ...run.serving import Layout
     >>> from .release import RELEASES
@@ -47,9 +47,11 @@ def keeps_whole(asked: Resolved, rules: VllmRules) -> bool:
     [True, False]
     """
     layout = asked.layout
-    if asked.engine == "vllm-ascend" or not rules.keeps_shared_experts_whole:
+    if not layout.enable_expert_parallel or layout.tp == 1:
         return False
-    return layout.enable_expert_parallel and layout.tp > 1 and layout.dp > 1
+    if asked.engine == "vllm-ascend":
+        return SHARED_WHOLE in rules.text
+    return rules.keeps_shared_experts_whole and layout.dp > 1
 
 
 def draft_layers(model: Model, asked: Resolved) -> int:

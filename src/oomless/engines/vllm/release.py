@@ -16,6 +16,8 @@ SORTS, FLASHINFER = "no FlashInfer", "FlashInfer"
 WINDOWS_WHOLE = "windows whole"
 """What it says where windows are cached as full layers are: a connector of caches, or the flag
 --disable-hybrid-kv-cache-manager, switches their groups off (config/vllm.py)."""
+SHARED_WHOLE = "shared experts whole"
+"""What it says where --additional-config of vLLM-Ascend asks for enable_shared_expert_dp."""
 UNSCORED = "flash_attn"
 """A package without which towers of MoonViT make scores: named, or with a \"no\" before it."""
 TRIED, UNTRIED = "graphs tried", "graphs untried"
