@@ -6,7 +6,6 @@ from typing import Any
 
 from ...errors import UnsupportedError, UsageError
 from ...run.speculation import Speculation
-from .release import OWN_AWQ
 
 
 def need_own_experts(unknown: list[str]) -> None:
@@ -56,7 +55,11 @@ def remark(flags: dict[str, Any]) -> str:
     >>> [remark({"quantization": word}) for word in ("awq", "awq_marlin")]
     ['awq by its own kernels', '']
     """
-    return OWN_AWQ if flags.get("quantization") == "awq" else ""
+    if flags.get("quantization") != "awq":
+        return ""
+    from .release import OWN_AWQ  # few commands say so
+
+    return OWN_AWQ
 
 
 def graphs_by_phase(flags: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from ...engines import engine
 from ...engines.record import Engine
-from ...engines.sglang.release import OWN_AWQ
 from ...engines.support import Support
 from ...errors import UsageError
 from ...facts.release import read_release
@@ -166,9 +165,13 @@ def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
 def multiplied_in_16_bit(model: Model, request: Resolved, card: Card) -> tuple[str, ...]:
     """Return a note where weights of FP8 lie on a card without products of FP8, or experts of AWQ meet
     kernels that have none for them."""
-    if OWN_AWQ in (request.engine_version or "") and model.kinds.has_experts and card.vendor != "Huawei":
-        return ("--quantization awq makes experts in 16 bit here; without it they stay in 4",)
-    if not (request.quantization or model.quantization).startswith("fp8") or card.native_fp8 != "no":
+    form = request.quantization or model.quantization
+    if form == "awq" and model.kinds.has_experts and card.vendor != "Huawei":
+        from ...engines.sglang.release import OWN_AWQ  # few checkpoints are in AWQ
+
+        plain = OWN_AWQ in (request.engine_version or "")
+        return ("--quantization awq makes experts in 16 bit here; without it they stay in 4",) * plain
+    if not form.startswith("fp8") or card.native_fp8 != "no":
         return ()
     return (f"{card.name} multiplies no FP8: weights are read in it, products run in 16 bit",)
 
