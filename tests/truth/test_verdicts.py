@@ -56,6 +56,7 @@ TRAIN_15 = TABLES / "verdicts_blind_train_15.csv"
 TRAIN_16 = TABLES / "verdicts_blind_train_16.csv"
 TRAIN_17 = TABLES / "verdicts_blind_train_17.csv"
 TRAIN_18 = TABLES / "verdicts_blind_train_18.csv"
+TRAIN_19 = TABLES / "verdicts_blind_train_19.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -100,6 +101,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_16.jsonl": TRAIN_16,
     TABLES / "blind" / "verdicts_train_17.jsonl": TRAIN_17,
     TABLES / "blind" / "verdicts_train_18.jsonl": TRAIN_18,
+    TABLES / "blind" / "verdicts_train_19.jsonl": TRAIN_19,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -384,10 +386,16 @@ TRAIN_17_BUDGET = Confusion(right=0.94, wrong_fits=2, wrong_does_not_fit=0, tigh
 """As first predicted 27 of 33 firm, 3 wrong "fits", 3 wrong "no", 7 tight, 4 without an answer."""
 
 
-# x-3407 does not name its 7B, x-3409 not its batch, x-3450 is no generic script; x-3417 runs DeepSpeed's
-# hybrid engine, whose workspace lies outside; six had no answer: DeepSpeed-Chat; three have none
+# x-3407 does not name its 7B, x-3409 not its batch, x-3450 is no generic script; x-3417 ran DeepSpeed's
+# hybrid engine, and is tight; six had no answer: DeepSpeed-Chat; three have none
 TRAIN_18_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=2, tight=5, none=3)
 """As first predicted 35 of 39 firm, 1 wrong "fits", 3 wrong "no", 3 tight, 10 without an answer."""
+
+
+# x-3722 and x-3726 were wrong "fits": DeepSpeed-Chat's hybrid engine, critic and names of adapters; x-3744's
+# page does not say which memory was out, x-3731's not that its recipe ran on one node
+TRAIN_19_BUDGET = Confusion(right=0.94, wrong_fits=1, wrong_does_not_fit=1, tight=8, none=0)
+"""As first predicted 34 of 40 firm, 3 wrong "fits", 3 wrong "no", 6 tight, 1 without an answer."""
 
 
 def validated(path: Path) -> dict[str, Any]:
@@ -459,6 +467,7 @@ ROUNDS = {
     TRAIN_16: ("train", TRAIN_16_BUDGET),
     TRAIN_17: ("train", TRAIN_17_BUDGET),
     TRAIN_18: ("train", TRAIN_18_BUDGET),
+    TRAIN_19: ("train", TRAIN_19_BUDGET),
 }
 
 
