@@ -13,7 +13,7 @@ from .rollout import whole_policy
 from .state_bytes import weight_bytes_of
 from .training_estimate import Companions, TrainingEstimate
 
-HYBRID = "deepspeed"
+HYBRID = "hybrid"
 """Its word as a rollout engine."""
 HEADS = (32, 64, 128)
 """Head sizes of its kernels: a head is filled up to the next one, larger ones stay as they are."""

@@ -180,7 +180,7 @@ ASKED: tuple[Option, ...] = (
     Option("value_recompute", "--value-recompute", "text", "beside",
            "ppo: what the critic computes again in its backward [as the policy].", choices=("none", "full")),
     Option("rollout_engine", "--rollout-engine", "text", "beside",
-           "Engine that generates: vllm, sglang; deepspeed, the hybrid engine."),
+           "Engine that generates: vllm, sglang; hybrid: DeepSpeed's."),
     Option("rollout_gpu_memory_utilization", "--rollout-gpu-memory-utilization", "share", "beside",
            "Its share of the training cards [0.3]."),
     Option("rollout_sleep", "--rollout-sleep", "switch", "beside",

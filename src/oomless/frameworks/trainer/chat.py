@@ -105,7 +105,7 @@ def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if entries.switch("enable_ema", default=False):
         entries.note("enable_ema: one more copy of the actor is not counted")
     if entries.switch("enable_hybrid_engine", default=False):
-        beside["rollout_engine"] = "deepspeed"
+        beside["rollout_engine"] = "hybrid"
         beside["rollout_tp"] = entries.whole("inference_tp_size", default=1)
         beside["rollout_sleep"] = entries.switch("release_inference_cache", default=False)
         if entries.switch("unpin_actor_parameters", default=False):
