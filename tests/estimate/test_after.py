@@ -50,6 +50,20 @@ def test_a_reference_is_offloaded_as_the_policy_is(framework: str, lies: bool) -
     )
 
 
+@pytest.mark.parametrize(
+    ("version", "method", "states"),
+    [("trl 0.11", "lora", 0), ("trl 0.12", "lora", 12), ("trl 0.18", "full", 12)],
+)
+def test_the_critic_of_trl_is_a_head_until_it_is_a_model(version: str, method: str, states: int) -> None:
+    """Its PPOTrainer gives adapters to the policy alone; before 0.12 one model had both."""
+    asked = {"framework": "trl", "framework_version": version, "precision": "amp-bf16", "optimizer": "adamw"}
+    found: Any = train("qwen2.5-0.5b", "h100", task="ppo", method=method, seq_len=512, **asked)
+    lines = [line for line in found.after.moments[0].ledger.lines if line.owner == "value"]
+    held = sum(line.bytes for line in lines if line.category in ("weights", "optimizer"))
+    backbone = found.model.num_parameters
+    assert held == pytest.approx(states * backbone, rel=0.01)
+
+
 def test_simpo_scores_nothing() -> None:
     found = ask(task="dpo", reference_model="none")
     assert [each.name for each in found.after.moments] == ["update"]

@@ -166,6 +166,8 @@ class Framework(NamedTuple):
     """It runs Megatron-Core's layers, optimizer and schedules."""
     value_is_head: bool
     """PPO's value model is a head on the policy, which takes next to nothing, not a model of its own."""
+    value_is_full: bool
+    """PPO's value model is trained in full where the policy has adapters in 16 bit."""
     rollouts: tuple[str, ...]
     """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`."""
     rows: FrameworkRows
@@ -190,6 +192,10 @@ class Framework(NamedTuple):
     def habits(self, version: str | None) -> Habits:
         """Return what the releases in a text did otherwise than the newest ones."""
         return habits(self.name, self.packages, version)
+
+    def value_on_policy(self, version: str | None) -> bool:
+        """Whether PPO's value model is a head on the policy in the named releases."""
+        return self.value_is_head or self.habits(version).value_is_head
 
     @property
     def grpo_reference(self) -> bool:
@@ -305,6 +311,7 @@ def of_facts(name: str) -> Framework:
         expert_parallel=row["expert_parallel"],
         megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
+        value_is_full=row["value_model"] == "full",
         rollouts=_words(row["rollouts"]),
         rows=measured_rows(name),
     )

@@ -80,6 +80,8 @@ class Habits(NamedTuple):
     there is a new loss."""
     resends: bool = False
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
+    value_is_head: bool = False
+    """PPO's value model is a head on the policy."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -159,6 +161,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         records_streams=found.get("sent") == "recorded",
         packed_inputs=found.get("packed_inputs", ""),
         resends=found.get("exchanges") == "again",
+        value_is_head=found.get("value_model") == "head",
     )
 
 

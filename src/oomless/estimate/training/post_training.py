@@ -172,14 +172,16 @@ def _value_model(
     """Return PPO's value model on the rank: what lies there always, its gradients during the policy's update,
     and what its own update takes. Nothing where it is a head on the policy."""
     request = estimate.request
-    on_policy = framework(request.framework).value_is_head and companions.value_model is None
+    of = framework(request.framework)
+    on_policy = of.value_on_policy(request.framework_version) and companions.value_model is None
     if request.task != "ppo" or on_policy:
         return [], [], []
+    apart = of.value_is_full and request.method == "lora"
     value = estimate_training(
         companions.value_model or estimate.model,
         request._replace(
             task="reward",
-            method=companions.critic_method or request.method,
+            method=companions.critic_method or ("full" if apart else request.method),
             recompute=companions.critic_recompute or request.recompute,
         ),
         estimate.hardware,
