@@ -157,3 +157,38 @@ def test_its_own_ways_to_cut_layers_are_counted_as_layers(mode: str) -> None:
     found = oomless.infer("qwen3-32b", "rtx-3090:2", split_mode=mode, **words)
     assert found.verdict == "fits"
     assert len(found.ledgers) == 2
+
+
+def drafting(**words: Any) -> oomless.ServingAnswer:
+    """The command of club-3090's ik-llama/mtp.yml of May 2026, as far as it counts."""
+    asked: dict[str, Any] = {
+        "engine": "ik-llamacpp",
+        "engine_version": "2026-05",
+        "quantization": "IQ4_KS",
+        "max_num_seqs": 1,
+        "ubatch_size": 1024,
+        "context": 163840,
+        "cache_type_k": "q4_0",
+        "cache_type_v": "q4_0",
+        "speculation": '{"method": "mtp", "num_speculative_tokens": 2}',
+        "flash_attn": True,
+    }
+    return oomless.infer("qwen3.6-27b", "rtx-3090", **{**asked, **words})
+
+
+def test_a_file_that_drafts_has_the_layer_that_does() -> None:
+    """ik_llama.cpp#1953: 12,777.18 MiB of layers and 1,718.71 of the output and the layer that drafts."""
+    found = drafting().ledgers[0].by_category()["weights"]
+    assert found / MIB == pytest.approx(12777.18 + 1718.71, rel=5e-4)
+    assert drafting(speculation=None).ledgers[0].by_category()["weights"] / MIB == pytest.approx(
+        14060.6, rel=1e-4
+    )
+
+
+def test_its_flash_attention_copies_what_is_not_f16() -> None:
+    """Of the model and of its draft, whose cache has the model's types: 160 Ki cells x 1,024 x 2 x 2 B."""
+    sizes = {line.key: line.bytes / MIB for line in drafting().ledgers[0].lines}
+    assert sizes["temporaries.running"] == 2 * 640
+    assert sizes["activations.draft_context"] == pytest.approx(180 + 1072, abs=1)
+    keys = [line.key for line in drafting(cache_type_k="f16", cache_type_v="f16").ledgers[0].lines]
+    assert "temporaries.running" not in keys

@@ -5,13 +5,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..engines.llamacpp.command_line import OF_REPOSITORY
+from ..engines.llamacpp.command_line import DEFAULT_UBATCH, OF_REPOSITORY
+from ..engines.llamacpp.release import is_ik, rules_of
 from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
 from ..model.catalogue_names import catalogue_name
 from ..model.gguf_names import type_in_name
 from ..model.load import load
 from ..run.hardware import parse_gpu
+from ..run.serving import Asked
 from ..truth.reconcile.log_model import model_name
 from ..units import format_bytes, parse_bytes
 from .serving import infer
@@ -51,6 +53,24 @@ def kept_back(
         reserve = given.get("reserve")
         given = {**given, "reserve": f"{total + (parse_bytes(reserve) if reserve else 0)}B"}
     return given, tuple(notes)
+
+
+def widened(given: dict[str, Any], batch: int) -> dict[str, Any]:
+    """Return options with the micro-batch that a build of ik_llama.cpp makes of a batch of so many tokens (0:
+    its own 2,048) where a tower is on the card.
+
+    >>> build = {"engine": "ik-llamacpp", "engine_version": "2026-05", "ubatch_size": 512}
+    >>> widened(build, 4096)["ubatch_size"], widened({**build, "engine": "llamacpp"}, 4096)["ubatch_size"]
+    (4096, 512)
+    """
+    own = given.get("ubatch_size") or DEFAULT_UBATCH
+    asked = Asked(engine=given["engine"], engine_version=given.get("engine_version"))
+    widens = is_ik(asked) and rules_of(asked).widens_for_images
+    return {**given, "ubatch_size": max(batch or BATCH, own)} if widens else given
+
+
+BATCH = 2048
+"""Tokens of a batch where nobody says how many (common.h, n_batch)."""
 
 
 def tower(served: str | None, file: str) -> tuple[int, str]:

@@ -59,8 +59,10 @@ def from_command(
         given, of_cards = on_its_cards(given, command)
         said = (*said, *of_cards)
     if command.beside:
-        from .beside_model import kept_back  # few commands name such files
+        from .beside_model import kept_back, widened  # few commands name such files
 
+        if "tower" in command.beside:
+            given = widened(given, command.batch)
         given, of_files = kept_back(
             given, served, command.beside, lambda file: (from_path(file)[0], type_of(file)[0])
         )

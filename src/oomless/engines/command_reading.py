@@ -50,6 +50,8 @@ class Command(NamedTuple):
     """What the GPU of a Mac may take, where it is set beside the command."""
     beside: Mapping[str, str] = {}
     """Files that the engine loads beside the model, by what they are."""
+    batch: int = 0
+    """Tokens of a batch of llama-server, of which a micro-batch is a part; 0: not said."""
     remark: str = ""
     """What variables say of how its release runs, as it stands in brackets behind a release."""
     others: int = 0
@@ -264,10 +266,14 @@ class Reading:
             for field, value in flags.items()
         }
         engine, model = self.line.engines.split()[0], self.model
+        batch = flags.get("batch_size") or 0
         if self.line.table == "llamacpp":
             unsaid = {**alone(self.before, self.ignored), **drafts_in(self.ignored)}
             engine, model, flags = as_asked(model, {**unsaid, **flags})
             self.beside = {**taken_along(engine, model, self.ignored), **self.beside}
+            if TOWER_ON_HOST in self.unknown:
+                self.unknown.remove(TOWER_ON_HOST)
+                self.beside.pop("tower", None)
         if self.line.prompts and model is not None:
             model, kind = tagged(model)
             flags["quantization"] = kind
@@ -279,6 +285,7 @@ class Reading:
             tuple(flag for flag in self.unknown if self.line.table != "vllm" or not is_read(flag)),
             tuple(self.left_open),
             beside=self.beside,
+            batch=batch,
             remark=self.remark(flags),
         )
 
@@ -289,6 +296,7 @@ class Reading:
         return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else ""
 
 
+TOWER_ON_HOST = "--no-mmproj-offload"
 PREFILLS = "--disaggregation-mode prefill"
 OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
 """Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""

@@ -85,6 +85,17 @@ def keeps_mtp(model: Model, build: str = "") -> bool:
     return model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and month >= MTP_SINCE)
 
 
+def drafting_build(model: Model) -> str:
+    """Return the month of a converter that keeps the MTP layer, where the model's usual one need not: files
+    of Qwen3.6 that draft were made anew.
+
+    >>> from oomless.model.load import load
+    >>> [drafting_build(load(name)) for name in ("qwen3.6-27b", "qwen3.8-27b", "glm-4.5-air")]
+    ['2026-06', '', '']
+    """
+    return MTP_SINCE if model.family in KEEPS_MTP_LATER and not keeps_mtp(model) else ""
+
+
 def num_blocks(model: Model) -> int:
     """Return the layers that -ngl counts and --tensor-split deals: those of the file, the one that drafts
     among them where it has it (src/llama-model.cpp, n_layer_all: 66/66 of Qwen3.8-27B, 48/48 of GLM-4.5-Air).

@@ -15,7 +15,7 @@ from .cache import drafting_layers, row_bytes
 from .defaults import HOSTS, num_cells
 from .graphs import buffer_bytes
 from .operation_pool import pool_lines
-from .release import rules_of
+from .release import is_ik, rules_of
 from .tower import tower_lines
 
 
@@ -125,14 +125,15 @@ def draft_lines(
 ) -> tuple[Line, ...]:
     """What the second context takes that drafts with the model's own MTP layer: its cache, as long as the
     other, in 16 bit whatever the target's type (--spec-draft-type-k), and the buffer of its graph, which is
-    that layer behind embedding and state; of V4 at most the target's `buffer`.
+    that layer behind embedding and state; of V4 at most the target's `buffer`. ik_llama.cpp gives it the
+    target's types (common/speculative.cpp, params_dft.cache_type_k).
 
     Logs of Qwen3.8-27B have 613.03 MiB on two cards and 488 on one, against 613.01 and 488.04.
     """
     drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
     if not drafting:
         return ()
-    plain = asked._replace(cache_type_k="f16", cache_type_v="f16")
+    plain = asked if is_ik(asked) else asked._replace(cache_type_k="f16", cache_type_v="f16")
     cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in drafting)
     low, high = buffer // 2, buffer
     if not stage.last:

@@ -5,7 +5,8 @@ from typing import assert_never
 from ...kept import Kept
 from ...model.attention import GQA, MLA, V4, V41, Attention, Linear
 from ...model.gguf_dynamic import experts_of
-from ...model.gguf_model import as_gguf
+from ...model.gguf_mixes import KvB
+from ...model.gguf_model import as_gguf, drafting_build
 from ...model.model import LAYER_TABLE, Model
 from ...run.serving import Resolved
 from .release import is_ik, rules_of
@@ -17,9 +18,11 @@ def stored(model: Model, asked: Resolved) -> Model:
     if model.quantization.startswith("gguf"):
         return model
     word, whole = asked.quantization or published_as(model), expands(model, asked)
+    build = drafting_build(model) if asked.draft_tokens else ""  # what drafts has the layer that does
     if word == "MXFP4" and asked.engine == "ollama" and model.family == "gpt_oss":
         word = "BF16"  # its library has all but the experts in 16 bit (ollama#11711: repeating 10.7 GiB)
-    made = _FILES.of(model, (word, whole), lambda: as_gguf(model, word, "whole" if whole else "split"))
+    kv_b: KvB = "whole" if whole else "split"
+    made = _FILES.of(model, (word, kv_b, build), lambda: as_gguf(model, word, kv_b, build=build))
     if asked.engine == "ollama" and (kept := [each for each in model.tensors if each.name == LAYER_TABLE]):
         # server/quantization.go leaves it as it was: 7.5 GB of gemma3n:e4b
         tensors = tuple(kept[0] if each.name == LAYER_TABLE else each for each in made.tensors)

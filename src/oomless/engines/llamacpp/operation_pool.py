@@ -38,9 +38,10 @@ def pool_lines(
     model: Model, asked: Resolved, card: Card, stage: Stage, batch: Batch, layers: tuple[Layer, ...]
 ) -> tuple[Line, ...]:
     """Return the line of the backend's pool where an operation of this card's layers needs one."""
-    if card.vendor not in POOLS or is_ik(asked) or not layers:
+    if card.vendor not in POOLS or not layers or (is_ik(asked) and not copies_for_heads(model, card, batch)):
         return ()
-    matrix = max((matrix_copies(each, batch) for each in dequantised(model, asked, card, stage)), default=0)
+    shapes = () if is_ik(asked) else dequantised(model, asked, card, stage)
+    matrix = max((matrix_copies(each, batch) for each in shapes), default=0)
     cells = attended_cells(asked, batch)
     attended = max((sum(attention_copies(each.attention, asked, batch, cells)) for each in layers), default=0)
     least = max(matrix, attended)
@@ -69,6 +70,14 @@ def pool_lines(
             "ggml/src/ggml-cuda: ggml-cuda.cu, mmq.cu, fattn-common.cuh",
         ),
     )
+
+
+def copies_for_heads(model: Model, card: Card, batch: Batch) -> bool:
+    """Return whether ik_llama.cpp's flash attention copies a cache that is not F16: for heads with keys of
+    their own it does on cards with matrix units (fattn-mma-f16.cuh, launch_fattn_mma). Its kernels for MLA
+    and for other cards were not read."""
+    units = card.vendor == "" or (card.vendor == "NVIDIA" and card.capability >= 7)
+    return units and batch.flash and not model.kinds.has(MLA, DSA)
 
 
 def attended_cells(asked: Resolved, batch: Batch) -> int:

@@ -88,6 +88,8 @@ class LlamaRules(ReleaseRules):
     reserves_logits_of_slots: bool = False
     retries_unpipelined: bool = False
     """Where a buffer finds no room, the context is tried without micro-batches on several cards at once."""
+    widens_for_images: bool = False
+    """A micro-batch is as large as a batch where a tower is on the card."""
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False
