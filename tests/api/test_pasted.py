@@ -102,7 +102,7 @@ FOLDERS = {
     "/m/Qwen3-14B-AWQ --quantization awq_marlin": ("qwen3-14b-awq", "awq"),
     "/m/Qwen3-Coder-30B-A3B-Instruct-AWQ --quantization awq_marlin": ("qwen3-30b-a3b-2507", "awq"),
     "/m/Qwen3-32B-FP8": ("qwen3-32b-fp8", None),
-    "qwen3.8-27b-autoround-int4 --quantization auto_round": ("qwen3.8-27b", "w4a16"),
+    "qwen3.8-27b-autoround-int4 --quantization auto_round": ("qwen3.8-27b", "auto-round"),
 }
 
 
@@ -391,6 +391,21 @@ def test_w4a8_is_4_bits_of_experts_and_8_of_all_else() -> None:
     assert kept["high_bytes"] > 58 * 32 * 3 * 2048 * 7168 // 256 * 8  # in groups of 256
 
 
+def test_modelslim_keeps_of_latents_what_its_recipes_say() -> None:
+    """msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml: kv_b_proj and matrices of the indexer."""
+    start = "vllm serve vllm-ascend/DeepSeek-R1-0528-W8A8 --quantization ascend --tensor-parallel-size 8"
+    found = pasted(start, gpu="ascend-910c:8")
+    (kept,) = (line for line in found["ranks"][0]["lines"] if line["key"] == "weights.unquantized")
+    assert kept["bytes"] == kept["high_bytes"] == 61 * 128 // 8 * 256 * 512
+
+
+@pytest.mark.parametrize(("name", "left"), [("int4-AutoRound", False), ("int4-mixed-AutoRound", True)])
+def test_autorounds_own_scheme_leaves_nothing_to_its_maker(name: str, left: bool) -> None:
+    """Intel/gemma-4-31B-it-int4-AutoRound and six other published files: groups of 128, no layer kept."""
+    found = pasted(f"vllm serve Intel/Qwen3-30B-A3B-Instruct-2507-{name}", gpu="rtx-5090")
+    assert left == any(line["key"] == "weights.unquantized" for line in found["ranks"][0]["lines"])
+
+
 def test_the_base_of_a_checkpoint_may_stand_beside_it() -> None:
     start = "vllm serve nvidia/Gemma-4-31B-IT-NVFP4"
     beside, alone = pasted(start, "gemma-4-31b"), pasted(start)
@@ -577,3 +592,17 @@ def test_a_tag_of_ollama_as_model_is_what_ollama_runs() -> None:
     assert found["verdict"] == "fits"
     assert asked("--engine", "vllm")["request"]["quantization"] is None
     assert asked("--quantization", "q8_0")["request"]["quantization"] == "q8_0"
+
+
+@pytest.mark.parametrize(
+    ("day", "more", "tokens"),
+    [("2026-05", "", 4096), ("2026-05", "--no-mmproj-offload", 1024), ("2026-06-10", "", 1024)],
+)
+def test_a_tower_on_the_card_makes_a_micro_batch_of_a_batch(day: str, more: str, tokens: int) -> None:
+    """ik_llama.cpp before #1918; club-3090#180: with -b 4096 the buffer is about 4 GB, out of memory at
+    boot."""
+    command = f"llama-server -m Qwen3.6-27B-IQ4_KS.gguf --mmproj mmproj-F16.gguf -ub 1024 -b 4096 {more}"
+    words = ("qwen3.6-27b", "--engine", "ik-llamacpp", "--engine-version", day, "--context", "4096")
+    request = pasted(command, *words)["request"]
+    assert request["ubatch_size"] == tokens
+    assert bool(request["reserve"]) == (not more)

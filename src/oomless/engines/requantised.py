@@ -57,16 +57,26 @@ Without experts, in AWQ: 0.73 of Qwen3.5-9B (7.55, groups of 32 without zero poi
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
+AUTOROUND_KEEPS = ("glm4_moe_lite", "glm_moe_dsa")
+"""Families of which AutoRound leaves dense layers as they are. Of others its own scheme, W4A16 in groups of
+128, takes every linear layer of a block but routers and what no group of 32 divides
+(auto_round/schemes.py, special_model_handler.py of 0.15; seven published files of seven have those
+groups)."""
+AUTOAWQ, MODELSLIM = "AutoAWQ", "ModelSlim"
+SLIM_KEEPS = ("kv_b_proj", "wq_b", "wk", "weights_proj")
+"""What ModelSlim's recipes for latents in W8A8 leave in 16 bit beside routers: kv_b_proj and matrices of the
+indexer (Ascend/msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml, glm_5/glm_5_w8a8.yaml)."""
 MODELSLIM_GROUP = 256
 """Columns of the groups, each with a scale in I64, that ModelSlim's W4A8 may have instead of whole rows
 (vllm-ascend#2296; a log of V4-Flash in SGLang holds 4.5 GiB more than whole rows on each of four cards)."""
 
 
 def kept_line(
-    model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]], by_autoawq: bool = False
+    model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]], maker: str = ""
 ) -> list[Line]:
     """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a
-    maker. `by_autoawq`: AWQ that AutoAWQ wrote, which keeps no linear layer of a block but a router.
+    maker. AutoAWQ keeps no linear layer of a block but a router, and ModelSlim in 8 bits none of latents but
+    what `SLIM_KEEPS`.
 
     high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of their scales
     and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
@@ -83,12 +93,14 @@ def kept_line(
     [310]
     >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts)]  # zero points: 4 bits a group
     [388]
-    >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts, by_autoawq=True)]
+    >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts, AUTOAWQ)]
     [129]
     """
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
-    usual, more = _kept_ends(model, wanted, parts, by_autoawq)
+    if wanted == "auto-round" and model.family not in AUTOROUND_KEEPS:
+        return []
+    usual, more = _kept_ends(model, wanted, parts, maker)
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
     return (
         [
@@ -108,10 +120,12 @@ def kept_line(
 
 
 def _kept_ends(
-    model: Model, wanted: str, parts: list[tuple[Tensor, Shape, int]], by_autoawq: bool
+    model: Model, wanted: str, parts: list[tuple[Tensor, Shape, int]], maker: str
 ) -> tuple[int, int]:
     """Return (what checkpoints usually hold more, the most)."""
     experts, hybrid = model.kinds.has_experts, model.kinds.has(Linear)
+    by_autoawq = maker == AUTOAWQ
+    by_modelslim = maker == MODELSLIM and wanted == "w8a8" and model.kinds.has(MLA, DSA)
     smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
     by_qwen = wanted == "gptq" and hybrid and model.family.startswith("qwen3")
     as_a_rule = by_qwen or (wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS))
@@ -122,6 +136,8 @@ def _kept_ends(
             continue  # its packing says the groups, and all else is as published
         keeps = wanted in KEEP_ATTENTION or by_qwen
         may_keep = (experts and not by_autoawq) or (keeps and "attn" in tensor.name)
+        if by_modelslim:
+            may_keep = any(f".{name}." in tensor.name for name in SLIM_KEEPS)
         if tensor.role == "linear" and may_keep:
             wider = elements * max(16 - form.bits, 0) // 8
             kept += wider
@@ -133,6 +149,8 @@ def _kept_ends(
             grouped += scales * columns // smallest - scales
     if by_qwen:
         return usual, max(kept, grouped)  # Qwen's groups have 128 columns
+    if by_modelslim:
+        return kept, kept
     if hybrid and wanted in (("awq", "w4a16") if experts else ("awq",)) and not by_autoawq:
         usual = int(KEPT_OF_HYBRIDS * (kept + grouped))
     return usual, kept + grouped

@@ -122,12 +122,22 @@ def form_in_name(name: str) -> str:
     ('w4afp8', 'w8a8', '')
     >>> [form_in_name(f"Qwen3-8B-{words}") for words in ("AWQ-4bit", "AWQ-8bit", "GPTQ-4bit", "bnb-4bit")]
     ['awq', 'w8a8', 'gptq', 'bitsandbytes']
+    >>> [
+    ...     form_in_name(f"Qwen3-8B-int4-{words}")
+    ...     for words in ("AutoRound", "mixed-AutoRound", "AutoRound-gs32")
+    ... ]
+    ['auto-round', 'w4a16', 'w4a16']
     """
-    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name.lower()]
+    if re.search(AUTOROUND, name.lower()) and not re.search(NOT_BY_DEFAULT, name.lower()):
+        return "auto-round"
+    forms = [form for form in (*REQUANTISED, *FORMS_SPELLED) if form in name.lower() and form != "auto-round"]
     form = max(forms, key=len, default="")
     return FORMS_SPELLED.get(form, form)
 
 
+AUTOROUND = r"auto[-_]?round"
+NOT_BY_DEFAULT = r"mixed|int[2358]|w[2358]|fp[48]|[2358]-?bit|gs?-?(16|32|64)\b"
+"""What the name of a checkpoint says that AutoRound made by another scheme than its own."""
 FORMS_SPELLED = {
     "awq-4bit": "awq",
     "gptq-int8": "w8a16",

@@ -81,6 +81,7 @@ REQUANTISED: dict[str, Format] = {
     "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
     "w4a8": grouped(4, 0, zeros=False, scale_bits=128),
     "w8a16": grouped(8, 128, zeros=True, scale_bits=16),
+    "auto-round": grouped(4, 128, zeros=False, scale_bits=16),
 }
 """What a model that is published in 16 bit becomes under each name: embeddings, head, norms and routers stay
 as they are."""

@@ -248,7 +248,7 @@ def beside_weights(
     )
     if asked.quantization in (None, model.quantization):
         return found
-    from ..requantised import kept_line  # few models are asked for in a format of others
+    from ..requantised import AUTOAWQ, MODELSLIM, kept_line  # few are asked for in a format of others
 
     parts = []
     for tensor in model.tensors:
@@ -264,7 +264,8 @@ def beside_weights(
     by_autoawq = (
         asked.quantization == "awq" and rules.reads_awq_of_autoawq_alone and not model.kinds.latents
     )  # DeepSeek's was written by a copy of it (vllm#15014)
-    return found + kept_line(model, asked.quantization, parts, by_autoawq)
+    maker = AUTOAWQ if by_autoawq else MODELSLIM if "ascend" in tags else ""
+    return found + kept_line(model, asked.quantization, parts, maker)
 
 
 SMALL_GRAPHS_DRIVER, BLACKWELL_DRIVER, OLD_DRIVER = 550, 570, 535
