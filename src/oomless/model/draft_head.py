@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 class DraftHead(Record):
     """The shape of a head. EAGLE joins the last hidden state with the embedding of the next token; EAGLE-3
     joins states of several layers, and its first layer reads that beside the embedding; DFlash caches them,
-    and drafts a block of masked tokens. An assistant joins as EAGLE does, asks the caches of the model's last
-    layers of each kind, and scores tokens by a narrower table of its own."""
+    and drafts a block of masked tokens; DSpark corrects its scores by the token before. An assistant joins as
+    EAGLE does, asks the caches of the model's last layers of each kind, and scores tokens by a narrower table
+    of its own."""
 
     method: str
-    """eagle, eagle3, dflash or assistant."""
+    """eagle, eagle3, dflash, dspark or assistant."""
     hidden: int
     width: int
     """Of the feed-forward."""
@@ -46,6 +47,9 @@ ASSUMED_HEADS, ASSUMED_DIM, ASSUMED_WIDTHS, ASSUMED_VOCAB = 64, 128, 6, 32_000
 beside one of experts alone (in hidden sizes: gpt-oss-120b and Qwen3-235B-A22B of SpecForge), tokens."""
 
 
+BLOCKS, MARKOV_RANK = ("dflash", "dspark"), 256
+"""Heads that draft a block at once, and the rank by which DSpark corrects it (markov_rank in a config that is
+quoted in code index id 69823556237; 3.7 GB of RadixArk/Qwen3.8-27B-DSpark, id 62217572132)."""
 DFLASH_WIDTHS, DFLASH_HEADS, DFLASH_LAYERS = 3, (32, 8, 128), (5, 5)
 """Of z-lab's heads for Qwen3.5-122B-A10B (6 layers) and Qwen3-4B: width beside experts, heads, layers and
 states."""
@@ -64,6 +68,10 @@ def assumed_head(target: Model, method: str) -> DraftHead:
     ... )
     >>> round(made.num_parameters / 1e9, 2)
     1.05
+    >>> target = load("qwen3.8-27b")
+    >>> made = model_of_head(assumed_head(target, "dspark"), target, "RadixArk/Qwen3.8-27B-DSpark")
+    >>> round(made.num_parameters * 2 / 1e9, 2)
+    3.71
     >>> assumed_head(load("kimi-k2"), "eagle3") == published_head("AQ-MedAI/Kimi-K2-Instruct-eagle3")
     True
     """
@@ -76,7 +84,7 @@ def assumed_head(target: Model, method: str) -> DraftHead:
     dense = [ffn.intermediate_size for ffn in target.kinds.ffns if isinstance(ffn, Dense)]
     if method == "assistant":
         return DraftHead(method, *ASSISTANT, heads, kv_heads, dim, target.vocab_size, ASSISTANT_LAYERS)
-    if method == "dflash":
+    if method in BLOCKS:
         width = max(dense, default=DFLASH_WIDTHS * target.hidden_size)
         return DraftHead(method, target.hidden_size, width, *DFLASH_HEADS, 0, *DFLASH_LAYERS)
     width = max(dense, default=ASSUMED_WIDTHS * target.hidden_size)
@@ -116,7 +124,7 @@ def read_head(values: dict[str, Any], method: str, where: str) -> DraftHead:
     dflash = whole.section("dflash_config")
     listed = next((each for each in (whole, eagle) if each.has(STATES)), None)
     states = len(listed.sizes(STATES)) if listed else 3
-    if method == "dflash":
+    if method in BLOCKS:
         states = len(dflash.sizes("target_layer_ids", least=0))
     head = DraftHead(
         method,
@@ -233,5 +241,8 @@ def head_tensors(
     yield Tensor(
         HEAD, (head.vocab or vocabulary[0], hidden), plain, VOCABULARY, copy_of="" if head.vocab else HEAD
     )
+    if head.method == "dspark":
+        for name in ("w1", "w2"):
+            yield Tensor(f"model.markov_head.markov_{name}.weight", (target.vocab_size, MARKOV_RANK), plain)
     if head.vocab:
         yield Tensor("model.draft_id_to_target_id", (head.vocab,), I64)

@@ -14,9 +14,10 @@ NO_DRAFT = ("ngram", "suffix", "NGRAM")
 """Guesses from what was written before: nothing is loaded."""
 MODEL_DRAFTS = ("draft_model", "STANDALONE")
 """Methods whose draft is a language model like any other, in vLLM's word and SGLang's."""
-HEADS = ("eagle", "eagle3", "dflash", "assistant")
+HEADS = ("eagle", "eagle3", "dflash", "dspark", "assistant")
 """Methods whose draft is a head made for the model, as vLLM writes them; SGLang writes capitals, and calls
 one of its EAGLE heads by the same word as the model's own layers: the head that is named tells them apart.
+DSpark is either, too (estimate/serving/drafting.py).
 Google's for Gemma 4 are named assistant; vLLM's method for them is mtp."""
 OTHER_DRAFTS = ("medusa", "mlp_speculator", "ngram_gpu")
 """Methods that load a head of another kind."""

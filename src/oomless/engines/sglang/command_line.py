@@ -118,11 +118,14 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     if method is not None and (tokens > 0 or flags.get("draft_model")):
         draft = {"model": flags["draft_model"]} if flags.get("draft_model") else {}
         rest["speculation"] = json.dumps(
-            {"method": method, "num_speculative_tokens": max(tokens, 1), **draft}
+            {"method": method, "num_speculative_tokens": tokens or UNSAID.get(method, 1), **draft}
         )
     return rest
 
 
+UNSAID = {"DSPARK": 7}
+"""Tokens that a method drafts where nothing is said (DEFAULT_DSPARK_GAMMA of dspark_config.py; the block of
+RadixArk's heads)."""
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")
 
 

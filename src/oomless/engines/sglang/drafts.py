@@ -39,8 +39,11 @@ def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, 
 
 def released_line(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """What a draft has of embedding and output head when the pool is cut: its own, made with its other
-    tensors and let go for the target's only after that (eagle_worker_v2.py, init_lm_head)."""
+    tensors and let go for the target's only after that (eagle_worker_v2.py, init_lm_head). A head of DSpark
+    makes none (models/dflash.py)."""
     rules = RELEASES.at(asked.engine_version)
+    if model.drafter is not None and asked.speculation and asked.speculation.method == "DSPARK":
+        return []
     if not (asked.speculative and stage.last and model.draft and rules.shares_ends_after_pool):
         return []
     if model.drafter is None:

@@ -23,6 +23,7 @@ class SglangRules(ReleaseRules):
     # what it serves
     drafts_by_eagle: bool = False
     drafts_by_eagle3: bool = False
+    drafts_by_dspark: bool = False
     serves_states: bool = False
     serves_sparse_mla: bool = False
     serves_v4: bool = False

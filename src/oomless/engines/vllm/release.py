@@ -75,6 +75,7 @@ class VllmRules(ReleaseRules):
     drafts_by_eagle: bool = False
     drafts_by_eagle3: bool = False
     drafts_by_dflash: bool = False
+    drafts_by_dspark: bool = False
     drafts_by_assistant: bool = False
     skips_unused_towers: bool = False
     serves_sparse_mla: bool = False

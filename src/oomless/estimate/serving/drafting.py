@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ...engines import engine, engines
 from ...engines.command_line import own_flags
 from ...errors import OomlessError, UnsupportedError, UsageError
+from ...model.attention import V4, V41
 from ...model.catalogue_names import catalogue_name
 from ...model.drafting import with_draft
 from ...model.load import config_document, is_local, load
@@ -20,7 +21,7 @@ def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
     """Return a model with the one that drafts for it, or with the head that does, where the question names
     one."""
     said = asked.speculation
-    if said is not None and said.draft and said.method in BY_CONFIG and not (said.head or model.draft):
+    if said is not None and said.draft and not (said.head or said.drafter):
         return beside_named(model, asked, said, said.draft, offline)
     if said is None or not (said.drafter or said.head):
         return model
@@ -29,12 +30,16 @@ def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
 
 BY_CONFIG = ("EAGLE", "NEXTN")
 """SGLang's words for a draft of the class that its own config names."""
+STAGES = (V4, V41)
+"""Attention of models whose checkpoints have DSpark as stages of their own."""
 
 
 def beside_named(model: Model, asked: Asked, said: Speculation, name: str, offline: bool) -> Model:
-    """Return a model without MTP layers and the draft that SGLang's EAGLE is given beside it: a model of the
-    catalogue is loaded whole, be it the target again (speculative/eagle_worker.py; configs/model_config.py
-    makes layers for drafting of those models alone that have some; sglang#6875), another is a head.
+    """Return a model and the draft that a method of its own layers is given beside it. DSpark's is a head but
+    of models with such stages (models/dspark.py). For a model without MTP layers SGLang's EAGLE loads what
+    the draft's config names: a model of the catalogue whole, be it the target again (eagle_worker.py;
+    configs/model_config.py makes layers for drafting of those models alone that have some; sglang#6875),
+    another is a head.
 
     >>> target, said = load("llama-3.1-70b"), Speculation("EAGLE", 4, draft="meta-llama/Llama-3.1-70B")
     >>> asked = Asked(engine="sglang", speculation=said)
@@ -43,8 +48,15 @@ def beside_named(model: Model, asked: Asked, said: Speculation, name: str, offli
     >>> asked = asked._replace(speculation=said._replace(draft="org/head"))
     >>> len(beside_draft(target, asked, offline=True).draft)
     1
+    >>> asked = Asked(engine="sglang", speculation=Speculation("DSPARK", 7, draft="org/Qwen3.8-27B-DSpark"))
+    >>> len(beside_draft(load("qwen3.8-27b"), asked, offline=True).draft)
+    5
     """
-    known = catalogue_name(name)
+    known, of_stages = catalogue_name(name), said.method.lower() == "dspark"
+    if of_stages and not known and not model.kinds.has(*STAGES):
+        return beside_head(model, asked, said, offline)
+    if said.method not in BY_CONFIG or model.draft:
+        return model
     if known:
         return with_draft(model, load(known, offline=offline))
     return beside_head(model, asked, said, offline)
