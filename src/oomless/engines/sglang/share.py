@@ -37,7 +37,8 @@ def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tu
     >>> from .release import RELEASES
     >>> default_chunk(Resolved(layout=Layout(tp=8)), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
     (8192, 512)
-    >>> [default_chunk(Resolved(), parse_gpu("l4"), RELEASES.at(text)) for text in ("0.3.3", "0.4.4")]
+    >>> one, card = Resolved(layout=Layout()), parse_gpu("l4")
+    >>> [default_chunk(one, card, RELEASES.at(text)) for text in ("0.3.3", "0.4.4")]
     [(8192, 160), (2048, 8)]
     """
     layout, memory = asked.layout, driver_mib(hardware)
