@@ -133,24 +133,31 @@ def images_of_video(model: Model, asked: Resolved) -> int:
 
 
 def encoder_bytes(
-    model: Model, asked: Resolved, seen: int, width: int, ranks: int, rotated_in_f32: bool = False
+    model: Model,
+    asked: Resolved,
+    seen: int,
+    width: int,
+    ranks: int,
+    rotated_in_f32: bool = False,
+    reduced: bool = False,
 ) -> int:
     """Return what a vision tower takes while it runs alone, before the language model: patches x b x the
-    larger of attention and feed-forward, beside images and their tokens.
+    larger of attention and feed-forward, beside the images. Their tokens are made of its last block's output.
 
     Of a block's attention, in hidden sizes of a patch: position embeddings, the block's input and its norm
     and output, 4; merged projections, queries and keys side by side, those rotated, the context, 8 on one
     rank. Of its feed-forward: 3, and twice the inner width (qwen3_vl.py and qwen2_5_vl.py of 0.20; PyTorch
     keeps the arguments of a module's call to its end). To 0.11 each rank gathers all heads' projections.
-    `rotated_in_f32`: beside the projections and their copies four of F32 (qwen2_vl.py of 0.6.3).
+    `rotated_in_f32`: beside the projections and their copies four of F32 (qwen2_vl.py of 0.6.3). `reduced`:
+    the sum over ranks is another tensor than what is summed (device_communicators/pynccl.py, all_reduce).
 
-    Qwen3.5-9B, one image of 65,536 patches; pools of 0.20 on one and on two RTX 5090 leave 2.2 GiB:
+    Qwen3.5-9B, one image of 65,536 patches; a pool of 0.20 on an RTX 5090 leaves 1.7 GiB for it:
 
     >>> from ...units import GIB
     >>> from ...model.load import load
     >>> model = load("qwen3.5-9b")
     >>> [round(encoder_bytes(model, Resolved(), 335544320, 2, ranks) / GIB, 2) for ranks in (1, 2)]
-    [2.0, 1.44]
+    [1.88, 1.31]
     """
     vision = largest_image(model, asked)
     if not seen or vision is None:
@@ -166,10 +173,10 @@ def encoder_bytes(
     )
     if not patch or not inner:
         return 0
-    patches, hidden = _num_items(model, vision, seen, width) * vision.item_values // prod(patch[1:]), patch[0]
+    values, hidden = _num_items(model, vision, seen, width) * vision.item_values, patch[0]
     own = (2, 14) if rotated_in_f32 else (4, 8)
-    block = max(own[0] * hidden + own[1] * hidden // ranks, 3 * hidden + 2 * inner // ranks)
-    return patches * width * block + seen
+    block = max((own[0] + reduced) * hidden + own[1] * hidden // ranks, 3 * hidden + 2 * inner // ranks)
+    return (values // prod(patch[1:]) * block + values) * width
 
 
 def _patch(model: Model) -> tuple[int, ...]:
@@ -262,14 +269,15 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     if stamps_videos(model, asked, rules):
         return 0
     seen = images * images_of_video(model, asked)
-    whole = rules.gathers_heads_of_images or asked.mm_encoder_tp_mode == "data"
-    ranks = 1 if whole else asked.layout.tp
+    replicated = asked.mm_encoder_tp_mode == "data"
+    ranks = 1 if rules.gathers_heads_of_images or replicated else asked.layout.tp
     if model.family == GEMMA4_FAMILY and rules.takes_gemma4_images_apart and model.vision and seen:
-        one = (model.vision.item_tokens * model.hidden_size + model.vision.item_values) * width
+        one = model.vision.item_values * width
         placed = _places_bytes(model, model.vision, width)
         return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
     in_f32 = rules.rotates_images_in_f32 and model.family in VIDEO_FAMILIES
-    return encoder_bytes(model, asked, seen, width, ranks, in_f32)
+    reduced = asked.layout.tp > 1 and not replicated
+    return encoder_bytes(model, asked, seen, width, ranks, in_f32, reduced)
 
 
 GEMMA4_FAMILY = "gemma4"
