@@ -480,7 +480,7 @@ def test_verl_by_megatron_may_write_no_logits_and_step_on_the_host() -> None:
     """models/mcore/model_forward_fused.py; Megatron's hybrid optimizer by override_optimizer_config."""
     hybrid = f"+{ACTOR}optim.override_optimizer_config.optimizer_"
     told = MCORE + "actor_rollout_ref.model.use_fused_kernels=True "
-    told += f"{hybrid}cpu_offload=True {hybrid}offload_fraction=1"
+    told += f"{hybrid}cpu_offload=True {hybrid}offload_fraction=1."
     plain, more = (asked(command, gpu="h100:8") for command in (MCORE, told))
     assert [each["request"]["loss"] for each in (plain, more)] == ["vocab-parallel-scored-0.9", "cut"]
     assert more["request"]["offload"] == ["optimizer"]
@@ -601,6 +601,8 @@ def test_the_optimizer_of_ms_swift_is_the_trainers() -> None:
         for release in ("4.51", "4.56")
     ]
     assert found == ["adamw", "adamw-fused"]
+    old = asked(command, "--framework-version", "transformers 4.31, torch 2.1")["request"]["optimizer"]
+    assert old == "adamw"  # not transformers' own of the time: llm_sft.py of 2023 says adamw_torch
 
 
 def test_early_qwen_vl_makes_logits_of_prompts() -> None:
@@ -660,6 +662,7 @@ CHECKPOINTS = {
     "unsloth/DeepSeek-R1-0528-BF16": ("deepseek-r1-0528", "lora", None),
     "OpenRLHF/Llama-3-8b-sft-mixture": ("llama-3-8b", "lora", None),
     "ZhipuAI/glm-4-9b-chat": ("glm-4-9b-chat", "lora", None),
+    "Qwen/Qwen2-57B-A14B": ("qwen2-57b-a14b-instruct", "lora", None),
 }
 
 

@@ -194,7 +194,7 @@ def _scalar(word: str) -> Any:
         return word.lower() == "true"
     if re.fullmatch(r"-?\d{1,18}", word):
         return int(word)
-    return float(word) if re.fullmatch(r"-?\d*\.?\d+(?:[eE][-+]?\d{1,3})?", word) else word
+    return float(word) if re.fullmatch(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?", word) else word
 
 
 def _question(
