@@ -46,6 +46,13 @@ def test_accelerate_upcasts_what_fsdp_trains(framework: str, sharding: str) -> N
         assert used(framework, sharding=sharding, method="lora").precision == "bf16"
 
 
+def test_llama_recipes_checkpoints_and_trains_in_mixed_precision() -> None:
+    """src/llama_recipes/configs/fsdp.py: mixed_precision, fsdp_activation_checkpointing, not pure_bf16."""
+    for method in ("full", "lora"):
+        found = used("llama-recipes", method=method)
+        assert (found.sharding, found.precision, found.recompute) == ("fsdp1", "mixed-bf16", "full")
+
+
 def test_types_of_adapters_bases() -> None:
     """TRL loads a model by name in F32, unless it is packed."""
     assert used("trl", method="lora").precision == "amp-bf16"

@@ -169,7 +169,7 @@ class Framework(NamedTuple):
     value_is_full: bool
     """PPO's value model is trained in full where the policy has adapters in 16 bit."""
     rollouts: tuple[str, ...]
-    """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`."""
+    """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`, `lends`."""
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -212,6 +212,12 @@ class Framework(NamedTuple):
     def gathers(self) -> Gathers:
         """How an engine of its own is given the policy's weights."""
         return "merged" if "merged" in self.rollouts else "gathered" if "gathered" in self.rollouts else "no"
+
+    @property
+    def engine_lends(self) -> bool:
+        """Whether its engine runs in the trainer's process and lends it the frozen weights (Unsloth's
+        fast_inference: unsloth_zoo/vllm_utils.py, get_vllm_state_dict)."""
+        return "lends" in self.rollouts
 
     @property
     def selects_log_probs(self) -> bool:

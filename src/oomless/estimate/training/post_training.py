@@ -42,6 +42,8 @@ OF_VALUE = "value-"
 KEPT_ASLEEP = ("runtime", "communication")
 """What a sleeping engine keeps on the card: vLLM's sleep mode gives up weights and cache, not its context,
 graphs and buffers."""
+LENT = ("weights.", "runtime.context", "fragmentation.weights")
+"""Lines of an engine in the trainer's process that are the trainer's own (Framework.engine_lends)."""
 
 
 def asked_update(asked: TrainingAsked) -> TrainingAsked:
@@ -105,6 +107,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     resident = asleep if companions.sleeps or companions.engine == HYBRID else awake
+    if framework(request.framework).engine_lends:  # what comes and goes of it lies in the trainer's allocator
+        resident = [line for line in resident if line.category in (*KEPT_ASLEEP, "kv_cache")]
     away = [PARKED[each] for each in companions.parked if each in PARKED]
     away += [] if held_always(estimate.job) else ["gradients"]
     between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
@@ -333,6 +337,9 @@ def _engine(
         return [], [], estimate_serving(estimate.model, asked, cards).ledger
     asked = asked._replace(gpu_memory_utilization=companions.engine_share)
     asked = record_of(engine).rows.as_asked(asked, "")._replace(layout=None)
+    lends = framework(request.framework).engine_lends
+    if lends and request.method == "qlora" and request.quantization in (None, "nf4", "nf4-dq"):
+        asked = asked._replace(quantization="bitsandbytes")
     if ranks := min(companions.engine_ranks, cards.num_gpus):
         asked, cards = asked._replace(layout=Layout(tp=ranks)), cards._replace(num_gpus=ranks)
     found = estimate_serving(estimate.model, asked, cards)
@@ -340,7 +347,7 @@ def _engine(
     lines = [
         line._replace(owner="engine", what=f"{engine}: {line.what}")
         for line in found.ledger.lines
-        if line.category != "kv_cache"
+        if line.category != "kv_cache" and not (lends and line.key.startswith(LENT))
     ]
     pool = exact(
         "kv_cache.pool",
