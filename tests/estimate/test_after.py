@@ -42,7 +42,7 @@ def test_adapters_need_no_reference() -> None:
 )
 def test_a_reference_is_offloaded_as_the_policy_is(framework: str, lies: bool) -> None:
     """TRL copies the policy's DeepSpeed configuration, offloaded weights too; OpenRLHF has a flag for it."""
-    asked = {"framework": framework, "task": "dpo", "zero": 3, "offload": "optimizer,params"}
+    asked: dict[str, Any] = {"framework": framework, "task": "dpo", "zero": 3, "offload": "optimizer,params"}
     found: Any = train("llama-3.1-70b", "h100:8", seq_len=1024, recompute="full", **asked)
     assert found.after.peak.name == "score" or not lies
     assert (
@@ -56,7 +56,8 @@ def test_a_reference_is_offloaded_as_the_policy_is(framework: str, lies: bool) -
 )
 def test_the_critic_of_trl_is_a_head_until_it_is_a_model(version: str, method: str, states: int) -> None:
     """Its PPOTrainer gives adapters to the policy alone; before 0.12 one model had both."""
-    asked = {"framework": "trl", "framework_version": version, "precision": "amp-bf16", "optimizer": "adamw"}
+    asked: dict[str, Any] = {"framework": "trl", "framework_version": version, "precision": "amp-bf16"}
+    asked["optimizer"] = "adamw"
     found: Any = train("qwen2.5-0.5b", "h100", task="ppo", method=method, seq_len=512, **asked)
     lines = [line for line in found.after.moments[0].ledger.lines if line.owner == "value"]
     held = sum(line.bytes for line in lines if line.category in ("weights", "optimizer"))
