@@ -316,6 +316,7 @@ def reconcile(
     gpu: str = ...,
     model: str = ...,
     engine_version: str = ...,
+    command: str = ...,
 ) -> Reconciled: ...
 
 def speed(

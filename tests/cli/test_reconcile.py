@@ -36,6 +36,37 @@ def test_text_says_how_it_ended_first() -> None:
     assert "expandable_segments" in answer.out
 
 
+RAN = {
+    "infer": "vllm serve Qwen/Qwen2.5-14B-Instruct --max-model-len 32768",
+    "train": "trl sft --model_name_or_path Qwen/Qwen2.5-7B --per_device_train_batch_size 2 --max_length 2048",
+}
+
+
+@pytest.mark.parametrize("asks", RAN)
+def test_what_an_allocator_wrote_stands_beside_the_command_that_was_run(asks: str) -> None:
+    words = ("--gpu", "rtx-4090", "--command", RAN[asks], "--json")
+    (run,) = json.loads(call("reconcile", str(LOGS / "training-oom.log"), *words).out)["runs"]
+    alone = json.loads(call(asks, "--gpu", "rtx-4090", "--command", RAN[asks], "--json").out)
+    assert run["command"][0] == asks
+    assert run["missing"] == []
+    ledger = max(alone["ranks"], key=lambda each: each["total_bytes"])
+    assert sum(run["oom"]["expected"].values()) == ledger["total_bytes"]
+    assert run["oom"]["advice"]
+
+
+def test_what_a_log_says_itself_counts_before_a_command() -> None:
+    words = (str(LOGS / "vllm-ready.log"), "--gpu", "h100", "--json")
+    assert call("reconcile", *words, "--command", RAN["infer"]).out == call("reconcile", *words).out
+
+
+@pytest.mark.parametrize("command", ["make all", RAN["infer"]])
+def test_a_command_needs_cards_and_a_program_that_is_known(command: str) -> None:
+    cards = ("--gpu", "h100") if command == "make all" else ()
+    answer = call("reconcile", str(LOGS / "training-oom.log"), "--command", command, *cards)
+    assert answer.code == 2
+    assert answer.out == ""
+
+
 def test_several_files_and_a_packed_one(tmp_path: Path) -> None:
     packed = tmp_path / "server.log.gz"
     packed.write_bytes(gzip.compress((LOGS / "vllm-ready.log").read_bytes()))

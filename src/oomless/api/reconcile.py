@@ -18,16 +18,22 @@ from ..truth.reconcile.metrics_page import is_metrics, read_metrics
 from ..truth.reconcile.nvidia_smi import is_nvidia_smi, read_nvidia_smi
 from ..truth.reconcile.read_log import follow_log, read_log, read_stream
 from ..truth.reconcile.reconciled import ReadSnapshot, Reconciled, ReconciledRun
+from ..truth.reconcile.training_question import LoggedTrainingQuestion, TrainingAsks
+from ..truth.serving_rows import ServingQuestion
 
 
-def reconcile(*files: str | Path, gpu: str = "", model: str = "", engine_version: str = "") -> Reconciled:
-    """Return what logs tell beside the prediction; the others stand in for what they do not say.
+def reconcile(
+    *files: str | Path, gpu: str = "", model: str = "", engine_version: str = "", command: str = ""
+) -> Reconciled:
+    """Return what logs tell beside the prediction; the others stand in for what they do not say. `command`:
+    what was run, for a text that an allocator alone has written.
 
     "-" is the standard input.
     """
     if not files:
         raise UsageError("no file is given", "oomless reconcile server.log, or - for the standard input")
-    for name, value in (("gpu", gpu), ("model", model), ("engine_version", engine_version)):
+    words = {"gpu": gpu, "model": model, "engine_version": engine_version, "command": command}
+    for name, value in words.items():
         if not isinstance(value, str):  # Python may ask too
             raise UsageError(f"{name} is {shown(value)}", "it is a text, as on the command line")
     runs: list[LoggedRun] = []
@@ -43,7 +49,29 @@ def reconcile(*files: str | Path, gpu: str = "", model: str = "", engine_version
             snapshots += _snapshots(path, snapshots)
         else:
             runs += _runs_of(path, kind)
-    return beside_prediction(runs, gpu, model, engine_version)._replace(snapshots=tuple(snapshots))
+    asks = asked_by(command, gpu, model) if command else None
+    return beside_prediction(runs, gpu, model, engine_version, asks)._replace(snapshots=tuple(snapshots))
+
+
+def asked_by(command: str, gpu: str, model: str) -> LogQuestion:
+    """Return what a command asks that starts an engine, or that trains."""
+    from ..engines.command_line import starts_engine
+    from .command_question import need_cards, put_serving
+    from .serving import infer
+    from .training import train
+
+    cards = {"gpu": gpu} if gpu else {}
+    if starts_engine(command):
+        put = put_serving(model or None, {"command": command, **cards}, {})
+        found = infer(put.model, **put.asked).estimate
+        hardware = found.cards or found.hardware
+        return LogQuestion(ServingQuestion(found.model, found.asked, hardware), {})
+    need_cards(cards)
+    estimate = train(model or None, gpu, command=command).estimate
+    asks = LoggedTrainingQuestion(
+        estimate.model, estimate.asked, estimate.hardware, None, estimate.model.name
+    )
+    return LogQuestion(None, {}, training=TrainingAsks(asks))
 
 
 def kind_of(path: Path) -> str:
@@ -78,12 +106,18 @@ def _snapshots(path: Path, before: list[ReadSnapshot]) -> list[ReadSnapshot]:
 
 
 def beside_prediction(
-    runs: Iterable[LoggedRun], gpu: str = "", model: str = "", engine_version: str = ""
+    runs: Iterable[LoggedRun],
+    gpu: str = "",
+    model: str = "",
+    engine_version: str = "",
+    command: LogQuestion | None = None,
 ) -> Reconciled:
-    """Return runs with the prediction of each."""
+    """Return runs with the prediction of each: of its own question, or of `command` where it says none."""
     found = []
     for run in runs:
         asked = question_of(run, gpu, model, engine_version)
+        if command is not None and asked.is_empty:
+            asked = command
         comparison = compare(run, asked)
         word = _counted(gpu, asked) if gpu else ""
         found.append(ReconciledRun(run, asked, comparison, explain(run, asked, comparison), word))

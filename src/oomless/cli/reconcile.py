@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--gpu", default="", help="The card, where the log does not name it: h200 or h200:8.")
 @click.option("--model", default="", help="The model, where the log names only a path or a nickname.")
 @click.option("--engine-version", default="", help="The engine's release, where the log does not name it.")
+@click.option("--command", default="", help="What was run, for an out-of-memory text alone.")
 @click.option("--row", "rows", is_flag=True, help="Print measured rows (CSV) as validate reads them.")
 @click.option("--follow", is_flag=True, help="Go on reading a file that grows.")
 @click.option("--calibrate", is_flag=True, help="Keep what the logs teach for later answers on these cards.")
@@ -29,6 +30,7 @@ def reconcile(
     gpu: str,
     model: str,
     engine_version: str,
+    command: str,
     rows: bool,
     follow: bool,
     calibrate: bool,
@@ -41,12 +43,12 @@ def reconcile(
     from ..api.reconcile import reconcile as answer
 
     if follow:
-        if len(files) != 1 or files[0] == "-" or rows:
-            raise UsageError("--follow reads one file", "name one log file, without --row")
+        if len(files) != 1 or files[0] == "-" or rows or command:
+            raise UsageError("--follow reads one file", "name one log file, without --row and --command")
         for found in following(files[0], gpu, model, engine_version):
             _show(found, as_json)
         return 0
-    found = answer(*files, gpu=gpu, model=model, engine_version=engine_version)
+    found = answer(*files, gpu=gpu, model=model, engine_version=engine_version, command=command)
     if calibrate:
         _calibrate(found)
     if plot:

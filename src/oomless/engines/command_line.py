@@ -65,8 +65,7 @@ def read_command(text: str) -> Command:
     >>> read_command("llama-server -hf ggml-org/gpt-oss-20b-GGUF -c 32768 -np 2 --api-key mine").flags
     {'max_num_seqs': 2, 'max_model_len': 16384, 'context': 16384, 'concurrency': 2, 'quantization': 'MXFP4'}
     """
-    text = pasted_text(text, "give a script, a Compose file or Kubernetes objects")
-    text = in_its_words(of_python(of_modelfile(text)))
+    text = as_pasted(text)
     starts, files = starts_in(text)
     if not starts:
         other = next((name for pattern, name in OTHER_PROGRAMS if re.search(pattern, text)), "")
@@ -83,6 +82,25 @@ def read_command(text: str) -> Command:
     part = f"{limit[1]}MiB" if limit and int(limit[1]) else ""
     command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=others)
     return with_version(command, before)
+
+
+def starts_engine(text: str) -> bool:
+    """Return whether a command line starts an engine that is known.
+
+    >>> (
+    ...     starts_engine("llama-server -m model.gguf"),
+    ...     starts_engine("trl sft --model_name_or_path Qwen/Qwen3-8B"),
+    ... )
+    (True, False)
+    """
+    return bool(starts_in(as_pasted(text))[0])
+
+
+def as_pasted(text: str) -> str:
+    """Return the shell's words of a command, of a script in Python or of a Modelfile; @FILE is read."""
+    return in_its_words(
+        of_python(of_modelfile(pasted_text(text, "give a script, a Compose file or Kubernetes objects")))
+    )
 
 
 def chosen(

@@ -33,6 +33,11 @@ class LogQuestion(NamedTuple):
     training: TrainingAsks | None = None
     """What a training log asks."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be predicted."""
+        return self.question is None and (self.training is None or self.training.question is None)
+
 
 def question_of(run: LoggedRun, gpu: str = "", model: str = "", engine_version: str = "") -> LogQuestion:
     """Return the question of a run; the others stand in for what the log does not say. MODEL may say a type

@@ -47,9 +47,7 @@ class TrainingAsks(NamedTuple):
     reason: str = ""
 
 
-SAYS_NO_QUESTION = (
-    "the text does not say what was run; `oomless train` and `oomless infer` answer for a command"
-)
+SAYS_NO_QUESTION = "the text does not say what was run: --command says it"
 
 
 def not_given(gpu: str, model: str) -> tuple[str, ...]:
