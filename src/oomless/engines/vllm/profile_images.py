@@ -232,8 +232,19 @@ def scores_bytes(
     vision, patch = largest_image(model, asked), _patch(model)
     if vision is None or not patch or capability not in SCORED_CARDS:
         return 0, 0
-    scores = min(patch[0] // HEAD_VALUES, MOST_HEADS) * (vision.item_values // prod(patch[1:])) ** 2 * 4
+    scores = num_scores(model, vision) * 4
     return scores, 2 * scores
+
+
+def num_scores(model: Model, vision: Vision) -> int:
+    """Return the scores of one image in a block of its tower: each head's, of each patch with each.
+
+    >>> from ...model.load import load
+    >>> num_scores(load("minicpm-v-2.6"), Vision(64, 448 * 448 * 3)) == 16 * 1024**2
+    True
+    """
+    patch = _patch(model)
+    return min(patch[0] // HEAD_VALUES, MOST_HEADS) * (vision.item_values // prod(patch[1:])) ** 2
 
 
 def _moonvit_scores(model: Model, seen: int, width: int, rules: VllmRules) -> tuple[int, int]:

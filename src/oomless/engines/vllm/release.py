@@ -54,6 +54,7 @@ class VllmRules(ReleaseRules):
     """The least batch of a model that sees images, in the first engine."""
     v0_fills_with_images: bool = False
     v0_caps_images: bool = False
+    v0_scores_slices: bool = False
     v0_tries_one_with_images: bool = False
     v0_may_read_images_as_text: bool = False
     v0_lengthens_for_images: bool = False

@@ -9,7 +9,14 @@ from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
 from .profile import ProfileRun, profile_lines
-from .profile_images import MAX_FRAMES, VIDEO_FAMILIES, largest_image, tower_bytes, with_tower
+from .profile_images import (
+    MAX_FRAMES,
+    VIDEO_FAMILIES,
+    largest_image,
+    num_scores,
+    tower_bytes,
+    with_tower,
+)
 from .release import VllmRules
 
 
@@ -40,6 +47,9 @@ def v0_profile_lines(
     filled = rules.v0_fills_with_images and "amd" not in tags
     if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
         return with_images(lines, run, vision)
+    if vision is not None and rules.v0_scores_slices and (model.family, vision.item_tokens) == SLICED:
+        slice_ = Vision(vision.item_tokens // SLICES, vision.item_values // SLICES)
+        return with_images(lines, run, slice_, num_scores(model, slice_) * SLICE_SCORE_BYTES)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
         *others, last = lines
         formula = f"{last.formula}; images of the profile run of V0 are not counted"
@@ -87,10 +97,20 @@ ONE_IMAGE_FAMILIES = ("gemma3", "internvl_chat", "llava", "llava_next", "llama4"
 xFormers, or PyTorch's fused kernel)."""
 
 
-def with_images(lines: list[Line], run: ProfileRun, vision: Vision) -> list[Line]:
+SLICED, SLICES = ("minicpmv", 640), 10
+"""MiniCPM-V 2.6: its family and the tokens of its largest image, of ten slices; the dummy image is one
+(minicpmv.py of 0.5.4 to 0.6.6, dummy_image_for_minicpmv)."""
+SLICE_SCORE_BYTES = 10
+"""Of a score of na_vit.py: 2, its copy in F32, and the softmax of that."""
+
+
+def with_images(lines: list[Line], run: ProfileRun, vision: Vision, scored: int = 0) -> list[Line]:
     """Return the lines of a run of as many sequences as a batch holds with an image each, all of which the
     tower sees at once (worker/model_runner.py, profile_run of 0.5.4 to 0.8.5); the room of a video counts
-    where a model takes one.
+    where a model takes one. `scored`: bytes of an image's scores, where a tower keeps those.
+
+    64 slices of MiniCPM-V 2.6, as many as 4,096 tokens hold, ask for 4.00 GiB of F32 (MiniCPM-V#640); 32
+    start on a 3090, where 48 do not (MiniCPM-V#392).
 
     Gemma-3 masks each sequence by hand (models/gemma3.py, naive_attn_with_masks): where its scores are kept,
     27B in AWQ took 2.87 GiB for one of 4,096 tokens on each of two MI50, 10.32 for one of 8,192
@@ -106,7 +126,7 @@ def with_images(lines: list[Line], run: ProfileRun, vision: Vision) -> list[Line
     tokens = max(batch, each) if rules.v0_lengthens_for_images else batch
     few = asked._replace(max_num_seqs=rows, max_num_batched_tokens=tokens)
     text = _as_text(run._replace(asked=few))
-    found = _with_images(text, run, vision, rows * each, rows * images)
+    found = _with_images(text, run, vision, rows * each, rows * images, scored)
     if tokens < each:  # read without its image
         return _between(text, text, found)
     heads = max(
@@ -175,7 +195,9 @@ def _as_text(run: ProfileRun) -> list[Line]:
     return [*others, _more(last, value, low, high)]
 
 
-def _with_images(lines: list[Line], run: ProfileRun, vision: Vision, tokens: int, images: int) -> list[Line]:
+def _with_images(
+    lines: list[Line], run: ProfileRun, vision: Vision, tokens: int, images: int, scored: int = 0
+) -> list[Line]:
     """Return the lines with `tokens` of images and video, and with the tower, which sees the images at once
     and then the video."""
     asked = run.asked
@@ -187,6 +209,7 @@ def _with_images(lines: list[Line], run: ProfileRun, vision: Vision, tokens: int
     alone = asked._replace(images_per_prompt=1)
     at_once = min(max(images, 1) * each, kept)
     tower = tower_bytes(run.model, alone, at_once, run.rules, width) + kept - at_once
+    tower += max(images, 1) * scored
     *others, last = lines
     last = last._replace(formula=f"{last.formula}; {kept:,} B of images and their tokens")
     spread = facts.constant("vllm", "tower_spread", run.rules.release)
