@@ -154,7 +154,8 @@ def unused_peak(
 
     The run reads max_num_batched_tokens whatever is asked; what is captured after it, and lies beside the
     pool, may take what no request of the load will. Rows that are sampled are tried again after the capture,
-    but on Ascend (vllm_ascend/worker/worker.py, compile_or_warm_up_model).
+    but on Ascend (vllm_ascend/worker/worker.py, compile_or_warm_up_model). The first engine tries images
+    with more sequences than the load has.
 
     open-r1 serves DeepSeek-R1 with --max-num-batched-tokens 262144 and prompts of at most 32,768: its graphs
     lie where 15 of the 18 GiB of the peak were.
@@ -163,11 +164,14 @@ def unused_peak(
     rows = asked.max_num_seqs if "ascend" not in tags else min(on_a_rank, asked.max_num_seqs)
     tokens = min(max((asked.context or 1) * on_a_rank, rows), asked.max_num_batched_tokens or 0)
     few = asked._replace(max_num_batched_tokens=tokens, max_num_seqs=rows)
-    if few == asked:
+    seen = few._replace(max_num_seqs=min(on_a_rank, rows or 0)) if rules.v0 and model.vision else few
+    if few == seen == asked:
         return 0, 0, 0
-    profiled, taken = (profile_lines(model, each, hardware, stage, rules, tags) for each in (asked, few))
+    profiled = ends_of(tried_lines(model, asked, hardware, stage, rules, tags))
+    texts = ends_of(profile_lines(model, few, hardware, stage, rules, tags))
+    images = ends_of(tried_lines(model, seen, hardware, stage, rules, tags)) if seen != few else texts
     low, middle, high = (
-        max(mine - needed, 0) for mine, needed in zip(ends_of(profiled), ends_of(taken), strict=True)
+        max(mine - max(needed), 0) for mine, *needed in zip(profiled, texts, images, strict=True)
     )
     return min(low, middle, high), middle, max(low, middle, high)
 
