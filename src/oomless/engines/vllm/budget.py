@@ -167,12 +167,11 @@ def unused_peak(
     seen = few._replace(max_num_seqs=min(on_a_rank, rows or 0)) if rules.v0 and model.vision else few
     if few == seen == asked:
         return 0, 0, 0
-    profiled = ends_of(tried_lines(model, asked, hardware, stage, rules, tags))
-    texts = ends_of(profile_lines(model, few, hardware, stage, rules, tags))
-    images = ends_of(tried_lines(model, seen, hardware, stage, rules, tags)) if seen != few else texts
-    low, middle, high = (
-        max(mine - max(needed), 0) for mine, *needed in zip(profiled, texts, images, strict=True)
-    )
+    taken = [tried_lines(model, seen, hardware, stage, rules, tags)]
+    if seen != few:  # its texts are sampled with all rows
+        taken.append(profile_lines(model, few, hardware, stage, rules, tags))
+    ends = zip(*map(ends_of, [tried_lines(model, asked, hardware, stage, rules, tags), *taken]), strict=True)
+    low, middle, high = (max(mine - max(needed), 0) for mine, *needed in ends)
     return min(low, middle, high), middle, max(low, middle, high)
 
 
