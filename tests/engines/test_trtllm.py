@@ -1,6 +1,7 @@
 """TensorRT-LLM: caches byte for byte, and a pool that is a share of what is free."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -249,7 +250,13 @@ def test_the_cache_has_the_type_that_a_checkpoint_of_modelopt_says() -> None:
 
 def test_experts_in_fp8_take_more_than_the_dry_run_saw() -> None:
     """TensorRT-LLM#12823: DeepSeek-V3.2 on eight B200 ran out at 0.6 and ran at 0.55; #18322: 14.0 GiB."""
-    asked = {"engine": "trtllm", "engine_version": "1.3", "tp": 8, "ep_size": 8, "max_num_seqs": 24}
+    asked: dict[str, Any] = {
+        "engine": "trtllm",
+        "engine_version": "1.3",
+        "tp": 8,
+        "ep_size": 8,
+        "max_num_seqs": 24,
+    }
     asked |= {
         "speculation": {"method": "mtp", "num_speculative_tokens": 1},
         "enable_dp_attention": True,
