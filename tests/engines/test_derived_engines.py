@@ -93,3 +93,13 @@ def test_0_9_1_on_ascend_reads_prompts_whole() -> None:
     lines = on_ascend("qwen3-30b-a3b-2507", "0.11.0", quantization=None, context=90_000).ledgers[0].lines
     (mask,) = (line for line in lines if line.key == "temporaries.running")
     assert (mask.bytes, mask.high_bytes) == (2048**2 * 2, 90_000**2 * 2)
+
+
+def test_the_first_engine_on_ascend_holds_more_than_its_budget() -> None:
+    """vllm-ascend#89: a 7B ran on one card at 0.9 and ran out at 0.95; beyond the budget it held 8.4 GiB."""
+    alone = {"gpu": "ascend-910b", "tp": 1, "quantization": None, "max_model_len": 4096}
+    found = [
+        on_ascend("qwen2.5-math-7b", version, gpu_memory_utilization=share, **alone).verdict
+        for version, share in (("0.7.1", 0.9), ("0.7.1", 0.95), ("0.9.1", 0.95))
+    ]
+    assert found == ["fits", "tight", "fits"]

@@ -12,12 +12,13 @@ from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
-from .overhead_lines import up_to
+from .overhead_lines import measured, up_to
 from .rank import CacheGroup, CacheLayout, Stage
 from .record import derived
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
 from .vllm.defaults import resolve as defaults_of_vllm
+from .vllm.release import RELEASES as VLLM_RELEASES
 
 BLOCK_SIZE = 128
 INDEX_SCALE_BYTES = 2
@@ -145,6 +146,10 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     [8589934592, 10]
     """
     rules, found = RELEASES.at(asked.engine_version), []
+    if (engine := VLLM_RELEASES.at(asked.engine_version)).v0:
+        late = measured("vllm", "activations.profile_run", "late_runs", engine.release, ("ascend", "v0"))
+        what = "what runs hold that the profile run gave back"
+        found.append(late._replace(key="temporaries.running", category="temporaries", what=what))
     if rules.masks_whole_prompts:
         tokens = min(asked.max_num_batched_tokens or 0, asked.context or 0)
         width = DTYPES[asked.dtype].bits // 8
