@@ -100,9 +100,10 @@ def published_head(name: str) -> DraftHead | None:
     """
     for row in facts.table("draft_heads"):
         if row["hub_id"].lower() == name.lower():
-            sizes = (*map(int, row["sizes"].split()), 1)  # one layer unless it says more
-            hidden, width, heads, kv_heads, dim, vocab, layers = sizes[:7]
-            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab, layers)
+            sizes = [int(word) for word in row["sizes"].split()]
+            hidden, width, heads, kv_heads, dim, vocab = sizes[:6]
+            layers, states = sizes[6] if len(sizes) > 6 else 1, sizes[7] if len(sizes) > 7 else 3
+            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab, layers, states)
     return None
 
 

@@ -60,7 +60,8 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
         line = measured("sglang", "runtime.cuda_graphs", "graphs", release, ("few",) if few else tags)
     one_kind = model.kinds.has(Linear) or all(isinstance(each, GQA) for each in model.kinds.attentions)
     if one_kind and asked.layout.pp == 1 and captures_prefills(model, asked, hardware, rules):
-        return with_prefills(line, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
+        num_sizes = len(prefill_sizes(asked.max_num_batched_tokens or 0))
+        return with_prefills(line, num_sizes, release, (*tags, "few") if captures_few(asked) else tags)
     each = facts.constant("sglang", "graphs_per_head", release, *tags)
     heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
     if not heads or not each.high:
