@@ -190,7 +190,6 @@ def loading_tags(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         "amd": hardware.card.vendor == "AMD",
         "v4": stage.kinds(model).has(V4, V41),
         "requantised": asked.quantization not in (None, model.quantization),
-        "unified": hardware.card.shared_bytes > 0,
     }
     return tuple(name for name, holds in found.items() if holds)
 
