@@ -188,7 +188,8 @@ FRESH_7_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=1, tight
 # the first score was 13 of 20, seven wrong "fits", nine tight, one without an answer; x-753 was a wrong
 # "fits" and x-752 right: both are tight by a Spark's own memory; x-761 and x-766 were wrong "fits": a Mac's
 # mapping, and what a machine of 64 GB gives its GPU; x-763 was asked at 24,000 tokens
-FRESH_8_BUDGET = Confusion(right=0.85, wrong_fits=3, wrong_does_not_fit=0, tight=10, none=0)
+# x-756 was tight, and is right: runs of Ascend's first engine hold more than its budget
+FRESH_8_BUDGET = Confusion(right=0.85, wrong_fits=3, wrong_does_not_fit=0, tight=9, none=0)
 
 
 # the first score was 17 of 18, one wrong "fits", eleven tight, one without an answer: x-928 set the batch
@@ -205,7 +206,8 @@ FRESH_10_BUDGET = Confusion(right=0.86, wrong_fits=1, wrong_does_not_fit=2, tigh
 # was a wrong "no": the mix of its name was read as another; x-1220 is tight with its projector,
 # x-1223 right by the sizes of other files; x-1226 was a wrong "fits" and is tight: candidates of its release
 # may read a prompt in one step; x-1203 had no answer and is tight
-FRESH_11_BUDGET = Confusion(right=0.7, wrong_fits=6, wrong_does_not_fit=0, tight=10, none=0)
+# x-1229 was a wrong "fits" and is tight: runs of Ascend's first engine hold more than its budget
+FRESH_11_BUDGET = Confusion(right=0.86, wrong_fits=3, wrong_does_not_fit=0, tight=7, none=0)
 
 
 # the first score was 17 of 27, seven wrong "fits", three wrong "no", one tight, two without an answer: sums
