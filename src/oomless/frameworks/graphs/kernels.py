@@ -82,10 +82,14 @@ def _by_scores(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: st
 
 def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -> None:
     """A fused kernel keeps q, k, v, its output and one F32 a row and head; flash sums the gradient of q in
-    F32. Every layer makes and keeps a mask of padding as wide as its scores (convert_boolean_attn_mask)."""
+    F32, and makes those of keys and values for each head of queries (mha_bwd of flash_api.cpp, flash-attention
+    2 and ATen: dk_expanded, dv_expanded). Every layer makes and keeps a mask of padding as wide as its scores
+    (convert_boolean_attn_mask)."""
     work = b.work
     lse, rows = b.fresh("lse"), work.tokens * heads.num
     wide = rows * heads.dim * 4 if work.attention == "flash" and work.compute != 4 else 0
+    if wide and heads.num_kv < heads.num:
+        wide += rows * (heads.dim + heads.value_dim) * work.compute
     stats = rows * 4
     made, masked = {lse: stats}, heads.padded and work.attention == "efficient"
     if masked:
@@ -105,8 +109,8 @@ def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -
 
 def gathered(work: MicroBatchWork, heads: AttendedHeads) -> tuple[int, int]:
     """(forward, backward) bytes that torch's context parallelism holds beside the kernel's own: keys and
-    values of all ranks; outputs in F32, of which four are there when two are merged; gradients summed in F32,
-    those of keys and values thrice, on their way round.
+    values of all ranks; outputs in F32, of which four are there when two are merged; keys and values in one
+    piece, and as they are sent; gradients summed in F32, those of keys and values thrice, on their way round.
 
     Source: torch/distributed/tensor/experimental/_context_parallel/_attention.py of 2.6 to 2.13 (_SDPAMerger,
     _AllGatherRotater, _templated_ring_attention_backward); accelerate and torchtitan leave it at all-gather.
@@ -115,12 +119,12 @@ def gathered(work: MicroBatchWork, heads: AttendedHeads) -> tuple[int, int]:
 
     >>> work = MicroBatchWork(batch=1, seq=131072, compute=2, residual=2, autocast=False, gathered_ranks=8)
     >>> [num / 2**30 for num in gathered(work, AttendedHeads(16, 8, 128, 128))]
-    [8.0, 9.0]
+    [8.0, 10.0]
     """
     if work.gathered_ranks == 1:
         return 0, 0
     queries, outputs = heads.num * heads.dim, heads.num * heads.value_dim
     keys = heads.num_kv * (heads.dim + heads.value_dim)
     whole = work.tokens * keys * work.compute * work.gathered_ranks
-    once = work.tokens * (queries + keys) * work.compute
+    once = work.tokens * (queries + 3 * keys) * work.compute
     return whole + 16 * work.tokens * outputs, whole + once + 4 * work.tokens * (queries + 3 * keys)
