@@ -149,10 +149,12 @@ def estimate(asked: TrainingQuestion) -> TrainingEstimate:
     request = asked.asked
     if framework(request.framework).megatron_core and request.method == "full":
         from ..estimate.training.megatron import estimate_megatron
-        from ..frameworks.megatron.models import run_of_model
+        from ..frameworks.megatron.models import counts_all, run_of_model
 
         try:
-            return estimate_megatron(run_of_model(asked.model, request, request.mesh), asked.hardware)
+            run = run_of_model(asked.model, request, request.mesh)
+            if request.mtp_layers or counts_all(run, asked.model):
+                return estimate_megatron(run, asked.hardware)
         except OomlessError:
             pass  # a model or a division that Megatron's arguments do not describe
     return estimate_training(asked.model, request, asked.hardware)

@@ -150,8 +150,20 @@ def described(model: Model, request: TrainingResolved, mesh: Mesh) -> Megatron |
         instances=_instances(mesh),
         dualpipe=mesh.schedule == "dualpipe",
     )
+    return run if counts_all(run, model) else None
+
+
+def counts_all(run: Megatron, model: Model) -> bool:
+    """Return whether an argument list counts a model's parameters to within 2 % (padding of the vocabulary);
+    none has an encoder beside the language model.
+
+    >>> from ...model.load import load
+    >>> runs = [run_of_model(load(f"qwen2.5-{name}"), TrainingResolved(), Mesh()) for name in ("7b", "vl-7b")]
+    >>> [counts_all(run, load(f"qwen2.5-{name}")) for run, name in zip(runs, ("7b", "vl-7b"), strict=True)]
+    [True, False]
+    """
     near = abs(num_parameters(run) - model.num_parameters) <= 0.02 * model.num_parameters
-    return run if near else None
+    return near and all(tensor.part != "vision" for tensor in model.tensors)
 
 
 OPTIMIZERS = {"adam-fused": "adam", "sgd": "sgd", "muon": "muon"}
