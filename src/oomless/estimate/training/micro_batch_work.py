@@ -65,6 +65,16 @@ FUSED_NORMS = "fused-norms"
 """Of `--kernels`: norms alone are single kernels, which keep their input and one F32 a row."""
 
 
+def remakes_inputs(request: TrainingResolved) -> bool:
+    """Return whether a compiler keeps nothing of what a matrix reads, where products are in FP8.
+
+    torch/_functorch/partitioners.py: what a product reads is there in memory, and is kept; of what its cast
+    to FP8 reads (torchao/float8/float8_linear.py) nothing is: norms and activations are made again in the
+    cast's kernel, of what they keep anyway. Checkpoints choose for themselves.
+    """
+    return request.kernels == "compiled" and request.products == "fp8" and request.recompute == "none"
+
+
 def work_of(job: Job) -> MicroBatchWork:
     """What a rank computes in one micro-batch."""
     model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
@@ -109,6 +119,7 @@ def work_of(job: Job) -> MicroBatchWork:
         kernels=kernels,
         fused_norms=request.kernels == FUSED_NORMS
         or (of.fuses_norms and not of.habits(request.framework_version).written_norms),
+        remakes_inputs=remakes_inputs(request),
         attention=attention_kernel(request, form, model, job.hardware.card),
         dropout=request.dropout or model.dropout,
         padded=not request.packed,

@@ -62,6 +62,8 @@ class MicroBatchWork(NamedTuple):
     kernels: Kernels = "eager"
     fused_norms: bool = False
     """RMS norms are one kernel, whatever else is eager."""
+    remakes_inputs: bool = False
+    """What a matrix reads is made again in the backward, with its copy in FP8."""
     attention: AttentionKernel = "flash"
     dropout: float = 0.0
     padded: bool = True
@@ -266,8 +268,9 @@ def linear(
     size = rows * width_out * (4 if work.wide_norms and element == 4 else work.compute)
     unpacked = width_in * width_out * work.compute if work.quantized else 0
     if not work.targets(name):
-        saves = (read,) if work.trained else packed_inputs(b, read)
-        b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=unpacked, product=True)
+        saves = (read,) if work.trained and not work.remakes_inputs else packed_inputs(b, read)
+        around = unpacked + (rows * (width_in + width_out) if work.remakes_inputs else 0)
+        b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=around, product=True)
         return
     if work.fused_adapters:
         around = unpacked + rows * work.lora_rank * work.compute

@@ -82,9 +82,9 @@ def _by_scores(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: st
 
 def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -> None:
     """A fused kernel keeps q, k, v, its output and one F32 a row and head; flash sums the gradient of q in
-    F32, and makes those of keys and values for each head of queries (mha_bwd of flash_api.cpp, flash-attention
-    2 and ATen: dk_expanded, dv_expanded). Every layer makes and keeps a mask of padding as wide as its scores
-    (convert_boolean_attn_mask)."""
+    F32, and makes those of keys and values for each head of queries (flash_api.cpp of flash-attention 2 and
+    ATen, mha_bwd: dk_expanded, dv_expanded). Every layer makes and keeps a mask of padding as wide as its
+    scores (convert_boolean_attn_mask)."""
     work = b.work
     lse, rows = b.fresh("lse"), work.tokens * heads.num
     wide = rows * heads.dim * 4 if work.attention == "flash" and work.compute != 4 else 0
