@@ -70,6 +70,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[MeasuredRow]:
         if kind == "speed":
             configuration["setting"] = said(cells.get("note", ""))
         confidence = cells.get("confidence") or cells.get("completeness") or cells.get("trust") or ""
+        if kind == "training":
+            configuration["completeness"] = confidence
         quantity = cells.get("kind" if kind == "speed" else "quantity", "")
         value = measured(cells.get("value", ""))
         if not fault and not isfinite(value):

@@ -17,7 +17,7 @@ from .serving_rows import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import STATES, TrainingQuestion, question, unit_factor
 from .training_state_words import precision, sharding
-from .training_words import framework_of, length, unsaid
+from .training_words import bound, framework_of, length, unsaid
 
 OPERATION_SPREAD = {"OP:rms_norm": 0.6}
 """Kernels' own buffers, which are not in the graphs: column sums of small operations weigh most; 0.15
@@ -76,7 +76,8 @@ def interval(row: dict[str, str], quantity: str) -> Interval:
         once = of_group(group_of(estimate_training(asked.model, alone, asked.hardware), asked), quantity)
         found = found._replace(low=min(found.low, once.low + beside))
     if row["seq_len"] and length(row["seq_len"], 1, 1).most and asked.asked.seq_len:
-        shorter = asked.asked._replace(seq_len=max(1, asked.asked.seq_len // 2))
+        share = facts.constant("training", "length_share", (0,), *bound(row["seq_len"])).low
+        shorter = asked.asked._replace(seq_len=max(1, int(share * asked.asked.seq_len)))
         less = of_group(group_of(estimate_training(asked.model, shorter, asked.hardware), asked), quantity)
         return found._replace(low=min(found.low, less.low + beside))
     return found

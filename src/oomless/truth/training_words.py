@@ -168,7 +168,8 @@ def schedule(word: str) -> Schedule:
 def unsaid(row: dict[str, str], quantity: str) -> tuple[str, ...]:
     """Return what a row leaves open that a prediction needs, in the words of facts/engines.csv: the `run`,
     where it is a figure of a text and no log (no card is named); the `column`, where nobody says which
-    counter it is; the `length`, where it is only bounded.
+    counter it is; the `length`, where it is only bounded; else a field that is `inferred`, as far as no
+    allocator's slack covers it.
 
     >>> unsaid({"gpu": "see line", "seq_len": "2048"}, "peak_reserved")
     ('run',)
@@ -179,7 +180,19 @@ def unsaid(row: dict[str, str], quantity: str) -> tuple[str, ...]:
         return ("run",)
     if quantity == "unspecified":
         return ("column",)
-    return ("length",) if row["seq_len"] and length(row["seq_len"], 1, 1).most else ()
+    if row["seq_len"] and length(row["seq_len"], 1, 1).most:
+        return ("length",)
+    return ("inferred",) if row.get("completeness") == "B" and quantity == "peak_allocated" else ()
+
+
+def bound(word: str) -> tuple[str, ...]:
+    """Return what bounds a length that is bounded, in the words of facts/engines.csv: a limit that cuts what
+    nobody describes, or nothing but the longest sample.
+
+    >>> bound("max_length 2048 (data may be shorter)"), bound("<=607 (alpaca-gpt4 data)")
+    (('cut',), ())
+    """
+    return ("cut",) if word.startswith("max_length") else ()
 
 
 def kernels(loss_impl: str, setting: "RunSetting") -> str | None:
