@@ -42,6 +42,7 @@ NOW = (
     ("training", "training_round3.csv"),
     ("training", "training_round4.csv"),
     ("training", "training_round5.csv"),
+    ("training", "training_round6.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -71,6 +72,7 @@ STEPS = (
     "training_round3.csv",
     "training_round4.csv",
     "training_round5.csv",
+    "training_round6.csv",
 )
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]

@@ -88,7 +88,7 @@ def _fused(b: Builder, q: str, k: str, v: str, heads: AttendedHeads, out: str) -
     work = b.work
     lse, rows = b.fresh("lse"), work.tokens * heads.num
     wide = rows * heads.dim * 4 if work.attention == "flash" and work.compute != 4 else 0
-    if wide and heads.num_kv < heads.num:
+    if wide and b.sizes[k] < rows * heads.dim * work.compute:
         wide += rows * (heads.dim + heads.value_dim) * work.compute
     stats = rows * 4
     made, masked = {lse: stats}, heads.padded and work.attention == "efficient"
