@@ -5,8 +5,8 @@ import pytest
 
 from oomless.api.training import train
 
-STATES = 8
-"""Bytes of BF16 weight, gradient and two moments."""
+STATES = 6
+"""Bytes of BF16 weight and two moments."""
 
 
 @pytest.mark.parametrize(("framework", "ranks"), [("trl", 2), ("automodel", 64)])
@@ -23,7 +23,7 @@ def test_fsdp_divides_over_what_is_left_of_the_ranks(framework: str, ranks: int)
         recompute="full",
     )
     lines = found.groups[0].ledger.lines
-    held = sum(each.bytes for each in lines if each.category in ("weights", "gradients", "optimizer"))
+    held = sum(each.bytes for each in lines if each.category in ("weights", "optimizer"))
     experts = 45 * 128 * 3 * 4096 * 1408
     outside = 106_852_245_504 - experts
     assert held == pytest.approx(STATES * (experts / 64 + outside / ranks), rel=0.03)

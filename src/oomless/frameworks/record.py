@@ -125,6 +125,8 @@ class Framework(NamedTuple):
     defers_scatter: bool
     """Under FSDP gradients of all but the last micro-batch stay whole on each rank (no_sync: accelerate's
     accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
+    accumulates_whole: bool
+    """Under FSDP2 they do so in F32, in every release (Automodel, distributed/utils.py, get_sync_ctx)."""
     adapters: Literal["peft", "own", "in_unit", "grouped"]
     """Whose adapters they are, and where these lie."""
     ties: bool
@@ -244,8 +246,9 @@ class Framework(NamedTuple):
 
     @property
     def whole_experts(self) -> bool:
-        """Whether experts that expert parallelism alone divides are in no unit of FSDP2 (Automodel's
-        moe/parallelizer.py, ignored_params)."""
+        """Whether experts that expert parallelism alone divides are in no unit of FSDP2, whose units then
+        keep weights after the forward, and whether checkpoints wrap whole layers (Automodel's
+        moe/parallelizer.py, ignored_params, reshard_after_forward, apply_ac)."""
         return self.expert_parallel == "whole"
 
     @property
@@ -297,7 +300,8 @@ def of_facts(name: str) -> Framework:
         wide_embedding_moments=row["embedding_moments"] == "float32",
         runs_transformers=row["modules"] == "transformers",
         fuses_adapters=row["adapter_products"],  # type: ignore[arg-type]  # a test holds cells and words together
-        defers_scatter=row["accumulation"] == "deferred",
+        defers_scatter=row["accumulation"] in ("deferred", "whole"),
+        accumulates_whole=row["accumulation"] == "whole",
         adapters=row["adapters"],  # type: ignore[arg-type]  # a test holds cells and words together
         ties=row["ties"] == "yes",
         frozen_cache=row["frozen_cache"] == "yes",

@@ -133,7 +133,8 @@ def computed_again(
 
     A framework may wrap norms, attention and feed-forward by themselves: it keeps an input of each.
     """
-    pieces = framework(request.framework).inputs_a_layer
+    of = framework(request.framework)
+    pieces = 1 if of.whole_experts and work.exchanged else of.inputs_a_layer
     given = walks[0].input
     kept = pieces * (given if not request.partition_activations else -(-given // work.tp))
     forward = max(each.transient + given for each in walks)

@@ -82,13 +82,20 @@ def gathered(job: Job, per_layer: dict[int, LayerStates], layers: tuple[int, ...
             return by_modules(job.engine, per_layer, alone)
         case "zero3" | "megatron_fsdp":
             return with_whole_gradients(job, units_of(per_layer, layers))
-        case "fsdp1" | "fsdp2" | "hsdp" if job.request.keep_gathered:
+        case "fsdp1" | "fsdp2" | "hsdp" if keeps_weights(job):
             return until_the_backward(job, per_layer, units_of(per_layer, layers))
         case "fsdp2" | "hsdp" if ends_apart(job):
             return by_units_and_ends(job, units_of(per_layer, layers))
         case "fsdp1" | "fsdp2" | "hsdp":
             return by_units(job, units_of(per_layer, layers))
     return Gathered()
+
+
+def keeps_weights(job: Job) -> bool:
+    """Whether weights stay gathered after a forward: as asked, or as a framework has it that deals experts by
+    a parallelizer of its own."""
+    experts = job.mesh.ep > 1 and framework(job.request.framework).whole_experts
+    return job.request.keep_gathered or experts
 
 
 def ends_apart(job: Job) -> bool:

@@ -163,6 +163,11 @@ class StageStep(NamedTuple):
             formula = "all of them, when one micro-batch less is in flight"
             return PhasePart("gradients.trained", "gradients", late, formula)
         held, size = self.held.gradients, self.job.recipe.compute
+        if may_defer_scatter(self.job) and framework(request.framework).accumulates_whole:
+            values = sum(each.unit_values for each in self.per_layer.values())
+            whole = held + 4 * values - size * values // (mesh.shard_size or mesh.dp * mesh.cp)
+            formula = f"{values:,} values x 4 B, whole until the last micro-batch, and those of experts"
+            return PhasePart("gradients.trained", "gradients", whole, formula)
         if may_defer_scatter(self.job):
             whole = max(held, size * self.held.graded_values)
             formula = f"{self.held.graded_values:,} values x {size} B, if whole until the last micro-batch"
