@@ -48,6 +48,10 @@ KEPT_KINDS = (MLA, DSA, Linear)
 """Attention that makers of NVFP4 leave in 16 bit as a rule where experts hold the weight: nvidia's R1, GLM-5
 and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
 quantise it too."""
+BITS_OF_DENSE_ATTENTION = 8
+"""Bits in which makers of NVFP4 leave attention of models with linear attention and no experts: FP8 by
+nvidia's, unsloth's, RedHatAI's and RadixArk's configs of Qwen3.8-27B, two others' NVFP4 throughout. Logs of
+27B hold 17.6 GiB (throughout), 19.8, 24.6 and 27.6 (attention in 16 bit): the middle, 21.2, is this."""
 KEPT_OF_HYBRIDS = 0.5
 """Share of all that a checkpoint in 4 bits may hold more that is counted of models with linear attention,
 which llm-compressor's makers write. The commonest are in groups of 32, with shared experts and most attention
@@ -129,6 +133,7 @@ def _kept_ends(
     smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
     by_qwen = wanted == "gptq" and hybrid and model.family.startswith("qwen3")
     as_a_rule = by_qwen or (wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS))
+    in_8_bits = wanted == "nvfp4" and hybrid and not experts
     kept = grouped = usual = 0
     for tensor, shape, number in parts:
         form, elements = requantised(wanted, tensor.role), prod(shape) * number
@@ -142,6 +147,8 @@ def _kept_ends(
             wider = elements * max(16 - form.bits, 0) // 8
             kept += wider
             usual += wider if as_a_rule and (by_qwen or "attn" in tensor.name) else 0
+            if in_8_bits:
+                usual += int(elements * max(BITS_OF_DENSE_ATTENTION - form.bits, 0)) // 8
         elif tensor.role == "expert" and wanted in OTHERS_IN:
             grouped += elements // MODELSLIM_GROUP * 8
         elif tensor.role in ("linear", "expert") and _groups(form):
