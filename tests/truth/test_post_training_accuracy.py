@@ -44,9 +44,10 @@ def asked(row: dict[str, str], **more: Any) -> Any:
 
 def error(row: dict[str, str]) -> float:
     found = asked(row)
-    ledger = found.ledger if found.after is None else found.after.peak.ledger
-    lines = allocated_lines(ledger) if row["quantity"] == "peak_allocated" else ledger.lines
-    return float(sum(line.bytes for line in lines) / (float(row["value"]) * UNITS[row["unit"]]) - 1)
+    ledgers = [found.ledger] if found.after is None else [each.ledger for each in found.after.moments]
+    counted = allocated_lines if row["quantity"] == "peak_allocated" else (lambda ledger: ledger.lines)
+    most = max(sum(line.bytes for line in counted(ledger)) for ledger in ledgers)
+    return float(most / (float(row["value"]) * UNITS[row["unit"]]) - 1)
 
 
 def test_supervised_and_preference_learning() -> None:
