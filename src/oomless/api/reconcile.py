@@ -50,7 +50,9 @@ def reconcile(
         else:
             runs += _runs_of(path, kind)
     asks = asked_by(command, gpu, model) if command else None
-    return beside_prediction(runs, gpu, model, engine_version, asks)._replace(snapshots=tuple(snapshots))
+    return beside_prediction(runs, gpu, model, engine_version, command=asks)._replace(
+        snapshots=tuple(snapshots)
+    )
 
 
 def asked_by(command: str, gpu: str, model: str) -> LogQuestion:
@@ -110,6 +112,7 @@ def beside_prediction(
     gpu: str = "",
     model: str = "",
     engine_version: str = "",
+    *,
     command: LogQuestion | None = None,
 ) -> Reconciled:
     """Return runs with the prediction of each: of its own question, or of `command` where it says none."""
