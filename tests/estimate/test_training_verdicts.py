@@ -8,7 +8,10 @@ import pytest
 
 from oomless.api.screen import widest_of
 from oomless.api.training import train
+from oomless.estimate.training.reserved import shares_of
+from oomless.model.load import load
 from oomless.recording.replay import replay
+from oomless.run.training import TrainingResolved
 from oomless.units import GIB
 
 QLORA: dict[str, Any] = {"method": "qlora", "seq_len": 4096, "grad_accum": 16}
@@ -292,3 +295,18 @@ def test_what_makes_a_tight_answer_wide_is_named(cards: str, named: str) -> None
     found = train("deepseek-r1-distill-qwen-14b", cards, framework="llama-factory", **flags)
     assert widest_of(found.ledger).startswith(f"most of the doubt: {named} (") is bool(named)
     assert bool(named) == ("most of the doubt" in repr(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "share"),
+    [
+        ("qwen2.5-7b", {"offload": ("optimizer",)}, 1.12),
+        ("qwen2.5-vl-7b", {"offload": ("optimizer",)}, 1.6),
+        ("qwen2.5-7b", {"method": "lora"}, 1.6),
+    ],
+)
+def test_zero_3_in_full_has_the_spread_of_graphs_wherever_it_steps(
+    name: str, asked: dict[str, Any], share: float
+) -> None:
+    request = TrainingResolved(framework="trl", sharding="zero3")._replace(**asked)
+    assert shares_of(request, load(name)).graphs.high == share

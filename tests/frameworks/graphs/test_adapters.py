@@ -90,3 +90,16 @@ def test_adapters_of_megatron_products_keep_one_copy_of_a_rank_s_part() -> None:
     whole, output, inner = 4096 * 4096 * 2, 4096 * 512 * 2, 4096 * 1536 * 2
     assert copies(False) == sorted([*[whole] * 5, output, inner])
     assert copies(True) == sorted([*[whole // 8] * 2, output, inner])
+
+
+@pytest.mark.parametrize(("frozen_inputs", "kept"), [("", 0), ("kept", 14336)])
+def test_a_frozen_matrix_keeps_its_input_under_zero_3(frozen_inputs: str, kept: int) -> None:
+    """Adapters of queries alone: what down_proj reads, 14,336 values of 2 B a token, is kept by DeepSpeed's
+    product (LinearFunctionForZeroStage3) and by no other."""
+    model = load("llama-3.1-8b")
+    work = MicroBatchWork(
+        1, 64, 2, 2, False, trained=False, lora_rank=8, lora_targets=("q_proj",), frozen_inputs=frozen_inputs
+    )
+    graph = layer_graph(model.layers[0], model.hidden_size, norms_of(model, 0), work, model.streams)
+    saved = walk(graph).saved
+    assert sum(size for key, size in saved.items() if key.startswith("product")) == 64 * 2 * kept

@@ -75,6 +75,23 @@ def remakes_inputs(request: TrainingResolved) -> bool:
     return request.kernels == "compiled" and request.products == "fp8" and request.recompute == "none"
 
 
+def frozen_inputs(request: TrainingResolved) -> str:
+    """Return what a product with frozen weights keeps of what it reads: nothing, where torch makes it.
+
+    DeepSpeed's ZeRO-3 puts a function of its own in place of torch's, which keeps its input whether the
+    weight is trained or not (zero/linear.py, LinearFunctionForZeroStage3; partition_parameters.py, 0.16.9).
+
+    >>> asked = TrainingResolved(framework="trl", method="lora", sharding="zero3")
+    >>> frozen_inputs(asked), frozen_inputs(asked._replace(sharding="zero2"))
+    ('kept', '')
+    """
+    of = framework(request.framework)
+    if request.method == "qlora":
+        return of.habits(request.framework_version).packed_inputs
+    by_deepspeed = request.sharding == "zero3" and of.zero_is_deepspeed
+    return "kept" if request.method == "lora" and by_deepspeed else ""
+
+
 def work_of(job: Job) -> MicroBatchWork:
     """What a rank computes in one micro-batch."""
     model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
@@ -114,7 +131,7 @@ def work_of(job: Job) -> MicroBatchWork:
         one_projection=of.one_projection,
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
-        packed_inputs=of.habits(request.framework_version).packed_inputs if request.method == "qlora" else "",
+        frozen_inputs=frozen_inputs(request),
         wide_norms=wide_norms(request),
         kernels=kernels,
         fused_norms=request.kernels == FUSED_NORMS

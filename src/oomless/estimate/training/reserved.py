@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ... import facts
 from ...frameworks import framework
 from ...ledger import Key, Kind, Ledger, Line, category_of, ranged, sums
+from ...model.model import Model
 from ...run.training import TrainingResolved, recipe
 from ...units import GIB
 from .job import Job
@@ -66,14 +67,14 @@ def words(request: TrainingResolved) -> tuple[str, ...]:
         request.framework,
     ]
     of = framework(request.framework)
-    step = of.habits(request.framework_version).offload_step
+    on_card = sharding != "zero3" and of.habits(request.framework_version).offload_step == "card"
     if sharding == "fsdp1" or (sharding == "zero3" and of.zero_is_deepspeed):
         found.append(sharding)
     if request.loss == "compiled":
         found.append("compiled_loss")
     if flattens(request):
         found.append("flattened")
-    if request.method == "full" and "optimizer" in request.offload and step != "card":
+    if request.method == "full" and "optimizer" in request.offload and not on_card:
         found.append("offloaded")
     if of.runs_transformers:
         found.append("modules")
@@ -145,10 +146,13 @@ class Shares(NamedTuple):
         return self.gathered if category == "communication" else self.graphs
 
 
-def shares_of(request: TrainingResolved, experts: bool = False) -> Shares:
-    """Return what frameworks were measured to take over what is counted; `experts`: the model routes
-    tokens."""
-    conditions = words(request) + ("experts",) * experts
+def shares_of(request: TrainingResolved, model: Model | None = None) -> Shares:
+    """Return what frameworks were measured to take over what is counted."""
+    conditions = words(request)
+    if model is not None and model.kinds.has_experts:
+        conditions += ("experts",)
+    if model is not None and any(tensor.part == "vision" for tensor in model.tensors):
+        conditions += ("towered",)
     gathers = "gathered_share" if "zero3" in conditions else "activation_share"
     graphs, gathered = (
         facts.constant("training", name, (0,), *conditions) for name in ("activation_share", gathers)
@@ -175,7 +179,7 @@ def both_ends(key: Key, num_bytes: int, shares: Shares) -> tuple[int, int]:
 
 def with_spread(lines: list[Line], job: Job) -> list[Line]:
     """Return the lines; what comes and goes has the spread of the runs that graphs were compared with."""
-    shares = shares_of(job.request, job.model.kinds.has_experts)
+    shares = shares_of(job.request, job.model)
 
     def spread(line: Line) -> Line:
         share = shares.of(line.key)
@@ -198,7 +202,7 @@ class PeakInterval(NamedTuple):
 def peak_interval(phases: tuple[StepPhase, ...], job: Job) -> PeakInterval:
     """Return the interval of a peak: the peak is the fullest of all moments, each of which has a spread of
     its own. So the least of each is below it, and the most of each may be it."""
-    shares = shares_of(job.request, job.model.kinds.has_experts)
+    shares = shares_of(job.request, job.model)
 
     def opened(phase: StepPhase) -> StepPhase:
         return phase._replace(

@@ -31,7 +31,7 @@ class MicroBatchWork(NamedTuple):
     expert_tp: int = 0
     """Ranks that cut each routed expert; 0: those that cut all else."""
     trained: bool = True
-    """Full training; adapters leave the weights frozen, and an input of a frozen matrix is not kept."""
+    """Full training; adapters leave the weights frozen."""
     lora_rank: int = 0
     lora_targets: tuple[str, ...] = ()
     adapter: str = "lora"
@@ -54,8 +54,8 @@ class MicroBatchWork(NamedTuple):
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
     """Frozen matrices are stored in 4 bits and unpacked at each use."""
-    packed_inputs: str = ""
-    """What products with packed weights keep of what they read: kept; twice: the last micro-batch's, too."""
+    frozen_inputs: str = ""
+    """What products with frozen weights keep of what they read: kept; twice: the last micro-batch's, too."""
     wide_norms: bool = False
     """Norms of a packed model are in F32, and so is what they hand on; a packed matrix answers in the type of
     what it reads."""
@@ -253,7 +253,7 @@ def adapter_input(b: Builder, read: str, given: str, num: int) -> str:
 def linear(
     b: Builder, name: str, x: str, width_in: int, width_out: int, out: str, rows: int | None = None
 ) -> None:
-    """A matrix product: a trained matrix keeps what it reads, a frozen one nothing.
+    """A matrix product: a trained matrix keeps what it reads, a frozen one what `frozen_inputs` says.
 
     Under autocast each use casts an F32 input anew. An adapter keeps its input (cast to its own type) and the
     projection to its rank; its output is made beside the matrix' own and added.
@@ -268,7 +268,7 @@ def linear(
     size = rows * width_out * (4 if work.wide_norms and element == 4 else work.compute)
     unpacked = width_in * width_out * work.compute if work.quantized else 0
     if not work.targets(name):
-        saves = (read,) if work.trained and not work.remakes_inputs else packed_inputs(b, read)
+        saves = (read,) if work.trained and not work.remakes_inputs else frozen_inputs(b, read)
         around = unpacked + (rows * (width_in + width_out) if work.remakes_inputs else 0)
         b.op(name, (read,), {out: size}, saves, forward_temp=unpacked, backward_temp=around, product=True)
         return
@@ -277,7 +277,7 @@ def linear(
         b.op(name, (read,), {out: size}, (read,), forward_temp=around, backward_temp=around, product=True)
         return
     base = b.fresh(f"{name}.base")
-    kept = packed_inputs(b, read)
+    kept = frozen_inputs(b, read)
     b.op(name, (read,), {base: size}, kept, forward_temp=unpacked, backward_temp=unpacked, product=True)
     given = b.shards[read] if work.grouped_adapters and read in b.shards else read
     rows_in = rows * b.sizes[given] // max(1, b.sizes[read])
@@ -302,13 +302,14 @@ def linear(
     b.op("add_adapter", (base, outer), {out: size}, forward_temp=made if bytes_out != work.compute else 0)
 
 
-def packed_inputs(b: Builder, read: str) -> tuple[str, ...]:
-    """Return what a product with packed weights keeps. It is an attribute of the product's context, which
-    outlives the backward where a loop holds the loss: then it is there twice while a forward runs."""
-    if not b.work.packed_inputs:
+def frozen_inputs(b: Builder, read: str) -> tuple[str, ...]:
+    """Return what a product with frozen weights keeps. Of packed ones it may be an attribute of the product's
+    context, which outlives the backward where a loop holds the loss: then it is there twice while a forward
+    runs."""
+    if not b.work.frozen_inputs:
         return ()
     before = f"{read}.before"
-    if b.work.packed_inputs == "twice" and before not in b.sizes:
+    if b.work.frozen_inputs == "twice" and before not in b.sizes:
         b.op("kept_before", (read,), {before: b.sizes[read]}, (before,))
     return (read,)
 
