@@ -164,6 +164,13 @@ def test_axolotl_runs_a_matrix_and_its_adapter_as_one_function(
     assert not any("not understood" in warning for warning in found.warnings)
 
 
+def test_tiles_of_feed_forwards_are_read(tmp_path: Path) -> None:
+    """As many as are said; by the release's rule where none are, and none where nothing is."""
+    said = {"": None, "tiled_mlp: true\n": 0, "tiled_mlp: true\ntiled_mlp_num_shards: 8\n": 8}
+    for lines, tiles in said.items():
+        assert read(tmp_path, "a.yaml", AXOLOTL + lines).training.tiled_mlp == tiles
+
+
 @pytest.mark.parametrize("word", ["true", "false"])
 def test_how_checkpoints_run_again_is_read(tmp_path: Path, word: str) -> None:
     """FSDP1 holds the inputs of frozen layers under reentrant ones."""

@@ -82,6 +82,9 @@ class Habits(NamedTuple):
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
     value_is_head: bool = False
     """PPO's value model is a head on the policy."""
+    tiles: tuple[str, ...] = ()
+    """Families of models, or any, whose experts run in tiles where dense feed-forwards may, and tokens of a
+    tile; 0: the model's width. Nothing: it has no tiles."""
 
 
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
@@ -162,6 +165,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         packed_inputs=found.get("packed_inputs", ""),
         resends=found.get("exchanges") == "again",
         value_is_head=found.get("value_model") == "head",
+        tiles=tuple(found.get("tiles", "").split()),
     )
 
 

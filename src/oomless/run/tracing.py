@@ -95,6 +95,7 @@ FOLLOWED: dict[str, tuple[object, ...]] = {
     "sharding": ("none", "ddp", "fsdp2", "zero3", None),
     "recompute": ("none", "full", None),
     "use_reentrant": (None, False),
+    "tiled_mlp": (None,),
     "quantization": (None, "nf4", "nf4-dq"),
     "packed_experts": (False,),
     "adapter_products": ("apart", None),

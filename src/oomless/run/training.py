@@ -72,6 +72,7 @@ class TrainingAsked(NamedTuple):
     attention: str | None = None
     loss: str | None = None
     kernels: str | None = None
+    tiled_mlp: int | None = None
     offload: tuple[str, ...] = ()
     offload_layers: int | None = None
     reduce_bucket_size: int | None = None

@@ -96,6 +96,8 @@ def of_ranks(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, st
         found.append(("--framework-version", f"no earlier release of {used.framework} is known here"))
     elif used.framework_version and not names_release(of.name, of.packages, used.framework_version):
         found.append(("--framework-version", f"{of.name} goes by releases of {', '.join(of.packages)}"))
+    if asked.tiled_mlp is not None and not of.habits(used.framework_version).tiles:
+        found.append(("--tiled-mlp", f"{of.name} has no tiles"))
     if mesh.pp == 1 and given.schedule != Mesh().schedule:
         found.append(("--schedule", "--pp is 1"))
     return found

@@ -92,6 +92,30 @@ def frozen_inputs(request: TrainingResolved) -> str:
     return "kept" if request.method == "lora" and by_deepspeed else ""
 
 
+def tile_of(request: TrainingResolved, model: Model, seq: int) -> tuple[int, bool]:
+    """Return tokens of a tile of feed-forwards, 0 without tiles, and whether experts run in them too.
+
+    torch.chunk along the sequence, of all sequences at once; Unsloth takes all as one, and what is left over
+    goes into a last tile.
+
+    >>> from ...model.load import load
+    >>> asked = TrainingResolved(framework="unsloth", tiled_mlp=0)
+    >>> tile_of(asked, load("gpt-oss-20b"), 486487), tile_of(asked, load("gpt-oss-20b"), 2048)
+    ((2880, True), (2048, True))
+    >>> asked = TrainingResolved(framework="axolotl", tiled_mlp=0)
+    >>> tile_of(asked, load("qwen3-30b-a3b"), 131073)
+    (26215, False)
+    """
+    *families, tokens = framework(request.framework).habits(request.framework_version).tiles or ("0",)
+    if request.tiled_mlp is None or not families:
+        return 0, False
+    routed, tile = bool({"any", model.family} & set(families)), int(tokens) or model.hidden_size
+    if "any" in families and not request.tiled_mlp:
+        whole = request.sequences * seq
+        return max(min(tile, whole), whole - tile * max(1, seq // tile)), routed
+    return request.sequences * -(-seq // (request.tiled_mlp or -(-seq // tile))), routed
+
+
 def work_of(job: Job) -> MicroBatchWork:
     """What a rank computes in one micro-batch."""
     model, request, mesh, form = job.model, job.request, job.mesh, job.recipe
@@ -109,6 +133,7 @@ def work_of(job: Job) -> MicroBatchWork:
     of = framework(request.framework)
     compute = form.compute
     experts = max((tensor.repeat for tensor in model.tensors if tensor.role == "expert"), default=0)
+    tile, tiled_experts = tile_of(request, model, seq)
     return MicroBatchWork(
         batch=request.sequences,
         seq=seq,
@@ -146,4 +171,6 @@ def work_of(job: Job) -> MicroBatchWork:
         gathered_ranks=mesh.cp if of.torch_context and request.sharding in ("fsdp2", "hsdp") else 1,
         deterministic=request.deterministic,
         norms_apart=of.megatron_core,
+        tile=tile,
+        tiled_experts=tiled_experts,
     )

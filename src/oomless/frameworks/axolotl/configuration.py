@@ -46,6 +46,9 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=precision,
         recompute="full" if start.recompute else recompute,  # type: ignore[arg-type]
         use_reentrant=again,
+        tiled_mlp=entries.whole("tiled_mlp_num_shards", default=0)
+        if entries.switch("tiled_mlp", default=False)
+        else None,
         offload=tuple(dict.fromkeys((*away, *waits))),
     )
     asked = _generates(entries, _load(entries, asked, kernels, loss))

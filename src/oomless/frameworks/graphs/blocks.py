@@ -80,6 +80,10 @@ class MicroBatchWork(NamedTuple):
     norms_apart: bool = False
     """Linear attention norms queries and keys before its kernel, and what that returns before the gate."""
 
+    tile: int = 0
+    """Tokens that a feed-forward takes at a time; 0: all."""
+    tiled_experts: bool = False
+
     @property
     def tokens(self) -> int:
         return self.batch * self.seq

@@ -20,7 +20,7 @@ from .blocks import (
     written_norm,
 )
 from .experts import routed
-from .graph import AutogradGraph
+from .graph import AutogradGraph, transient_peak, walk
 from .kernels import AttendedHeads, attend, narrowed, rope
 from .recurrent import recurrent
 
@@ -313,6 +313,9 @@ def _compressed(b: Builder, kind: V4 | V41, x: str, hidden: int, out: str) -> No
 def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str, apart: str = "") -> None:
     """The block behind the attention; its module is "mlp" or "moe". `apart`: what experts read by norms of
     their own."""
+    if 0 < b.work.tile < b.work.tokens and not apart and (b.work.tiled_experts or isinstance(kind, Dense)):
+        _in_tiles(b, kind, x, hidden, out)
+        return
     match kind:
         case Dense():
             b.module = "mlp"
@@ -323,3 +326,36 @@ def feed_forward(b: Builder, kind: FeedForward, x: str, hidden: int, out: str, a
         case _:
             assert_never(kind)
     b.module = ""
+
+
+def _in_tiles(b: Builder, kind: FeedForward, x: str, hidden: int, out: str) -> None:
+    """A feed-forward of one tile of the sequence after the other, which keeps its input alone: the backward
+    runs each tile again, writes its input's gradient in place, and adds gradients of trained matrices to
+    those of tiles before.
+
+    Source: unsloth_zoo/tiled_mlp.py of 2026.7; deepspeed/runtime/sequence_parallel/ulysses_sp.py, TiledMLP.
+
+    >>> from .graph import walk
+    >>> b = Builder(MicroBatchWork(1, 65536, 2, 2, False, trained=False, tile=4096))
+    >>> b.sizes["x"] = 65536 * 4096 * 2
+    >>> feed_forward(b, Dense(14336), "x", 4096, "out")
+    >>> found = walk(b.graph("x", "out"))
+    >>> found.saved_bytes, found.backward_peak / 2**30
+    (536870912, 2.125)
+    """
+    tile = Builder(b.work._replace(batch=1, seq=b.work.tile, tile=0))
+    tile.sizes["x"] = b.sizes[x] * b.work.tile // b.work.tokens
+    feed_forward(tile, kind, "x", hidden, "out")
+    graph = tile.graph("x", "out")
+    again, given, made = walk(graph), tile.sizes["x"], tile.sizes["out"]
+    backward = again.backward_peak - made - (given if "x" in again.saved else 0)
+    width = kind.intermediate_size if isinstance(kind, Dense) else kind.num_experts * kind.expert_width
+    matrices = (3 if kind.gated else 2) * hidden * cut(width, b.work.tp) if b.work.trained else 0
+    b.op(
+        "tiles",
+        (x,),
+        {out: made * b.work.tokens // b.work.tile},
+        (x,),
+        forward_temp=transient_peak(graph) - given,
+        backward_temp=max(again.forward_peak - given, backward) + matrices * b.work.compute,
+    )
