@@ -238,6 +238,8 @@ def test_a_larger_step_never_needs_less(name: str, data: st.DataObject, one: int
     before, after = (answer(question, max_num_batched_tokens=tokens) for tokens in (less, more))
     if before.request.mem_fraction_static != after.request.mem_fraction_static:
         return  # SGLang's own share keeps more free for a larger chunk: its budget shrinks
+    if any(ledger.overrun_bytes for ledger in before.ledgers):
+        return  # what comes beside the pool decides, and a smaller pool leaves it room
     never_less(before, after)
 
 
