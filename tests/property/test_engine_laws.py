@@ -21,6 +21,7 @@ from oomless.model.model import Model
 from oomless.run.cards import Card
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.units import MIB
 from property.engine_questions import CARDS, LLAMA_CARDS, MIXED, engine_questions, knows
 from property.questions import VERDICTS, Question, answer, charges_segments, sizes
 
@@ -180,17 +181,17 @@ def test_cards_and_host_hold_every_tensor_of_the_file(name: str, data: st.DataOb
 # monotony
 
 
-def never_less(before: Estimate, after: Estimate) -> None:
+def never_less(before: Estimate, after: Estimate, rounding: int = 0) -> None:
     """Every rank has at most as much left; the ends of each line are rounded down. What a load leaves unused
     is room, so that the capacity may shrink as the load grows. Copies of the pool are as large as the pool,
     which shrinks as the rest grows; and where the engine itself lays fewer layers on the cards for a larger
-    load, they hold less."""
+    load, they hold less. `rounding`: what a replayed allocator may round away."""
     if before.request.n_gpu_layers != after.request.n_gpu_layers:
         return
     if any(line.key == "kv_cache.copies" for ledger in before.ledgers for line in ledger.lines):
         return
     for less, more in zip(before.ledgers, after.ledgers, strict=True):
-        room = less.capacity_bytes - more.capacity_bytes
+        room = less.capacity_bytes - more.capacity_bytes + rounding
         assert less.total_bytes <= more.total_bytes + room
         assert less.low_bytes <= more.low_bytes + room + len(more.lines)
         assert less.high_bytes <= more.high_bytes + room
@@ -227,6 +228,10 @@ def test_longer_sequences_never_need_less(name: str, data: st.DataObject, one: i
     never_less(answer(question, context=less), answer(question, context=more))
 
 
+SEGMENT = 2 * MIB
+"""torch's small segments: those of two moments of a profile run may be filled better by a larger step."""
+
+
 @pytest.mark.parametrize(
     "name", [name for name in ENGINE_NAMES if knows(engine(name), "max_num_batched_tokens")]
 )
@@ -240,7 +245,7 @@ def test_a_larger_step_never_needs_less(name: str, data: st.DataObject, one: int
         return  # SGLang's own share keeps more free for a larger chunk: its budget shrinks
     if any(ledger.overrun_bytes for ledger in before.ledgers):
         return  # what comes beside the pool decides, and a smaller pool leaves it room
-    never_less(before, after)
+    never_less(before, after, SEGMENT)
 
 
 @every_engine

@@ -2,7 +2,7 @@
 (load_tensors), common/arg.cpp."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -113,7 +113,7 @@ class Override(NamedTuple):
 
     pattern: NamePatterns
     device: int
-    layers: frozenset[int] | None = None
+    layers: Container[int] | None = None
     """Of these layers alone; None: of all."""
 
     def takes(self, layer: int) -> bool:
@@ -148,7 +148,7 @@ def overrides(override_tensor: str | None, cpu_moe: bool, n_cpu_moe: int) -> tup
     if cpu_moe:
         found.append(Override(tensor_pattern(EXPERTS), HOST))
     if n_cpu_moe:  # one rule a layer in llama.cpp, all of one device: together they are one
-        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, frozenset(range(n_cpu_moe))))
+        found.append(Override(tensor_pattern(rf"blk\.\d+{EXPERTS}"), HOST, range(n_cpu_moe)))
     return tuple(found)
 
 
