@@ -174,7 +174,7 @@ def built_line(model: Model, asked: Resolved, version: tuple[int, ...], tags: tu
         "activations.profile_run",
         "engine",
         WORDS["activations.profile_run"],
-        (size, int(size * spread.low), max(int(size * spread.high), size + found.high_bytes - found.bytes)),
+        (size, int(size * spread.low), max(int(size * spread.high), size + found.high_bytes)),
         "assumed",
         f"{tokens:,} tokens x {width} B x ({inside:,} + {row:,}) = {gib(size):.3f} GiB",
         spread.source,
