@@ -11,11 +11,12 @@ from ...units import GIB, format_bytes
 from ..rank import Budget, Stage
 from .batch import Left
 from .buffers import batch_of, copied_for_layers_left, graph_bytes, host_copies, kinds_of_graph, layers_left
-from .cache import drafting_layers, row_bytes
+from .cache import drafting_layers, row_bytes, sliced
 from .defaults import HOSTS, num_cells
 from .graphs import buffer_bytes
 from .operation_pool import pool_lines
 from .release import is_ik, rules_of
+from .tensor_slices import one_device, reduce_line
 from .tower import tower_lines
 
 
@@ -46,6 +47,7 @@ def budget_lines(
     A context whose buffer finds no room is tried again without pipelined micro-batches (llama-context.cpp,
     "retrying without pipeline parallelism"): that of a draft comes last, and may so be the only one.
     """
+    card, stage = stage, one_device(asked, stage)
     batch = batch_of(model, asked, hardware, stage, pipelined)
     layers = tuple(model.layers[stage.start : stage.stop])
     left = layers_left(model, asked, hardware, stage)
@@ -57,8 +59,10 @@ def budget_lines(
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     kinds = kinds_of_graph(model, asked, batch, hardware.card.vendor)
     compute = buffer_line(model, asked, hardware, stage, value, formula, kinds, left)
-    drafts = draft_lines(model, asked, hardware, stage, value, pipelined_draft)
+    drafts = draft_lines(model, asked, hardware, card, value, pipelined_draft)
     drafts += tower_lines(model, asked, stage)
+    if asked.split_mode == "tensor" and asked.layout.pp > 1:
+        drafts += (reduce_line(model, asked, hardware.card.vendor),)
     if hardware.card.vendor in HOSTS:
         return Budget((compute, *drafts), ())
     running = pool_lines(model, asked, hardware.card, stage, batch, layers)
@@ -130,11 +134,17 @@ def draft_lines(
 
     Logs of Qwen3.8-27B have 613.03 MiB on two cards and 488 on one, against 613.01 and 488.04.
     """
+    card, stage = stage, one_device(asked, stage)
     drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
     if not drafting:
         return ()
     plain = asked if is_ik(asked) else asked._replace(cache_type_k="f16", cache_type_v="f16")
-    cache = num_cells(asked) * sum(row_bytes(layer.attention, model, plain) for layer in drafting)
+    first = len(model.layers) + len(model.draft) - len(drafting)
+    rows = (
+        sliced(row_bytes(layer.attention, model, plain), model, asked, card, number)
+        for number, layer in enumerate(drafting, first)
+    )
+    cache = num_cells(asked) * sum(rows)
     low, high = buffer // 2, buffer
     if not stage.last:
         low = buffer = high = 0

@@ -6,6 +6,7 @@ src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llam
 """
 
 from ...errors import UnsupportedError
+from ...kept import Kept
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.gguf_model import KEEPS_MTP
 from ...model.gguf_types import TYPES
@@ -13,9 +14,10 @@ from ...model.model import Layer, Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
 from .defaults import CELLS, OWN_ENGINE, flash, num_cells, padded, stages
-from .gguf_file import expands
+from .gguf_file import expands, stored
 from .placement import HOST
 from .release import is_ik, rules_of
+from .tensor_slices import Slices
 
 F32 = 4
 WITH_WINDOWS = frozenset(
@@ -274,6 +276,25 @@ def cached_on(model: Model, asked: Resolved, stage: Stage) -> Stage:
     return stage._replace(start=dealt[0].start, stop=dealt[0].start if stage.position else dealt[-1].stop)
 
 
+def slices_of(model: Model, asked: Resolved) -> Slices:
+    """How --split-mode tensor cuts a model's file."""
+    windows = has_windows(model, asked)
+    file = stored(model, asked)
+    key = (asked.layout.pp, asked.tensor_split, windows)
+    return _SLICES.of(file, key, lambda: Slices(model, file, asked, windows))
+
+
+_SLICES = Kept[Slices](most=16)
+
+
+def sliced(size: int, model: Model, asked: Resolved, stage: Stage, layer: int) -> int:
+    """Return what a card has of `size` bytes of a layer's cache."""
+    if asked.split_mode != "tensor" or stage.position == HOST:
+        return size
+    mine, whole = slices_of(model, asked).cached(layer, stage.position)
+    return size * mine // whole if whole else size
+
+
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """The cache of a card's layers: what grows with the context, and what does not."""
     stage = cached_on(model, asked, stage)
@@ -283,11 +304,12 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     fixed: list[tuple[str, int]] = []
     apart = has_windows(model, asked)
     unused = model.draft if stage.last and caches_unused(model, asked) else ()
-    for layer in (*model.layers[stage.start : stage.stop], *unused):
+    for number, layer in enumerate((*model.layers[stage.start : stage.stop], *unused), stage.start):
         attention = layer.attention
-        row = row_bytes(attention, model, asked)
+        row = sliced(row_bytes(attention, model, asked), model, asked, stage, number)
         if isinstance(attention, Linear):
-            fixed.append(("states", state_bytes(attention) * states_of_slot(asked) * asked.max_num_seqs))
+            state = sliced(state_bytes(attention), model, asked, stage, number)
+            fixed.append(("states", state * states_of_slot(asked) * asked.max_num_seqs))
         elif isinstance(attention, Sliding) and apart:
             fixed.append(("windows", row * window_cells(attention.window, asked)))
         elif row:

@@ -16,6 +16,7 @@ from .gguf_file import expands, heads_of, published_as
 from .ollama_command import USUAL
 from .placement import check, deal
 from .release import LATEST, LLAMACPP_BUILDS, is_ik, rules_of
+from .tensor_slices import refuse_uncut
 
 MOST_DEVICES = 15
 """GGML_SCHED_MAX_BACKENDS is 16, the host among them: a usual build ends in an assertion on sixteen cards
@@ -65,7 +66,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         kv_unified=asked.max_num_seqs is None and found.concurrency <= LLAMACPP_BUILDS.at(LATEST).auto_slots
         if asked.kv_unified is None
         else asked.kv_unified,
-        tensor_split=asked.tensor_split or by_memory(hardware, layout.pp),
+        tensor_split=asked.tensor_split or by_memory(hardware, layout.pp, asked.split_mode),
     )
     if asked.n_gpu_layers is None and not alone and estimates(model, asked):
         from .ollama_layers import on_cards  # most questions are of other engines
@@ -134,6 +135,8 @@ def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
             raise UsageError(
                 f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
             )
+    if asked.split_mode == "tensor":
+        refuse_uncut(model)
     if model.kinds.has(V41):
         raise UnsupportedError(
             f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"
@@ -159,14 +162,14 @@ def num_slots(asked: Resolved) -> int:
     return asked.max_num_seqs or max(asked.concurrency, rules_of(asked).auto_slots)
 
 
-def by_memory(hardware: Hardware, cards: int) -> str:
-    """The shares of the cards where none are given: as their free memory.
+def by_memory(hardware: Hardware, cards: int, mode: str = "layer") -> str:
+    """The shares of the cards where none are given: as their free memory; slices of all tensors are equal.
 
     >>> from ...run.hardware import parse_gpu
     >>> by_memory(parse_gpu("rtx-3090:2"), 2), by_memory(parse_gpu("80GiB+20GiB"), 2)
     ('1,1', '81920,20480')
     """
-    memories = hardware.memories(cards)
+    memories = [1] * cards if mode == "tensor" else hardware.memories(cards)
     return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 

@@ -54,7 +54,9 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     same question and "" where all is set, and it goes on; None: it changes not enough."""
     if hardware.num_gpus > MOST_DEVICES:
         return None
-    if not (rules_of(asked).fits_itself and asked.fit) or estimates(model, asked):
+    if not (rules_of(asked).fits_itself and asked.fit and asked.split_mode != "tensor") or estimates(
+        model, asked
+    ):
         return asked, ""
     by_hand = (
         asked.n_gpu_layers is not None,

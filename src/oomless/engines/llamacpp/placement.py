@@ -96,6 +96,9 @@ def deal(num_layers: int, asked: Resolved, output_first: bool, drafting: int = 0
     """
     first, active, _ = offload(num_layers + drafting, asked, output_first)
     points = split_points(asked)
+    if asked.split_mode == "tensor":  # each card has a slice of every layer
+        start = min(first if active else num_layers, num_layers)
+        return [Stage(card, len(points), start, num_layers) for card in range(len(points))]
     ends = [
         first + next((n for n in range(active + 1) if n / max(active, 1) >= point), active)
         for point in points[:-1]

@@ -6,10 +6,11 @@ from ...model.model import Model, Tensor
 from ...run.cards import Hardware
 from ...run.serving import Asked, Resolved
 from ..rank import Placed, Stage
-from .cache import cache_layout, needed_bytes
+from .cache import cache_layout, needed_bytes, slices_of
 from .defaults import HOSTS, output_first, stages
 from .gguf_file import stored
 from .placement import HOST, Held, held, offload, rows_of_card, split_points
+from .tensor_slices import Slices, one_device
 
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
@@ -19,7 +20,27 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
     dealt, asked = stages(model, asked), as_mapped(asked, hardware)
     if one_memory(file, asked, hardware):
         return [_placed(Held(group, group.layers)) for group in file.tensors]
+    if asked.split_mode == "tensor":
+        return sliced_weights(file, asked, dealt[0], stage.position, slices_of(model, asked))
     return dealt_weights(file, asked, dealt, stage) + draft_weights(file, asked, stage)
+
+
+def sliced_weights(file: Model, asked: Resolved, dealt: Stage, card: int, slices: Slices) -> list[Placed]:
+    """Tensor bytes of a card with --split-mode tensor: its slice of each, by the layers where it is as
+    large."""
+    whole = one_device(asked, dealt)
+    mine = held(file, asked, [whole], 0, output_first(asked))
+    if asked.draft_tokens:
+        mine = [*mine, *(Held(each, each.layers) for each in file.tensors if each.part == "mtp")]
+    found = []
+    for each in mine:
+        sizes: dict[int, list[int]] = {}
+        for layer in each.layers or (-1,):
+            sizes.setdefault(slices.bytes_of(each.group, layer, card), []).append(layer)
+        for size, layers in sizes.items():
+            part = _placed(each._replace(layers=tuple(layers) if each.layers else ()))
+            found.append(part._replace(num_bytes=size))
+    return found
 
 
 def draft_weights(file: Model, asked: Resolved, stage: Stage) -> list[Placed]:

@@ -319,8 +319,8 @@ ASKED: tuple[Option, ...] = (
     Option("tensor_split", "--tensor-split -ts", "text", "llamacpp",
            "Share of each card in the layers: 3,1 [by memory].", known={LLAMA: "-ts --tensor-split"}),
     Option("split_mode", "--split-mode -sm", "text", "llamacpp",
-           "layer deals whole layers, row cuts matrices over the cards too, none uses one card; tensor (of "
-           "ik_llama.cpp graph, attn) cuts layers and cache, and is counted as layer.", "layer",
+           "layer deals whole layers, row cuts matrices over the cards too, none uses one card; tensor cuts "
+           "layers and cache at heads and blocks; ik_llama.cpp's graph and attn count as layer.", "layer",
            choices=("layer", "row", "tensor", "none", "graph", "attn"), known={LLAMA: "-sm --split-mode"}),
     Option("fit", "--fit -fit", "onoff", "llamacpp",
            "What was not set is changed where a card is too small: the context, then the layers on the "
