@@ -61,6 +61,15 @@ def test_v32_on_eight_h200_is_found(engine: str) -> None:
     assert default.verdict == "does_not_fit"
 
 
+def test_a_cap_that_makes_requests_wait_does_not_hold_the_load() -> None:
+    """With a promise small batches are tried; one that lets half of the load wait is no better than a pool
+    that holds nearly all of it, whatever room is left beside it."""
+    slo = "tpot=50ms"
+    answer = oomless.tune("kimi-k2-instruct", "h200:16", context=65536, concurrency=32, slo=slo)
+    most = max(each.row.estimate.at_once for each in answer.rows)
+    assert best(answer).row.estimate.at_once == most
+
+
 def test_flags_beside_stay_and_a_pasted_command_is_where_it_begins() -> None:
     asked: dict[str, Any] = {"context": 16384, "concurrency": 32}
     command = "vllm serve deepseek-ai/DeepSeek-R1 -tp 8 --max-model-len 16384 --enforce-eager --port 1"

@@ -15,8 +15,8 @@ from .space import TuneSpace
 
 Standing = Literal["holds", "queues", "may not start"]
 STANDINGS: tuple[Standing, ...] = ("holds", "queues", "may not start")
-"""From best to worst: the whole load fits at once; the engine starts at either end of the estimate's
-interval, and what does not fit waits; it starts by the middle of the interval alone."""
+"""From best to worst: the cache has room for the whole load at once; the engine starts at either end of the
+estimate's interval, and what does not fit waits; it starts by the middle of the interval alone."""
 SAME = 1.02
 """Rates within this factor count as equal: the bands are wider by far, and a flag that brings less is not
 worth setting."""
@@ -41,6 +41,11 @@ class TunedRow(NamedTuple):
         return 0.0 if self.speed is None else self.speed.tokens_per_s.counted_on
 
     @property
+    def runs_all(self) -> bool:
+        """Return whether the whole load runs at once: it has room, and no cap on sequences lets some wait."""
+        return self.standing == "holds" and self.estimate.at_once >= self.estimate.concurrency
+
+    @property
     def times(self) -> tuple[float, float]:
         """Return the seconds to the first token and between tokens to count on."""
         never = float("inf")
@@ -58,8 +63,8 @@ def standing_of(estimate: Estimate) -> Standing | None:
 
 def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
     """Return the key by which settings are sorted, best first: known to run, sure to start, on measured
-    ground, within the promise, holding the whole load, with every part in the figures, with graphs, by tokens
-    a second, fewest changes, most room."""
+    ground, within the promise, running the whole load at once, with every part in the figures, with graphs,
+    by tokens a second, fewest changes, most room."""
     known = row.estimate.support.runs == "runs"
     is_bound = row.speed is None or row.speed.tokens_per_s.kind == "bound"
     return (
@@ -67,7 +72,7 @@ def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
         row.standing == "may not start",
         is_bound,
         steps(slo.excess(*row.times)),
-        row.standing != "holds",
+        not row.runs_all,
         bool(left_out(row.estimate)),
         row.asked.enforce_eager,
         -steps(row.rate),

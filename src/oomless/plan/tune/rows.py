@@ -124,12 +124,13 @@ def why_not(row: TunedRow, first: TunedRow) -> str:
     """Return why a setting came after the first one."""
     if first.estimate.support.runs == "runs" != row.estimate.support.runs:
         return "nobody is known to have run it"
-    if row.standing != first.standing:
+    if row.standing == "may not start" != first.standing:
+        return "it may not start"
+    if first.runs_all and not row.runs_all:
         once, whole = row.estimate.at_once, row.estimate.asked.concurrency or 1
-        waits = f"{once:,} of {whole:,} at once, the rest waits"
         if once >= whole:
-            waits = "tight: the estimate's spread does not settle that it fits"
-        return waits if row.standing == "queues" else "it may not start"
+            return "tight: the estimate's spread does not settle that it fits"
+        return f"{once:,} of {whole:,} at once, the rest waits"
     if left_out(row.estimate) and not left_out(first.estimate):
         return "its speed is not counted in full"
     if first.rate and row.rate < first.rate:

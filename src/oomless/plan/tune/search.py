@@ -126,7 +126,7 @@ class TuneSearch:
 
     def outcome(self, row: TunedRow) -> tuple[object, ...]:
         """Return what the order tells apart of a setting, but for its changes and its room."""
-        return row.standing, steps(row.rate), steps(self.slo.excess(*row.times))
+        return row.standing, row.runs_all, steps(row.rate), steps(self.slo.excess(*row.times))
 
     def roomiest(self, layout: Layout, values: Values) -> TunedRow | None:
         """Return the setting of a pace that leaves most to the cache; None where it does not start either."""
@@ -148,7 +148,7 @@ class TuneSearch:
         best = self.best
         if self.exhaustive or best is None or best.speed is None or best.estimate.support.runs != "runs":
             return False
-        if best.standing != "holds" and most.standing == "holds":
+        if not best.runs_all and most.standing == "holds":
             return False
         if best.standing == "may not start" or self.slo.excess(*best.times) > 1:
             return False
