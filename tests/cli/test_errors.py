@@ -581,4 +581,7 @@ def test_another_tools_word_is_told_in_ours() -> None:
     explained(call("infer", "qwen3-8b", "--gpus", "8"), USAGE, "'--gpus'", "--gpu h100:8")
     explained(call("speed", "qwen3-8b", "--context", "8"), USAGE, "--input-len")
     explained(call("train", "qwen3-8b", "--num_nodes", "2"), USAGE, "h100:8x2")
+    explained(call("train", "--config", "a.yaml", "--gpu", "h100"), USAGE, "--from FILE")
+    explained(call("train", "a.yaml", "--gpu", "h100"), USAGE, "--from FILE")
+    explained(call("qwen3-8b", "--gpu", "h100"), USAGE, "oomless infer MODEL --gpu G")
     assert "Did you mean" in call("infer", "qwen3-8b", "--quanti", "8").err

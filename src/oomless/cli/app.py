@@ -66,9 +66,8 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UsageError(
-                f"unknown command {args[0]!r}", did_you_mean(args[0], list(COMMANDS), "oomless --help")
-            )
+            hint = did_you_mean(args[0], list(COMMANDS), "oomless --help")
+            raise UsageError(f"unknown command {args[0]!r}", BEGINS if "--gpu" in args else hint)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -99,6 +98,7 @@ def app(debug: bool) -> None:
 
 
 app.context_class = Spoken
+BEGINS = "a question begins with a command: oomless infer MODEL --gpu G, oomless train MODEL --gpu G"
 PASTED = "a pasted command stands in quotes behind --command: --command 'vllm serve MODEL ...' --gpu G"
 
 
@@ -109,9 +109,17 @@ OTHER_WORDS: tuple[tuple[str, str, str], ...] = (
     ("train", "max-seq-length max-seq-len cutoff-len context", "tokens of a sequence are --seq-len"),
     ("train", "bf16 fp16 dtype torch-dtype", "types of weights and gradients are --precision"),
     ("train", "gradient-checkpointing", "--recompute full keeps the inputs of layers alone"),
-    ("train", "zero1 zero2 zero3 zero-stage deepspeed", "the stage of ZeRO is --zero"),
+    ("train", "zero1 zero2 zero3 zero-stage", "the stage of ZeRO is --zero"),
+    ("train", "config config-file yaml toml deepspeed", "the file that starts a run is --from FILE"),
     ("train", "epochs lr learning-rate dataset", "it does not change memory: leave it out"),
     ("infer speed tune", "b num-batch", "the micro-batch alone counts: --ubatch-size"),
+    ("plan", "train training", "training is planned with --for train"),
+    ("plan", "budget price max-price", "a limit of the rent is --budget-usd-per-hour"),
+    (
+        f"{SERVING} train",
+        "model model-path model-name model-name-or-path",
+        "MODEL stands by itself: oomless COMMAND MODEL --gpu G",
+    ),
     ("plan guide", "command", "`oomless infer`, `speed` and `tune` read a pasted command"),
     (SERVING, "batch-size batch bs users num-users requests", "sequences at once are --concurrency"),
     (

@@ -157,9 +157,10 @@ def name_in_library(name: str) -> str:
     found, _ = library_model(name)
     if not found:
         known = [row["name"] for row in facts.table("catalogue")]
-        raise UsageError(
-            f"unknown model {name[:200]!r}", did_you_mean(name.rpartition("/")[2], known, "oomless models")
-        )
+        hint = did_you_mean(name.rpartition("/")[2], known, "oomless models")
+        if name.endswith((".yaml", ".yml", ".toml")):
+            hint = "a file that starts a run is read by `train --from FILE` and `infer --command @FILE`"
+        raise UsageError(f"unknown model {name[:200]!r}", hint)
     return found
 
 
