@@ -4,7 +4,6 @@ as many ranks as planned, a few steps on the same tokens."""
 import ast
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from oomless.model.load import load
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Method, Recompute, Sharding, TrainingAsked
+from plan.starting import run_here
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -74,14 +74,11 @@ def started(
             changed = changed.replace("STEPS = 100", f"STEPS = {STEPS}").replace("1e-5", "1e-2")
             changed = before + SAME_TOKENS + changed
         (folder / file).write_text(changed, encoding="utf-8")
-    start = [python, "train.py"]
+    words = [python, "train.py"]
     if num_gpus > 1:
         command = launch.command.replace("torchrun", "torch.distributed.run")
-        start = [python, "-m", *command.replace("accelerate launch", "accelerate.commands.launch").split()]
-    alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        start, cwd=folder, env=alone, capture_output=True, text=True, timeout=280, check=False
-    )
+        words = [python, "-m", *command.replace("accelerate launch", "accelerate.commands.launch").split()]
+    done = run_here(words, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [ast.literal_eval(found) for found in re.findall(r"\{[^{}]*'loss':[^{}]*\}", done.stdout)]
     return [float(line["loss"]) for line in lines]

@@ -5,7 +5,6 @@ an environment of `make parsers`; what is not there is skipped."""
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from oomless.plan.goals import ALL_MATRICES
 from oomless.plan.launch.training import training_launch
 from oomless.run.hardware import parse_gpu
 from oomless.run.training import Mesh, Method, Recompute, Sharding, Task, TrainingAsked
+from plan.starting import run_here
 from plan.test_started_files import ENVIRONMENTS, STEPS, saved
 
 pytest.importorskip("torch")
@@ -61,10 +61,7 @@ def written(name: str, asked: TrainingAsked, num_gpus: int) -> tuple[str, Mappin
 
 def losses(folder: Path, words: list[str], found: str, **variables: str) -> list[float]:
     """Start a command and return the losses that it prints."""
-    alone = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        words, cwd=folder, env=alone | variables, capture_output=True, text=True, timeout=280, check=False
-    )
+    done = run_here(words, folder, **variables)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-5000:]
     return [float(loss) for loss in re.findall(found, said)]
