@@ -523,6 +523,21 @@ def test_verl_packs_where_batches_are_dynamic() -> None:
     assert request["mesh"]["cp"] == 2
 
 
+@pytest.mark.parametrize(("tokens", "packed"), [(2048, True), (2047, False)])
+def test_samples_fill_a_dynamic_batch_as_long_as_the_longest(tokens: int, packed: bool) -> None:
+    """utils/seqlen_balancing.py, rearrange_micro_batches: the same for a limit of 1,024 + 1,024 tokens, which
+    was taken for single samples of every length; below that each is a batch of its own."""
+    words = f"{ACTOR}use_dynamic_bsz=True {ACTOR}ppo_max_token_len_per_gpu={tokens}"
+    request = asked(VERL + words)["request"]
+    assert (request["seq_len"], request["packed"]) == (2048, packed)
+
+
+def test_dapo_of_verl_reads_its_trainers_file() -> None:
+    """recipe/dapo/config/dapo_trainer.yaml includes ppo_trainer.yaml; main_dapo was no program known here."""
+    dapo = VERL.replace("verl.trainer.main_ppo", "recipe.dapo.main_dapo")
+    assert asked(dapo)["ranks"] == asked(VERL)["ranks"]
+
+
 EVALUATES = (
     "llamafactory-cli train --stage sft --model_name_or_path Qwen/Qwen2.5-7B --finetuning_type lora "
     "--cutoff_len 2048 --per_device_train_batch_size 1 --bf16 true "

@@ -59,6 +59,7 @@ TRAIN_17 = TABLES / "verdicts_blind_train_17.csv"
 TRAIN_18 = TABLES / "verdicts_blind_train_18.csv"
 TRAIN_19 = TABLES / "verdicts_blind_train_19.csv"
 TRAIN_20 = TABLES / "verdicts_blind_train_20.csv"
+TRAIN_22 = TABLES / "verdicts_blind_train_22.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -106,6 +107,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_18.jsonl": TRAIN_18,
     TABLES / "blind" / "verdicts_train_19.jsonl": TRAIN_19,
     TABLES / "blind" / "verdicts_train_20.jsonl": TRAIN_20,
+    TABLES / "blind" / "verdicts_train_22.jsonl": TRAIN_22,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -422,6 +424,12 @@ TRAIN_20_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=3, tigh
 """As first predicted 24 of 32 firm, 1 wrong "fits", 7 wrong "no", 4 tight, 4 without an answer."""
 
 
+# x-4235 to x-4237 say limits of lengths, not lengths; x-4216 not the size of its images, x-4226 and x-4227
+# not where they ran out
+TRAIN_22_BUDGET = Confusion(right=0.78, wrong_fits=4, wrong_does_not_fit=3, tight=8, none=0)
+"""As first predicted 22 of 29 firm, 4 wrong "fits", 3 wrong "no", 8 tight, 3 without an answer."""
+
+
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
     assert found.code == 0, found.err
@@ -494,6 +502,7 @@ ROUNDS = {
     TRAIN_18: ("train", TRAIN_18_BUDGET),
     TRAIN_19: ("train", TRAIN_19_BUDGET),
     TRAIN_20: ("train", TRAIN_20_BUDGET),
+    TRAIN_22: ("train", TRAIN_22_BUDGET),
 }
 
 

@@ -21,7 +21,7 @@ FOLDERS = {
     "openrlhf": "openrlhf",
     "torchtitan": "torchtitan",
     "megatron-lm": "megatron",
-    "megatron-bridge": "megatron",
+    "megatron-bridge": "slime",
     "llama-factory": "llama_factory",
     "axolotl": "axolotl",
 }

@@ -55,6 +55,8 @@ PROGRAMS = (
         "openrlhf", rf"{SCRIPT}train_(?P<task>sft|dpo|rm|ppo_ray|ppo)\.py", needs=("pretrain",)
     ),  # to 0.3
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
+    Program("verl", r"-m recipe\.dapo\.main_dapo"),  # ppo_trainer.yaml, and what is filtered
+    Program("megatron-bridge", rf"{SCRIPT}train(?:_async)?\.py", needs=("hf-checkpoint",)),  # slime
 )
 OF_ACCELERATE = ("trl", "transformers", "llama-factory", "axolotl", "ms-swift")
 """Frameworks whose readers know what accelerate is told."""

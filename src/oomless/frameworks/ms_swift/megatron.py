@@ -53,10 +53,10 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         task=task,
         method=_method(entries),
         mesh=mesh,
-        precision=_precision(entries),
+        precision=precision_of(entries),
         optimizer=entries.optimizer("optimizer", default="adam"),
         sharding="megatron_fsdp" if entries.switch("use_megatron_fsdp", default=False) else "distopt",
-        offload=_offload(entries),
+        offload=away_of(entries),
         micro_batch=micro_batch,
         grad_accum=_accumulated(entries, mesh, micro_batch),
         seq_len=length,
@@ -121,7 +121,7 @@ def _method(entries: Entries) -> Method:
     return "full" if kind == "full" else "lora"
 
 
-def _precision(entries: Entries) -> str | None:
+def precision_of(entries: Entries) -> str | None:
     """Return the recipe of states: that of the framework (None), or of its optimizer for narrow states."""
     if not entries.switch("use_precision_aware_optimizer", default=False):
         return None
@@ -129,7 +129,7 @@ def _precision(entries: Entries) -> str | None:
     return NARROW.get((narrow[0], narrow[1]))
 
 
-def _offload(entries: Entries) -> tuple[str, ...]:
+def away_of(entries: Entries) -> tuple[str, ...]:
     if not entries.switch("optimizer_cpu_offload", default=False):
         return ()
     share = entries.number("optimizer_offload_fraction", default=1.0)

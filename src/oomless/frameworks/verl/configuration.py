@@ -13,6 +13,8 @@ OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradi
 OF_CRITIC = {f"value-{each}": OFFLOADED[each] for each in ("optimizer", "params")}
 ENGINES_OF_CRITIC = ("model.fsdp_config.", "fsdp.")
 """Where a critic's offload stands, before and since verl of 2026 (trainer/config/critic/dp_critic.yaml)."""
+REINFORCES = "main_ppo"
+"""The program that samples, and recipes' that read its file (recipe/dapo/config)."""
 WIDE = ("fp32", "float32", "none")
 MEGATRON = "megatron-bridge"
 """What stands for its actors under Megatron-Core."""
@@ -22,8 +24,8 @@ MOST_TOKENS = 16384
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks."""
-    program = entries.text("task")
-    if program != "main_ppo":
+    program = entries.text("task", default=REINFORCES)
+    if program != REINFORCES:
         return *_fine_tuning(entries, packs=program == "sft_trainer"), None
     trainer = entries.within("trainer.")
     cards = trainer.whole("nnodes", default=1) * trainer.whole("n_gpus_per_node", default=8)
@@ -62,16 +64,18 @@ def _reinforcement(entries: Entries, cards: int) -> tuple[str | None, TrainingAs
     mesh, dynamic = parts["mesh"], actor.switch("use_dynamic_bsz", default=False)
     ranks = max(cards // max(mesh.cp * mesh.tp * mesh.pp, 1), 1)
     micro_batch, seq_len, tokens = _at_once(actor, "ppo_micro_batch_size", ranks), length, MOST_TOKENS
+    packed = False
     if dynamic:
         tokens = actor.whole("ppo_max_token_len_per_gpu", default=MOST_TOKENS)
         micro_batch, seq_len = 1, max(tokens * mesh.cp, length)
+        packed = tokens * mesh.cp >= length  # samples fill it (utils/seqlen_balancing.py)
     offload = (*parts.pop("offload", ()), *model.away({"activations": "enable_activation_offload"}))
     asked = TrainingAsked(
         task=task,
         offload=offload,
         micro_batch=micro_batch,
         seq_len=seq_len,
-        packed=seq_len != length,
+        packed=packed,
         **parts,
     )
     compares = actor.switch("use_kl_loss", default=False) or algorithm.switch(
