@@ -47,6 +47,7 @@ NO_CLASS = {
     "phi3_v",
     "phi4mm",
     "qwen",
+    "mimo_v2",
     "step3p5",
 }
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""

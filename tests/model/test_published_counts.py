@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from oomless.model.families import build
+from oomless.model.load import load
 
 GLM_2024: dict[str, Any] = {
     "model_type": "chatglm",
@@ -212,3 +213,12 @@ def test_counts_are_those_of_the_hub(name: str) -> None:
     model = build({"torch_dtype": "bfloat16", **config}, name, name)
     assert sum(tensor.num_parameters for tensor in model.tensors) == published
     assert not model.warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("nemotron-h-47b", 46.8), ("mimo-v2.5-pro", 1020), ("mellum2-12b-a2.5b", 12.15)],
+)
+def test_counts_of_cards_without_an_index(name: str, billions: float) -> None:
+    """MLPs that follow each other are all counted: four of Nemotron-H-47B's 98 blocks."""
+    assert load(name).num_parameters / 1e9 == pytest.approx(billions, rel=0.002)

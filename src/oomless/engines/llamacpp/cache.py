@@ -22,7 +22,7 @@ from .tensor_slices import Slices
 F32 = 4
 WITH_WINDOWS = frozenset(
     "gemma2 gemma3 gemma3_text gemma3n gemma3n_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe "
-    "mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
+    "mimo_v2 mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
 )
 """Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1
 among them, every layer caches the whole context."""

@@ -54,10 +54,10 @@ READERS = {
     "minimax": "minimax_m3 minimax_m3_vl",
     "mamba": "jamba falcon_h1 bamba mamba mamba2 falcon_mamba",
     "gemma4": "gemma4_text diffusion_gemma gemma4 gemma4_unified",
-    "mimo": "mimo mimo_v2_flash",
+    "mimo": "mimo mimo_v2 mimo_v2_flash",
     "sparse_experts": (
         "ernie4_5_moe dots1 exaone_moe hunyuan_v1_moe hy_v3 olmoe flex_olmo solar_open afmoe laguna "
-        "sarvam_moe cohere2_moe bailing_moe bailing_moe_v2 step3p5"
+        "sarvam_moe cohere2_moe bailing_moe bailing_moe_v2 step3p5 mellum"
     ),
     "ernie_vl": "ernie4_5_moe_vl ernie4_5_vl_moe",
     "ling_hybrid": "bailing_hybrid",

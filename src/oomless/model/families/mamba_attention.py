@@ -116,7 +116,7 @@ def read_nemotron(config: Config, name: str) -> Model:
     """Nemotron-H: a pattern of blocks with one part each: M Mamba-2, * attention, - MLP, E experts.
 
     A mixer and the part after it count as one layer here; a mixer that another mixer follows has no
-    feed-forward block.
+    feed-forward block, and several MLPs in a row (the 47B) are one of their width together.
     """
     pattern = read_pattern(config)
     hidden = config.size("hidden_size")
@@ -141,7 +141,7 @@ def read_nemotron(config: Config, name: str) -> Model:
         conv_bias=config.flag("use_conv_bias", True),
         state_bits=DTYPES[state].bits if state in DTYPES else 0,
     )
-    dense: FeedForward = Dense(config.size("intermediate_size"), config.flag("mlp_bias", False), gated=False)
+    dense = Dense(config.size("intermediate_size"), config.flag("mlp_bias", False), gated=False)
     parts: dict[str, FeedForward] = {"-": dense}
     if "E" in pattern:
         parts["E"] = read_nemotron_experts(config)
@@ -150,9 +150,11 @@ def read_nemotron(config: Config, name: str) -> Model:
     layers: list[Layer] = []
     for index, block in enumerate(pattern):
         if block in "M*":
-            following = pattern[index + 1 : index + 2]
+            following = pattern[index + 1 :]
             mixer: Attention = mamba if block == "M" else gqa
-            layers.append(Layer(mixer, parts.get(following, Dense(0))))
+            num = len(following) - len(following.lstrip("-"))
+            wide = dense._replace(intermediate_size=num * dense.intermediate_size)
+            layers.append(Layer(mixer, wide if num else parts.get(following[:1], Dense(0))))
     max_positions = config.size("max_position_embeddings")
     no_rotation = Rope(0, config.number("rope_theta", 10000.0), max_positions)
     rotary_dim(config, head_dim)

@@ -17,7 +17,7 @@ from .rope_and_storage import read_rope, read_storage, rotary_dim
 
 def read(config: Config, name: str) -> Model:
     """The 7B, or V2-Flash."""
-    return read_v2(config, name) if config.word("model_type") == "mimo_v2_flash" else read_7b(config, name)
+    return read_7b(config, name) if config.word("model_type") == "mimo" else read_v2(config, name)
 
 
 def read_7b(config: Config, name: str) -> Model:

@@ -76,6 +76,7 @@ ROWS = {
         width=("intermediate_size",),
         router_bias=False,
     ),
+    "mellum": ExpertsVariant(QK, router_bias=False),
     "solar_open": ExpertsVariant(Variant()),
     "afmoe": ExpertsVariant(Variant(norms=AROUND, qk_norm=True), gated=True),
     "laguna": ExpertsVariant(QK, shared_width=("shared_expert_intermediate_size",), head_gate=True),
