@@ -268,8 +268,8 @@ class Reading:
         engine, model = self.line.engines.split()[0], self.model
         batch = flags.get("batch_size") or 0
         if self.line.table == "llamacpp":
-            unsaid = {**alone(self.before, self.ignored), **drafts_in(self.ignored)}
-            engine, model, flags = as_asked(model, {**unsaid, **flags})
+            flags |= drafts_in(self.ignored, flags)
+            engine, model, flags = as_asked(model, {**alone(self.before, self.ignored), **flags})
             self.beside = {**taken_along(engine, model, self.ignored), **self.beside}
             if TOWER_ON_HOST in self.unknown:
                 self.unknown.remove(TOWER_ON_HOST)

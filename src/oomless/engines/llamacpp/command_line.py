@@ -65,17 +65,33 @@ def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str,
     return {}
 
 
-def drafts_in(ignored: list[str]) -> dict[str, Speculation]:
-    """Return what ik_llama.cpp's stages of speculation load: the model's own MTP layer, or nothing.
+def drafts_in(ignored: list[str], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return what the kinds of --spec-type load in place of what --spec-draft-n-max says: the model's own MTP
+    layer, which drafts three tokens unless told (common/arg.cpp, common.h), or nothing of n-grams; stages of
+    ik_llama.cpp say their tokens themselves.
 
-    >>> drafts_in(["--spec-type ngram-mod:n_max=64", "--spec-type mtp:p_min=0.0,n_max=3"])[
+    >>> drafts_in(["--spec-type ngram-mod:n_max=64", "--spec-type mtp:p_min=0.0,n_max=3"], {})[
     ...     "speculation"
     ... ].tokens
     3
+    >>> drafts_in(["--spec-type ngram-mod,draft-mtp"], {})["speculation"].tokens
+    3
+    >>> drafts_in(["--spec-type ngram-simple"], {"speculation": Speculation("mtp", 16)})
+    {'speculation': None}
     """
-    stages = (re.match(r"--spec-type mtp\b(?::\S*?\bn_max=(\d{1,3}))?", flag) for flag in ignored)
-    found = next((stage for stage in stages if stage), None)
-    return {"speculation": Speculation("mtp", int(found[1] or 1))} if found else {}
+    said = [flag.removeprefix("--spec-type ") for flag in ignored if flag.startswith("--spec-type ")]
+    stages = (re.match(r"mtp\b(?::\S*?\bn_max=(\d{1,3}))?", words) for words in said)
+    if found := next((stage for stage in stages if stage), None):
+        return {"speculation": Speculation("mtp", int(found[1] or 1))}
+    kinds = ",".join(said).split(",")
+    if "draft-mtp" in kinds and not flags.get("speculation"):
+        return {"speculation": Speculation("mtp", DRAFTED)}
+    drafts = any(kind.startswith("draft") for kind in kinds)
+    return {"speculation": None} if said and not drafts else {}
+
+
+DRAFTED = 3
+"""Tokens that --spec-type draft-mtp drafts where --spec-draft-n-max is not there."""
 
 
 def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
