@@ -85,6 +85,7 @@ KEYS = {
     "stored_copies": "model name",
     "support": "engine first last model weights cache cards runs",
     "torchtitan_flavors": "name flavor",
+    "torchtune_configs": "config",
     "traced": "claim key",
     "training_keys": "framework key",
     "watched": "claim key tool",
@@ -130,6 +131,7 @@ NAMES: dict[tuple[str, str], Callable[[], frozenset[str] | set[str]]] = {
             "gguf_mixes",
             "ollama_tags",
             "torchtitan_flavors",
+            "torchtune_configs",
             "models_index",
         )
     },

@@ -831,7 +831,8 @@ def test_a_flag_that_nobody_knows_is_named() -> None:
     ("command", "told"),
     [
         ("xtuner train llama3_8b_full", "--framework xtuner"),
-        ("tune run lora_finetune_single_device --config llama3_1/8B_lora", "--framework torchtune"),
+        ("tune run ppo_full_finetune_single_device --config x.yaml", "--framework torchtune"),
+        ("tune run lora_finetune_single_device --config llama9/8B_lora", "called llama9/8B_lora"),
         ("torchrun pretrain_gpt.py --num-layers 4", "--hidden-size is not given"),
         ("python -m openrlhf.cli.train_kd --pretrain Qwen/Qwen2.5-7B", "--framework openrlhf"),
         ("python -m verl.trainer.main_ppo actor_rollout_ref.actor.strategy=veomni", "fsdp and fsdp2"),

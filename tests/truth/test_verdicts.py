@@ -59,6 +59,7 @@ TRAIN_17 = TABLES / "verdicts_blind_train_17.csv"
 TRAIN_18 = TABLES / "verdicts_blind_train_18.csv"
 TRAIN_19 = TABLES / "verdicts_blind_train_19.csv"
 TRAIN_20 = TABLES / "verdicts_blind_train_20.csv"
+TRAIN_21 = TABLES / "verdicts_blind_train_21.csv"
 TRAIN_22 = TABLES / "verdicts_blind_train_22.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
@@ -107,6 +108,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_18.jsonl": TRAIN_18,
     TABLES / "blind" / "verdicts_train_19.jsonl": TRAIN_19,
     TABLES / "blind" / "verdicts_train_20.jsonl": TRAIN_20,
+    TABLES / "blind" / "verdicts_train_21.jsonl": TRAIN_21,
     TABLES / "blind" / "verdicts_train_22.jsonl": TRAIN_22,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
@@ -424,8 +426,16 @@ TRAIN_20_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=3, tigh
 """As first predicted 24 of 32 firm, 1 wrong "fits", 7 wrong "no", 4 tight, 4 without an answer."""
 
 
+# x-4101's gathered layers may have stayed whole (torch 2.0); x-4118's true vocabulary is greater; x-4131 is of
+# the day that mended axolotl's load; x-4132 loaded onto its card
+TRAIN_21_BUDGET = Confusion(right=0.84, wrong_fits=4, wrong_does_not_fit=1, tight=8, none=1)
+"""As first predicted 23 of 26 firm, 2 wrong "fits", 1 wrong "no", 8 tight, 8 without an answer."""
+
+
 # x-4235 to x-4237 say limits of lengths, not lengths; x-4216 not the size of its images, x-4226 and x-4227
 # not where they ran out
+
+
 TRAIN_22_BUDGET = Confusion(right=0.78, wrong_fits=4, wrong_does_not_fit=3, tight=8, none=0)
 """As first predicted 22 of 29 firm, 4 wrong "fits", 3 wrong "no", 8 tight, 3 without an answer."""
 
@@ -502,6 +512,7 @@ ROUNDS = {
     TRAIN_18: ("train", TRAIN_18_BUDGET),
     TRAIN_19: ("train", TRAIN_19_BUDGET),
     TRAIN_20: ("train", TRAIN_20_BUDGET),
+    TRAIN_21: ("train", TRAIN_21_BUDGET),
     TRAIN_22: ("train", TRAIN_22_BUDGET),
 }
 

@@ -20,9 +20,11 @@ FOLDERS = {
     "verl": "verl",
     "openrlhf": "openrlhf",
     "torchtitan": "torchtitan",
+    "torchtune": "torchtune",
     "megatron-lm": "megatron",
     "megatron-bridge": "slime",
     "llama-factory": "llama_factory",
+    "llama-recipes": "llama_recipes",
     "axolotl": "axolotl",
 }
 """Frameworks with a folder of their own, which is loaded when they are asked for: RECORDS of its package. Of

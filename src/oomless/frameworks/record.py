@@ -79,6 +79,8 @@ class Framework(NamedTuple):
     half_by_card: bool
     """Where no type is named, float16 stands for bfloat16 on cards without it: by itself (Unsloth: dtype
     None), or set by its users (fp16=True of transformers' Trainer, which refuses bf16 there)."""
+    single_by_card: bool
+    """Where no type is named, float32 stands for it there (llama-recipes, get_policies)."""
     optimizer: str
     sharding: Sharding
     shardings: tuple[str, ...]
@@ -276,6 +278,7 @@ def of_facts(name: str) -> Framework:
         precision_qlora=row["precision_qlora"],
         precision_fsdp=row["precision_fsdp"],
         half_by_card=row["half_by_card"] == "yes",
+        single_by_card=row["half_by_card"] == "fp32",
         optimizer=row["optimizer"],
         sharding=row["sharding"],  # type: ignore[arg-type]  # a test holds cells and words together
         shardings=_words(row["shardings"]),

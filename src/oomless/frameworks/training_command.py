@@ -11,6 +11,7 @@ from ..files import shown
 from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, without_files
 from ..run.text_files import flat, toml_of, yaml_of
 from .ms_swift.megatron import NUM_RANKS
+from .torchtune.configuration import own_configuration
 from .trainer.accelerate import PREFIX
 from .training_file import TrainingFile, question_of, values_of
 
@@ -54,6 +55,12 @@ PROGRAMS = (
     Program(
         "openrlhf", rf"{SCRIPT}train_(?P<task>sft|dpo|rm|ppo_ray|ppo)\.py", needs=("pretrain",)
     ),  # to 0.3
+    Program("llama-recipes", rf"{SCRIPT}llama_finetuning\.py|-m llama_(?:recipes|cookbook)\.finetuning"),
+    Program("llama-recipes", rf"{SCRIPT}finetuning\.py", needs=("model_name",)),
+    Program(
+        "torchtune",
+        rf"{SCRIPT}(?P<task>(?:full|lora)_(?:finetune|dpo)_(?:single_device|distributed))(?:\.py)?",
+    ),
     Program("verl", r"-m verl\.trainer\.(?P<task>main_ppo|fsdp_sft_trainer|sft_trainer)"),
     Program("verl", r"-m recipe\.dapo\.main_dapo"),  # ppo_trainer.yaml, and what is filtered
     Program("megatron-bridge", rf"{SCRIPT}train(?:_async)?\.py", needs=("hf-checkpoint",)),  # slime
@@ -71,10 +78,11 @@ OF_TRAINER = (
     ("model_name_or_path", "per_device_train_batch_size"),
     ("actor_model_name_or_path",),
     ("model_name_or_path", "zero_stage"),
+    ("per_device_train_batch_size", "gradient_accumulation_steps"),  # its model is named beside it
 )
 """Flags by which a script is known that parses the Trainer's arguments, or DeepSpeed-Chat's."""
 ELSEWHERE = {
-    r"\btune run\b": "torchtune",
+    r"\btune run\b": "torchtune",  # recipes that are not read
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
     r"\bopenrlhf\.cli\b": "openrlhf",
@@ -217,7 +225,8 @@ def _question(
     path = WHERE
     if file is not None:
         path = Path(file)
-        values = _of_text(files[file], path) if file in files else values_of(path)
+        own = own_configuration(file) if program.framework == "torchtune" else None
+        values = own or (_of_text(files[file], path) if file in files else values_of(path))
     values = flat(values, path) | said.values
     if program.framework in OF_ACCELERATE and "accelerate" in before:
         launched = _said(before[before.index("accelerate") + 1 :]).values

@@ -134,8 +134,8 @@ def in_types_of(
     card: Card, asked: TrainingAsked, request: TrainingResolved, stored: Format = BF16
 ) -> TrainingResolved:
     """Return the request in float16 where the question names no type, the card has no bfloat16, and the
-    framework offers float16 in its place; in float32 where the framework takes the type of a checkpoint that
-    is `stored` so.
+    framework offers float16 in its place, or in float32 as it does by itself; in float32, too, where the
+    framework takes the type of a checkpoint that is `stored` so.
 
     >>> from ...run.hardware import parse_gpu
     >>> t4, asked = parse_gpu("t4").card, TrainingAsked()
@@ -143,17 +143,19 @@ def in_types_of(
     'amp-fp16'
     >>> [
     ...     in_types_of(t4, asked, TrainingResolved(framework=name, precision="bf16")).precision
-    ...     for name in ("torchtune", "fsdp")
+    ...     for name in ("torchtune", "fsdp", "llama-recipes")
     ... ]
-    ['bf16', 'fp16']
+    ['bf16', 'fp16', 'fp32']
     """
     of = framework(request.framework)
     if asked.precision is None and request.precision == "bf16" and stored == F32 and of.runs_transformers:
         return request._replace(precision="fp32")
-    half = recipe(request.precision).half
-    if asked.precision is None and no_bf16(card) and half and of.half_by_card:
-        return request._replace(precision=half)
-    return request
+    form = recipe(request.precision)
+    if asked.precision is not None or form.arithmetic != "bf16" or not no_bf16(card):
+        return request
+    if of.single_by_card:
+        return request._replace(precision="fp32")
+    return request._replace(precision=form.half) if form.half and of.half_by_card else request
 
 
 def loss_on(card: Card, request: TrainingResolved) -> TrainingResolved:

@@ -203,9 +203,9 @@ ASKED: tuple[Option, ...] = (
 ANSWER: tuple[Option, ...] = (
     Option("command", "--command", "text", "ask",
            "The command that starts a run, as it was typed, in place of MODEL and flags: llamafactory-cli "
-           "train, axolotl train, swift sft, trl sft, verl, OpenRLHF, torchtitan, or a script with the "
-           "Trainer's arguments, behind torchrun, accelerate or deepspeed; pasted or as @FILE. Files that it "
-           "names are read here.", own_default=False, file="names"),
+           "train, axolotl train, swift sft, trl sft, tune run, verl, OpenRLHF, torchtitan, llama-recipes, "
+           "or a script with the Trainer's arguments, behind torchrun, accelerate or deepspeed; pasted or as "
+           "@FILE. Files that it names are read here.", own_default=False, file="names"),
     Option("from_file", "--from", "text", "ask",
            "The file that starts a run: a torchtitan TOML, DeepSpeed JSON, Axolotl or LLaMA-Factory YAML; or "
            "a saved answer. MODEL may be left out if it names one; flags beside it win.", own_default=False,

@@ -212,7 +212,16 @@ def by_name(name: str) -> Zero | None:
     if stage is None:
         return None
     away = ("optimizer", "params") if stage[1] == "3" else ("optimizer",)
-    return Zero(STAGES[int(stage[1])], away if "offload" in name else (), "deepspeed-bf16")
+    return Zero(STAGES[int(stage[1])], away if offloads(name) else (), "deepspeed-bf16")
+
+
+def offloads(name: str) -> bool:
+    """Whether the name of a file says that it offloads.
+
+    >>> [offloads(name) for name in ("zero3_offload", "ds_zero2_no_offload", "z2-without-offload", "z2")]
+    [True, False, False, False]
+    """
+    return re.search(r"(?<!no)(?<!no[_-])(?<!without[_-])offload", name) is not None
 
 
 def recipe_of(deep: Zero | None, found: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ...errors import OomlessError
 from ...run.text_files import content_of, flat, yaml_of
 from ...run.training import Sharding
-from ..deepspeed.configuration import Zero, beside
+from ..deepspeed.configuration import Zero, beside, offloads
 from ..entries import Entries
 
 PREFIX = "accelerate."
@@ -50,7 +50,7 @@ def by_name(entries: Entries, word: str) -> dict[str, Any]:
     """Return what the name of a file says that is not there, as TRL and others call theirs."""
     name = Path(word).stem.lower()
     stage, fsdp = re.search(r"z(?:ero)?[_-]?([0-3])", name), re.search(r"fsdp(2?)", name)
-    away = "offload" in name
+    away = offloads(name)
     end = " with offload" if away else ""
     if stage is not None:
         entries.note(f"{word} is not on this machine: its name says ZeRO {stage[1]}{end}")

@@ -168,7 +168,7 @@ def _length(entries: Entries, task: Task) -> int:
 def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if asked.method == "full":
         return asked
-    targets = entries.words("lora_target_modules", "lora_target")
+    targets = entries.words("lora_target_modules", "lora_target", "trainable")  # of Chinese-LLaMA-Alpaca
     everything = targets in (("all-linear",), ("all",))
     eight = _bits(entries) == 8
     double = _any(entries, TWICE)
