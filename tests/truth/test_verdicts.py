@@ -434,8 +434,6 @@ TRAIN_21_BUDGET = Confusion(right=0.84, wrong_fits=4, wrong_does_not_fit=1, tigh
 
 # x-4235 to x-4237 say limits of lengths, not lengths; x-4216 not the size of its images, x-4226 and x-4227
 # not where they ran out
-
-
 TRAIN_22_BUDGET = Confusion(right=0.78, wrong_fits=4, wrong_does_not_fit=3, tight=8, none=0)
 """As first predicted 22 of 29 firm, 4 wrong "fits", 3 wrong "no", 8 tight, 3 without an answer."""
 
