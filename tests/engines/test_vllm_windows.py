@@ -2,6 +2,7 @@
 step by step."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 import oomless
 from command import call
+from oomless import UnsupportedError
 from oomless.engines.rank import CacheGroup, CacheLayout
 from oomless.engines.vllm.capacity import blocks_to_admit, blocks_together, needed_bytes, sequences
 from oomless.run.serving import Layout, Resolved
+from oomless.units import GIB
 
 BLOCK_BYTES = 4096
 
@@ -138,3 +141,34 @@ def test_windows_without_groups_are_cached_as_full_layers_are(flag: str, held: i
     words = ("--gpu", "h100", "--engine-version", "0.11.0", "--json")
     found = call("infer", "--command", f"vllm serve openai/gpt-oss-20b {flag}", *words)
     assert json.loads(found.out)["kv_cache"]["bytes_per_token"] == held
+
+
+def gemma(version: str) -> oomless.ServingAnswer:
+    asked: dict[str, Any] = {
+        "tp": 2,
+        "max_num_seqs": 48,
+        "kv_cache_dtype": "int8_per_token_head",
+        "max_model_len": 16384,
+    }
+    return oomless.infer("gemma-4-31b", gpu="a100-80gb:2", engine_version=version, **asked)
+
+
+def test_uneven_pages_are_padded_to_the_largest_one() -> None:
+    """Gemma-4-31B at TP2 logged 95,792 tokens in 10.54 GiB (vllm#50159)."""
+    cache = gemma("0.26.0 (MRV1)").kv_cache
+    assert cache.max_tokens / cache.pool_bytes == pytest.approx(95_792 / (10.54 * GIB), rel=1e-3)
+    with pytest.raises(UnsupportedError, match="divide each other"):
+        gemma("0.23.0")
+
+
+def test_a_step_holds_the_longest_video_whose_frames_see_both_ways() -> None:
+    """engine/arg_utils.py, _get_min_mm_batched_tokens: E4B's images see only what stands before them."""
+    steps = [
+        oomless.infer(model, gpu="a100-80gb", engine_version=version).request.max_num_batched_tokens
+        for model, version in (
+            ("gemma-4-31b", "0.21.0"),
+            ("gemma-4-31b", "0.24.0"),
+            ("gemma-4-e4b", "0.24.0"),
+        )
+    ]
+    assert steps == [2048, 2496, 2048]

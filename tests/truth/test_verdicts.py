@@ -39,6 +39,7 @@ FRESH_23 = TABLES / "verdicts_blind_23.csv"
 FRESH_24 = TABLES / "verdicts_blind_24.csv"
 FRESH_25 = TABLES / "verdicts_blind_25.csv"
 FRESH_26 = TABLES / "verdicts_blind_26.csv"
+FRESH_27 = TABLES / "verdicts_blind_27.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -88,6 +89,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_24.jsonl": FRESH_24,
     TABLES / "blind" / "verdicts_25.jsonl": FRESH_25,
     TABLES / "blind" / "verdicts_26.jsonl": FRESH_26,
+    TABLES / "blind" / "verdicts_27.jsonl": FRESH_27,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -300,6 +302,11 @@ FRESH_24_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=1, tigh
 FRESH_26_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=5, none=0)
 
 
+# the first score was 26 of 28, one wrong "fits", one wrong "no", ten tight, two without an answer: kernels
+# of DeepSeek's layers in V0's graphs, a client's batch taken for what is held at once, pages of two sizes
+FRESH_27_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=10, none=0)
+
+
 # the first score was 19 of 25, six wrong "no", ten tight, two without an answer: vLLM, pages of models and of
 # clouds. Not explained: weights and one sequence are more than the share (x-3520, x-3529), with what is
 # sampled more than it (x-3530): commands that are not whole, manifests that nobody may have started; a
@@ -491,6 +498,7 @@ ROUNDS = {
     FRESH_24: ("serve", FRESH_24_BUDGET),
     FRESH_25: ("serve", FRESH_25_BUDGET),
     FRESH_26: ("serve", FRESH_26_BUDGET),
+    FRESH_27: ("serve", FRESH_27_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

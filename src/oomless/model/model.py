@@ -134,6 +134,8 @@ class Vision(Record):
     """Tokens that the largest image becomes."""
     item_values: int
     """Numbers that its pixels are, after tiling and patching."""
+    sees_both_ways: bool = False
+    """Whether an item's tokens attend to each other, so that no step may cut it."""
 
 
 class Model(Record):

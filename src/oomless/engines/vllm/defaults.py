@@ -51,6 +51,8 @@ def resolve(
         seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
     else:
         seqs, tokens = default_batch(rules, hardware, length * model.encodes)
+    if rules.raises_batch_to_items and model.vision and model.vision.sees_both_ways:
+        tokens = max(tokens, GEMMA_VIDEO)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:
         tokens = min(tokens, asked.max_num_seqs * length) if not rules.v0 else tokens
     if asked.no_enable_chunked_prefill:
@@ -175,6 +177,11 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
     if rules.offers_v0 and model.family in FIRST_ENGINE_FAMILIES:
         return True
     return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
+
+
+GEMMA_VIDEO = 32 * (70 + 2 + 6)
+"""Tokens of Gemma 4's longest video, whose frames see both ways (models/gemma4_mm.py,
+get_mm_max_tokens_per_item); 2,496 a step for 31B at TP2 (0.26, vllm#50159)."""
 
 
 FIRST_ENGINE_FAMILIES = ("mllama",)

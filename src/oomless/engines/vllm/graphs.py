@@ -278,8 +278,10 @@ def driver_bytes(
     return found * MIB
 
 
-KERNELS, MORE_OF_EXPERTS, MORE_OF_LATENTS = 12, 8, 8
-"""Kernels of a layer of V0, of which nothing is compiled: norms, products, rotary, cache, attention, gate."""
+KERNELS, MORE_OF_EXPERTS, MORE_OF_LATENTS, MORE_OF_DEEPSEEK = 12, 8, 11, 25
+"""Kernels of a layer of V0, of which nothing is compiled: norms, products, rotary, cache, attention, gate.
+DeepSeek's rotary is PyTorch's own (rotary_embedding.py, DeepseekScalingRotaryEmbedding), and its experts are
+picked by groups, beside shared ones (models/deepseek_v2.py of 0.7.2)."""
 MORE_OF_BITSANDBYTES, MORE_OF_PLACES = 24, 20
 """Seven matrices are unpacked (quantization/bitsandbytes.py); rotary of images' places is PyTorch's own."""
 
@@ -289,12 +291,13 @@ def v0_kernels(model: Model, asked: Resolved) -> int:
 
     >>> from ...model.load import load
     >>> [v0_kernels(load(name), Resolved()) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
-    [12, 32, 28]
+    [12, 32, 56]
     """
     from .profile_images import VIDEO_FAMILIES  # of the first engine alone
 
     kernels = KERNELS + MORE_OF_EXPERTS * model.kinds.has_experts
     kernels += MORE_OF_LATENTS * bool(model.kinds.latents)
+    kernels += MORE_OF_DEEPSEEK * bool(model.kinds.latents and model.kinds.has_experts)
     kernels += MORE_OF_PLACES * (model.family in VIDEO_FAMILIES)
     return kernels + MORE_OF_BITSANDBYTES * ((asked.quantization or model.quantization) == "bitsandbytes")
 

@@ -110,6 +110,8 @@ class VllmRules(ReleaseRules):
     caches_windows: bool = False
     group_tolerance: float = 1
     """Ratio of the commonest kind's number of layers to the rarest one's, below which the rarer is padded."""
+    pads_uneven_pages: bool = False
+    raises_batch_to_items: bool = False
     keeps_states_of_prefixes: bool = False
     needs_block_a_sequence: bool = False
     sizes_v4_blocks_by_slots: bool = False

@@ -40,7 +40,7 @@ def read(config: Config, name: str) -> Model:
         "video_token_id",
     ):
         config.has(key)
-    model = read_text(text, name)
+    model, both = read_text(text, name), text.word("use_bidirectional_attention", "") == "vision"
     vision = config.section("vision_config")
     tokens = config.size("vision_soft_tokens_per_image", 280)
     unified = family == "gemma4_unified"
@@ -57,7 +57,7 @@ def read(config: Config, name: str) -> Model:
         family="gemma4",
         canvas=canvas,
         tensors=(*model.tensors, *(self_conditioning(model) if canvas else ()), *tower.tensors, *sound),
-        vision=Vision(tokens, values),
+        vision=Vision(tokens, values, both and not canvas),
         warnings=(*model.warnings, *unread_inside(text)),
     )
 
