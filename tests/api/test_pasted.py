@@ -528,6 +528,16 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert any("nothing is known of this draft" in note for note in unknown["warnings"])
 
 
+def test_builds_that_fit_without_the_tower_have_no_room_for_it() -> None:
+    command = "llama-server -m Qwen3-VL-30B-A3B-Instruct-Q8_0.gguf --mmproj mmproj-F16.gguf"
+    before, after = (
+        pasted(command, "--engine-version", build, gpu="rtx-4090") for build in ("b7474", "2026-06")
+    )
+    assert before["verdict"] != "fits" == after["verdict"]
+    alone = pasted(command.partition(" --mm")[0], "--engine-version", "b7474", gpu="rtx-4090")
+    assert alone["verdict"] == "fits"
+
+
 TYPED = "llama-server -m /m/Qwen3-8B-Q8_0.gguf --ctx-size 8192 -ngl 99"
 
 

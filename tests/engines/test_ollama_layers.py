@@ -35,16 +35,28 @@ def test_layers_are_those_of_the_log(logged: tuple) -> None:  # type: ignore[typ
 
 
 def test_memory_of_all_cards_was_one_until_each_was_counted() -> None:
-    """ollama#3711, DBRX on an A6000 and a 3090: 39 of 41 layers, which run out."""
+    """ollama#3711, DBRX on an A6000 and a 3090 with a desktop: 39 of 41 layers, which run out."""
+    said: dict[str, Any] = {"engine": "ollama", "quantization": "Q4_0", "reserve": "0.5GiB"}
     found = {
-        release: infer(
-            "dbrx", "rtx-a6000+rtx-3090", engine="ollama", engine_version=release, quantization="Q4_0"
-        )
+        release: infer("dbrx", "rtx-a6000+rtx-3090", engine_version=release, **said)
         for release in ("0.1.32", "0.1.45")
     }
     counts = [each.request.n_gpu_layers or 0 for each in found.values()]
     assert counts[0] == 39 > counts[1]
     assert found["0.1.32"].verdict != "fits" == found["0.1.45"].verdict
+
+
+def test_mixtral_was_estimated_as_llama_until_its_experts_were_weighed() -> None:
+    """A log of 0.1.32 (ollama#3683): 47 of 57 layers, 79,522.36 MiB and 1,766.75 of a graph: one too many."""
+    said: dict[str, Any] = {"engine": "ollama", "quantization": "Q5_K_M", "context": 2048}
+    found = [
+        infer("mixtral-8x22b", "a100-80gb-pcie", engine_version=release, **said)
+        for release in ("0.1.32", "0.1.34")
+    ]
+    assert [each.request.n_gpu_layers for each in found] == [47, 45]
+    assert [each.verdict for each in found] == ["does_not_fit", "fits"]
+    lines = {line.key: line.bytes / 2**20 for line in found[0].ledger.lines}
+    assert lines["activations.compute_buffer"] == pytest.approx(1766.75, rel=0.12)
 
 
 def test_an_estimate_that_is_too_low_runs_out_of_memory() -> None:

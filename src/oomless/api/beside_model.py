@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..engines.llamacpp.command_line import DEFAULT_UBATCH, OF_REPOSITORY
-from ..engines.llamacpp.release import is_ik, rules_of
+from ..engines.llamacpp.release import LlamaRules, is_ik, rules_of
 from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
 from ..model.catalogue_names import catalogue_name
@@ -15,7 +15,7 @@ from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked
 from ..truth.reconcile.log_model import model_name
-from ..units import format_bytes, parse_bytes
+from ..units import MIB, format_bytes, parse_bytes
 from .serving import infer
 
 Files = Callable[[str], tuple[str, str]]
@@ -25,12 +25,13 @@ Files = Callable[[str], tuple[str, str]]
 def kept_back(
     given: dict[str, Any], served: str | None, beside: Mapping[str, str], files: Files
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return (options, notes) with what the files beside the model take added to --reserve.
+    """Return (options, notes) with what the files beside the model take added to --reserve. A build whose
+    --fit does not know of the tower fills the card up as if there were none.
 
     >>> kept_back({}, "qwen3-vl-8b", {"tower": "mmproj-F16.gguf"}, lambda file: ("", ""))[0]
     {'reserve': '1408731072B'}
     """
-    notes, total = [], 0
+    notes, total, unseen = [], 0, 0
     for what, file in beside.items():
         try:
             needed, name = tower(served, file) if what == "tower" else draft(given, file, files)
@@ -49,6 +50,10 @@ def kept_back(
                 f"{file} is {name}, which drafts: {format_bytes(needed)} of each card are kept for it"
             )
         total += needed
+        build = build_of(given)
+        unseen += needed * (what == "tower" and build.fits_itself and not build.fits_towers)
+    if unseen:
+        given = {**given, "fit_target": (given.get("fit_target") or Asked().fit_target) - unseen // MIB}
     if total:
         reserve = given.get("reserve")
         given = {**given, "reserve": f"{total + (parse_bytes(reserve) if reserve else 0)}B"}
@@ -64,9 +69,14 @@ def widened(given: dict[str, Any], batch: int) -> dict[str, Any]:
     (4096, 512)
     """
     own = given.get("ubatch_size") or DEFAULT_UBATCH
-    asked = Asked(engine=given["engine"], engine_version=given.get("engine_version"))
-    widens = is_ik(asked) and rules_of(asked).widens_for_images
+    widens = is_ik(Asked(engine=given["engine"])) and build_of(given).widens_for_images
     return {**given, "ubatch_size": max(batch or BATCH, own)} if widens else given
+
+
+def build_of(given: dict[str, Any]) -> LlamaRules:
+    """Return what the build that options name does."""
+    version = given.get("engine_version")
+    return rules_of(Asked(engine=given.get("engine") or "llamacpp", engine_version=version))
 
 
 BATCH = 2048

@@ -90,7 +90,7 @@ def buffer_line(
     copied = 0 if left else copied_for_layers_left(model, asked, hardware, stage)
     kept = host_copies(model, asked, hardware, stage)
     spread = facts.constant("llamacpp", "compute_buffer_spread", (0,), *sorted(kinds))
-    low = int(value * spread.low)
+    low = max(int(value * spread.low), copied)
     high = int(value * spread.high) + max((sent.keys for _, sent in left), default=0)
     if copied:
         formula += f" + {format_bytes(copied)}, a matrix of the host's layers"

@@ -210,7 +210,8 @@ def layer_inputs_bytes(model: Model, batch: Batch) -> int:
 
 def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers left on the host: the first card multiplies it for a whole
-    micro-batch. The graph itself has the copy of an output that is left there (`copied_output`)."""
+    micro-batch, and has all matrices of a layer's experts where each of them is read expert by expert. The
+    graph itself has the copy of an output that is left there (`copied_output`)."""
     left = offload(num_blocks(model), asked, output_first(asked))
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
         return 0
@@ -228,7 +229,14 @@ def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, st
         )
         if len(each.group.shape) > 1 and each.group.name not in (EMBEDDING, HEAD)
     ]
-    return max((group.format.num_bytes(group.shape) * group.repeat for group in matrices), default=0)
+    sizes = [group.format.num_bytes(group.shape) * group.repeat for group in matrices]
+    if rules_of(asked).loops_over_experts:
+        experts = [
+            (size, group) for size, group in zip(sizes, matrices, strict=True) if group.role == "expert"
+        ]
+        layers = {layer for _, group in experts for layer in group.layers}
+        sizes += [sum(size for size, group in experts if layer in group.layers) for layer in layers]
+    return max(sizes, default=0)
 
 
 HEADS_MATRICES = tuple(f"self_attn.{part}_proj.weight" for part in "qkvo")

@@ -1,5 +1,5 @@
 """The layers that Ollama gives the cards by its own estimate: llm/memory.go (EstimateGPULayers),
-fs/ggml/ggml.go (GraphSize) and server/sched.go of 0.1.34 to 0.24. Where it is too low, it runs out of memory.
+fs/ggml/ggml.go (GraphSize) and server/sched.go of 0.1.32 to 0.24. Where it is too low, it runs out of memory.
 
 Its own engine measures since 0.11.11 (ollama eb10390de), llama-server since 0.30: there fit.py counts.
 """
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ... import facts
 from ...model.attention import MLA, Linear, Sliding
+from ...model.feedforward import MoE
 from ...model.gguf_model import num_blocks
 from ...model.model import EMBEDDING, HEAD, Model
 from ...run.cards import Hardware
@@ -46,7 +47,7 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
     heads, context, family, output = heads_in_file(model, asked), asked.context * slots, model.family, 0
     hybrids = rules_of(asked).measures_layers  # ollama#12186 came with it
     row = int((heads.key + heads.value) * heads.kv * {"q8_0": 1, "q4_0": 0.5}.get(asked.cache_type_k, 2))
-    layers, cache = [context * row] * len(model.layers), 0
+    layers, cache, gates = [context * row] * len(model.layers), 0, 0
     for index, layer in enumerate(model.layers):
         kept = layer.attention
         if hybrids and isinstance(kept, Linear):
@@ -58,11 +59,13 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
         size = each.format.num_bytes(each.shape) * each.repeat
         for index in each.layers if each.part == "main" else ():
             layers[index] += size
+        if 0 in each.layers and "experts.gate_proj" in each.name:
+            gates = size * rules_of(asked).weighs_experts
         if not each.layers and each.name == (EMBEDDING if model.tied else HEAD):
             output += size
     tower = tower_bytes(model, "F16") + (scores_bytes(model) if family in ONE_SIZE else 0)
     of_sinks = 4 if rules_of(asked).doubles_graph_of_sinks else 2
-    return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks))
+    return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates))
 
 
 class HeadsInFile(NamedTuple):
@@ -91,15 +94,17 @@ def heads_in_file(model: Model, asked: Resolved) -> HeadsInFile:
     return HeadsInFile(num, max(kv), min(kv) or 1, key, value)
 
 
-def graph_sizes(model: Model, heads: HeadsInFile, context: int, cache: int, of_sinks: int) -> tuple[int, int]:
+def graph_sizes(
+    model: Model, heads: HeadsInFile, context: int, cache: int, of_sinks: int, gates: int
+) -> tuple[int, int]:
     """What GraphSize takes a graph for where layers stay on the host, and where none do; `cache` is that of
-    all layers."""
+    all layers, `gates` are those of a layer's experts where they are weighed."""
     hidden, words, batch = model.hidden_size, model.vocab_size, min(BATCH, context)
     family = next((each for each in ("gemma", "deepseek") if model.family.startswith(each)), model.family)
     grouped = heads.kv if family == "deepseek" else heads.num
     wide, llama = heads.key * grouped, (2, 4, 0, hidden, hidden // heads.num * heads.kv)
     shapes = {
-        **dict.fromkeys(("llama", "mistral", "llama4"), llama),
+        **dict.fromkeys(("llama", "mistral", "mixtral", "llama4"), llama),
         "qwen2": (1, 2, 0, 0, hidden),
         "cohere": (1, 4, 0, hidden, hidden),
         "gemma": (1, 2, 2 * wide, wide, 8 * heads.key),
@@ -114,6 +119,14 @@ def graph_sizes(model: Model, heads: HeadsInFile, context: int, cache: int, of_s
         4 * batch * (outputs * hidden + words) + hidden * words * 105 // 128,
         4 * (batch * (2 * hidden + more + scores) + context * rows) + hidden * square * 9 // 16,
     )
+    ffn = model.layers[0].ffn
+    if gates and family in ("mixtral", "llama4") and isinstance(ffn, MoE):
+        width = hidden // heads.num * heads.kv
+        inner = 2 * ffn.expert_width + heads.kv + hidden + context + width
+        partial = max(
+            3 * gates + 4 * batch * inner,
+            4 * (context * (batch * heads.num + width) + batch * (1024 + width)),
+        )
     return partial, 4 * batch * max(outputs * hidden + words, states * hidden + more + scores)
 
 
@@ -146,15 +159,15 @@ def counted(sizes: Sizes, free: list[int], metal: bool, forwards: bool) -> list[
     return counts
 
 
-def counted_together(sizes: Sizes, free: list[int]) -> int:
+def counted_together(sizes: Sizes, free: list[int], reserves: bool = True) -> int:
     """Return the layers that there was room for when the memory of all cards was taken for one card's, the
-    output as one more: a graph a card and one minimum for all (llm/memory.go to 0.1.44). llama.cpp then dealt
-    them by what is free.
+    output as one more: a graph a card and one minimum for all (llm/memory.go to 0.1.44), of a first layer too
+    where a release `reserves` it. llama.cpp then dealt them by what is free.
 
     >>> counted_together(Sizes([10 * MIB] * 4, 5 * MIB, 0, MIB, MIB), [245 * MIB, 255 * MIB])
     3
     """
-    left = sum(free) - MINIMUM - sizes.layers[0] - sizes.tower
+    left = sum(free) - MINIMUM - sizes.layers[0] * reserves - sizes.tower
     if left > sum(sizes.layers) + sizes.output + len(free) * sizes.full:
         return len(sizes.layers) + 1
     left -= len(free) * sizes.partial
@@ -180,8 +193,8 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     for cards, slots in ((each, num) for each in (sorted(free)[-1:], free) for num in (most, least)):
         sizes = sizes_of(model, asked, slots)
         counts = counted(sizes, cards, made == "Apple", rules.counts_from_front)
-        if together := rules.sums_cards and len(cards) > 1:
-            counts = [0] * (len(cards) - 1) + [counted_together(sizes, cards)]
+        if together := rules.sums_cards and made != "Apple":
+            counts = [0] * (len(cards) - 1) + [counted_together(sizes, cards, rules.reserves_layer)]
         if sum(counts) > len(model.layers):
             counts[-1] += num_blocks(model) - len(model.layers)  # what drafts is not weighed, and is counted
             break

@@ -27,6 +27,8 @@ class LlamaRules(ReleaseRules):
     """Rows of every matrix are divided over cards, where --split-mode is not known yet."""
     fits_itself: bool = False
     """It changes what was not set where a card is too small."""
+    fits_towers: bool = False
+    """It counts a file of --mmproj then."""
     deals_whole_layers: bool = False
     """No part of a layer can be left to the host."""
     precedes_macos_26: bool = False
@@ -39,6 +41,10 @@ class LlamaRules(ReleaseRules):
     fills_metal: bool = False
     """All layers go to an Apple GPU, whatever there is room for."""
     sums_cards: bool = False
+    reserves_layer: bool = False
+    """Ollama's estimate keeps room for a first layer."""
+    weighs_experts: bool = False
+    """It knows the graph of Mixtral's experts where layers stay on the host."""
     counts_from_front: bool = False
     divides_width: bool = False
     """A head is the hidden state divided by their number."""
@@ -110,6 +116,8 @@ class LlamaRules(ReleaseRules):
     # experts on the host
     lacks_interleaved_kernels: bool = False
     counts_tokens_of_experts: bool = False
+    loops_over_experts: bool = False
+    """A graph multiplies a layer's experts one after the other: copies of all their matrices stay."""
 
 
 LLAMACPP_BUILDS = Releases("llamacpp", LlamaRules, VERSIONS, first="2000-01", dated=True)

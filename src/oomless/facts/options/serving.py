@@ -326,7 +326,8 @@ ASKED: tuple[Option, ...] = (
            "What was not set is changed where a card is too small: the context, then the layers on the "
            "cards; Ollama always does so [on].", True, known={"llamacpp": "-fit --fit"}),
     Option("fit_target", "--fit-target -fitt", "whole", "llamacpp",
-           "MiB of each card that --fit leaves free [1024].", 1024, known={"llamacpp": "-fitt --fit-target"}),
+           "MiB of each card that --fit leaves free [1024].", 1024, -(2**20),
+           known={"llamacpp": "-fitt --fit-target"}),
     Option("fit_ctx", "--fit-ctx -fitc", "whole", "llamacpp",
            "The context below which --fit does not go [4096].", 4096, 256,
            known={"llamacpp": "-fitc --fit-ctx"}),
