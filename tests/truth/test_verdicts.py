@@ -40,6 +40,7 @@ FRESH_24 = TABLES / "verdicts_blind_24.csv"
 FRESH_25 = TABLES / "verdicts_blind_25.csv"
 FRESH_26 = TABLES / "verdicts_blind_26.csv"
 FRESH_27 = TABLES / "verdicts_blind_27.csv"
+FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -90,6 +91,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_25.jsonl": FRESH_25,
     TABLES / "blind" / "verdicts_26.jsonl": FRESH_26,
     TABLES / "blind" / "verdicts_27.jsonl": FRESH_27,
+    TABLES / "blind" / "verdicts_28.jsonl": FRESH_28,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -307,6 +309,11 @@ FRESH_26_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=5
 FRESH_27_BUDGET = Confusion(right=1, wrong_fits=0, wrong_does_not_fit=0, tight=10, none=0)
 
 
+# the first score was 20 of 35, thirteen wrong "fits", two wrong "no", two tight, eight without an answer:
+# towers that early fits left out, Ollama's first estimates, builds of TensorRT-LLM 0.5, names of files
+FRESH_28_BUDGET = Confusion(right=0.6, wrong_fits=10, wrong_does_not_fit=2, tight=4, none=8)
+
+
 # the first score was 19 of 25, six wrong "no", ten tight, two without an answer: vLLM, pages of models and of
 # clouds. Not explained: weights and one sequence are more than the share (x-3520, x-3529), with what is
 # sampled more than it (x-3530): commands that are not whole, manifests that nobody may have started; a
@@ -499,6 +506,7 @@ ROUNDS = {
     FRESH_25: ("serve", FRESH_25_BUDGET),
     FRESH_26: ("serve", FRESH_26_BUDGET),
     FRESH_27: ("serve", FRESH_27_BUDGET),
+    FRESH_28: ("serve", FRESH_28_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),
