@@ -286,6 +286,12 @@ def test_a_length_beyond_the_positions_is_let_through_by_a_variable() -> None:
     assert answer.request.max_model_len == 65536
 
 
+def test_a_bench_of_batches_does_not_fit_itself() -> None:
+    """ggml-org/llama.cpp#28970: it calls no common_init_from_params."""
+    found = read_command("llama-batched-bench -m Qwen3.6-35B-A3B-Q8_0.gguf -npl 1,2 -c 120000 -fit on")
+    assert (found.engine, found.flags["fit"]) == ("llamacpp", False)
+
+
 def test_programs_that_are_built_on_llama_cpp_have_flags_of_their_own() -> None:
     kobold = read_command(
         "koboldcpp.exe --usecublas normal --contextsize 16384 --gpulayers 43 --quantkv 1 --tensor_split 3 1 "

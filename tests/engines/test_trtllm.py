@@ -271,3 +271,23 @@ def test_experts_in_fp8_take_more_than_the_dry_run_saw() -> None:
     assert (fraction, less, narrow) == ("tight", "fits", None)
     assert line is not None
     assert (line.low_bytes, round(line.bytes / GIB, 1)) == (0, 14.0)
+
+
+BUILD = "python3 examples/llama/build.py --model_dir Llama-2-7b-chat-hf --remove_input_padding"
+BUILD += " --max_batch_size 64"
+
+
+def test_a_build_of_a_family_is_read_with_its_lengths() -> None:
+    """A switch takes no other flag along, though trtllm-build gives it a value."""
+    found = read_command(f"{BUILD} --max_output_len 2048")
+    assert found.flags["max_model_len"] == 4096
+    assert found.flags["max_num_batched_tokens"] == 64 * 2048
+    assert found.remark
+    assert not read_command(f"{BUILD} --enable_context_fmha").remark
+
+
+def test_a_build_without_context_fmha_has_room_for_all_scores() -> None:
+    """TensorRT-LLM#352: 56.4 GB of scratch for 64 inputs of 2,048 tokens."""
+    words = ("infer", "--gpu", "48GiB", "--engine-version", "0.5", "--context", "2048", "--json", "--command")
+    plain, fused = (json.loads(call(*words, each).out) for each in (BUILD, f"{BUILD} --enable_context_fmha"))
+    assert plain["verdict"] == "does_not_fit" != fused["verdict"]

@@ -96,6 +96,7 @@ class Reading:
         self.unknown: list[str] = []
         self.left_open: list[str] = []
         self.beside: dict[str, str] = {}
+        self.built = ""
 
     def command(self, words: list[str]) -> Command:
         """Return what the words behind the program ask for, and the file that they name."""
@@ -201,6 +202,9 @@ class Reading:
                 return position + (follows and words[position] in ON_OFF_WORDS)
             case "unknown":
                 return position + (follows and self.model is not None)
+        known = {name, name.replace("_", "-")} & self.known.keys()
+        if not known and words[position : position + 1] and words[position].startswith("--"):
+            return position
         if position == len(words):
             raise UsageError(f"--command: {name} has no value", "the command is cut off", "command")
         return position + 1
@@ -249,6 +253,10 @@ class Reading:
                 raise UnsupportedError(
                     f"{each}: logits of whole prompts are not computed", "leave it out", "command"
                 )
+        if self.line.table == "trtllm" and self.before:
+            from .trtllm.build_command import as_built  # few commands build an engine
+
+            flags, self.built = as_built(self.before[-1], flags, self.unknown, self.ignored)
         if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
             flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
         if "rope_scaling" in flags:
@@ -269,7 +277,10 @@ class Reading:
         batch = flags.get("batch_size") or 0
         if self.line.table == "llamacpp":
             flags |= drafts_in(self.ignored, flags)
-            engine, model, flags = as_asked(model, {**alone(self.before, self.ignored), **flags})
+            unsaid = alone(self.before, self.ignored)
+            if not unsaid.get("fit", True):
+                flags.pop("fit", None)  # these programs never fit, whatever their parser takes
+            engine, model, flags = as_asked(model, {**unsaid, **flags})
             self.beside = {**taken_along(engine, model, self.ignored), **self.beside}
             if TOWER_ON_HOST in self.unknown:
                 self.unknown.remove(TOWER_ON_HOST)
@@ -293,7 +304,7 @@ class Reading:
         """Return what the command says of how its release runs."""
         if self.line.table == "sglang":
             return of_sglang.remark(flags)
-        return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else ""
+        return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else self.built
 
 
 TOWER_ON_HOST = "--no-mmproj-offload"

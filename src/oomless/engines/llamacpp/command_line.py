@@ -45,6 +45,8 @@ def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
     program = before[-1] if before else ""
     if program == "llama_cpp.server":
         return {"n_gpu_layers": 0, "max_num_seqs": 1, "swa_full": True, "fit": False}
+    if "batched-bench" in program:  # common_init_from_params, which fits, is not called
+        return {"fit": False}
     if "koboldcpp" in program:
         return {"max_num_seqs": 1, "swa_full": "--useswa" not in ignored, "fit": False}
     return {}

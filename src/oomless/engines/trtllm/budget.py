@@ -1,7 +1,7 @@
 """What TensorRT-LLM takes beside weights and cache, and what it leaves to the cache."""
 
 from ... import facts
-from ...ledger import Line, ranged
+from ...ledger import Line, exact, ranged
 from ...model.attention import Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
@@ -12,6 +12,7 @@ from ...units import gib
 from ..overhead_lines import WORDS, measured
 from ..rank import Budget, Stage
 from ..runtime_formats import runtime_format
+from .build_command import SCORES, scores_bytes
 from .cache import cache_layout
 from .release import RELEASES
 from .weights import kept, placed_weights
@@ -45,6 +46,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     if not rules.runs_pytorch:
         lines.append(built_line(model, asked, version, tags))
         lines.append(decoder_line(model, asked, version))
+        lines += scores_lines(model, asked)
         return Budget(tuple(lines), ())
     tokens, width, hidden = (
         asked.max_num_batched_tokens or 0,
@@ -179,6 +181,15 @@ def built_line(model: Model, asked: Resolved, version: tuple[int, ...], tags: tu
         f"{tokens:,} tokens x {width} B x ({inside:,} + {row:,}) = {gib(size):.3f} GiB",
         spread.source,
     )
+
+
+def scores_lines(model: Model, asked: Resolved) -> tuple[Line, ...]:
+    """What an engine without context FMHA keeps of a batch of prompts."""
+    size = scores_bytes(model, asked) if SCORES in asked.engine_version else 0
+    if not size:
+        return ()
+    formula, source = f"scores of {asked.max_num_seqs:,} inputs", "gptAttentionCommon.cpp"
+    return (exact("activations.running", "engine", "scores of all pairs of tokens", size, formula, source),)
 
 
 def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Line:

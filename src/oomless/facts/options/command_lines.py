@@ -46,6 +46,8 @@ class CommandLine(NamedTuple):
     """Its parser, Python's argparse, takes the beginning of a flag where no other begins so."""
 
 
+BUILD_PY = r"(\S*/)?python[\w.]* \S*examples/\w+/build\.py"
+"""TensorRT-LLM's builds of each family, to 0.7; then trtllm-build."""
 COMMAND_LINES = (
     CommandLine(
         VLLM,
@@ -93,7 +95,7 @@ COMMAND_LINES = (
         LLAMA,
         (
             r"(\S*/)?llama-server[\w.:-]*",  # an image may be called so, too
-            r"(\S*/)?llama-(cli|mtmd-cli|sweep-bench)(\.exe)?",
+            r"(\S*/)?llama-(cli|mtmd-cli|sweep-bench|batched-bench)(\.exe)?",
             r"(\S*/)?(server|main)(\.exe)?(?= (?:\S+ )*?-m \S+\.gguf)",  # until June 2024
             r"(\S*/)?llama\.cpp:(server\S*|full\S* (--server|-s))",
             r"(\S*/)?python[\w.]* -m llama_cpp\.server",
@@ -118,7 +120,7 @@ COMMAND_LINES = (
     ),
     CommandLine(
         "trtllm",
-        (r"(\S*/)?trtllm-serve( serve)?", r"(\S*/)?trtllm-(build|bench)"),
+        (r"(\S*/)?trtllm-serve( serve)?", r"(\S*/)?trtllm-(build|bench)", BUILD_PY),
         "trtllm-serve",
         underscores=True,
         image="tensorrt-llm/release",

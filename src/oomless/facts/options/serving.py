@@ -37,8 +37,8 @@ ASKED: tuple[Option, ...] = (
     Option("engine_version", "--engine-version", "text", "engine",
            "Its release, such as 0.19.0, or build: b5200, 2025-04; rules go by it [the newest known]."),
     Option("model", "", "text", "model", "What is served.",
-           known={VLLM: "--model", "sglang": "--model-path --model", "trtllm": "--model --checkpoint-dir",
-                  LLAMA: "-m --model --model-path -hf -hfr --hf-repo"}),
+           known={VLLM: "--model", "sglang": "--model-path --model", "trtllm": "--model --checkpoint-dir "
+                  "--model-dir", LLAMA: "-m --model --model-path -hf -hfr --hf-repo"}),
     Option("revision", "--revision", "text", "model", "Branch, tag or commit of a hub repository.",
            known={VLLM: "--revision", "sglang": "--revision", LLAMA: "", "trtllm": "--revision --hf-revision",
                   "transformers": ""}, own_default=False),
