@@ -132,3 +132,13 @@ def test_a_model_that_drafts_for_itself_loads_its_own_layers_alone(name: str) ->
     )
     assert itself.ledger == own.ledger
     assert itself.kv_cache == own.kv_cache
+
+
+def test_v4_drafts_in_sglang_before_its_draft_was_loaded_first() -> None:
+    """A job's log of 0.5.12 on H200: weights of 125.43 GB, and -4.05 GB left for the pool."""
+    said: dict[str, Any] = {"engine": "sglang", "engine_version": "0.5.12", "tp": 8}
+    found = oomless.infer(
+        "deepseek-v4-pro", "h200:8", mem_fraction_static=0.88, speculation=Speculation("EAGLE", 3), **said
+    )
+    assert found.verdict == "does_not_fit"
+    assert any(line.key == "weights.draft" for line in found.ledger.lines)

@@ -1,7 +1,7 @@
 """What a draft takes of a card of SGLang beside its rows in the pool."""
 
 from ...ledger import Line, exact
-from ...model.attention import DSA, MLA
+from ...model.attention import DSA, MLA, V4, V41
 from ...model.drafting import uncertain_bytes
 from ...model.model import EMBEDDING, HEAD, Model
 from ...model.storage import DTYPES
@@ -21,7 +21,8 @@ def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, 
     beside = absorbed(model, asked, hardware, stage, ("mtp",))
     size = sum(group.total_bytes for group in (*own, *beside))
     rules = RELEASES.at(asked.engine_version)
-    rows = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
+    apart = (layer.attention for layer in model.draft if not isinstance(layer.attention, V4 | V41))
+    rows = sum(row_bytes(attention, asked, rules) for attention in apart)  # V4's are in its pools' prices
     own_layers = model.drafter is None
     if own_layers and rules.gives_drafts_all_layers and not model.kinds.has(MLA, DSA):
         rows = rows // len(model.draft) * len(model.layers)
