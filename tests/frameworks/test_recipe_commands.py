@@ -90,3 +90,16 @@ def test_a_script_whose_model_stands_beside_it_is_read() -> None:
     ).training
     assert (asked.method, asked.lora_targets, asked.trained_ends) == ("lora", ("q_proj", "down_proj"), True)
     assert json.dumps(asked.lora_rank) == "64"
+
+
+@pytest.mark.parametrize(
+    ("model", "ends"),
+    [("Qwen/Qwen-14B", True), ("Qwen/Qwen-14B-Chat", False), ("Qwen/Qwen-7B --q_lora", False)],
+)
+def test_the_script_of_qwen_has_adapters_of_its_own(model: str, ends: bool) -> None:
+    """They were counted as 16 ranks beside queries and values, and a base model's ends as frozen."""
+    asked = read_training_command(
+        f"torchrun --nproc_per_node 2 finetune.py --model_name_or_path {model} --use_lora "
+        "--per_device_train_batch_size 2 --model_max_length 512 --lazy_preprocess True"
+    ).training
+    assert (asked.lora_rank, asked.lora_targets, asked.trained_ends) == (64, ("all-linear",), ends)

@@ -18,6 +18,7 @@ TASKS: dict[str, Task] = {
     "clm": "pretrain",
 }
 """What a program trains for -> our word."""
+MODELS = ("model_name_or_path", "model_name", "model_id")
 LENGTHS = ("max_length", "max_seq_length", "max_seq_len", "model_max_length", "block_size")
 LOW_RANK = "low_rank_training"
 """A key of LongLoRA's fine-tune.py and supervised-fine-tune.py: adapters of rank 8 beside attention, and the
@@ -30,6 +31,9 @@ TWICE = ("use_bnb_nested_quant", "bnb_4bit_use_double_quant", "double_quant")
 SAVES_EMBEDDINGS = "llm_type"
 """A key of MiniCPM-V's finetune.py, which since July 2024 trains embed_tokens, resampler and tower as a whole
 beside adapters of rank 64."""
+OF_QWEN = ("use_lora", "lazy_preprocess")
+"""Keys of the finetune.py of Qwen, Qwen-VL and InternLM-XComposer (LoraArguments): adapters of rank 64 beside
+all matrices, and Qwen's ends trained too where neither its name says chat nor its weights are packed."""
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
 FLASH = ("use_flash_attn",)
@@ -40,7 +44,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, where accelerate's file says how many."""
     if entries.has(*chat.KEYS) and entries.framework == "transformers":
         return chat.read(entries)
-    model = entries.text("model_name_or_path", "model_name", "model_id")
+    model = entries.text(*MODELS)
     task = TASKS[entries.text("task", default="sft") or "sft"]
     method = _method(entries)
     start = launcher(entries)
@@ -180,8 +184,13 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         entries.note(
             "its embeddings are trained whole, and its tower and resampler, for which the head is counted"
         )
+    if qwen := not whole and all(entries.has(name) for name in OF_QWEN):
+        targets = targets or ("all-linear",)
+        name = (entries.text(*MODELS) or "").lower()
+        if asked.method == "lora" and "qwen" in name and "chat" not in name:
+            modules.add("lm_head")
     return asked._replace(
-        lora_rank=entries.whole(*RANKS, default=64 if whole else 8 if entries.has(LOW_RANK) else 16),
+        lora_rank=entries.whole(*RANKS, default=64 if whole or qwen else 8 if entries.has(LOW_RANK) else 16),
         lora_targets=("all-linear",) if everything else targets or USUAL_TARGETS,
         quantization="int8" if eight else None if asked.method == "lora" or double else "nf4",
         trained_ends=bool({"embed_tokens", "lm_head"} & modules),
