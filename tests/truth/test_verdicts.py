@@ -440,8 +440,8 @@ TRAIN_20_BUDGET = Confusion(right=0.88, wrong_fits=1, wrong_does_not_fit=3, tigh
 """As first predicted 24 of 32 firm, 1 wrong "fits", 7 wrong "no", 4 tight, 4 without an answer."""
 
 
-# x-4101's cause is not found; x-4131 is of the day that mended axolotl's load, x-4132 of a script that loaded the
-# whole onto each card; x-4127 wants BF16 of a T4
+# x-4101's cause is not found; x-4131 is of the day that mended axolotl's load, x-4132 of a script that loaded
+# the whole onto each card; x-4127 wants BF16 of a T4
 TRAIN_21_BUDGET = Confusion(right=0.9, wrong_fits=2, wrong_does_not_fit=1, tight=8, none=1)
 """As first predicted 23 of 26 firm, 2 wrong "fits", 1 wrong "no", 8 tight, 8 without an answer."""
 
