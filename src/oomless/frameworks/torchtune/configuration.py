@@ -114,7 +114,8 @@ def _model(builder: str) -> str:
 def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if asked.method == "full":
         return asked
-    targets = entries.words("model.lora_attn_modules") or ATTENTION
+    said = entries.words("model.lora_attn_modules") or ATTENTION
+    targets = tuple("o_proj" if each == "output_proj" else each for each in said)
     if entries.switch("model.apply_lora_to_mlp", default=False):
         targets = (*targets, *FEED_FORWARD)
     return asked._replace(
