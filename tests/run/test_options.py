@@ -39,6 +39,7 @@ NOT_OF_A_QUESTION = {
         "cuda_graph_config",
         "cuda_graph_bs",
         "decode_attention_backend",
+        "draft_method",
         "draft_model",
         "num_speculative_tokens",
         "redundant_experts",

@@ -131,6 +131,7 @@ class Asked(Record):
     ubatch_size: int | None = None
     flash_attn: bool | None = None
     kv_unified: bool | None = None
+    no_kv_offload: bool = False
     swa_full: bool = False
     cache_type_k: str = "f16"
     cache_type_v: str = "f16"

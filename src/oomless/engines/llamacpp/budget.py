@@ -144,7 +144,7 @@ def draft_lines(
         sliced(row_bytes(layer.attention, model, plain), model, asked, card, number)
         for number, layer in enumerate(drafting, first)
     )
-    cache = num_cells(asked) * sum(rows)
+    cache = 0 if asked.no_kv_offload else num_cells(asked) * sum(rows)
     low, high = buffer // 2, buffer
     if not stage.last:
         low = buffer = high = 0

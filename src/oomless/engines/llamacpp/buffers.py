@@ -12,7 +12,7 @@ from ...run.serving import Resolved
 from ..rank import Stage
 from .batch import F32, Batch, Left
 from .cache import drafting_layers, has_windows, one_slot, states_of_slot, window_cells
-from .defaults import HOSTS, flash, num_cells, output_first, stages
+from .defaults import CELLS, HOSTS, flash, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes, experts_bytes, representative
 from .placement import HOST, by_hand, device_of, held, offload
@@ -31,6 +31,8 @@ def batch_of(
     apart = slots if rules.keeps_slots_apart and not asked.kv_unified else 1
     cells = num_cells(asked) // apart
     tokens = min(asked.ubatch_size or 512, cells)
+    if asked.no_kv_offload and not host:  # attention is the host's (llama-graph.cpp, build_attn)
+        cells = CELLS
     outputs = slots if rules.reserves_logits_of_slots else tokens
     on_cards = offload(num_blocks(model), asked, output_first(asked)).output
     sent = not on_cards and not host and stage.position == 0 and outputs >= MIN_OFFLOADED_BATCH

@@ -257,7 +257,7 @@ def window_cells(window: int, asked: Resolved) -> int:
 
 def cached_on(model: Model, asked: Resolved, stage: Stage) -> Stage:
     """Return the layers whose cache a card has: its own, or where rows were divided all of them on the first
-    card (llama_kv_cache_init of 2024, ik_llama.cpp).
+    card (llama_kv_cache_init of 2024, ik_llama.cpp); none with --no-kv-offload (llama-kv-cache.cpp).
 
     >>> from ...model.load import load
     >>> from ...run.serving import Layout
@@ -269,6 +269,9 @@ def cached_on(model: Model, asked: Resolved, stage: Stage) -> Stage:
     [27, 0]
     [14, 13]
     """
+    if asked.no_kv_offload:
+        on_host = stage.position == HOST
+        return stage._replace(start=0, stop=len(model.layers) if on_host else 0)
     alone = asked.split_mode != "row" or stage.position == HOST or not rules_of(asked).caches_on_main_card
     if alone:
         return stage

@@ -67,6 +67,21 @@ def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str,
     return {}
 
 
+def devices_in(ignored: list[str]) -> int | None:
+    """Return how many cards -dev names; None: it names none.
+
+    >>> devices_in(["-dev CUDA0,CUDA1"]), devices_in(["--device none"]), devices_in([])
+    (2, None, None)
+    """
+    said = [found[1] for flag in ignored if (found := DEVICES.fullmatch(flag))]
+    return said[-1].count(",") + 1 if said else None
+
+
+DEVICES = re.compile(
+    r"(?:-dev|--device)[ =]((?:CUDA|ROCm|Vulkan|SYCL|HIP)\d+(?:,(?:CUDA|ROCm|Vulkan|SYCL|HIP)\d+)*)"
+)
+
+
 def drafts_in(ignored: list[str], flags: dict[str, Any]) -> dict[str, Any]:
     """Return what the kinds of --spec-type load in place of what --spec-draft-n-max says: the model's own MTP
     layer, which drafts three tokens unless told (common/arg.cpp, common.h), or nothing of n-grams; stages of

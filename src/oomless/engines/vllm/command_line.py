@@ -95,6 +95,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
+    >>> as_vllm({"draft_method": "mtp", "num_speculative_tokens": 2})  # --spec-method, since 0.22.1
+    ({'speculation': '{"method": "mtp", "num_speculative_tokens": 2}'}, [])
     >>> as_vllm({"eplb_config": '{"num_redundant_experts": 32, "window_size": 1000}'})
     ({'num_redundant_experts': 32}, [])
     >>> as_vllm({"images_per_prompt": '{"image": 0, "video": 0}'})
@@ -130,8 +132,10 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if type(most) is int and most > 0:
             found["max_pixels"] = most
         unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
-    if name := flags.get("draft_model"):  # before --speculative-config
-        said = {"method": "ngram"} if name == "[ngram]" else {"model": name}
+    name, method = flags.get("draft_model"), flags.get("draft_method")
+    if name or method:  # before --speculative-config, or instead of it
+        said = {"method": method} if method else {}
+        said |= {"method": "ngram"} if name == "[ngram]" else {"model": name} if name else {}
         tokens = flags.get("num_speculative_tokens", 1)
         found["speculation"] = json.dumps({**said, "num_speculative_tokens": tokens})
     if graphs := _graphs(flags):
@@ -168,6 +172,7 @@ def _graphs(flags: dict[str, Any]) -> dict[str, Any]:
 PARTS = (
     "attention_config",
     "capture_sizes",
+    "draft_method",
     "draft_model",
     "engram_config",
     "eplb_config",
