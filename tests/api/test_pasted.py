@@ -528,6 +528,13 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert any("nothing is known of this draft" in note for note in unknown["warnings"])
 
 
+def test_a_file_of_a_fine_tune_is_read_as_what_it_was_made_of() -> None:
+    file = "Qwen3.6-35B-A3B-Uncensored-HauhauCS-MTP-Q4_K_M.gguf"
+    found = pasted(f"llama-server -m /m/{file} -c 8192 -ngl 99", gpu="rtx-3090:2")
+    assert found["model"]["name"] == "qwen3.6-35b-a3b"
+    assert any(file in note for note in found["warnings"])
+
+
 def test_builds_that_fit_without_the_tower_have_no_room_for_it() -> None:
     command = "llama-server -m Qwen3-VL-30B-A3B-Instruct-Q8_0.gguf --mmproj mmproj-F16.gguf"
     before, after = (

@@ -346,7 +346,7 @@ def from_path(place: str) -> tuple[str, tuple[str, ...]]:
     file or of a published repository says."""
     from pathlib import Path
 
-    from ..truth.reconcile.log_model import model_name, published_as
+    from ..truth.reconcile.log_model import model_name, model_of_file, published_as
 
     try:
         if Path(place).expanduser().exists():
@@ -354,7 +354,7 @@ def from_path(place: str) -> tuple[str, tuple[str, ...]]:
     except (OSError, RuntimeError, ValueError):
         pass  # too long, no such home, a NUL: nothing lies there
     file = place.lower().endswith(".gguf")
-    known = model_name(place.rstrip("/")) if file else published_as(place)[0]
+    known = model_of_file(place) if file else published_as(place)[0]
     if not known:
         like = f"; {near} is one of that name" if (near := model_name(place)) else ""
         raise OomlessError(

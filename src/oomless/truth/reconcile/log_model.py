@@ -42,10 +42,7 @@ def model_name(printed: str) -> str | None:
     for word in words:
         if found := catalogue_name(word):
             return found
-    name = "-".join(parts[-1].lower().split())
-    while (shorter := PACKED.sub("", FILE_WORDS.sub("", TUNING.sub("", name)))) != name:
-        name = shorter
-    name = BETWEEN_FIGURES.sub(".", name)
+    name = BETWEEN_FIGURES.sub(".", bare(parts[-1]))
     maker, _, rest = name.partition("_")
     for each in (name, rest if maker.isalpha() else ""):  # bartowski's repositories begin with the maker
         for word in (
@@ -98,6 +95,27 @@ OF_GGUF = re.compile(r"\.gguf$|[-_.]i?q\d\w*$", re.IGNORECASE)
 """How the name of a file of llama.cpp ends; types like NVFP4 other formats have too."""
 
 
+def bare(title: str) -> str:
+    """Return the title of a file without what stands behind the model's name.
+
+    >>> bare("Qwen3.6 35B A3B-MTP-Q6_K.gguf")
+    'qwen3.6-35b-a3b'
+    """
+    name = "-".join(title.lower().split())
+    while (shorter := PACKED.sub("", FILE_WORDS.sub("", TUNING.sub("", name)))) != name:
+        name = shorter
+    return name
+
+
+def model_of_file(place: str) -> str:
+    """Return the catalogue's name of a GGUF file's model, or of what it was made of; "" for none.
+
+    >>> model_of_file("/m/Qwen3.6-35B-A3B-Uncensored-Aggressive-MTP-Q4_K_M.gguf"), model_of_file("m.gguf")
+    ('qwen3.6-35b-a3b', '')
+    """
+    return model_name(place) or shape_within(bare(parts_of(place)[-1]))
+
+
 def gguf_by_name(word: str) -> tuple[str, str, str]:
     """Return (model of the catalogue, type, engine) of what llama.cpp's -hf and Ollama call a model, and of
     the name of a GGUF file; three empty words for any other name.
@@ -127,5 +145,5 @@ def gguf_by_name(word: str) -> tuple[str, str, str]:
         return "", "", ""
     if not colon and not OF_GGUF.search(place):
         return "", "", ""
-    known = model_name(place) or shape_within(place)
+    known = model_of_file(place)
     return (known, kind, GGUF_ENGINE) if known else ("", "", "")
