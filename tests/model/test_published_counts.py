@@ -217,7 +217,12 @@ def test_counts_are_those_of_the_hub(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "billions"),
-    [("nemotron-h-47b", 46.8), ("mimo-v2.5-pro", 1020), ("mellum2-12b-a2.5b", 12.15)],
+    [
+        ("llama-3.1-nemotron-ultra-253b", 253.4),
+        ("nemotron-h-47b", 46.8),
+        ("mimo-v2.5-pro", 1020),
+        ("mellum2-12b-a2.5b", 12.15),
+    ],
 )
 def test_counts_of_cards_without_an_index(name: str, billions: float) -> None:
     """MLPs that follow each other are all counted: four of Nemotron-H-47B's 98 blocks."""
