@@ -42,13 +42,20 @@ def run(gpu: str = "h100", release: str = "0.5.4", tokens: int = 8192) -> Profil
     return ProfileRun(load("llama-3.1-8b"), asked, parse_gpu(gpu), Stage(0, 1, 0, 32), rules, ("v0",))
 
 
-@pytest.mark.parametrize("release", ["0.2.7", "0.3.3", "0.5.4", "0.5.5", "0.6.2"])
+@pytest.mark.parametrize("release", ["0.2.7", "0.3.3", "0.5.4", "0.5.5", "0.6.3.post1"])
 def test_segments_hold_all_tensors_and_nothing_is_left_alive(release: str) -> None:
     walk = ProfileWalk(run(release=release), None)
     walk.free(walk.forward())
     walk.sample()
     assert walk.allocator.reserved >= walk.allocator.peak_allocated
     assert walk.allocator.allocated == walk.run.cublas
+
+
+@pytest.mark.parametrize(("release", "segments"), [("0.6.3.post1", True), ("0.6.4", False)])
+def test_the_card_is_asked_for_its_peak_up_to_0_6_3(release: str, segments: bool) -> None:
+    lines = oomless.infer("qwen2.5-7b", "rtx-4090", engine_version=release).ledger.lines
+    (profile,) = (each for each in lines if each.key == "activations.profile_run")
+    assert ("segments that torch holds" in profile.formula) is segments
 
 
 def test_more_tokens_and_f32_take_more() -> None:

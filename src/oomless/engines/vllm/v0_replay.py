@@ -1,4 +1,4 @@
-"""The profile run of vLLM 0.2.5 to 0.6.2, whose peak is what the card has less of after it.
+"""The profile run of vLLM 0.2.5 to 0.6.3, whose peak is what the card has less of after it.
 
 That is every segment which torch's allocator holds then, in use or not, so tensors are made and freed here in
 the engine's order (vllm/worker/worker.py and models/ of these releases).
