@@ -357,3 +357,17 @@ def test_the_interval_of_sampling_reaches_as_far_as_that_of_the_forward_pass() -
         answer("deepseek-v2-lite", "h200", max_num_seqs=each, **asked).ledger.high_bytes for each in (1, 16)
     ]
     assert ends[0] <= ends[1]
+
+
+@pytest.mark.parametrize(("dtype", "more"), [("bfloat16", 4096 * 14336 * 2), ("float16", 16384 * 18432 * 2)])
+def test_bitsandbytes_unpacks_a_part_and_casts_what_is_not_bf16(dtype: str, more: int) -> None:
+    """Of the widest product: a part's matrix, or the inputs and the product once more."""
+    asked: dict[str, Any] = {"engine_version": "0.9.2", "dtype": dtype, "max_num_batched_tokens": 16384}
+    plain, packed = (
+        sum(line.bytes for line in lines(found, "activations.profile_run"))
+        for found in (
+            answer("llama-3.1-8b", "a100-80gb", max_num_seqs=8, quantization=form, **asked)
+            for form in (None, "bitsandbytes")
+        )
+    )
+    assert packed - plain == pytest.approx(more, rel=0.01)

@@ -24,6 +24,7 @@ from .profile_feed_forward import (
     quantises_inputs,
     routed_copies,
     summed_parts,
+    unpacked_bytes,
     widest_inner,
 )
 from .release import VllmRules
@@ -211,7 +212,7 @@ def forward_bytes(run: ProfileRun, kept: ProfileKept, experts: int) -> int:
     row_bytes = run.width * (gates * inner + copies * run.hidden)
     if quantises_inputs(model, run.asked, run.hardware):
         row_bytes += inner  # the last projection's input in 8 bits, beside itself and what it was made of
-    forward = int(run.tokens * row_bytes) + extra
+    forward = int(run.tokens * row_bytes) + extra + unpacked_bytes(run)
     if rules.v0:
         # nothing is compiled and nothing outlives its layer, so a dense layer and the experts take turns
         shared = any(isinstance(ffn, MoE) and ffn.shared_width for ffn in model.kinds.ffns)

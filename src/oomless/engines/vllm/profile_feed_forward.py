@@ -16,6 +16,7 @@ from .weights import placed_weights
 if TYPE_CHECKING:
     from .profile import ProfileRun
 
+BITSANDBYTES = "bitsandbytes"
 MEGA_MOE, B12X, CUTLASS = "deep_gemm_mega_moe", "flashinfer_b12x", "cutlass"
 FP8_CAPABILITY = 8.9
 """From which a card multiplies in FP8."""
@@ -69,6 +70,20 @@ def summed_parts(run: "ProfileRun") -> int:
     parts = run.rules.awq_parts
     widest = max(parts * (gates - 1) * inner - inner, *(parts * width for width in experts), 0)
     return run.tokens * run.width * widest
+
+
+def unpacked_bytes(run: "ProfileRun") -> int:
+    """Return what bitsandbytes makes beside the widest product: the last of its parts, as large as what is
+    made of it, and that part's matrix unpacked; then, where the model is not in BF16, its inputs and the
+    product once more (model_executor/layers/quantization/bitsandbytes.py of 0.5.0 to 0.33,
+    _apply_4bit_weight).
+    """
+    if (run.asked.quantization or run.model.quantization) != BITSANDBYTES:
+        return 0
+    inner, gates = widest_inner(run.model, run.asked.layout)
+    cast = run.asked.dtype != "bfloat16"
+    hidden = run.model.hidden_size
+    return run.width * max(hidden * inner, cast * run.tokens * (hidden + (gates - 2) * inner))
 
 
 def expert_workspace(run: "ProfileRun") -> int:

@@ -13,6 +13,7 @@ from ...recording.allocator import Allocator, OutOfMemory
 from ...recording.block import Block
 from ..overhead_lines import fitted_line
 from .profile_attention import linear_bytes
+from .profile_feed_forward import BITSANDBYTES
 from .weights import placed_weights
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ LAYERS_OF_A_KIND = 2
 """The second finds the blocks that the first has left; no later one asks for more."""
 PADDED_HEAD = 256
 """To which these releases pad the heads of latents (models/deepseek_v2.py: head sizes that kernels know)."""
-PACKED = ("awq", "gptq")
+PACKED = ("awq", "gptq", BITSANDBYTES)
 LEAST_OF_MARLIN = 8.0
 """Capability from which Marlin multiplies packed matrices, where a release has it."""
 INDEX, F32 = 8, 4
@@ -52,10 +53,13 @@ class ProfileWalk:
         for block in blocks:
             self.allocator.free(block)
 
-    def product(self, inner: int, outer: int) -> Block:
+    def product(self, inner: int, outer: int, part: int = 0) -> Block:
         """All tokens times a matrix: the first kernel for AWQ makes parts that it adds up, later ones and
-        GPTQ's unpack the matrix (layers/quantization/awq.py of 0.2.7 and 0.3.0)."""
+        GPTQ's unpack the matrix (layers/quantization/awq.py of 0.2.7 and 0.3.0). `part`: the widest of the
+        matrices that are fused in it."""
         rules, beside = self.run.rules, 0
+        if self.packed == BITSANDBYTES:
+            return self.product_of_parts(inner, outer, part or outer)
         if self.packed == "awq" and rules.awq_parts:
             beside = rules.awq_parts * self.tokens * outer
         elif self.packed and not self.by_marlin:
@@ -64,6 +68,19 @@ class ProfileWalk:
         found = self.new(self.tokens * outer)
         self.free(*temporary)
         return found
+
+    def product_of_parts(self, inner: int, outer: int, part: int) -> Block:
+        """All tokens times a matrix of bitsandbytes, which multiplies in BF16: a part is unpacked, multiplied
+        and copied into the whole, which is cast back (layers/quantization/bitsandbytes.py of 0.5.0)."""
+        cast = self.run.asked.dtype != "bfloat16"
+        inputs = [self.new(self.tokens * inner)] if cast else []
+        found = self.new(self.tokens * outer)
+        self.free(self.new(inner * part), self.new(self.tokens * part))
+        if not cast:
+            return found
+        back = self.new(self.tokens * outer)
+        self.free(found, *inputs)
+        return back
 
     @property
     def by_marlin(self) -> bool:
@@ -100,7 +117,7 @@ class ProfileWalk:
         heads = -(-core.num_heads // self.ranks)
         groups = -(-core.num_kv_heads // self.ranks)
         hidden, rows = self.run.model.hidden_size, heads * core.head_dim
-        projected = self.product(hidden, rows + 2 * groups * core.head_dim)
+        projected = self.product(hidden, rows + 2 * groups * core.head_dim, rows)
         output, made = self.new(self.tokens * rows), self.new(self.tokens * rows)
         self.free(made)
         back = self.product(rows, hidden)
@@ -172,7 +189,7 @@ class ProfileWalk:
     def dense(self, inner: int, gated: bool) -> Block:
         """Project up, activate, project down."""
         hidden = self.run.model.hidden_size
-        projected = self.product(hidden, (1 + gated) * inner)
+        projected = self.product(hidden, (1 + gated) * inner, inner)
         activated = self.new(self.tokens * inner)
         self.free(projected)
         found = self.product(inner, hidden)
