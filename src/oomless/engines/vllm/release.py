@@ -221,6 +221,7 @@ class VllmRules(ReleaseRules):
     absorbs_copies: bool = False
     imports_flashinfer_mla: bool = False
     adapts_experts: bool = False
+    adapts_qwen3_ends: bool = False
     runs_mxfp4_by_triton: bool = False
     runs_mxfp4_by_marlin_after_blackwell: bool = False
     trtllm_mxfp4_padding: int = 128
