@@ -328,6 +328,15 @@ def test_what_loading_leaves_in_sglang() -> None:
     assert most("deepseek-v4-flash") == most("deepseek-r1", quantization="nvfp4") == pytest.approx(1.2)
 
 
+@pytest.mark.parametrize(
+    ("gpu", "low", "high"), [("a100-80gb-pcie:2", 0.1, 0.3), ("h100:2", 1.0, 2.0), ("rtx-4090:2", 0.1, 0.3)]
+)
+def test_sglang_takes_little_at_its_start_before_hopper(gpu: str, low: float, high: float) -> None:
+    """78.49 of 79.14 GiB were free before loading on two A100 PCIe (sglang#3765), context and all."""
+    found = answer("llama-3.1-8b", gpu, tp=2, engine="sglang", engine_version="0.4.3")
+    assert low < line(found, "runtime.non_torch").bytes / GIB < high
+
+
 def test_the_tower_is_part_of_the_profile_run() -> None:
     """Qwen3-VL-2B on one 16 GB card, eager, one sequence, 0.20: a pool of 8.13 GiB, 9.2 without the tower;
     a tower cut over ranks takes less, and none where images are off."""

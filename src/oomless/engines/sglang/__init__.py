@@ -80,6 +80,7 @@ def _sizes_said(asked: Asked, flags: str) -> Asked:
         language_model_only="language-only" in flags,
         mamba_scheduler_strategy=strategy[1] if strategy else asked.mamba_scheduler_strategy,
         max_mamba_cache_size=_number("max-mamba-cache-size", flags) or asked.max_mamba_cache_size,
+        max_total_tokens=_number("max-total-tokens", flags) or asked.max_total_tokens,
     )
 
 

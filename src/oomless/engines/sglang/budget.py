@@ -52,6 +52,7 @@ def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
         "no_link": hardware.card.has_no_link,
         "amd": hardware.card.vendor == "AMD",
         "unified": hardware.card.shared_bytes > 0,
+        "before_hopper": 0 < hardware.card.capability < 9 and hardware.card.vendor == "NVIDIA",
     }
     tags = tuple(name for name, holds in found.items() if holds)
     return [
