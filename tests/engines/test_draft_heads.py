@@ -344,3 +344,22 @@ def test_what_drafts_comes_out_again_in_the_engines_own_words(engine: str, said:
         wanted.draft,
         wanted.tokens,
     )
+
+
+def test_a_head_of_other_rows_has_a_group_of_its_own() -> None:
+    """Gemma-4-26B beside RedHatAI's head: 7.77 GiB hold 65,696 tokens, as 31 groups of a layer do (id
+    52101499359); as six layers alike it were 54,000."""
+    name = "RedHatAI/gemma-4-26B-A4B-it-speculator.eagle3"
+    config = json.dumps({"method": "eagle3", "model": name, "num_speculative_tokens": 3})
+    flags: dict[str, Any] = {"kv_cache_dtype": "fp8", "max_model_len": 98304}
+    found = oomless.infer(
+        "gemma-4-26b-a4b",
+        "rtx-5090",
+        engine_version="0.19.1",
+        quantization="nvfp4",
+        speculation=config,
+        offline=True,
+        **flags,
+    )
+    [line] = [line for line in found.ledger.lines if line.key == "kv_cache.needed"]
+    assert "blocks of 65,536 B, 31 groups" in line.formula
