@@ -36,6 +36,7 @@ NOW = (
     ("serving", "inference_round6.csv"),
     ("serving", "inference_round7.csv"),
     ("serving", "inference_round8.csv"),
+    ("serving", "inference_round9.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
@@ -63,6 +64,7 @@ RUNS = (
     "inference_round6.csv",
     "inference_round7.csv",
     "inference_round8.csv",
+    "inference_round9.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")

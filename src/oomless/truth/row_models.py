@@ -34,7 +34,7 @@ def named_model(word: str, requantised: bool) -> str | None:
 
 
 PACKED = re.compile(
-    r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp4|fp8|dynamic|bnb|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$"
+    r"[-_.](gptq|awq|auto-?round|nvfp4|mxfp4|fp4|fp8|dynamic|block|bnb|unsloth|[wa]\d+a\d+|quantized|int[48]|[48]-?bit|g\d+|marlin)$"
 )
 """Words at the end of a repository's name that say how it is packed."""
 TUNED = re.compile(

@@ -238,6 +238,7 @@ def _precision(quant: str, model: Model) -> tuple[str, str | None]:
 
 REQUANTISED = (
     ("bnb", "bitsandbytes"),
+    ("bitsandbytes", "bitsandbytes"),
     ("nf4", "bitsandbytes"),
     ("awq", "awq"),
     ("gptq", "gptq"),
