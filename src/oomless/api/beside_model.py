@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..engines import GGUF_ENGINE
 from ..engines.llamacpp.command_line import DEFAULT_UBATCH, OF_REPOSITORY
+from ..engines.llamacpp.fit import unseen_by_fit
 from ..engines.llamacpp.release import LlamaRules, is_ik, rules_of
 from ..engines.llamacpp.tower import first_picture, tower_bytes
 from ..errors import OomlessError
@@ -15,7 +17,7 @@ from ..model.load import load
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked
 from ..truth.reconcile.log_model import model_name
-from ..units import MIB, format_bytes, parse_bytes
+from ..units import format_bytes, parse_bytes
 from .serving import infer
 
 Files = Callable[[str], tuple[str, str]]
@@ -50,10 +52,9 @@ def kept_back(
                 f"{file} is {name}, which drafts: {format_bytes(needed)} of each card are kept for it"
             )
         total += needed
-        build = build_of(given)
-        unseen += needed * (what == "tower" and build.fits_itself and not build.fits_towers)
+        unseen += needed * (what == "tower")
     if unseen:
-        given = {**given, "fit_target": (given.get("fit_target") or Asked().fit_target) - unseen // MIB}
+        given = unseen_by_fit(given, build_of(given), unseen)
     if total:
         reserve = given.get("reserve")
         given = {**given, "reserve": f"{total + (parse_bytes(reserve) if reserve else 0)}B"}
@@ -76,7 +77,7 @@ def widened(given: dict[str, Any], batch: int) -> dict[str, Any]:
 def build_of(given: dict[str, Any]) -> LlamaRules:
     """Return what the build that options name does."""
     version = given.get("engine_version")
-    return rules_of(Asked(engine=given.get("engine") or "llamacpp", engine_version=version))
+    return rules_of(Asked(engine=given.get("engine") or GGUF_ENGINE, engine_version=version))
 
 
 BATCH = 2048

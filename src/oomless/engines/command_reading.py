@@ -248,17 +248,8 @@ class Reading:
             if PREFILLS in self.ignored:
                 self.ignored.remove(PREFILLS)
                 flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
-        for each in self.unknown:
-            if self.line.table == "trtllm" and each.startswith(OF_PROMPTS):
-                raise UnsupportedError(
-                    f"{each}: logits of whole prompts are not computed", "leave it out", "command"
-                )
-        if self.line.table == "trtllm" and self.before:
-            from .trtllm.build_command import as_built  # few commands build an engine
-
-            flags, self.built = as_built(self.before[-1], flags, self.unknown, self.ignored)
-        if self.line.table == "trtllm" and "speculation" in flags:  # MTP, Eagle3, NGram
-            flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
+        if self.line.table == "trtllm":
+            flags = self.of_trtllm(flags)
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")
@@ -299,6 +290,20 @@ class Reading:
             batch=batch,
             remark=self.remark(flags),
         )
+
+    def of_trtllm(self, flags: dict[str, Any]) -> dict[str, Any]:
+        """Return flags of TensorRT-LLM in our words; what it keeps of whole prompts is refused."""
+        from .trtllm.build_command import as_built  # few commands are its
+
+        if each := next((each for each in self.unknown if each.startswith(OF_PROMPTS)), None):
+            raise UnsupportedError(
+                f"{each}: logits of whole prompts are not computed", "leave it out", "command"
+            )
+        program = self.before[-1] if self.before else ""
+        flags, self.built = as_built(program, flags, self.unknown, self.ignored)
+        if "speculation" in flags:  # MTP, Eagle3, NGram
+            flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
+        return flags
 
     def remark(self, flags: dict[str, Any]) -> str:
         """Return what the command says of how its release runs."""

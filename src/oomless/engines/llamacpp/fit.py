@@ -11,7 +11,7 @@ ggml-org/Llama-macOS#58).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...model.gguf_model import num_blocks
 from ...model.model import Model
@@ -20,7 +20,7 @@ from ...run.serving import Asked, Layout
 from ...units import MIB
 from .defaults import CELLS, MOST_DEVICES, estimates
 from .placement import HOST
-from .release import rules_of
+from .release import LlamaRules, rules_of
 from .weights import maps_file
 
 Spare = Callable[[Asked], tuple[int, ...]]
@@ -94,6 +94,21 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     said += f"{',' if ':' in said else ':'} {layers} of {filling.num_layers + 1} layers on the cards"
     said += f", {parts} of them without their experts" if parts else ""
     return told(asked, filling.num_layers, shares), f"{said}; the rest is on the host"
+
+
+def unseen_by_fit(given: dict[str, Any], rules: LlamaRules, size: int) -> dict[str, Any]:
+    """Return options of a build with a tower of so many bytes on its card: where --fit does not know of it,
+    the layers take its room.
+
+    >>> [
+    ...     unseen_by_fit({}, rules_of(Asked(engine="llamacpp", engine_version=month)), 932 * MIB)
+    ...     for month in ("2026-01", "2026-06")
+    ... ]
+    [{'fit_target': 92}, {}]
+    """
+    if not rules.fits_itself or rules.fits_towers:
+        return given
+    return {**given, "fit_target": (given.get("fit_target") or Asked().fit_target) - size // MIB}
 
 
 def has_experts(model: Model) -> bool:

@@ -325,7 +325,7 @@ ASKED: tuple[Option, ...] = (
            "What was not set is changed where a card is too small: the context, then the layers on the "
            "cards; Ollama always does so [on].", True, known={"llamacpp": "-fit --fit"}),
     Option("fit_target", "--fit-target -fitt", "whole", "llamacpp",
-           "MiB of each card that --fit leaves free [1024].", 1024, -(2**20),
+           "MiB of each card that --fit leaves free [1024].", 1024, -1e6,
            known={"llamacpp": "-fitt --fit-target"}),
     Option("fit_ctx", "--fit-ctx -fitc", "whole", "llamacpp",
            "The context below which --fit does not go [4096].", 4096, 256,
@@ -344,8 +344,7 @@ ASKED: tuple[Option, ...] = (
            known={LLAMA: "-ub --ubatch-size --n-ubatch --blasbatchsize --batchsize"}),
     Option("batch_size", "", "whole", "llamacpp", "A micro-batch is no longer than it.",
            known={LLAMA: "-b --batch-size --n-batch"}),
-    Option("hf_file", "", "text", "llamacpp", "The file of a repository: its name says the type.",
-           known={LLAMA: "-hff --hf-file"}),
+    Option("hf_file", "", "text", "llamacpp", "It says the type.", known={LLAMA: "-hff --hf-file"}),
     Option("flash_attn", "--flash-attn -fa", "onoff", "llamacpp", "Flash attention [by the build].",
            known={LLAMA: "-fa --flash-attn --flashattention -no-fa=off --no-flash-attn=off"}),
     Option("kv_unified", "--kv-unified -kvu", "switch", "llamacpp",
