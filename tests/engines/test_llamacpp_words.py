@@ -30,6 +30,12 @@ def test_the_own_layer_drafts_three_tokens_unasked_and_ngrams_load_nothing() -> 
 
 def test_named_cards_are_those_that_are_used() -> None:
     assert [len(ranks(flags, "rtx-4090:2")) for flags in ("", "-dev CUDA1")] == [2, 1]
+    first, second = ranks("-dev CUDA2,CUDA1 -ts 0,1,1", "rtx-4090:3")
+    held = [
+        sum(line["bytes"] for line in rank["lines"] if line["key"] == "weights.layers")
+        for rank in (first, second)
+    ]
+    assert held[0] == 0 < held[1]
 
 
 def test_a_cache_on_the_host_takes_nothing_of_the_card() -> None:

@@ -18,7 +18,7 @@ from ..run.serving import Asked
 from ..run.shell_words import ShellCommand, commands_in, pasted_text, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
-from .llamacpp.command_line import as_started, devices_in, in_its_words
+from .llamacpp.command_line import as_started, devices_in, in_its_words, shares_of_devices
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
 from .python_call import of_python
@@ -78,8 +78,12 @@ def read_command(text: str) -> Command:
     before = list(asked.before)
     command = Reading(line, before, files).command(list(asked.words))
     seen = visible(before) if asked.cards is None else asked.cards
-    if line.table == "llamacpp":
-        seen = devices_in(list(command.ignored)) or seen
+    if line.table == "llamacpp" and (named := devices_in(list(command.ignored))):
+        seen = named
+        if split := command.flags.get("tensor_split"):
+            command = command._replace(
+                flags={**command.flags, "tensor_split": shares_of_devices(split, named)}
+            )
     limit = re.search(r"\biogpu\.wired_limit_mb=(\d{1,7})\b", text)
     part = f"{limit[1]}MiB" if limit and int(limit[1]) else ""
     command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=others)

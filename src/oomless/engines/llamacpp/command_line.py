@@ -82,6 +82,16 @@ DEVICES = re.compile(
 )
 
 
+def shares_of_devices(split: str, devices: int) -> str:
+    """Return the shares of -ts that count: one for each card that -dev names, in that order (llama-model.cpp,
+    load_tensors); those that are missing are 0 (common/arg.cpp).
+
+    >>> shares_of_devices("0,1,1", 2), shares_of_devices("3", 2)
+    ('0,1', '3,0')
+    """
+    return ",".join([*split.replace("/", ",").split(","), *["0"] * devices][:devices])
+
+
 def drafts_in(ignored: list[str], flags: dict[str, Any]) -> dict[str, Any]:
     """Return what the kinds of --spec-type load in place of what --spec-draft-n-max says: the model's own MTP
     layer, which drafts three tokens unless told (common/arg.cpp, common.h), or nothing of n-grams; stages of
