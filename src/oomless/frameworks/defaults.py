@@ -24,6 +24,8 @@ def resolved(
     >>> asked = TrainingAsked(framework="unsloth", framework_version="2025.3.19", method="lora")
     >>> [resolved(asked, 4096, family).attention for family in ("gemma3", "qwen3")]
     ['math', 'auto']
+    >>> [resolved(asked, 4096, family).loss for family in ("granitemoehybrid", "qwen3")]
+    ['in-place', 'cut']
     >>> resolved(TrainingAsked(framework="transformers", framework_version="4.35")).attention
     'eager'
     >>> resolved(TrainingAsked(framework="llama-factory"), 4096, "kimi_vl").recompute
@@ -41,12 +43,17 @@ def resolved(
         chosen["seq_len"] = min(earlier.seq_len or of.seq_len or DEFAULT_SEQ_LEN, longest)
     if asked.optimizer is None and earlier.optimizer:
         chosen["optimizer"] = earlier.optimizer
-    for name in ("recompute", "attention"):
-        *families, value = (getattr(earlier, name) or "").split() or [None]
-        if getattr(asked, name) is None and ("any" in families or family in families):
-            chosen[name] = value
     if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
+    of_families = (
+        ("recompute", earlier.recompute),
+        ("attention", earlier.attention),
+        ("loss", earlier.loss_of),
+    )
+    for name, said in of_families:
+        *families, value = (said or "").split() or [None]
+        if getattr(asked, name) is None and ("any" in families or family in families):
+            chosen[name] = value
     if of.expands_segments:
         chosen["expandable_segments"] = True
     if of.shardings:

@@ -13,6 +13,8 @@ class Habits(NamedTuple):
 
     loss: str | None = None
     """Their plain loss (facts/losses.csv)."""
+    loss_of: str | None = None
+    """Families of models and the loss that theirs is, whatever that of others: "granitemoe in-place"."""
     log_probs: str | None = None
     """Their loss of the log-probabilities of whole logits (facts/losses.csv)."""
     sampled: str | None = None
@@ -51,7 +53,8 @@ class Habits(NamedTuple):
     loaded_whole: str = ""
     """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
     rotary_tables: tuple[str, ...] = ()
-    """Families of models whose layers each keep cosines and sines of every position."""
+    """Families of models whose layers each keep cosines and sines of every position, "gemma/4" in so many
+    bytes; a number: of no more positions, unless the sequence is longer."""
     originals_stay: bool = False
     """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
     reference_unshards: bool = False
@@ -132,6 +135,7 @@ def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Ha
 def _by_name(found: dict[str, str]) -> Habits:
     return Habits(
         loss=found.get("loss"),
+        loss_of=found.get("loss_of"),
         log_probs=found.get("log_probs"),
         sampled=found.get("sampled"),
         optimizer=found.get("optimizer"),
