@@ -44,6 +44,7 @@ NOW = (
     ("training", "training_round4.csv"),
     ("training", "training_round5.csv"),
     ("training", "training_round6.csv"),
+    ("training", "training_round7.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -75,6 +76,7 @@ STEPS = (
     "training_round4.csv",
     "training_round5.csv",
     "training_round6.csv",
+    "training_round7.csv",
 )
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]

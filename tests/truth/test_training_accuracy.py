@@ -27,7 +27,11 @@ of thunder and the experts under Megatron-SWIFT.
 
 A sixth round (training_round6.csv) was 4 % off in the median (A, reserved) as first predicted, 91 % inside,
 and 12 % (B, reserved), 67 % inside: logits that prime-rl keeps, and samples far shorter than the limit that
-cuts them. What is left is prime-rl of June 2026, whose states of 0.6B fell by 8 GiB, and Mamba on a T4.
+cuts them. What is left is prime-rl of June 2026, whose states of 0.6B fell by 8 GiB.
+
+A seventh round (training_round7.csv) was 5 % off in the median (A, reserved) as first predicted, 77 % inside,
+and 23 % (B), 52 % inside: tables of positions that Unsloth kept in each layer, Granite's loss there. What is
+left is models with encoders under ms-swift, and experts of prime-rl over 65,536 tokens.
 """
 
 from pathlib import Path
@@ -55,6 +59,7 @@ THIRD = TABLES / "training_round3.csv"
 FOURTH = TABLES / "training_round4.csv"
 FIFTH = TABLES / "training_round5.csv"
 SIXTH = TABLES / "training_round6.csv"
+SEVENTH = TABLES / "training_round7.csv"
 
 BUDGETS = {
     "peak_allocated": Budget(median=0.01, p90=0.09, scored=1.0),
@@ -72,24 +77,31 @@ SECOND_BEST = Budget(median=0.036, p90=0.15, scored=1.0, inside=0.87, above=0.04
 SECOND_INFERRED = 0.1
 SECOND_ALLOCATED = Budget(median=0.006, p90=0.04, scored=1.0)
 THIRD_BEST = Budget(median=0.08, p90=0.23, scored=1.0, inside=0.92, above=0.08)
-THIRD_INFERRED = Budget(median=0.25, p90=0.84, scored=1.0)
+THIRD_INFERRED = Budget(median=0.2, p90=0.74, scored=1.0)
 THIRD_ALLOCATED = Budget(median=0.08, p90=0.14, scored=1.0)
 FOURTH_BUDGETS = {
-    "peak_reserved": Budget(median=0.12, p90=0.6, scored=1.0, inside=0.78),
+    "peak_reserved": Budget(median=0.11, p90=0.27, scored=1.0, inside=0.86),
     "peak_allocated": Budget(median=0.04, p90=0.3, scored=1.0, inside=0.85),
     "nvidia_smi": Budget(median=0.1, p90=0.2, scored=1.0, inside=1.0),
 }
 FIFTH_BUDGETS = {
     ("A", "peak_reserved"): Budget(median=0.03, p90=0.06, scored=1.0, inside=1.0),
     ("A", "peak_allocated"): Budget(median=0.03, p90=0.24, scored=1.0, inside=1.0),
-    ("B", "peak_reserved"): Budget(median=0.12, p90=0.26, scored=0.86, inside=0.86),
-    ("B", "peak_allocated"): Budget(median=0.09, p90=0.51, scored=0.66, inside=0.87),
+    ("B", "peak_reserved"): Budget(median=0.09, p90=0.21, scored=0.86, inside=0.87),
+    ("B", "peak_allocated"): Budget(median=0.04, p90=0.25, scored=0.66, inside=0.87),
     ("B", "nvidia_smi"): Budget(median=0.09, p90=0.14, scored=1.0, inside=1.0),
 }
 SIXTH_BUDGETS = {
     ("A", "peak_reserved"): Budget(median=0.03, p90=0.14, scored=1.0, inside=0.9),
-    ("B", "peak_reserved"): Budget(median=0.13, p90=0.9, scored=0.96, inside=0.7),
+    ("B", "peak_reserved"): Budget(median=0.09, p90=0.29, scored=1.0, inside=0.89),
     ("B", "nvidia_smi"): Budget(median=0.08, p90=0.1, scored=1.0, inside=1.0),
+}
+SEVENTH_BUDGETS = {
+    ("A", "peak_reserved"): Budget(median=0.05, p90=0.19, scored=1.0, inside=0.76),
+    ("B", "peak_reserved"): Budget(median=0.15, p90=0.46, scored=1.0, inside=0.65),
+    ("B", "peak_allocated"): Budget(median=0.07, p90=0.81, scored=1.0, inside=1.0),
+    ("B", "nvidia_smi"): Budget(median=0.4, p90=0.4, scored=1.0, inside=1.0),
+    ("B", "unspecified"): Budget(median=1.12, p90=1.6, scored=1.0, inside=1.0),
 }
 """Rows of models whose catalogue leaves multi-token prediction out are refused."""
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
@@ -208,8 +220,16 @@ def test_rows_of_the_sixth_round(grade: str, quantity: str) -> None:
     check(rows, SIXTH_BUDGETS[grade, quantity], quantity)
 
 
+@pytest.mark.parametrize(("grade", "quantity"), sorted(SEVENTH_BUDGETS))
+def test_rows_of_the_seventh_round(grade: str, quantity: str) -> None:
+    found = scored_rows(SEVENTH)
+    assert (len(found["A"]), len(found["B"])) == (13, 27)
+    rows = [row for row in found[grade] if row.quantity == quantity]
+    check(rows, SEVENTH_BUDGETS[grade, quantity], quantity)
+
+
 def test_allocated_peaks_of_later_rounds_lie_in_their_intervals() -> None:
-    """Nine of ten of rounds 3 to 6, A and B."""
+    """Nine of ten of rounds 3 to 7, A and B."""
     tables = [scored_rows(table) for table in ROUNDS]
     rows = [row for table in tables for grade in table.values() for row in grade]
     rows = [row for row in rows if row.quantity == "peak_allocated" and row.predicted is not None]
@@ -338,7 +358,7 @@ def at(values: list[float], share: float) -> float:
 
 COVERED = {"run": 0.9, "column": 0.95, "length": 0.95, "inferred": 0.95}
 """Share of the rows of a kind that each end of the doubt of facts/engines.csv is to hold."""
-ROUNDS = (THIRD, FOURTH, FIFTH, SIXTH)
+ROUNDS = (THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)
 
 
 @pytest.mark.parametrize("kind", sorted(COVERED))

@@ -54,7 +54,7 @@ class Habits(NamedTuple):
     """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
     rotary_tables: tuple[str, ...] = ()
     """Families of models whose layers each keep cosines and sines of every position, "gemma/4" in so many
-    bytes; a number: of no more positions, unless the sequence is longer."""
+    bytes; a scaling that has them too; a number: of no more positions, unless the sequence is longer."""
     originals_stay: bool = False
     """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
     reference_unshards: bool = False

@@ -82,9 +82,10 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     if model.pooled and asked.loss is None and asked.task in ("pretrain", "sft"):
         request = request._replace(loss=CONTRASTIVE)
     capacity = capacity_of(hardware, request.reserve)
-    mesh = check_mesh(model, request.mesh, hardware.num_gpus)
-    by_layers = framework(request.framework).counts_ends
-    mesh = mesh._replace(count_ends=mesh.count_ends or by_layers)
+    mesh, of = check_mesh(model, request.mesh, hardware.num_gpus), framework(request.framework)
+    mesh = mesh._replace(count_ends=mesh.count_ends or of.counts_ends)
+    if of.ulysses and not of.torch_context:
+        request = request._replace(seq_len=padded_to_ranks(request.seq_len, mesh.cp))
     if request.seq_len % mesh.cp:
         raise UsageError(
             f"--cp {mesh.cp} does not divide --seq-len {request.seq_len}",
@@ -99,6 +100,17 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
     check_model(model, request)
     request = with_targets(model, asked, request)
     return Job(trained_model(model, request), request, mesh, hardware, capacity)
+
+
+def padded_to_ranks(seq_len: int, ranks: int) -> int:
+    """Return the length that divides among the ranks of a sequence, as trainers with Ulysses pad it: ms-swift,
+    sequence_parallel.py, pad; Axolotl, sequence_parallel.py, apply_sequence_parallelism; verl, ulysses.py,
+    ulysses_pad.
+
+    >>> padded_to_ranks(65535, 4), padded_to_ranks(4096, 8)
+    (65536, 4096)
+    """
+    return -(-seq_len // ranks) * ranks
 
 
 def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstimate:

@@ -262,7 +262,7 @@ def originals_line(sums: StateSums, form: Recipe) -> Line:
     return exact("weights.layers", "policy", what, sums.trained * form.weight, formula, source)
 
 
-KNOWN_SCALINGS = ("default", "linear", "dynamic", "llama3")
+KNOWN_SCALINGS = ("default", "linear", "dynamic")
 """Scalings of the releases whose layers keep tables: a model with another one came later."""
 
 
@@ -289,7 +289,7 @@ def with_rotary_tables(
     said = framework(request.framework).habits(request.framework_version).rotary_tables
     widths = {family: width for family, _, width in (each.partition("/") for each in said)}
     rope = model.ropes[0]
-    if model.family not in widths or rope.scaling not in KNOWN_SCALINGS:
+    if model.family not in widths or rope.scaling not in (*KNOWN_SCALINGS, *said):
         return held
     width = int(widths[model.family] or recipe(request.precision).compute)
     most = min((int(each) for each in said if each.isdecimal()), default=rope.max_positions)
