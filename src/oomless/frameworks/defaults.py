@@ -51,7 +51,7 @@ def resolved(
         ("loss", earlier.loss_of),
     )
     for name, said in of_families:
-        *families, value = (said or "").split() or [None]
+        *families, value = (said or " ").split(" ")
         if getattr(asked, name) is None and ("any" in families or family in families):
             chosen[name] = value
     if of.expands_segments:

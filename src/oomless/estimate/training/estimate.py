@@ -103,9 +103,8 @@ def job_of(model: Model, asked: TrainingAsked, hardware: Hardware) -> Job:
 
 
 def padded_to_ranks(seq_len: int, ranks: int) -> int:
-    """Return the length that divides among the ranks of a sequence, as trainers with Ulysses pad it: ms-swift,
-    sequence_parallel.py, pad; Axolotl, sequence_parallel.py, apply_sequence_parallelism; verl, ulysses.py,
-    ulysses_pad.
+    """Return the length that divides among the ranks of a sequence, as trainers with Ulysses pad it (ms-swift
+    and Axolotl, sequence_parallel.py; verl, ulysses.py, ulysses_pad).
 
     >>> padded_to_ranks(65535, 4), padded_to_ranks(4096, 8)
     (65536, 4096)
