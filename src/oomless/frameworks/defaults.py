@@ -45,15 +45,7 @@ def resolved(
         chosen["optimizer"] = earlier.optimizer
     if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
-    of_families = (
-        ("recompute", earlier.recompute),
-        ("attention", earlier.attention),
-        ("loss", earlier.loss_of),
-    )
-    for name, said in of_families:
-        *families, value = (said or " ").split(" ")
-        if getattr(asked, name) is None and ("any" in families or family in families):
-            chosen[name] = value
+    chosen |= of_family(asked, earlier, family)
     if of.expands_segments:
         chosen["expandable_segments"] = True
     if of.shardings:
@@ -76,6 +68,16 @@ def resolved(
     if adapters and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return TrainingResolved._make(asked._replace(**chosen))
+
+
+def of_family(asked: TrainingAsked, earlier: Habits, family: str | None) -> dict[str, str]:
+    """Return what the releases do with a family's models where nothing is said, by the question's field."""
+    found, names = {}, ("recompute", "attention", "loss")
+    for name, said in zip(names, (earlier.recompute, earlier.attention, earlier.loss_of), strict=True):
+        *families, value = (said or " ").split(" ")
+        if getattr(asked, name) is None and ("any" in families or family in families):
+            found[name] = value
+    return found
 
 
 def check_known(asked: TrainingAsked, of: Framework) -> None:

@@ -37,8 +37,9 @@ from .prediction_layers import behind, with_prediction_layers
 from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
 from .reserved import at_least, peak_interval, process_line, with_spread
+from .rotary_tables import with_rotary_tables
 from .stage_step import StageStep, resident_gradients
-from .states import states, with_rotary_tables
+from .states import states
 from .step import phases, stage_step
 from .training_estimate import TrainingEstimate, worst_of
 
