@@ -279,7 +279,16 @@ def test_words_of_others_are_read_or_named() -> None:
     assert found["request"]["indexer_kv_dtype"] == "mxfp4"
     named = next(note for note in found["warnings"] if note.startswith("flags not known"))
     assert "--kv-transfer-config" in named
-    assert "--limit-mm-per-prompt" in named
+    assert any(note.startswith("--limit-mm-per-prompt does nothing") for note in found["warnings"])
+
+
+def test_a_command_without_videos_profiles_images_alone() -> None:
+    """The recipe of Qwen3-VL: its longest video would be kept with the time of each frame."""
+    image = "docker run vllm/vllm-openai:v0.11.0"
+    start = f"{image} --model Qwen/Qwen3-VL-30B-A3B-Instruct --max-model-len 65536"
+    usual, without = (pasted(f"{start} {flag}", gpu="h100") for flag in ("", "--limit-mm-per-prompt.video 0"))
+    assert without["ranks"][0]["total_bytes"] < usual["ranks"][0]["total_bytes"]
+    assert not any("flags not known" in note for note in without["warnings"])
 
 
 def test_engram_lies_where_its_config_says() -> None:

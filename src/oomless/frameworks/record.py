@@ -270,6 +270,7 @@ class Framework(NamedTuple):
 def of_facts(name: str) -> Framework:
     """Return the record of the tables; what a framework reads and a plan tries of it stand in its folder."""
     row = next(each for each in facts.table("frameworks") if each["framework"] == name)
+    said: dict[str, Any] = {field: row[field] == "yes" for field in YES_OR_NO}
     return Framework(
         name=name,
         methods=_words(row["methods"]),
@@ -284,7 +285,6 @@ def of_facts(name: str) -> Framework:
         shardings=_words(row["shardings"]),
         zero_is_deepspeed=row["zero"] == "deepspeed",
         zero_by_hidden_size=row["zero_config"] == "auto",
-        zero_leaves=row["zero_leaves"] == "yes",
         recompute=row["recompute"],
         selective=_words(row["selective"]),
         attention=row["attention"],
@@ -296,7 +296,6 @@ def of_facts(name: str) -> Framework:
         adapter_dropout=row["adapter_dropout"] == "yes",
         one_projection=row["projections"] == "one",
         inputs_a_layer=int(row["checkpoints"]),
-        reentrant=row["reentrant"] == "yes",
         inputs_on_host=row["inputs"] == "host",
         expands_segments=row["segments"] == "expandable",
         counts_ends=row["pipeline_ends"] == "layers",
@@ -306,8 +305,6 @@ def of_facts(name: str) -> Framework:
         defers_scatter=row["accumulation"] in ("deferred", "whole"),
         accumulates_whole=row["accumulation"] == "whole",
         adapters=row["adapters"],  # type: ignore[arg-type]  # a test holds cells and words together
-        ties=row["ties"] == "yes",
-        frozen_cache=row["frozen_cache"] == "yes",
         packages=_words(row["packages"]),
         seq_len=int(row["seq_len"] or 0),
         torch_pipelines=row["pipelines"] in ("torch", "script"),
@@ -315,19 +312,22 @@ def of_facts(name: str) -> Framework:
         ulysses=row["context"] in ("ulysses", "accelerate"),
         torch_context=row["context"] in ("torch", "accelerate"),
         cuts_modules_apart=row["tp_modules"] == "apart",
-        loss_on_shares=row["loss_on_shares"] == "yes",
         ends_apart=row["ends"] == "apart",
         fuses_norms=row["norms"] == "fused",
         kbit_by_script=row["kbit_preparation"] == "script",
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         expert_parallel=row["expert_parallel"],
-        megatron_core=row["megatron_core"] == "yes",
         value_is_head=row["value_model"] == "head",
         value_is_full=row["value_model"] == "full",
         rollouts=_words(row["rollouts"]),
         rows=measured_rows(name),
+        **said,
     )
+
+
+YES_OR_NO = ("zero_leaves", "reentrant", "ties", "frozen_cache", "loss_on_shares", "megatron_core")
+"""Fields whose column has their name and is yes or no."""
 
 
 def measured_rows(name: str) -> FrameworkRows:

@@ -168,12 +168,18 @@ def words_of(value: object) -> tuple[str, ...] | None:
     return tuple(value) if listed else None  # type: ignore[arg-type]  # the line above looked at each
 
 
+MANY_IMAGES = 999
+"""vLLM's --limit-mm-per-prompt where it is not given, in V1."""
+
+
 def images_of(value: object) -> int | None:
     """Return the images of a prompt of vLLM's --limit-mm-per-prompt: image=4,video=0 as in early releases, or
-    JSON.
+    JSON. Without videos alone they are as many as where nothing is said.
 
     >>> images_of("image=4,video=0"), images_of('{"image": {"count": 3, "width": 512}}'), images_of("4")
     (4, 3, None)
+    >>> images_of('{"video": 0}')
+    999
     """
     import json
 
@@ -184,6 +190,8 @@ def images_of(value: object) -> int | None:
             if text.lstrip().startswith("{")
             else dict(part.split("=") for part in text.split(","))
         )
+        if found.keys() == {"video"} and int(found["video"]) == 0:
+            return MANY_IMAGES
         image = found["image"]
         return int(image["count"] if isinstance(image, dict) else image)
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from ...errors import UsageError
+from ...run.option_values import images_of
 from .release import (
     ATTENTION,
     BEYOND,
@@ -141,16 +142,23 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if graphs := _graphs(flags):
         whole = _object(flags.get("compilation_config", "{}"), "--compilation-config")
         found["compilation_config"] = json.dumps({**whole, **graphs})
-    images = str(flags.get("images_per_prompt", "")).lstrip()
-    if images.startswith("{"):
-        limits = _object(images, "--limit-mm-per-prompt")
-        if limits.get("image") == limits.get("video") == 0:
-            found["language_model_only"] = True
-        elif "image" not in limits:
-            unread.append(f"--limit-mm-per-prompt {images}")
-        if "image" not in limits or "language_model_only" in found:
-            found.pop("images_per_prompt")
+    unread += _images(flags, found)
     return found, unread
+
+
+def _images(flags: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Turn a limit of no images and no videos into a model without its tower; return a limit that is not
+    known."""
+    images = str(flags.get("images_per_prompt", "")).lstrip()
+    if not images.startswith("{"):
+        return []
+    limits = _object(images, "--limit-mm-per-prompt")
+    if limits.get("image") == limits.get("video") == 0:
+        found["language_model_only"] = True
+        found.pop("images_per_prompt")
+    elif images_of(images) is None:
+        return [f"--limit-mm-per-prompt {found.pop('images_per_prompt')}"]
+    return []
 
 
 def _graphs(flags: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from ...errors import UnsupportedError, UsageError
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
 from ...model.model import Model
 from ...run.cards import Hardware
+from ...run.option_values import MANY_IMAGES
 from ...run.serving import Asked, Layout, Resolved
 from ...units import GIB
 from ..defaults import default_length, resolve_dtype
@@ -45,6 +46,39 @@ def resolve(
     version = engine_run(model, hardware, version, asked, layout)
     rules = RELEASES.at(version)
     length = _length(model, asked, rules)
+    seqs, tokens = _batch(model, hardware, asked, length, rules)
+    share = asked.gpu_memory_utilization
+    if share is None:
+        share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
+    check_served(model, served_by, version)
+    cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
+    said = captures(asked.compilation_config)
+    # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support)
+    pieces = asked.speculative and not said.are_off and runs_flashinfer(model, cache_dtype, hardware, rules)
+    return Resolved.of(
+        asked._replace(
+            dtype=resolve_dtype(model, asked.dtype, hardware),
+            gpu_memory_utilization=share,
+            kv_cache_dtype=cache_dtype,
+            block_size=asked.block_size or default_block_size(model, rules, hardware),
+            engram="host" if asked.engram == "auto" else asked.engram,
+            images_per_prompt=_images(asked, rules),
+            enforce_eager=asked.enforce_eager
+            or said.are_off
+            or not rules.captures_graphs
+            or (rules.v0 and hardware.card.vendor == "Huawei"),
+            compilation_config=in_pieces(asked.compilation_config) if pieces else asked.compilation_config,
+        ),
+        engine_version=version,
+        layout=layout,
+        max_model_len=length,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+    )
+
+
+def _batch(model: Model, hardware: Hardware, asked: Asked, length: int, rules: VllmRules) -> tuple[int, int]:
+    """Return (sequences at once, tokens of a step)."""
     if rules.v0:
         from .v0_batch import v0_batch  # rules of releases before 0.11
 
@@ -65,35 +99,14 @@ def resolve(
                 "max_num_batched_tokens",
             )
     tokens = asked.max_num_batched_tokens or tokens
-    seqs = asked.max_num_seqs or min(seqs, tokens, CANVASES if model.canvas else seqs)
-    share = asked.gpu_memory_utilization
-    if share is None:
-        share = facts.constant("vllm", "gpu_memory_utilization", rules.release).value
-    check_served(model, served_by, version)
-    cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
-    said = captures(asked.compilation_config)
-    # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support)
-    pieces = asked.speculative and not said.are_off and runs_flashinfer(model, cache_dtype, hardware, rules)
-    return Resolved.of(
-        asked._replace(
-            dtype=resolve_dtype(model, asked.dtype, hardware),
-            gpu_memory_utilization=share,
-            kv_cache_dtype=cache_dtype,
-            block_size=asked.block_size or default_block_size(model, rules, hardware),
-            engram="host" if asked.engram == "auto" else asked.engram,
-            images_per_prompt=0 if asked.language_model_only else asked.images_per_prompt,
-            enforce_eager=asked.enforce_eager
-            or said.are_off
-            or not rules.captures_graphs
-            or (rules.v0 and hardware.card.vendor == "Huawei"),
-            compilation_config=in_pieces(asked.compilation_config) if pieces else asked.compilation_config,
-        ),
-        engine_version=version,
-        layout=layout,
-        max_model_len=length,
-        max_num_seqs=seqs,
-        max_num_batched_tokens=tokens,
-    )
+    return asked.max_num_seqs or min(seqs, tokens, CANVASES if model.canvas else seqs), tokens
+
+
+def _images(asked: Asked, rules: VllmRules) -> int | None:
+    """Return the images of a prompt; V0 takes one where only videos are limited."""
+    if asked.language_model_only:
+        return 0
+    return 1 if rules.v0 and asked.images_per_prompt == MANY_IMAGES else asked.images_per_prompt
 
 
 def _length(model: Model, asked: Asked, rules: VllmRules) -> int:

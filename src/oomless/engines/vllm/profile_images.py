@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ...facts import Constant
 from ...ledger import Line, ranged
 from ...model.model import Model, Vision
+from ...run.option_values import MANY_IMAGES
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from ..rank import Stage
@@ -14,9 +15,6 @@ from .release import UNSCORED, VllmRules
 
 if TYPE_CHECKING:
     from .profile import ProfileRun
-
-MANY_IMAGES = 999
-"""V1's --limit-mm-per-prompt where it is not given."""
 
 
 def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, width: int) -> int:
