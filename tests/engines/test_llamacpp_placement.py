@@ -159,7 +159,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
         ({"override_tensor": "exps=CUDA5"}, "names card 5"),
         ({"override_tensor": "exps"}, "is no rule"),
         ({"override_tensor": "(=CPU"}, "--override-tensor (: a parenthesis is missing"),
-        ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
+        ({"tensor_split": "1"}, "1 shares for 2 cards"),
         ({"tensor_split": "a,b"}, "no list of shares"),
         ({"tensor_split": "0,0"}, "no list of shares"),
         ({"split_mode": "diagonal"}, "layer or row or tensor or none"),
