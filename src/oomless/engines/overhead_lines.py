@@ -2,6 +2,7 @@
 
 from .. import facts
 from ..ledger import Category, Key, Kind, Line, Owner, category_of, ranged
+from ..run.cards import Card
 from ..units import GIB, gib
 
 WORDS: dict[Key, str] = {
@@ -51,6 +52,26 @@ def measured(
         formula,
         row.source,
     )
+
+
+def context_line(
+    line: Line, engine: str, version: tuple[int, ...], tags: tuple[str, ...], card: Card
+) -> Line:
+    """Return the line of a context as the card has it, with what an engine adds; as it is, where nothing says
+    what the driver sets aside.
+
+    >>> from ..run.cards import card
+    >>> line = measured("vllm", "runtime.context", "context", (0, 10))
+    >>> [round(context_line(line, "vllm", (0, 10), (), card(each)).bytes / GIB, 2) for each in ("l4", "b200")]
+    [0.21, 0.6]
+    """
+    fresh = card.fresh_context_bytes
+    if not fresh:
+        return line
+    added = measured(engine, line.key, "context_beyond", version, tags)
+    low, middle, high = (fresh + each for each in (added.low_bytes, added.bytes, added.high_bytes))
+    formula = f"{gib(fresh):.2f} GiB for threads of {card.num_sms} multiprocessors + {added.formula}"
+    return added._replace(bytes=middle, low_bytes=max(low, 0), high_bytes=high, formula=formula)
 
 
 def fitted_line(key: Key, value: int, spread: facts.Constant, formula: str, source: str) -> Line:

@@ -5,9 +5,10 @@ from ... import facts
 from ...ledger import Kind, Line, exact, ranged
 from ...model.attention import V4
 from ...model.model import Layer, Model
-from ...run.cards import Hardware, gpu_part
+from ...run.cards import Card, Hardware, gpu_part
 from ...run.serving import Resolved
 from ...units import GIB, format_bytes
+from ..overhead_lines import context_line, measured
 from ..rank import Budget, Stage
 from .batch import Left
 from .buffers import batch_of, copied_for_layers_left, graph_bytes, host_copies, kinds_of_graph, layers_left
@@ -73,7 +74,7 @@ def budget_lines(
             keeps = draft_alone and any(line.owner == "draft" for line in drafts)
             return budget_lines(model, asked, hardware, stage, keeps, False).charged
 
-    return Budget((compute, context_line(), *drafts, *running), (), retried=retried)
+    return Budget((compute, context_of(hardware.card), *drafts, *running), (), retried=retried)
 
 
 def buffer_line(
@@ -109,19 +110,9 @@ def buffer_line(
     return line._replace(low_bytes=low, high_bytes=high + copied + kept, kind=kind, source=spread.source)
 
 
-def context_line() -> Line:
+def context_of(card: Card) -> Line:
     """What the driver takes of a card for the process."""
-    row = facts.constant("llamacpp", "context", (0,))
-    low, middle, high = (int(number * GIB) for number in (row.low, row.value, row.high))
-    return ranged(
-        "runtime.context",
-        "process",
-        "CUDA context",
-        (middle, low, high),
-        "assumed",
-        f"{row.value:g} GiB",
-        row.source,
-    )
+    return context_line(measured("llamacpp", "runtime.context", "context", (0,)), "llamacpp", (0,), (), card)
 
 
 def draft_lines(

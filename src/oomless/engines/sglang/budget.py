@@ -17,7 +17,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GB
-from ..overhead_lines import assumed_line, measured
+from ..overhead_lines import assumed_line, context_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .backends import workspace_lines
 from .beside import canvas_line, carried_lines, joined_parts, page_tables, symmetric_lines, tuning_lines
@@ -55,8 +55,9 @@ def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
         "before_hopper": 0 < hardware.card.capability < 9 and hardware.card.vendor == "NVIDIA",
     }
     tags = tuple(name for name, holds in found.items() if holds)
+    context = measured("sglang", "runtime.context", "context", rules.release, tags)
     return [
-        measured("sglang", "runtime.context", "context", rules.release, tags),
+        context_line(context, "sglang", rules.release, tags, hardware.card),
         measured("sglang", "runtime.non_torch", "dist_init", rules.release, tags, "communication"),
     ]
 

@@ -13,7 +13,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import gib
-from ..overhead_lines import WORDS, assumed_line, measured
+from ..overhead_lines import WORDS, assumed_line, context_line, measured
 from ..rank import Budget, Stage
 from .cache import row_bytes
 from .release import RELEASES
@@ -34,8 +34,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     allocator's waste."""
     width, rules = DTYPES[asked.dtype].bits // 8, RELEASES.at(asked.engine_version)
     tokens, batch = asked.context * asked.concurrency, asked.concurrency or 1
+    context = measured("transformers", "runtime.context", "context", rules.release)
     lines = [
-        measured("transformers", "runtime.context", "context", rules.release),
+        context_line(context, "transformers", rules.release, (), hardware.card),
         prefill_line(model, stage, tokens, width, rules.release),
     ]
     if stage.last:

@@ -9,7 +9,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import gib
-from ..overhead_lines import WORDS, measured
+from ..overhead_lines import WORDS, context_line, measured
 from ..rank import Budget, Stage
 from ..runtime_formats import runtime_format
 from .build_command import SCORES, scores_bytes
@@ -38,8 +38,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     layout, rules = asked.layout, RELEASES.at(asked.engine_version)
     version = rules.release
     tags = (*(["tp"] if layout.tp > 1 else []), *(["unified"] if hardware.card.shared_bytes else []))
+    context = measured("trtllm", "runtime.context", "context", version, tags)
     lines = [
-        measured("trtllm", "runtime.context", "context", version, tags),
+        context_line(context, "trtllm", version, tags, hardware.card),
         measured("trtllm", "runtime.non_torch", "non_torch", version, tags, "communication"),
         *kept(model, asked, stage),
     ]

@@ -15,7 +15,7 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
-from ..overhead_lines import measured
+from ..overhead_lines import context_line, measured
 from ..rank import Budget, CacheLayout, Stage
 from .cache import TURBOQUANT, scratch
 from .compiling import compiling_lines
@@ -110,6 +110,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     others = _measured("runtime.non_torch", "non_torch", rules, tags)
     (beside if rules.charges_torch_alone else charged).append(others)
     context = _measured("runtime.context", "context", rules, tags)
+    context = context_line(context, "vllm", rules.release, tags, hardware.card)
     in_budget = rules.charges_context_on_ascend if "ascend" in tags else rules.charges_context
     (charged if (rules.v0_charges_context if rules.v0 else in_budget) else beside).append(context)
     estimated = estimates_graphs(model, asked, rules, tags)
