@@ -62,8 +62,8 @@ def context_line(
 
     >>> from ..run.cards import card
     >>> line = measured("vllm", "runtime.context", "context", (0, 10))
-    >>> [round(context_line(line, "vllm", (0, 10), (), card(each)).bytes / GIB, 2) for each in ("l4", "b200")]
-    [0.21, 0.6]
+    >>> [round(context_line(line, "vllm", (0, 10), (), card(each)).bytes / GIB, 2) for each in ("l4", "a40")]
+    [0.21, 0.28]
     """
     fresh = card.fresh_context_bytes
     if not fresh:
