@@ -40,9 +40,9 @@ WITHOUT_EFFECT = "images_per_prompt indexer_kv_dtype"
 STEP = """
     recompute recompute_every recompute_modules recompute_num_layers sequence_parallel virtual_stages
     lora_rank lora_targets partition_activations optimizer_in_backward activation_bits mtp_layers
-    trained_ends trained_layers count_ends shard_size keep_gathered adapter_dtype adapter_products
-    expert_imbalance packed_experts data_workers use_reentrant reduce_bucket_size overlap_comm
-    gradient_bucket_view expandable_segments query_len tiled_mlp
+    trained_ends trained_layers trained_tower count_ends shard_size keep_gathered adapter_dtype
+    adapter_products expert_imbalance packed_experts data_workers use_reentrant reduce_bucket_size
+    overlap_comm gradient_bucket_view expandable_segments query_len tiled_mlp
 """
 """A part of a training step: its memory, its time and its trace are three formulas."""
 MODELS_BESIDE = "reward_model value_model"

@@ -76,7 +76,7 @@ def test_plan_finds_what_train_finds_with_narrow_states() -> None:
             "freeze_language_model: true",
             "freeze_language_model = true is not understood and may change memory",
         ),
-        ("freeze_vision_tower: false", "freeze_vision_tower = false: gradients and states"),
+        ("freeze_vision_tower: false", "the vision tower is trained too"),
         ("freeze_multi_modal_projector: false", "freeze_multi_modal_projector = false: gradients and states"),
         ("freeze_vision_tower: true", ""),
     ],

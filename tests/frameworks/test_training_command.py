@@ -868,12 +868,52 @@ def test_a_script_of_megatron_is_read_as_its_arguments_are(tmp_path: Path) -> No
 
 def test_a_tower_that_stays_frozen_is_what_is_counted() -> None:
     """LLaMA-Factory and ms-swift freeze it by themselves: what says so again was not understood."""
-    command = "swift sft --model Qwen/Qwen2.5-VL-7B-Instruct --max_length 2048 --freeze_vit {}"
-    notes = [asked(command.format(word))["warnings"] for word in ("true", "false")]
+    command = (
+        "swift sft --model Qwen/Qwen2.5-VL-7B-Instruct --max_length 2048 --train_type {} --freeze_vit {}"
+    )
+    notes = [
+        asked(command.format(kind, word))["warnings"]
+        for kind, word in (("full", "true"), ("full", "false"), ("lora", "false"))
+    ]
     assert [[each for each in found if "freeze_vit" in each] for found in notes] == [
+        [],
         [],
         ["freeze_vit = false: gradients and states of what is not the language model are not counted"],
     ]
+
+
+VISION = "--model_name_or_path Qwen/Qwen2.5-VL-3B-Instruct --per_device_train_batch_size 1 --bf16 true"
+TOWERS = {
+    f"torchrun src/open_r1/grpo.py {VISION}": True,
+    f"torchrun src/open_r1/grpo_jsonl.py {VISION} --freeze_vision_modules true": False,
+    f"torchrun qwenvl/train/train_qwen.py {VISION} --tune_mm_llm True --tune_mm_mlp True": False,
+    f"torchrun qwenvl/train/train_qwen.py {VISION} --tune_mm_vision True": True,
+    f"deepspeed llava/train/train_mem.py {VISION} --vision_tower openai/clip-vit-large-patch14": False,
+    f"deepspeed llava/train/train_mem.py {VISION} --vision_tower google/siglip-so400m-patch14-384 "
+    "--mm_tunable_parts=mm_vision_tower,mm_mlp_adapter,mm_language_model": True,
+    "swift sft --model Qwen/Qwen2.5-VL-3B-Instruct --train_type full": False,
+    "swift sft --model Qwen/Qwen2.5-VL-3B-Instruct --train_type full --freeze_vit false": True,
+}
+
+
+@pytest.mark.parametrize("command", TOWERS)
+def test_a_tower_is_trained_where_its_script_has_it_so(command: str) -> None:
+    """0.67B values of 3.75B had no gradients and moments under trainers that freeze nothing by themselves."""
+    found, frozen = (
+        asked(command, "--zero", "0", *more, gpu="h200:1") for more in ([], ["--train-tower", "off"])
+    )
+    assert found["request"]["trained_tower"] is TOWERS[command]
+    moments, those_of_text = (each["ranks"][0]["by_category"]["optimizer"] for each in (found, frozen))
+    assert moments / those_of_text == pytest.approx(3.755 / 3.086 if TOWERS[command] else 1, rel=0.01)
+
+
+def test_a_tower_beside_adapters_or_a_part_of_the_layers_stays_frozen() -> None:
+    wanted: dict[str, Any] = {"trained_tower": True}
+    found = oomless.train("qwen2.5-vl-3b", "h100", method="lora", **wanted)
+    assert not found.request.trained_tower
+    assert "--train-tower changes nothing: --method is lora" in found.warnings
+    found = oomless.train("qwen2.5-vl-3b", "h100", method="full", trained_layers=4, **wanted)
+    assert not found.request.trained_tower
 
 
 def test_what_is_read_twice_is_said_once() -> None:

@@ -46,6 +46,7 @@ def resolved(
     if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
     chosen |= of_family(asked, earlier, family)
+    chosen["trained_tower"] = trains_tower(asked, of)
     if of.expands_segments:
         chosen["expandable_segments"] = True
     if of.shardings:
@@ -78,6 +79,12 @@ def of_family(asked: TrainingAsked, earlier: Habits, family: str | None) -> dict
         if getattr(asked, name) is None and ("any" in families or family in families):
             found[name] = value
     return found
+
+
+def trains_tower(asked: TrainingAsked, of: Framework) -> bool:
+    """Whether a vision tower is trained beside the whole language model."""
+    whole = asked.method == "full" and not asked.trained_layers
+    return whole and (not of.freezes_tower if asked.trained_tower is None else asked.trained_tower)
 
 
 def check_known(asked: TrainingAsked, of: Framework) -> None:

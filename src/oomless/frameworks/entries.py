@@ -154,14 +154,16 @@ class Entries:
                     "leave it out for an estimate",
                 )
 
-    def towers(self, *names: str) -> None:
-        """Note what is trained beside the language model. `names`: switches that keep it frozen, as it is
-        counted and as a framework does by itself."""
-        for name in names:
-            if self.has(name) and not self.switch(name, default=True):
-                self.note(
-                    f"{name} = false: gradients and states of what is not the language model are not counted"
-                )
+    def towers(self, tower: str, *others: str, counted: bool) -> bool | None:
+        """Return whether a vision tower is trained, where its switch says so, and note what is trained beside
+        the language model and not `counted`. Names are switches that keep it frozen, as a framework does by
+        itself."""
+        free = [name for name in (tower, *others) if self.has(name) and not self.switch(name, default=True)]
+        for name in free[1:] if counted and free[:1] == [tower] else free:
+            self.note(
+                f"{name} = false: gradients and states of what is not the language model are not counted"
+            )
+        return True if counted and tower in free else None
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -124,11 +124,10 @@ class Framework(NamedTuple):
     """A matrix and its adapter are one function that adds the update in place and keeps the input alone; so
     is a whole gated feed-forward (Unsloth, kernels/fast_lora.py: LoRA_MLP, LoRA_QKV, LoRA_W; Axolotl,
     kernels/lora.py). supervised: adapter_products.py says where."""
-    defers_scatter: bool
-    """Under FSDP gradients of all but the last micro-batch stay whole on each rank (no_sync: accelerate's
-    accumulate and transformers' Trainer; Fabric's no_backward_sync)."""
-    accumulates_whole: bool
-    """Under FSDP2 they do so in F32, in every release (Automodel, distributed/utils.py, get_sync_ctx)."""
+    accumulation: str
+    """Under FSDP gradients of all but the last micro-batch are `scattered`, or stay whole on each rank:
+    `deferred` (no_sync: accelerate's accumulate and transformers' Trainer; Fabric's no_backward_sync), or
+    under FSDP2 `whole`, in F32 and every release (Automodel, distributed/utils.py, get_sync_ctx)."""
     adapters: Literal["peft", "own", "in_unit", "grouped"]
     """Whose adapters they are, and where these lie."""
     ties: bool
@@ -168,10 +167,12 @@ class Framework(NamedTuple):
     `copies`, FSDP has all others divided over the same ranks only."""
     megatron_core: bool
     """It runs Megatron-Core's layers, optimizer and schedules."""
-    value_is_head: bool
-    """PPO's value model is a head on the policy, which takes next to nothing, not a model of its own."""
-    value_is_full: bool
-    """PPO's value model is trained in full where the policy has adapters in 16 bit."""
+    value_model: str
+    """PPO's value model: `head`, on the policy, which takes next to nothing, or `full`, trained in full where
+    the policy has adapters in 16 bit; empty: a model of its own, like the policy."""
+    freezes_tower: bool
+    """Full training leaves a vision tower frozen unless somebody says otherwise (LLaMA-Factory:
+    freeze_vision_tower; ms-swift: freeze_vit; Automodel's recipes: freeze_config)."""
     rollouts: tuple[str, ...]
     """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`, `lends`."""
     rows: FrameworkRows
@@ -199,7 +200,7 @@ class Framework(NamedTuple):
 
     def value_on_policy(self, version: str | None) -> bool:
         """Whether PPO's value model is a head on the policy in the named releases."""
-        return self.value_is_head or self.habits(version).value_is_head
+        return self.value_model == "head" or self.habits(version).value_is_head
 
     @property
     def grpo_reference(self) -> bool:
@@ -302,8 +303,7 @@ def of_facts(name: str) -> Framework:
         wide_embedding_moments=row["embedding_moments"] == "float32",
         runs_transformers=row["modules"] == "transformers",
         fuses_adapters=row["adapter_products"],  # type: ignore[arg-type]  # a test holds cells and words together
-        defers_scatter=row["accumulation"] in ("deferred", "whole"),
-        accumulates_whole=row["accumulation"] == "whole",
+        accumulation=row["accumulation"],
         adapters=row["adapters"],  # type: ignore[arg-type]  # a test holds cells and words together
         packages=_words(row["packages"]),
         seq_len=int(row["seq_len"] or 0),
@@ -318,8 +318,8 @@ def of_facts(name: str) -> Framework:
         split_experts=_words(row["split_experts"]),
         launch=row["launch"] or None,  # type: ignore[arg-type]  # a test holds cells and words together
         expert_parallel=row["expert_parallel"],
-        value_is_head=row["value_model"] == "head",
-        value_is_full=row["value_model"] == "full",
+        value_model=row["value_model"],
+        freezes_tower=row["tower"] == "frozen",
         rollouts=_words(row["rollouts"]),
         rows=measured_rows(name),
         **said,

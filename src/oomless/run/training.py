@@ -92,6 +92,7 @@ class TrainingAsked(NamedTuple):
     mtp_layers: int = 0
     trained_ends: bool = False
     trained_layers: int | None = None
+    trained_tower: bool | None = None
     packed_experts: bool = False
     data_workers: int = 0
     expert_imbalance: float = 1.0

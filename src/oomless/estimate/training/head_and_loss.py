@@ -71,7 +71,7 @@ def ends(job: Job, work: MicroBatchWork) -> Ends:
     if request.loss == CONTRASTIVE:
         return compared_vectors(job, work, norm)
     if request.task == "reward":
-        made = work.tokens * model.vocab_size if framework(request.framework).value_is_head else 0
+        made = work.tokens * model.vocab_size if framework(request.framework).value_model == "head" else 0
         wide = made * (work.compute % F32 + F32)
         return Ends(norm.saved_bytes, max(norm.forward_peak, norm.saved_bytes + wide), norm.backward_peak, 0)
     vocab = -(-model.vocab_size // mesh.tp) if vocab_parallel(request) else model.vocab_size

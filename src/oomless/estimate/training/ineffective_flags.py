@@ -29,8 +29,10 @@ def of_method(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, s
     if used.method == "full":
         given = asked.given()
         found += [(table[name].flag, why) for name in ADAPTER_FIELDS if name in given]
-    elif asked.trained_layers:
-        found.append(("--train-layers", why))
+    else:
+        found += [
+            (table[name].flag, why) for name in ("trained_layers", "trained_tower") if getattr(asked, name)
+        ]
     if used.method != "qlora" and asked.quantization:
         found.append(("--quantization", why))
     if used.task == "grpo" and used.query_len and not framework(used.framework).answers_alone:

@@ -45,11 +45,7 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
             if framework(request.framework).megatron_core
             else "MTP layers are left out: transformers does not load them"
         )
-    if any(tensor.part == "vision" for tensor in model.tensors):
-        found.append(
-            "a batch of text: the activations of the vision tower are not counted, and tokens of images "
-            "count as those of --seq-len"
-        )
+    found += on_tower(model, request)
     if asked.sharding in ("zero1", "zero2") and request.sharding == "ddp" and job.mesh.dp > 1:
         found.append(
             f"{request.framework_version} prepares the reference model with stage 0 in the configuration "
@@ -74,6 +70,19 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
     if request.optimizer in ("muon", "adam-mini") or optimizer(request.optimizer).projected:
         found.append(f"{request.optimizer}: states by formula, never compared with a run")
     return tuple(found)
+
+
+def on_tower(model: Model, request: TrainingResolved) -> list[str]:
+    """Return what is counted of a vision tower."""
+    if all(tensor.part != "vision" for tensor in model.tensors):
+        return []
+    found = [
+        "a batch of text: the activations of the vision tower are not counted, and tokens of images "
+        "count as those of --seq-len"
+    ]
+    if request.trained_tower:
+        found.append("the vision tower is trained too: --train-tower off leaves it frozen")
+    return found
 
 
 def outside_layers(model: Model, asked: TrainingAsked) -> list[str]:

@@ -180,7 +180,7 @@ def _value_model(
     on_policy = of.value_on_policy(request.framework_version) and companions.value_model is None
     if request.task != "ppo" or on_policy:
         return [], [], []
-    apart = of.value_is_full and request.method == "lora"
+    apart = of.value_model == "full" and request.method == "lora"
     value = estimate_training(
         companions.value_model or estimate.model,
         request._replace(

@@ -42,7 +42,7 @@ def may_defer_scatter(job: Job) -> bool:
     """
     several = job.request.adds_gradients and job.mesh.pp == 1
     sharded = job.request.sharding in ("fsdp1", "fsdp2", "hsdp")
-    return several and sharded and framework(job.request.framework).defers_scatter
+    return several and sharded and framework(job.request.framework).accumulation != "scattered"
 
 
 def inputs_wait(request: TrainingResolved) -> bool:
@@ -163,7 +163,7 @@ class StageStep(NamedTuple):
             formula = "all of them, when one micro-batch less is in flight"
             return PhasePart("gradients.trained", "gradients", late, formula)
         held, size = self.held.gradients, self.job.recipe.compute
-        if may_defer_scatter(self.job) and framework(request.framework).accumulates_whole:
+        if may_defer_scatter(self.job) and framework(request.framework).accumulation == "whole":
             values = sum(each.unit_values for each in self.per_layer.values())
             whole = held + 4 * values - size * values // (mesh.shard_size or mesh.dp * mesh.cp)
             formula = f"{values:,} values x 4 B, whole until the last micro-batch, and those of experts"

@@ -53,6 +53,8 @@ ASKED: tuple[Option, ...] = (
            "Full training of the last N layers alone, or with -N the first, all else frozen (LLaMA-Factory's "
            "freeze) [all].",
            None, -MANY, MANY),
+    Option("trained_tower", "--train-tower", "onoff", "training",
+           "Full training: the vision tower too, or the language model alone [by framework]."),
     Option("packed_experts", "--packed-experts", "switch", "training",
            "qlora: stacked experts are packed too, as Axolotl's quantize_moe_experts does; bitsandbytes by "
            "itself leaves them in 16 bit.", False),

@@ -42,7 +42,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     method, layers = _method(entries)
     for word in NOT_MODELLED:
         entries.refuse((word,), "it changes what is trained or kept and is not modelled")
-    entries.towers("freeze_vision_tower", "freeze_multi_modal_projector")
+    counted = method == "full" and not entries.has(*MARKS)
+    tower = entries.towers("freeze_vision_tower", "freeze_multi_modal_projector", counted=counted)
     if entries.has(*MARKS):
         return model, by_megatron(entries, task, method), None
     start = launcher(entries)
@@ -59,6 +60,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         mesh=Mesh(),
         precision=precision,
         trained_layers=layers,
+        trained_tower=tower,
         sharding=deep.sharding if deep else fsdp or start.sharding,
         offload=deep.offload if deep else away if fsdp else start.offload,
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",

@@ -49,8 +49,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, where accelerate's file says how many."""
     model = _model(entries)
     task = task_of(entries)
-    entries.towers("freeze_vit", "freeze_aligner")
     method = _method(entries)
+    tower = entries.towers("freeze_vit", "freeze_aligner", counted=method == "full")
     start = launcher(entries)
     deep = _deep(entries) or start.deep
     fsdp = "fsdp2" if entries.has("fsdp") and entries.text("fsdp") else start.sharding
@@ -65,6 +65,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=recipe_of(deep, _precision(entries, deep is not None and method == "full")),
         sharding=deep.sharding if deep else fsdp,
         offload=deep.offload if deep else start.offload,
+        trained_tower=tower,
         **_hpz(entries, deep),
     )
     if task == "ppo" and (

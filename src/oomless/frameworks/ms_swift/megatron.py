@@ -41,7 +41,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     entries.like = "ms-swift"
     entries.refuse(("fp4_format",), "training in FP4 is not modelled")
     task = _task(entries)
-    entries.towers("freeze_vit", "freeze_aligner")
+    method = _method(entries)
+    tower = entries.towers("freeze_vit", "freeze_aligner", counted=method == "full")
     micro_batch = entries.whole("micro_batch_size", default=1)
     packed = entries.switch("packing", default=False)
     flat = entries.switch("padding_free", default=True) or packed
@@ -51,7 +52,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     asked = TrainingAsked(
         framework=entries.framework,
         task=task,
-        method=_method(entries),
+        method=method,
         mesh=mesh,
         precision=precision_of(entries),
         optimizer=entries.optimizer("optimizer", default="adam"),
@@ -66,6 +67,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         products=_products(entries),
         packed=flat,
         mtp_layers=entries.whole("mtp_num_layers", default=0),
+        trained_tower=tower,
     )
     if task == "grpo":
         colocated(entries, usual_share=0.9)

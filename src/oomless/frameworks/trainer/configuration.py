@@ -34,6 +34,13 @@ beside adapters of rank 64."""
 OF_QWEN = ("use_lora", "lazy_preprocess")
 """Keys of the finetune.py of Qwen, Qwen-VL and InternLM-XComposer (LoraArguments): adapters of rank 64 beside
 all matrices, and Qwen's ends trained too where neither its name says chat nor its weights are packed."""
+TRAINS_TOWER = ("tune_mm_vision", "tune_vision", "unfreeze_mm_vision_tower")
+FREEZES_TOWER = ("freeze_vision_modules", "freeze_vision_tower", "freeze_backbone")
+"""Switches of Qwen-VL, MiniCPM-V and LLaVA-NeXT, and of VLM-R1, Qwen-VL-Series-Finetune and InternVL."""
+PARTS = "mm_tunable_parts"
+"""What LLaVA-NeXT trains, by name."""
+FROZEN_BY_ITSELF = ("vision_tower", "tune_mm_llm", "tune_mm_mlp")
+"""Keys of LLaVA and Qwen-VL (qwenvl/train/argument.py), whose towers stay frozen where nobody says more."""
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
 FLASH = ("use_flash_attn",)
@@ -58,6 +65,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=recipe_of(deep, _precision(entries, start, deep is not None and method == "full")),
         sharding=deep.sharding if deep else fsdp or start.sharding,
         offload=deep.offload if deep else away if fsdp else start.offload,
+        trained_tower=_tower(entries),
         **(deep.settings if deep else {}),
     )
     if task == "grpo":
@@ -88,6 +96,17 @@ def colocated(entries: Entries, usual_share: float) -> None:
     sleeps = entries.has("sleep_level") and entries.whole("sleep_level", default=0) > 0
     if sleeps or entries.switch("vllm_enable_sleep_mode", default=False):
         entries.beside["rollout_sleep"] = True
+
+
+def _tower(entries: Entries) -> bool | None:
+    """Return whether a vision tower is trained; None: no key of a script says so."""
+    if entries.has(PARTS):
+        return "mm_vision_tower" in entries.words(PARTS)
+    if entries.has(*TRAINS_TOWER):
+        return entries.switch(*TRAINS_TOWER, default=False)
+    if entries.has(*FREEZES_TOWER):
+        return not entries.switch(*FREEZES_TOWER, default=False)
+    return False if entries.has(*FROZEN_BY_ITSELF) else None
 
 
 def _method(entries: Entries) -> Method:

@@ -169,6 +169,8 @@ def _fsdp(model: Entries, actor: Entries, cards: int) -> dict[str, Any]:
     loss = "sampled-0.3" if actor.number("entropy_coeff", default=0) else None
     if model.switch("use_fused_kernels", default=False):
         loss = "fused"
+    frozen = actor.switch("freeze_vision_tower", default=False)
+    parts |= {"trained_tower": False} if frozen else {}
     return {**parts, "framework": actor.framework, "sharding": sharding, "loss": loss}
 
 
