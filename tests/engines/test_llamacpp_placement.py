@@ -145,6 +145,12 @@ def test_more_layers_on_the_host_never_cost_a_card_more() -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("mode", ["layer", "tensor"])
+def test_shares_name_the_cards_of_a_model_that_one_would_hold(mode: str) -> None:
+    found = oomless.infer("qwen3-8b", gpu="h100:2", engine="llamacpp", split_mode=mode, tensor_split="1,1")
+    assert found.estimate.request.layout.pp == 2
+
+
 def test_what_would_fit_is_said_in_its_own_flags() -> None:
     found = oomless.infer("gpt-oss-120b", "rtx-5090", engine="llamacpp", context=32768, fit=False)
     flags = [change.flags for change in found.changes]
@@ -159,7 +165,7 @@ def test_what_would_fit_is_said_in_its_own_flags() -> None:
         ({"override_tensor": "exps=CUDA5"}, "names card 5"),
         ({"override_tensor": "exps"}, "is no rule"),
         ({"override_tensor": "(=CPU"}, "--override-tensor (: a parenthesis is missing"),
-        ({"tensor_split": "1"}, "1 shares for 2 cards"),
+        ({"tensor_split": "1,2,3"}, "3 shares for 2 cards"),
         ({"tensor_split": "a,b"}, "no list of shares"),
         ({"tensor_split": "0,0"}, "no list of shares"),
         ({"split_mode": "diagonal"}, "layer or row or tensor or none"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oomless
-from oomless.engines.llamacpp.tensor_slices import Piece, slice_of
+from oomless.engines.llamacpp.tensor_slices import TensorPiece, slice_of
 from oomless.errors import UnsupportedError
 from oomless.units import GIB, MIB
 
@@ -32,7 +32,7 @@ def of_cards(found: oomless.ServingAnswer, *categories: str) -> list[int]:
 )
 def test_slices_are_the_whole(size: int, grain: int, shares: list[int], rotation: int) -> None:
     turn = rotation % len(shares)
-    found = [slice_of(Piece(size, grain), shares, card, turn) for card in range(len(shares))]
+    found = [slice_of(TensorPiece(size, grain), shares, card, turn) for card in range(len(shares))]
     assert sum(found) == size
     assert min(found) >= 0
     assert sum(each % grain != 0 for each in found) <= 1

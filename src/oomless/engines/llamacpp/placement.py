@@ -51,20 +51,17 @@ def offload(num_layers: int, asked: Resolved, output_first: bool) -> Offload:
 
 
 def split_points(asked: Resolved) -> list[float]:
-    """Where the share of each card ends, from 0 to 1. Shares beyond the cards are not read
-    (src/llama-model.cpp, load_tensors).
+    """Where the share of each card ends, from 0 to 1.
 
     >>> from ...run.serving import Layout
     >>> (
     ...     split_points(Resolved(layout=Layout(pp=2), tensor_split="3,1")),
-    ...     split_points(Resolved(layout=Layout(pp=2), tensor_split="0,1,1")),
     ...     split_points(Resolved(layout=Layout(pp=2))),
     ... )
-    ([0.75, 1.0], [0.0, 1.0], [0.5, 1.0])
+    ([0.75, 1.0], [0.5, 1.0])
     """
     cards = asked.layout.pp
-    shares = shares_of(asked.tensor_split)[:cards] if asked.tensor_split else []
-    shares = shares if any(shares) else [1.0] * cards
+    shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * cards
     if len(shares) != cards:
         raise UsageError(
             f"--tensor-split {asked.tensor_split}: {len(shares)} shares for {cards} cards",

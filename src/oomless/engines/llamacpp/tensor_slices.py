@@ -28,7 +28,7 @@ NOT_CUT = frozenset("gemma3n gemma3n_text minimax_m2 minimax_m3 olmo2 olmoe bitn
 """Families that it does not serve beside those of latents and other states (llm_arch_supports_sm_tensor)."""
 
 
-class Piece(NamedTuple):
+class TensorPiece(NamedTuple):
     """A part of a tensor that is cut: `size` elements at multiples of `grain`, `times` over."""
 
     size: int
@@ -51,11 +51,11 @@ def one_device(asked: Resolved, stage: Stage) -> Stage:
     return stage._replace(position=0, num_stages=1) if asked.split_mode == "tensor" else stage
 
 
-def slice_of(piece: Piece, shares: Sequence[float], card: int, rotation: int) -> int:
+def slice_of(piece: TensorPiece, shares: Sequence[float], card: int, rotation: int) -> int:
     """Elements of a piece that a card has: each cut at its share of the sum so far, rounded down to the
     grain, the last one's rest; the order of cards turns by `rotation`.
 
-    >>> [slice_of(Piece(17408, 256), (0.49, 0.51), card, layer) for layer in (0, 1) for card in (0, 1)]
+    >>> [slice_of(TensorPiece(17408, 256), (0.49, 0.51), card, layer) for layer in (0, 1) for card in (0, 1)]
     [8448, 8960, 8704, 8704]
     """
     cards = len(shares)
@@ -69,7 +69,9 @@ def slice_of(piece: Piece, shares: Sequence[float], card: int, rotation: int) ->
     return ends[place + 1] - ends[place]
 
 
-def share_of(pieces: Sequence[Piece], shares: Sequence[float], card: int, rotation: int) -> tuple[int, int]:
+def share_of(
+    pieces: Sequence[TensorPiece], shares: Sequence[float], card: int, rotation: int
+) -> tuple[int, int]:
     """(elements that a card has of all pieces, elements of all)."""
     mine = sum(slice_of(piece, shares, card, rotation) * piece.times for piece in pieces)
     return mine, sum(piece.size * piece.times for piece in pieces)
@@ -83,6 +85,7 @@ class Slices:
         self.shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * self.cards
         self.layers: tuple[Layer, ...] = (*model.layers, *model.draft)
         self.family, self.num_layers = model.family, len(model.layers)
+        self.keeps_ends = model.kinds.has(V4)
         kinds = [
             (isinstance(each.attention, Linear), windows and isinstance(each.attention, Sliding))
             for each in self.layers
@@ -100,10 +103,10 @@ class Slices:
         """Bytes of one tensor of a group on a card; `layer` -1: outside of the layers."""
         whole = group.format.num_bytes(group.shape)
         if layer < 0:
-            if group.name == EMBEDDING or len(group.shape) == 1 or isinstance(self.layers[0].attention, V4):
+            if group.name == EMBEDDING or len(group.shape) == 1 or self.keeps_ends:
                 return whole
             mine, total = share_of(
-                (Piece(group.shape[0], 1),), self.shares, card, self.num_layers % self.cards
+                (TensorPiece(group.shape[0], 1),), self.shares, card, self.num_layers % self.cards
             )
         else:
             pieces = self.pieces(gguf_name(group, layer), layer, group.shape)
@@ -118,12 +121,12 @@ class Slices:
         """Values of a block of the first of these matrices that the layer has."""
         return next((self.blocks[key] for each in names if (key := (each, layer)) in self.blocks), 1)
 
-    def pieces(self, name: str, layer: int, shape: tuple[int, ...] = ()) -> tuple[Piece, ...]:
+    def pieces(self, name: str, layer: int, shape: tuple[int, ...] = ()) -> tuple[TensorPiece, ...]:
         """How a tensor of a layer, or its cache, is cut; () where every card has it whole."""
         stem, vector = stem_of(name), name.endswith(".bias")
         if stem.startswith("ffn_"):
             return self.of_feed_forward(stem, layer, vector, shape)
-        found: tuple[Piece, ...]
+        found: tuple[TensorPiece, ...]
         match self.layers[layer].attention.core:
             case GQA() as heads:
                 found = self.of_heads(stem, layer, heads)
@@ -137,7 +140,7 @@ class Slices:
 
     def of_feed_forward(
         self, stem: str, layer: int, vector: bool, shape: tuple[int, ...]
-    ) -> tuple[Piece, ...]:
+    ) -> tuple[TensorPiece, ...]:
         """Hidden units; of shared experts in V4 alone. The gate of experts is a matrix that all have."""
         part = stem.removeprefix("ffn_").removesuffix("_exps")
         of_v4 = isinstance(self.layers[layer].attention, V4)
@@ -145,9 +148,9 @@ class Slices:
         if part not in ("up", "gate", "down") or (vector and part == "down"):
             return ()
         size = shape[-1] if vector or part == "down" else shape[-2]
-        return (Piece(size, lcm(self.block(layer, "ffn_down", "ffn_down_exps"), LEAST)),)
+        return (TensorPiece(size, lcm(self.block(layer, "ffn_down", "ffn_down_exps"), LEAST)),)
 
-    def of_heads(self, stem: str, layer: int, heads: GQA) -> tuple[Piece, ...]:
+    def of_heads(self, stem: str, layer: int, heads: GQA) -> tuple[TensorPiece, ...]:
         """Heads of queries with those of keys and values that they read."""
         group, perf = heads.num_heads // heads.num_kv_heads, self.block(layer, "attn_output", "ssm_out")
         together = group * heads.head_dim
@@ -156,40 +159,40 @@ class Slices:
         query = lcm(together, perf)
         kv, value = query // group, heads.value_dim or heads.head_dim
         width, gate = heads.num_heads * heads.head_dim, 1 + heads.gated
-        queries = Piece(width * gate, lcm(gate * together, perf) if gate > 1 else query)
-        keys = Piece(heads.num_kv_heads * heads.head_dim, kv)
-        values = Piece(heads.num_kv_heads * value, kv // heads.head_dim * value)
+        queries = TensorPiece(width * gate, lcm(gate * together, perf) if gate > 1 else query)
+        keys = TensorPiece(heads.num_kv_heads * heads.head_dim, kv)
+        values = TensorPiece(heads.num_kv_heads * value, kv // heads.head_dim * value)
         return {
             "attn_q": (queries,),
             "attn_k": (keys,),
             "attn_v": (values,),
             "attn_qkv": (queries, keys, values),
             "cache": (keys,),
-            "attn_gate": (Piece(heads.num_heads, query // heads.head_dim),),
-            "attn_sinks": (Piece(heads.num_heads, query // heads.head_dim),),
-            "attn_output": (Piece(heads.num_heads * value, query // heads.head_dim * value),),
+            "attn_gate": (TensorPiece(heads.num_heads, query // heads.head_dim),),
+            "attn_sinks": (TensorPiece(heads.num_heads, query // heads.head_dim),),
+            "attn_output": (TensorPiece(heads.num_heads * value, query // heads.head_dim * value),),
         }.get(stem, ())
 
-    def of_states(self, stem: str, layer: int, states: Linear) -> tuple[Piece, ...]:
+    def of_states(self, stem: str, layer: int, states: Linear) -> tuple[TensorPiece, ...]:
         """Heads of the gated delta rule: values are cut as keys are, in Qwen3-Next by themselves."""
         grain = lcm(self.block(layer, "attn_output", "ssm_out"), LEAST, states.key_head_dim)
         ratio = states.num_value_heads // states.num_key_heads
-        keys, values = Piece(states.key_width, grain, 2), Piece(states.key_width, grain, ratio)
+        keys, values = TensorPiece(states.key_width, grain, 2), TensorPiece(states.key_width, grain, ratio)
         if self.family == "qwen3_next":
-            values = Piece(states.value_width, grain)
+            values = TensorPiece(states.value_width, grain)
         if stem in ("attn_qkv", "ssm_conv1d"):
             return keys, values
         divided = ("attn_gate", "ssm_out", "ssm_dt", "ssm_a", "ssm_alpha", "ssm_beta", "cache")
         return (values,) if stem in divided else ()
 
 
-def of_groups(stem: str, latent: V4) -> tuple[Piece, ...]:
+def of_groups(stem: str, latent: V4) -> tuple[TensorPiece, ...]:
     """Groups of heads of V4's output; its one head of keys and its states every card has whole."""
     group = latent.num_heads // latent.o_groups
     return {
-        "attn_q_b": (Piece(latent.num_heads * latent.head_dim, group * latent.head_dim),),
-        "attn_output_a": (Piece(latent.o_groups, 1),),
-        "attn_output_b": (Piece(latent.o_groups * latent.o_lora_rank, latent.o_lora_rank),),
+        "attn_q_b": (TensorPiece(latent.num_heads * latent.head_dim, group * latent.head_dim),),
+        "attn_output_a": (TensorPiece(latent.o_groups, 1),),
+        "attn_output_b": (TensorPiece(latent.o_groups * latent.o_lora_rank, latent.o_lora_rank),),
     }.get(stem, ())
 
 
