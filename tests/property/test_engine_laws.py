@@ -185,8 +185,10 @@ def never_less(before: Estimate, after: Estimate, rounding: int = 0) -> None:
     """Every rank has at most as much left; the ends of each line are rounded down. What a load leaves unused
     is room, so that the capacity may shrink as the load grows. Copies of the pool are as large as the pool,
     which shrinks as the rest grows; and where the engine itself lays fewer layers on the cards for a larger
-    load, they hold less. `rounding`: what a replayed allocator may round away."""
+    load, or lays them on more cards, each holds less. `rounding`: what a replayed allocator rounds away."""
     if before.request.n_gpu_layers != after.request.n_gpu_layers:
+        return
+    if before.request.layout != after.request.layout:
         return
     if any(line.key == "kv_cache.copies" for ledger in before.ledgers for line in ledger.lines):
         return

@@ -146,7 +146,7 @@ def copies_of(row: PlanRow) -> int:
     ...     Wanted(gpus=("rtx-4090:1",), context=2048, concurrency=16, engines=("vllm",)),
     ... )
     >>> [planned.copies for planned in found.rows][:1]
-    [2]
+    [3]
     """
     if row.hardware.num_gpus > 1 or not row.fits or row.asked.instances > 1 or row.hardware.card.alone:
         return 1

@@ -62,7 +62,7 @@ def largest_image(model: Model, asked: Resolved) -> Vision | None:
 
     >>> from ...model.load import load
     >>> largest_image(load("qwen2.5-vl-7b"), Resolved(max_pixels=1003520))
-    Vision(item_tokens=1280, item_values=6021120)
+    Vision(item_tokens=1280, item_values=6021120, sees_both_ways=False)
     """
     vision = model.vision
     if vision is None or asked.max_pixels is None or "qwen" not in model.family:

@@ -54,7 +54,7 @@ def largest_image(vision: Config, pixels: int) -> Vision:
     >>> largest_image(
     ...     Config({"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}, "example"), 12845056
     ... )
-    Vision(item_tokens=16384, item_values=77070336)
+    Vision(item_tokens=16384, item_values=77070336, sees_both_ways=False)
     """
     side = vision.size("patch_size") * vision.size("spatial_merge_size")
     return Vision(max(pixels // side**2, 1), pixels * 3 * vision.size("temporal_patch_size"))
