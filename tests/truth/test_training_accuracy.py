@@ -91,6 +91,7 @@ FIFTH_BUDGETS = {
     ("B", "peak_allocated"): Budget(median=0.04, p90=0.25, scored=0.66, inside=0.87),
     ("B", "nvidia_smi"): Budget(median=0.09, p90=0.14, scored=1.0, inside=1.0),
 }
+"""Rows of models whose catalogue leaves multi-token prediction out are refused."""
 SIXTH_BUDGETS = {
     ("A", "peak_reserved"): Budget(median=0.03, p90=0.14, scored=1.0, inside=0.9),
     ("B", "peak_reserved"): Budget(median=0.09, p90=0.29, scored=1.0, inside=0.89),
@@ -103,7 +104,6 @@ SEVENTH_BUDGETS = {
     ("B", "nvidia_smi"): Budget(median=0.4, p90=0.4, scored=1.0, inside=1.0),
     ("B", "unspecified"): Budget(median=1.12, p90=1.6, scored=1.0, inside=1.0),
 }
-"""Rows of models whose catalogue leaves multi-token prediction out are refused."""
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
 
 
