@@ -45,6 +45,7 @@ NOW = (
     ("training", "training_round5.csv"),
     ("training", "training_round6.csv"),
     ("training", "training_round7.csv"),
+    ("training", "training_round8.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -77,6 +78,7 @@ STEPS = (
     "training_round5.csv",
     "training_round6.csv",
     "training_round7.csv",
+    "training_round8.csv",
 )
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]

@@ -32,6 +32,11 @@ cuts them. What is left is prime-rl of June 2026, whose states of 0.6B fell by 8
 A seventh round (training_round7.csv) was 5 % off in the median (A, reserved) as first predicted, 77 % inside,
 and 23 % (B), 52 % inside: tables of positions that Unsloth kept in each layer, Granite's loss there. What is
 left is models with encoders under ms-swift, and experts of prime-rl over 65,536 tokens.
+
+An eighth round (training_round8.csv) was 1 % off in the median (A, reserved) as first predicted, one of eight
+outside, 26 % (A, allocated: a loop of one's own whose model was prepared in F32, which no row says) and 17 %
+(B), 77 % inside. What is left is Gemma 3 in F32 under Unsloth on a T4, GLM-5.2 over 11 stages, and a head
+that was written with another's figure.
 """
 
 from pathlib import Path
@@ -45,12 +50,10 @@ from oomless.errors import OomlessError
 from oomless.estimate.training.reserved import words
 from oomless.frameworks.defaults import resolved
 from oomless.report.validate_text import validate_table_text
-from oomless.truth import training_predict
 from oomless.truth.serving_rows import Incomplete
 from oomless.truth.tables import read_table
-from oomless.truth.training_predict import estimate, group_of, interval
+from oomless.truth.training_predict import estimate, group_of
 from oomless.truth.training_rows import question, unit_factor
-from oomless.truth.training_words import bound, unsaid
 from oomless.truth.validate import Scored, score, summarize
 from tables.score import TABLES, Budget, check, check_errors, errors, is_inside, records
 
@@ -60,6 +63,8 @@ FOURTH = TABLES / "training_round4.csv"
 FIFTH = TABLES / "training_round5.csv"
 SIXTH = TABLES / "training_round6.csv"
 SEVENTH = TABLES / "training_round7.csv"
+EIGHTH = TABLES / "training_round8.csv"
+ROUNDS = (THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)
 
 BUDGETS = {
     "peak_allocated": Budget(median=0.01, p90=0.09, scored=1.0),
@@ -103,6 +108,13 @@ SEVENTH_BUDGETS = {
     ("B", "peak_allocated"): Budget(median=0.07, p90=0.81, scored=1.0, inside=1.0),
     ("B", "nvidia_smi"): Budget(median=0.4, p90=0.4, scored=1.0, inside=1.0),
     ("B", "unspecified"): Budget(median=1.12, p90=1.6, scored=1.0, inside=1.0),
+}
+EIGHTH_BUDGETS = {
+    ("A", "peak_reserved"): Budget(median=0.03, p90=0.16, scored=1.0, inside=0.87),
+    ("A", "peak_allocated"): Budget(median=0.27, p90=0.29, scored=1.0, inside=0.5),
+    ("B", "peak_reserved"): Budget(median=0.16, p90=1.53, scored=0.89, inside=0.83),
+    ("B", "peak_allocated"): Budget(median=0.18, p90=0.22, scored=0.6, inside=0.66),
+    ("B", "unspecified"): Budget(median=0.11, p90=0.11, scored=1.0, inside=1.0),
 }
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
 
@@ -228,6 +240,14 @@ def test_rows_of_the_seventh_round(grade: str, quantity: str) -> None:
     check(rows, SEVENTH_BUDGETS[grade, quantity], quantity)
 
 
+@pytest.mark.parametrize(("grade", "quantity"), sorted(EIGHTH_BUDGETS))
+def test_rows_of_the_eighth_round(grade: str, quantity: str) -> None:
+    found = scored_rows(EIGHTH)
+    assert (len(found["A"]), len(found["B"])) == (16, 26)
+    rows = [row for row in found[grade] if row.quantity == quantity]
+    check(rows, EIGHTH_BUDGETS[grade, quantity], quantity)
+
+
 def test_allocated_peaks_of_later_rounds_lie_in_their_intervals() -> None:
     """Nine of ten of rounds 3 to 7, A and B."""
     tables = [scored_rows(table) for table in ROUNDS]
@@ -322,82 +342,6 @@ def test_reserved_holds_when_a_source_is_left_out() -> None:
     ]
     assert len(found) >= LEFT_OUT.scored * len(best)
     check_errors(found, LEFT_OUT)
-
-
-class Beyond(NamedTuple):
-    """How far a measured value lies beyond the answer's own interval, as shares of the prediction."""
-
-    kind: str
-    source: str
-    below: float
-    above: float
-
-
-def beyond(*tables: Path) -> list[Beyond]:
-    """Rows of tables that leave something open, beside their answers' intervals without that doubt."""
-    found = []
-    for row in (row for table in tables for row in records(table)):
-        if row["kind"] != "measured" or row["completeness"] not in "AB" or "Megatron" in row["framework"]:
-            continue
-        try:
-            own = interval(row, row["quantity"])
-            factor = unit_factor(row["unit"], row["model"])
-        except (Incomplete, OomlessError):
-            continue
-        measured = float(row["value"]) * factor
-        below, above = (max(0.0, gap) / own.value for gap in (own.low - measured, measured - own.high))
-        kind = "".join(unsaid(row, row["quantity"]))
-        found.append(Beyond(kind, row["source"], below, above))
-    return found
-
-
-def at(values: list[float], share: float) -> float:
-    """Return the value that a share of all does not pass."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
-COVERED = {"run": 0.9, "column": 0.95, "length": 0.95, "inferred": 0.95}
-"""Share of the rows of a kind that each end of the doubt of facts/engines.csv is to hold."""
-ROUNDS = (THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)
-
-
-@pytest.mark.parametrize("kind", sorted(COVERED))
-def test_doubts_of_rows_are_those_of_other_sources(kind: str) -> None:
-    """The doubt of what a row leaves open holds its share of rows where each source has the doubt that the
-    rows of the others imply; the stated one is no wider than all rows imply, up to its last digit."""
-    tables = (TABLE, FRESH, *(ROUNDS if kind == "inferred" else ()))
-    rows = [row for row in beyond(*tables) if row.kind == kind]
-    stated = facts.constant("training", "unsaid_share", (0,), kind)
-    inside = 0
-    for row in rows:
-        others = [each for each in rows if each.source != row.source]
-        above = at([each.above for each in others], COVERED[kind])
-        below = at([each.below for each in others], COVERED[kind])
-        inside += row.above <= max(above, 0.02) and row.below <= max(below, 0.02)
-    assert inside >= (2 * COVERED[kind] - 1 - 0.05) * len(rows)
-    least = (COVERED[kind] - 0.02) * len(rows)
-    assert sum(row.above <= stated.high - 1 for row in rows) >= least
-    assert sum(row.below <= 1 - stated.low for row in rows) >= least
-    assert stated.high - 1 <= max(0.02, at([row.above for row in rows], COVERED[kind]) + 0.02)
-
-
-def test_how_short_cut_samples_may_be_is_earned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nineteen of twenty rows whose samples a limit cuts lie above the end of the stated share; fewer do with
-    half of the limit, which holds where the longest sample is known."""
-    rows = [
-        row
-        for table in (TABLE, FRESH, *ROUNDS)
-        for row in records(table)
-        if bound(row["seq_len"]) and row["kind"] == "measured" and row["completeness"] in "AB"
-    ]
-
-    def shares() -> float:
-        ends = [(row, interval(row, row["quantity"]).low / unit_factor(row["unit"], "")) for row in rows]
-        return sum(float(row["value"]) >= low for row, low in ends) / len(rows)
-
-    assert shares() >= 0.95
-    monkeypatch.setattr(training_predict, "bound", lambda word: ())
-    assert shares() < 0.95
 
 
 def test_a_prediction_sees_no_measured_value() -> None:

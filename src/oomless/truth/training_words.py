@@ -166,21 +166,29 @@ def schedule(word: str) -> Schedule:
 
 
 def unsaid(row: dict[str, str], quantity: str) -> tuple[str, ...]:
-    """Return what a row leaves open that a prediction needs, in the words of facts/engines.csv: the `run`,
-    where it is a figure of a text and no log (no card is named); the `column`, where nobody says which
-    counter it is; the `length`, where it is only bounded; else a field that is `inferred`, as far as no
-    allocator's slack covers it.
+    """Return what a row leaves open that a prediction needs, in the words of facts/engines.csv: a `cut`
+    length, of data that nobody describes; pictures (`towered`), of sizes that nobody says; the `run`, where
+    it is a figure of a text and no log (no card is named); the `column`, where nobody says which counter it
+    is; the `length`, where it is only bounded; else a field that is `inferred`, as far as no allocator's
+    slack covers it.
 
     >>> unsaid({"gpu": "see line", "seq_len": "2048"}, "peak_reserved")
     ('run',)
+    >>> unsaid({"gpu": "", "seq_len": "max_length 2048"}, "peak_reserved")
+    ('cut',)
     >>> unsaid({"gpu": "A100", "seq_len": "<=512"}, "peak_reserved"), unsaid({"gpu": "A100"}, "unspecified")
     (('length',), ('column',))
     """
+    said = row.get("seq_len", "")
+    if bound(said):
+        return bound(said)
+    if "pictures" in said:
+        return ("towered",)
     if row["gpu"] in ("", *SAYS_NOTHING):
         return ("run",)
     if quantity == "unspecified":
         return ("column",)
-    if row["seq_len"] and length(row["seq_len"], 1, 1).most:
+    if said and length(said, 1, 1).most:
         return ("length",)
     return ("inferred",) if row.get("completeness") == "B" and quantity == "peak_allocated" else ()
 
