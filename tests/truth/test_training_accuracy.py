@@ -111,7 +111,7 @@ SEVENTH_BUDGETS = {
 }
 EIGHTH_BUDGETS = {
     ("A", "peak_reserved"): Budget(median=0.03, p90=0.16, scored=1.0, inside=0.87),
-    ("A", "peak_allocated"): Budget(median=0.27, p90=0.29, scored=1.0, inside=0.5),
+    ("A", "peak_allocated"): Budget(median=0.27, p90=0.29, scored=1.0, inside=1.0),
     ("B", "peak_reserved"): Budget(median=0.16, p90=1.53, scored=0.89, inside=0.83),
     ("B", "peak_allocated"): Budget(median=0.18, p90=0.22, scored=0.6, inside=0.66),
     ("B", "unspecified"): Budget(median=0.11, p90=0.11, scored=1.0, inside=1.0),

@@ -5,6 +5,7 @@ from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
 from ...run.training import Recipe, TrainingResolved
+from .head_and_loss import kind_of_loss
 from .micro_batch_work import may_widen, wide_norms
 from .reserved import kept_beyond
 from .stage_step import StageStep
@@ -25,7 +26,7 @@ def may_be_prepared(request: TrainingResolved, form: Recipe) -> bool:
 
 def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> list[Line]:
     """Return a line of nothing at the value and all of it at the high end: F32 norms, embedding and head (2 B
-    a value more), and the stream that layers hand on. No line where a prepared model takes less.
+    a value more), the stream that layers hand on, and logits. No line where a prepared model takes less.
 
     Who prepares a model and says nothing of recomputation has it switched on, so that `recomputes` is true
     where the question is silent: layers then keep their inputs alone. Source: peft/utils/other.py,
@@ -36,13 +37,13 @@ def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> l
     if recomputes:
         job = job._replace(request=job.request._replace(recompute="full"))
     wide = stage_step(job, work._replace(residual=4, wide_norms=True), step.stage, portions, step.held)
-    more = most_of(wide) - most_of(step)
+    more = most_of(wide) - most_of(step) + held_logits(step, work)
     left = [
         each for each in portions if not each.trained and not each.adapter and not packed(each, job.request)
     ]
     values = sum(each.total for each in left)
     formula = (
-        f"{values:,} values x 2 B, and {more:,} B of activations, if "
+        f"{values:,} values x 2 B, and {more:,} B of activations and of logits that a loop holds, if "
         "prepare_model_for_kbit_training was called, with what no allocator gets back of them"
     )
     most = more + (2 * values if job.recipe.weight == 2 else 0) + kept_beyond(job, max(0, more)).high
@@ -58,6 +59,17 @@ def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> l
         "peft/utils/other.py",
     )
     return [line]
+
+
+def held_logits(step: StageStep, work: MicroBatchWork) -> int:
+    """Return bytes of the logits that a loop of one's own may hold through the backward, as it names the
+    model's output: a head that was put into F32 makes them of 4 B, and nothing upcasts them. Trainer's
+    compute_loss returns the loss alone (facts/losses.csv); loops over TinyLlama-1.1B held them (fitcheck-llm
+    0.2.0, README.md)."""
+    job = step.job
+    if kind_of_loss(job.request, False).kind != "logits":
+        return 0
+    return work.tokens * job.model.vocab_size * 4
 
 
 def most_of(step: StageStep) -> int:
