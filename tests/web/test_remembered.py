@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("cachetools", reason="the extra `web` is not installed")
 
 from oomless.web.question import Reply
-from oomless.web.remembered import MAX_QUESTION_CHARS, Remembered
+from oomless.web.server import MAX_QUESTION_CHARS, Remembered
 
 QUESTION = [("model", "deepseek-r1")]
 

@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, faults_of
+from ..estimate.training.megatron import device_of, estimate_megatron
 from ..estimate.training.training_estimate import ENGINE_SHARE, Companions, TrainingEstimate
 from ..estimate.training.whole_step import estimate_step
 from ..facts.options import DEFAULT_ENGINE
-from ..files import need_path
+from ..files import need_path, read_whole_text
+from ..frameworks.megatron.args import read_arguments
+from ..frameworks.megatron.environment import device_from
+from ..frameworks.megatron.source import environment, read_text
+from ..limits import ARGUMENTS
 from ..model.catalogue_names import catalogue_name
+from ..model.checkpoint_names import form_in_name, shape_within
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.training_question import BESIDE, WAYS, training_question
-from .trained_model import packed_as, trained_model
 from .training_answer import Origin, TrainingAnswer
 
 if TYPE_CHECKING:
@@ -81,12 +86,8 @@ def train(
     """
     need_one_source(model, from_file, command, megatron_args)
     if megatron_args is not None:
-        from .megatron import train_megatron
-
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     if command is not None and (script := script_of(command, model)) is not None:
-        from .megatron import train_megatron
-
         return train_megatron("--command", gpu, script=script, **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
@@ -201,3 +202,90 @@ def of_file(
         warnings = (*warnings, f"{note}: say --seq-len where they are shorter")
     origin = Origin(path, file.framework, file.read, file.defaults) if file.read else None
     return TrainingAnswer(estimate, *words, warnings, origin)
+
+
+def train_megatron(
+    path: str,
+    gpu: str | Hardware | None = None,
+    *,
+    script: str | None = None,
+    world_size: int | None = None,
+    expandable_segments: bool = False,
+    reserve: str | None = None,
+    **others: Any,
+) -> TrainingAnswer:
+    """Will the Megatron-LM run whose arguments are in a file train on `gpu`? Without cards: as many H100 as
+    the run has ranks.
+
+    The file has a shell line, the JSON of a run, or YAML of key: value. `script`: what it would hold, where
+    it was pasted; `path` then names what says it.
+    """
+    if others:
+        name, said = min(others), path if script else "--megatron-args"
+        raise UsageError(
+            f"--{name.replace('_', '-')} and {said} say the same thing", "write it into the arguments"
+        )
+    text = script or read_whole_text(path, ARGUMENTS.num_bytes, "give the file with the arguments alone")
+    with faults_of(path):
+        given, env = environment(read_text(text, path))
+    hardware = parse_gpu(gpu) if isinstance(gpu, str) else gpu
+    if world_size is not None and not 1 <= world_size <= MAX_RANKS:
+        raise UsageError(f"--world-size is {world_size}", f"it is 1 to {MAX_RANKS}")
+    ranks = world_size or (None if "world-size" in given or hardware is None else hardware.num_gpus)
+    with faults_of(path):
+        run = read_arguments(given, ranks)
+    assumed = hardware is None
+    hardware = hardware or parse_gpu(f"h100:{run.world_size}")
+    device = device_from(device_of(hardware).generation, env)
+    device = device._replace(expandable=device.expandable or expandable_segments)
+    estimate = estimate_megatron(run, hardware, device, reserve)
+    notes = ("no --gpu was given: H100 with 80 GB are taken",) if assumed else ()
+    word = gpu if isinstance(gpu, str) else ""
+    return TrainingAnswer(estimate, path, word, (*estimate.warnings, *notes))
+
+
+MAX_RANKS = 1_000_000
+
+
+PACKED = {
+    "gptq": "gptq-int4",
+    "awq": "gptq-int4",
+    "w4a16": "gptq-int4",
+    "w8a16": "gptq-int8",
+    "bitsandbytes": "nf4-dq",
+}
+"""How matrices of a checkpoint in a form are held under adapters: transformers trains adapters on what these
+pack (quantizers/quantizer_gptq.py, quantizer_awq.py, quantizer_bnb_4bit.py: is_trainable)."""
+
+
+def trained_model(word: str, offline: bool) -> tuple[str, tuple[str, ...]]:
+    """Return (MODEL, notes) of a model's word in a training file: a hub id stays one where a hub answers.
+
+    >>> trained_model("deepseek-ai/DeepSeek-V3", offline=True)
+    ('deepseek-v3', ('deepseek-ai/DeepSeek-V3 is deepseek-v3 of the catalogue; give MODEL to read the hub',))
+    """
+    if word.startswith((".", "/", "~")):
+        from .pasted import from_path
+
+        return from_path(word)[0], ()
+    known = catalogue_name(word)
+    if known is not None:
+        note = f"{word} is {known} of the catalogue; give MODEL to read the hub"
+        return known, (note,) if known != word else ()
+    shape = shape_within(word) if "/" in word else ""
+    if shape:
+        from ..model.hub import is_silent
+
+        if is_silent(word, offline, None):
+            return shape, (f"no hub answers: {word} is read by its name as {shape} of the catalogue",)
+    return word, ()
+
+
+def packed_as(word: str) -> str | None:
+    """Return the form in which adapters stand on a checkpoint whose name says that it is packed; None: they
+    stand on 16 bit.
+
+    >>> packed_as("Qwen/Qwen1.5-72B-Chat-GPTQ-Int4"), packed_as("unsloth/Qwen3-8B-bnb-4bit"), packed_as("a/b")
+    ('gptq-int4', 'nf4-dq', None)
+    """
+    return PACKED.get(form_in_name(word.rstrip("/").rpartition("/")[2]))

@@ -47,7 +47,7 @@ def print_evidence(answer: "ServingAnswer | TrainingAnswer", how: dict[str, Any]
     """The measured runs nearest to an answer, where they are asked for."""
     if how["evidence"]:
         from ..api.nearest_runs import nearest_runs
-        from ..report.evidence_text import evidence_text
+        from ..report.estimate_text import evidence_text
 
         sys.stdout.write(evidence_text(nearest_runs(answer)) + "\n")
 
@@ -85,7 +85,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
     if not answered:
         raise next(each for each in found if isinstance(each, OomlessError))
     if how["json"]:
-        from ..report.compare_text import variant_json
+        from ..report.estimate_text import variant_json
 
         document = {
             "schema": "oomless/compare/1",
@@ -95,7 +95,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
         }
         sys.stdout.write(json_text(document) + "\n")
     else:
-        from ..report.compare_text import print_comparison
+        from ..report.estimate_text import print_comparison
         from .terminal import colour, width
 
         print_comparison(list(asked_for.words), found, width(), colour())

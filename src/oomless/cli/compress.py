@@ -1,7 +1,9 @@
-"""`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout."""
+"""`oomless compress`: options -> a compressed checkpoint, and what it holds on stdout; `oomless compare-
+models`: checkpoints beside each other on one text."""
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -230,4 +232,44 @@ def write_recipe(asked: Any, tool: str, out: str | None, as_json: bool) -> int:
         click.echo(f"{out}: {', '.join(sorted(found.files))}\n{needs_line(found)}")
     else:
         click.echo(recipe_text(found), nl=False)
+    return 0
+
+
+@click.command("compare-models")
+@click.argument("models", nargs=-1, metavar="MODEL OTHER ...")
+@click.option("--text", metavar="FILE", help="The text that all of them are judged on [the shipped sample].")
+@click.option(
+    "--within",
+    type=click.FloatRange(0, 100),
+    default=1.0,
+    metavar="PERCENT",
+    help="How many percent more bits a byte count as equal quality [1].",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def compare_models(models: tuple[str, ...], text: str | None, within: float, as_json: bool) -> int:
+    """Which of these checkpoints writes as well in less memory: each runs on one text, layer by layer, and a
+    byte of the text is what counts, so that tokens may differ."""
+    from ..compress.checkpoint.source import read_source
+    from ..compress.quality.side_by_side import least_memory, side_by_side
+    from ..compress.request import text_of
+    from ..report.compress_text import side_by_side_text
+
+    if len(models) < 2:
+        raise UsageError(
+            "compare-models needs two models or more",
+            "oomless compare-models ./DeepSeek-V2-Lite ./DeepSeek-V2-Lite-int4",
+        )
+    sources = [(Path(model).resolve().name, read_source(model)) for model in models]
+    found = side_by_side(sources, text_of(text))
+    least = [least_memory(each, found, within / 100) for each in found]
+    if as_json:
+        rows = [
+            {**each.to_json(), "equal_quality": {"model": one.name, "num_bytes": one.num_bytes}}
+            for each, one in zip(found, least, strict=True)
+        ]
+        click.echo(
+            json_text({"schema": "oomless/compared-models/1", "within_percent": within, "models": rows})
+        )
+    else:
+        click.echo(side_by_side_text(found, least), nl=False)
     return 0

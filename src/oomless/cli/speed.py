@@ -23,7 +23,7 @@ def _speed(model: str | None, **options: Any) -> int:
 
         text = speed_text(answer.serving, answer.speed, answer.silicon)
     else:
-        from ..report.dynamic_text import dynamic_text
+        from ..report.speed_text import dynamic_text
 
         text = dynamic_text(answer.serving, answer.speed)
     sys.stdout.write(text + "\n")

@@ -31,7 +31,7 @@ def _train(model: str | None, **options: Any) -> int:
 def _answer(answer: TrainingAnswer, how: dict[str, Any]) -> int:
     """The answer as it is asked for: text, JSON, a picture."""
     if how["plot"]:
-        from ..report.training_svg import training_svg
+        from ..report.estimate_svg import training_svg
         from .files import write_svg
 
         write_svg(how["plot"], training_svg(answer))

@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import OomlessError, UnsupportedError
-from ..run.from_answer import SCHEMA
-from ..run.from_training_answer import question
+from ..run.from_answer import SCHEMA, question
 from ..run.text_files import content_of, flat, json_of, toml_of, yaml_of
 from ..run.training import TrainingAsked
 from . import CONFIGURED, framework

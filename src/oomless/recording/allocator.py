@@ -12,8 +12,7 @@ from typing import Any
 
 from ..run.allocator import LARGE_ROUND, ROUND, SMALL, UNLIMITED, AllocatorSettings
 from . import expandable
-from .block import Block, Pool
-from .driver import Driver
+from .block import Block, Driver, Pool
 
 
 class OutOfMemory(Exception):  # noqa: N818 - named as torch names it

@@ -8,8 +8,7 @@ unmapped and used at its end.
 from bisect import bisect_left, insort
 
 from ..run.allocator import SMALL_SEGMENT, UNLIMITED
-from .block import Block, Pool, Reserved
-from .driver import Driver
+from .block import Block, Driver, Pool, Reserved
 
 UNLIMITED_SPACE = 1 << 44
 """Address space of a segment where no capacity is known; torch takes 9/8 of the device."""

@@ -1,12 +1,13 @@
-"""A serving estimate as one SVG: a bar by category for each group of ranks, and memory against the longest
-sequence that the engine is started for."""
+"""An estimate as one SVG: of serving a bar by category for each group of ranks, and memory against the
+longest sequence that the engine is started for; of training the worst moment of each phase."""
 
 from ..api.serving import ServingAnswer
+from ..api.training_answer import TrainingAnswer
 from ..estimate.serving.estimate import Estimate
 from ..ledger import CATEGORIES, Ledger
 from ..units import gib
 from .chart.axes import Axis, Chart, Key
-from .chart.bars import Bar, BarGroup, bars
+from .chart.bars import Bar, BarGroup, BarPart, bars
 from .chart.picture import picture
 from .chart.plot import Across, Area, PlotCurve, Plotted, plot
 from .language import Phrases, spoken
@@ -15,6 +16,7 @@ from .page.sentences import (
     group_title,
     part_of,
     serving_question,
+    training_question,
     verdict_sentence,
     waiting,
 )
@@ -108,3 +110,48 @@ def worth_seeing(
         len(curve) - 1,
     )
     return curve[: enough + 1]
+
+
+def training_svg(answer: TrainingAnswer) -> str:
+    """Return the picture: a bar a phase, and under them what the device shows at the peak, which is more than
+    the allocator gave out."""
+    words = spoken()
+    groups = [
+        BarGroup(
+            group_title(group.ledger, group.peaks.device_bytes, words),
+            (*_phases(answer, index, words), _device(answer, index, words)),
+            gib(group.ledger.capacity_bytes),
+        )
+        for index, group in enumerate(answer.groups)
+    ]
+    most = max(max(each.ledger.capacity_bytes, each.peaks.device_bytes) for each in answer.groups)
+    names = {
+        name
+        for group in answer.groups
+        for phase in group.phases
+        for name, size in group.at(phase).items()
+        if size
+    }
+    keys = [*category_keys(names, words), Key("device", words("peak.device")), limit_key(words)]
+    axis = Axis(words("picture.gib_rank"), gib(most) * 1.01, is_exact=True)
+    chart = bars(groups, axis, words("picture.phases"), keys)
+    return picture(
+        verdict_sentence(answer.ledger, words),
+        [(words("picture.phases"), chart)],
+        [training_question(answer, words)],
+    )
+
+
+def _phases(answer: TrainingAnswer, index: int, words: Phrases) -> list[Bar]:
+    group, found = answer.groups[index], list[Bar]()
+    for phase in group.phases:
+        sums = group.at(phase)
+        label = f"{words.known(f'phase.{phase.name}', phase.name)}{words('comma')}{words.said(phase.moment)}"
+        parts = tuple(part_of(name, num_bytes, words) for name, num_bytes in sums.items())
+        found.append(Bar(label, parts, f"{gib(sum(sums.values())):.1f}"))
+    return found
+
+
+def _device(answer: TrainingAnswer, index: int, words: Phrases) -> Bar:
+    device = gib(answer.groups[index].peaks.device_bytes)
+    return Bar(words("peak.device"), (BarPart("device", device, words("peak.device")),), f"{device:.1f}")

@@ -1,13 +1,16 @@
-"""A serving estimate for people: verdict first, then where the memory goes, then what the cache holds."""
+"""A serving estimate for people: verdict first, then where the memory goes, then what the cache holds;
+several side by side; and the measured runs nearest to one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..api.screen import cache_lines, doubt_of, question_line, verdict_line
+from ..api.nearest_runs import MeasuredRun, Neighbour, RunFigure
+from ..api.screen import WORDS, cache_lines, doubt_of, question_line, verdict_line
 from ..api.serving import ServingAnswer
+from ..errors import OomlessError
 from ..estimate.serving.changes import Change
-from ..ledger import CATEGORIES, Ledger
+from ..ledger import CATEGORIES, Category, Ledger
 from ..units import format_bytes, gib
 from .language import spoken
 
@@ -187,3 +190,89 @@ def print_lines(console: Any, ledger: Ledger, category: str) -> None:
         )
         console.print(f"    = {line.formula}", soft_wrap=True)
         console.print(f"    source: {line.source}", soft_wrap=True)
+
+
+def evidence_text(found: tuple[Neighbour, ...]) -> str:
+    """Return the runs, the nearest first: what ran, what it had otherwise, its figures, its source."""
+    if not found:
+        return "no measured run is near: another model on another card at the most"
+    lines = ["measured runs nearest to it, of which nothing goes into the answer:"]
+    for each in found:
+        lines.append(f"  {ran(each.run)}")
+        lines.append(f"    differs in {', '.join(each.differs)}" if each.differs else "    the same setting")
+        lines += [f"    {figure_text(figure)}" for figure in each.run.figures]
+        lines.append(f"    source: {each.run.source}")
+    return "\n".join(lines)
+
+
+def ran(run: MeasuredRun) -> str:
+    """Return what ran, in a line."""
+    sizes = [f"{axis} {size}" for axis, size in (("TP", run.tp), ("PP", run.pp)) if size not in ("", "1")]
+    parts = (run.model, run.stored, f"{run.engine} {run.engine_version}".strip(), run.card, *sizes)
+    length = f"{int(run.length):,} tokens" if run.length.isdecimal() else run.length
+    return ", ".join(filter(None, (*parts, length)))
+
+
+def figure_text(figure: RunFigure) -> str:
+    """Return a quantity: measured, predicted with its interval, how far off."""
+    words = figure.quantity.replace("_", " ")
+    values = (figure.measured, figure.predicted, figure.low, figure.high)
+    whole = figure.unit in ("tokens", "bytes")
+    measured, predicted, low, high = (f"{value:,.0f}" if whole else f"{value:,.2f}" for value in values)
+    off = f"{round(100 * figure.error, 1) or 0.0:+.1f} %"
+    return f"{words}: measured {measured} {figure.unit}, predicted {predicted} ({low} to {high}), {off}"
+
+
+Answer = ServingAnswer | OomlessError
+"""Of one variant: what it holds, or why it cannot run."""
+
+
+def print_comparison(names: list[str], answers: Sequence[Answer], width: int | None, colour: bool) -> None:
+    """A table with a column for each variant, in GiB of its worst rank; below it why others cannot run."""
+    console = open_console(colour, width)
+    print_comparison_table(console, names, comparison_rows(answers))
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, OomlessError):
+            console.print(f"{name}: {answer.message}", style="yellow")
+
+
+def variant_json(answer: Answer) -> dict[str, Any]:
+    """The answer of one variant: that of `infer --json`, or its error."""
+    if isinstance(answer, OomlessError):
+        return {"error": {"message": answer.message, "hint": answer.hint, "exit_code": answer.code}}
+    return answer.to_json()
+
+
+def comparison_rows(answers: Sequence[Answer]) -> list[list[str]]:
+    """The rows of the table as text."""
+    estimates = [each for each in answers if not isinstance(each, OomlessError)]
+
+    def row(title: str, value: Callable[[ServingAnswer], str]) -> list[str]:
+        return [title, *("-" if isinstance(each, OomlessError) else value(each) for each in answers)]
+
+    verdicts = ["cannot run" if isinstance(each, OomlessError) else WORDS[each.verdict] for each in answers]
+    rows = [["verdict", *verdicts], row("layout", _layout)]
+    for category in CATEGORIES:
+        if any(category in estimate.ledger.by_category() for estimate in estimates):
+            rows.append(row(category, partial(_category, category)))
+    rows.append(row("total", lambda e: f"{gib(e.ledger.total_bytes):.2f}"))
+    rows.append(row("capacity", lambda e: f"{gib(e.ledger.capacity_bytes):.2f}"))
+    rows.append(row("headroom", lambda e: f"{gib(e.headroom_bytes):.2f}"))
+    rows.append(row("cache, tokens", lambda e: f"{e.kv_cache.max_tokens:,}"))
+    rows.append(row("bytes a token", lambda e: f"{e.kv_cache.bytes_per_token:,.10g}"))
+    rows.append(row("sequences at once", lambda e: f"{e.kv_cache.max_concurrency:,.2f}"))
+    return rows
+
+
+def _category(category: Category, estimate: ServingAnswer) -> str:
+    return f"{gib(estimate.ledger.by_category().get(category, 0)):.2f}"
+
+
+def _layout(estimate: ServingAnswer) -> str:
+    layout = estimate.request.layout
+    text = (
+        f"TP {layout.tp}"
+        + (f", PP {layout.pp}" if layout.pp > 1 else "")
+        + (f", DP {layout.dp}" if layout.dp > 1 else "")
+    )
+    return text + (f", x{estimate.replicas}" if estimate.replicas > 1 else "")

@@ -259,7 +259,6 @@ def one_of(word: str, names: tuple[str, ...], flag: str) -> str:
     """Return which words are meant: all of a few, the nearest of many."""
     if len(names) <= FEW:
         return f"it is {' or '.join(names)}"
-    from .other_names import trained_through  # imported late: only a failing command pays for it
 
     return trained_through(flag, word) or did_you_mean(word, sorted(names))
 
@@ -313,3 +312,18 @@ def json_of(value: Speculation) -> str:
     keys = {"method": value.method, "num_speculative_tokens": value.tokens}
     more = {"model": value.draft, "accepted_length": value.accepted_length}
     return json.dumps({**keys, **{name: each for name, each in more.items() if each is not None}})
+
+
+def trained_through(flag: str, word: str) -> str:
+    """Return the hint that a program needs which is no framework itself; "" for any other word.
+
+    >>> trained_through("--framework", "nemo-rl"), trained_through("--framework", "trl")
+    ('take fsdp or megatron-bridge: nemo-rl runs on other trainers', '')
+    """
+    if flag != "--framework":
+        return ""
+    meant = word.lower().replace("_", "-")
+    rows = [row for row in facts.table("other_frameworks") if row["word"] == meant]
+    return "".join(
+        f"take {' or '.join(row['frameworks'].split())}: {word[:60]} runs on other trainers" for row in rows
+    )

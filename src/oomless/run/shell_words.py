@@ -9,7 +9,6 @@ from typing import NamedTuple
 from ..errors import OomlessError, UsageError
 from ..files import read_whole_text, shown
 from ..limits import RUN_FILE, need_bytes
-from .listed_words import of_lists
 from .shell_arithmetic import ARITHMETIC, INSIDE, calculated
 
 MOST_SHELLS = 4
@@ -276,3 +275,46 @@ def valued(word: str, values: dict[str, str]) -> str:
         if "${" in word and len(word) <= MOST_VALUE:
             word = VARIABLE.sub(value, word)
     return ARITHMETIC.sub(lambda found: calculated(found[1], values) or found[0], word)
+
+
+WORD = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+LIST = rf"\[\s*{WORD}(?:\s*,\s*{WORD})*+\s*,?\s*\]"
+STARTED = re.compile(rf"(?:\b(?:run|Popen|call|check_call|check_output)\(\s*|\A\s*)({LIST})")
+"""A list that Python starts, or a text that begins with one."""
+OF_IMAGE = re.compile(rf"^[ \t]*(?:ENTRYPOINT|CMD)[ \t]+({LIST})", re.MULTILINE)
+FROM = re.compile(r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)?(\S+)", re.MULTILINE)
+MOST = 20_000
+"""Characters of a text that is searched."""
+
+
+def of_lists(text: str) -> str:
+    """Return the command that a list of words means; any other text as it is. What a Dockerfile starts is its
+    image's program with the words of CMD, or ENTRYPOINT with them.
+
+    >>> of_lists('subprocess.Popen(["vllm", "serve", "a b"], env=env)')
+    "vllm serve 'a b'"
+    >>> of_lists('FROM vllm/vllm-openai:v0.9.2\\nCMD ["--model", "m"]')
+    'docker run vllm/vllm-openai:v0.9.2 --model m'
+    """
+    if len(text) > MOST or "[" not in text:
+        return text
+    import warnings  # few texts come here
+
+    try:
+        with warnings.catch_warnings():  # of escapes that Python keeps as they are, as in a pattern
+            warnings.simplefilter("ignore")
+            return _written_out(text)
+    except (ValueError, SyntaxError):  # an escape that no string has
+        return text
+
+
+def _written_out(text: str) -> str:
+    import ast
+
+    if parts := OF_IMAGE.findall(text):
+        words = [word for part in parts for word in ast.literal_eval(part)]
+        base = FROM.findall(text)
+        bare = words[0].startswith("-") and base
+        return " ".join(([f"docker run {base[-1]}"] if bare else []) + [shlex.join(words)])
+    found = STARTED.search(text)
+    return shlex.join(ast.literal_eval(found[1])) if found else text

@@ -1,5 +1,5 @@
-"""The region in which a model's steps are recorded: tensors without data, the rules of the device, and what
-the recorder must know of a model before it runs."""
+"""The region in which a model's steps are recorded: tensors without data, the rules of the device, mixed
+precision among them, and what the recorder must know of a model before it runs."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -9,7 +9,6 @@ from typing import Any
 from ..errors import need
 from ..run.tracing import Tracing
 from .attention import attention_of
-from .autocast import autocast_of_a_card
 from .build import vocabulary
 from .dispatch import Values, recorded
 from .models import experts_of
@@ -94,3 +93,42 @@ def random_states(recorder: Recorder) -> Iterator[None]:
         yield
     finally:
         torch.get_rng_state = original
+
+
+IN_FLOAT = (
+    "softmax.int log_softmax.int layer_norm group_norm exp expm1 log log10 log2 log1p "
+    "pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar "
+    "rsqrt reciprocal softplus sum sum.dim_IntList prod cumsum cumprod norm.Scalar "
+    "norm.ScalarOpt_dim cosine_similarity"
+).split()
+"""The F32 list of aten/src/ATen/autocast_mode.h for CUDA (torch 2.13), less what the CPU's list has; not yet
+checked on a card."""
+
+
+@contextmanager
+def autocast_of_a_card() -> Iterator[None]:
+    """Cast half-precision inputs of the listed operators to F32, within regions of autocast."""
+    torch = need("torch", "trace")
+    library = need("torch.library", "trace").Library("aten", "IMPL")
+    for name in IN_FLOAT:
+        library.impl(name, _in_float(torch, name), "AutocastCPU")
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+def _in_float(torch: Any, name: str) -> Any:
+    packet, _, overload = name.partition(".")
+    operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    half = (torch.float16, torch.bfloat16)
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        cast = [
+            each.float() if isinstance(each, torch.Tensor) and each.dtype in half else each for each in args
+        ]
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return operator(*cast, **kwargs)
+
+    return run
