@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.graphs.graph import AutogradGraph, Op, _last_readers, _needs, _Rerun, kept
+from oomless.frameworks.megatron.activations import passes
 from oomless.frameworks.megatron.ends import head_graph
 from oomless.frameworks.megatron.environment import Device
 from oomless.frameworks.megatron.layers import layer_graph
@@ -19,7 +20,6 @@ from oomless.frameworks.megatron.models import described
 from oomless.frameworks.megatron.moe import ROUTED
 from oomless.frameworks.megatron.placement import Chunk, chunks
 from oomless.frameworks.megatron.run import Megatron
-from oomless.frameworks.megatron.schedule import passes
 from oomless.frameworks.megatron.selective import DISCARDED, MODULES
 from oomless.frameworks.megatron.states import states
 from oomless.model.load import load

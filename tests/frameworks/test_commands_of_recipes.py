@@ -8,7 +8,7 @@ import pytest
 from oomless import facts
 from oomless.facts.tables import config_names
 from oomless.frameworks.deepspeed.configuration import by_name
-from oomless.frameworks.torchtune.configuration import own_configuration
+from oomless.frameworks.torchtune import own_configuration
 from oomless.frameworks.training_command import read_training_command
 
 

@@ -24,9 +24,8 @@ from written_runs import MIB, end, leak, sample, start, step, two_ranks, write
 
 from oomless.errors import OomlessError, UsageError
 from oomless.monitor import exporter as exporters
-from oomless.monitor.exporter import Server, address_of, exporter
+from oomless.monitor.exporter import Server, address_of, exporter, metrics_text
 from oomless.monitor.live_runs import LiveRuns
-from oomless.monitor.metrics import metrics_text
 
 MOST_LABELS = 8
 GRAFANA = files("oomless.monitor").joinpath("grafana")

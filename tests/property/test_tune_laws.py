@@ -11,7 +11,7 @@ import oomless
 from command import call
 from oomless.errors import OomlessError
 from oomless.run.serving import Asked
-from oomless.speed.banded import Figure
+from oomless.speed.band import Figure
 
 MODELS = (
     "deepseek-r1 deepseek-v3.2 deepseek-v2-lite qwen3-8b qwen3-30b-a3b gpt-oss-20b deepseek-v4-flash".split()

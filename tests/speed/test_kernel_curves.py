@@ -10,8 +10,7 @@ from oomless.estimate.serving.estimate import estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
-from oomless.speed.communication import communication
-from oomless.speed.forward import forward, num_kernels
+from oomless.speed.forward import communication, forward, num_kernels
 from oomless.speed.kernel_curves import Curves, curves_of
 from oomless.speed.load import Load, Runner, Split
 from oomless.speed.machine import machine_of

@@ -14,8 +14,8 @@ from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
 from oomless.run.speculation import Speculation, read_speculation
-from oomless.speed.accepted import accepted
-from oomless.speed.banded import TimePart
+from oomless.speed.band import TimePart
+from oomless.speed.drafts import accepted
 from oomless.speed.dynamic import Dynamic
 from oomless.speed.load import Load, Split
 from oomless.speed.matrices import matrices_of

@@ -5,7 +5,7 @@ import pytest
 
 from oomless.truth.serving_rows import Incomplete, question
 from oomless.truth.tables import read_table
-from oomless.truth.unsaid import unsaid
+from oomless.truth.validate import unsaid
 from tables.score import TABLES
 
 ROWS = {row.id: row for row in read_table(TABLES / "inference.csv")}

@@ -11,7 +11,7 @@ from ..units import format_bytes, gib
 if TYPE_CHECKING:
     from ..estimate.serving.changes import Settled
     from ..estimate.serving.estimate import Estimate
-    from ..speed.banded import Figure
+    from ..speed.band import Figure
     from ..speed.dynamic import Dynamic
     from ..speed.serving import ServingSpeed
     from .serving import ServingAnswer

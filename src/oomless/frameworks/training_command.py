@@ -11,7 +11,7 @@ from ..files import shown
 from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, without_files
 from ..run.text_files import flat, toml_of, yaml_of
 from .ms_swift.megatron import NUM_RANKS
-from .torchtune.configuration import own_configuration
+from .torchtune import own_configuration
 from .trainer.accelerate import PREFIX
 from .training_file import TrainingFile, question_of, values_of
 

@@ -4,7 +4,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import facts
-from ..speed.banded import Figure
+from ..speed.band import Figure
 from ..units import GB
 
 if TYPE_CHECKING:

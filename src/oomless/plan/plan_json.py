@@ -4,7 +4,7 @@ a time and a share of the peak."""
 from typing import TYPE_CHECKING, Any, Union
 
 from ..model.model import Model
-from ..speed.banded import Figure
+from ..speed.band import Figure
 from .candidates import NEAREST_MISSES, Candidate, PlannedRow
 
 if TYPE_CHECKING:  # of two searches a plan makes one

@@ -18,7 +18,7 @@ from ..model.attention import V4, V41, Linear, Sliding
 from ..model.model import Model
 from ..run.cards import Card, Hardware
 from ..run.serving import Asked, Layout
-from ..speed.banded import Figure
+from ..speed.band import Figure
 from ..speed.serving import ServingSpeed, serving_speed
 from ..units import parse_bytes
 from .candidates import NO_DIVISION, NO_HOST, NO_ROOM, NOT_RUN, Candidate, CardSearch

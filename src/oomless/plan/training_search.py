@@ -27,7 +27,7 @@ from .candidates import (
 )
 from .fastest_first import BatchColumn, FastestFirst, RatedSetting
 from .goals import Wanted, WantedTraining
-from .launch.losses import SaidLoss, said_loss
+from .launch.optimizers import SaidLoss, said_loss
 from .launch.training import launches
 from .least_bytes import LeastBytes
 from .needed_bytes import NearMiss, NeededBytes, near_first

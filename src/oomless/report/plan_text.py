@@ -8,7 +8,7 @@ from ..api.screen import rate_of, seconds
 from ..plan.answer import Plan
 from ..plan.candidates import Candidate, Miss, PlannedRow
 from ..plan.search import PlanRow
-from ..speed.banded import Figure
+from ..speed.band import Figure
 from ..units import format_bytes, gib
 from .plan_cost_text import table
 

@@ -3,7 +3,7 @@ workload what its requests waited for."""
 
 from ..api.screen import question_line, seconds, steady_lines, verdict_line
 from ..api.serving import ServingAnswer
-from ..speed.banded import TimePart
+from ..speed.band import TimePart
 from ..speed.dynamic import Dynamic
 from ..speed.serving import ServingSpeed
 from ..truth.silicon import Silicon

@@ -18,7 +18,7 @@ from ..model.model import Model, Tensor
 from ..run.this_host import Host, find_host, slowest_that_holds
 from ..units import gb
 from .attention_cache import Cache, cache_of
-from .banded import TimePart
+from .band import TimePart
 from .forward import forward
 from .load import ForwardPass, Load, Runner, Split
 from .machine import Machine

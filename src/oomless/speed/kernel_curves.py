@@ -10,8 +10,7 @@ from ..engines.speed_classes import SpeedClass, speed_class
 from ..facts import table
 from .load import Load, Runner, Split
 from .machine import Machine
-from .matrices import experts_of_rank
-from .matrix_kinds import generation
+from .matrices import experts_of_rank, generation
 from .network import Network, Product, RoutedExperts
 from .steady import added, hidden
 

@@ -3,7 +3,7 @@ time."""
 
 from typing import NamedTuple
 
-from .banded import TimePart
+from .band import TimePart
 
 
 class Split(NamedTuple):

@@ -4,7 +4,7 @@ over PCIe and weights go up."""
 from ..frameworks import framework
 from ..run.this_host import Host, slowest_that_holds
 from ..run.training import optimizer
-from .banded import Figure, TimePart
+from .band import Figure, TimePart
 from .data_parallel import GATHERS_EACH, state_bytes, updated_params
 from .training_step import Passes, TrainingStep
 

@@ -10,10 +10,8 @@ from ..engines.speed_classes import speed_class
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
 from ..run.serving import Asked, Layout
-from .accepted import accepted
-from .band import Coverage, bound, figure, measured
-from .banded import Figure, TimePart
-from .drafts import Drafts, drafts_of, rate_with_drafts, time_with_drafts, with_drafts
+from .band import Coverage, Figure, TimePart, bound, figure, measured
+from .drafts import Drafts, accepted, drafts_of, rate_with_drafts, time_with_drafts, with_drafts
 from .forward import forward
 from .host_offload import Hosted, divided, host_note, hosted_pass
 from .load import ForwardPass, Load, Runner, Split

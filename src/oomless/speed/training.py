@@ -10,8 +10,7 @@ from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.training import Mesh, TrainingAsked, recipe
-from .band import Coverage, bound, figure, spread
-from .banded import Figure, TimePart
+from .band import Coverage, Figure, TimePart, bound, figure, spread
 from .machine import Machine, machines_of
 from .network import network
 from .offloaded_step import update_on_host, updates_on_host

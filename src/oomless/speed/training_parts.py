@@ -6,7 +6,7 @@ from math import log, prod, sqrt
 
 from ..frameworks import framework
 from ..model.feedforward import MoE
-from .banded import TimePart
+from .band import TimePart
 from .collectives import all_reduce_s, all_to_all_s, fabric, gather_s, send_s
 from .data_parallel import gathers_each_micro_batch, optimizer_s, traffic
 from .forward import kernels_of

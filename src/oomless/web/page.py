@@ -220,7 +220,7 @@ def part_of(command: str, answer: Any, words: Phrases) -> Html:
 
             return reconciled_part(answer, words)
         case "claims":
-            from ..report.page.claims import claims_part
+            from ..report.page.accuracy import claims_part
 
             return claims_part(answer, words)
         case "accuracy":

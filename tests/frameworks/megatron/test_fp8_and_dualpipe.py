@@ -11,14 +11,13 @@ from oomless.api.training import train
 from oomless.errors import UnsupportedError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.graphs.graph import walk
-from oomless.frameworks.megatron.activations import layer_walk, moments, piece
+from oomless.frameworks.megatron.activations import layer_walk, moments, passes, piece
 from oomless.frameworks.megatron.args import read_arguments
 from oomless.frameworks.megatron.ends import head_graph
 from oomless.frameworks.megatron.environment import Device
 from oomless.frameworks.megatron.models import described, run_of_model
 from oomless.frameworks.megatron.placement import chunks
 from oomless.frameworks.megatron.run import Megatron
-from oomless.frameworks.megatron.schedule import passes
 from oomless.frameworks.megatron.states import states
 from oomless.model.load import load
 from oomless.run.training import Mesh, TrainingAsked, TrainingResolved

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oomless.estimate.training.megatron import estimate_megatron
 from oomless.frameworks.graphs.graph import walk
-from oomless.frameworks.megatron.activations import moments
+from oomless.frameworks.megatron.activations import moments, passes
 from oomless.frameworks.megatron.args import read_arguments
 from oomless.frameworks.megatron.attention import backend
 from oomless.frameworks.megatron.buffers import buffers
@@ -19,7 +19,6 @@ from oomless.frameworks.megatron.network import network
 from oomless.frameworks.megatron.operations import shape
 from oomless.frameworks.megatron.placement import chunks
 from oomless.frameworks.megatron.run import Megatron
-from oomless.frameworks.megatron.schedule import passes
 from oomless.frameworks.megatron.states import states
 from oomless.frameworks.megatron.weights import rank_weights
 from oomless.run.hardware import parse_gpu

@@ -9,8 +9,7 @@ from ...frameworks import framework
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
-from .changed import change, room
-from .several_changes import more_cards, of_several
+from .several_changes import change, more_cards, of_several, room
 from .training_estimate import TrainingEstimate
 
 OF_LABELS = ("pretrain", "sft")

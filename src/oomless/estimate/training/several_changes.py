@@ -1,15 +1,18 @@
-"""Changes of a training question that only together make it fit: the fewest that do, what is trained last."""
+"""Changes of a training question, each asked anew, that only together make it fit: the fewest that do, what
+is trained last."""
 
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+from ...errors import OomlessError
 from ...frameworks import framework
+from ...kept import tried
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
-from .changed import change
 from .training_estimate import TrainingEstimate
+from .whole_step import estimate_step
 
 MOST_LEVERS = 4
 """Changes that are made together, beside what is trained and the cards."""
@@ -126,3 +129,24 @@ def wider(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) 
 
 def _joined(levers: tuple[Lever, ...]) -> dict[str, Any]:
     return {name: value for _, fields in levers for name, value in fields.items()}
+
+
+def change(estimate: TrainingEstimate, text: str, asked: TrainingAsked, hardware: Hardware) -> Change | None:
+    """Return a change that fits and leaves more than there is now; None: it does not, or is only surer."""
+    left = room(estimate, asked, hardware)
+    if left is None or left <= estimate.headroom_bytes:
+        return None
+    return Change(text, left - estimate.headroom_bytes, left)
+
+
+def room(estimate: TrainingEstimate, asked: TrainingAsked, hardware: Hardware) -> int | None:
+    """Return the headroom in bytes of another question about the same model; None where it does not fit."""
+
+    def answered() -> int | None:
+        try:
+            other = estimate_step(estimate.model, asked, hardware, estimate.companions)
+        except OomlessError:
+            return None
+        return other.headroom_bytes if other.verdict == "fits" else None
+
+    return tried((asked, hardware), answered)

@@ -1,5 +1,5 @@
-"""A training step on one rank: what is alive at the fullest moments of forward, backward and optimizer. The
-peak is the largest of them."""
+"""A training step on one rank: what is alive at the fullest moments of forward, backward and optimizer, whose
+own temporaries stand here. The peak is the largest of them."""
 
 from ...frameworks.graphs.blocks import MicroBatchWork
 from .activations import segments
@@ -7,10 +7,10 @@ from .backward_moments import backward_in_embedding, backward_in_layers, backwar
 from .gathered import gathered
 from .head_and_loss import ends
 from .job import Job
-from .optimizer_step import optimizer_in_step
 from .phases import PhasePart, StepPhase, layer_states
 from .rank_portions import PipelineStage, Portion
 from .stage_step import StageStep, parts, span
+from .state_bytes import adapter_bytes
 from .states import RankStates
 
 
@@ -99,4 +99,80 @@ def forward_in_loss(step: StageStep) -> StepPhase | None:
             step.pipes(),
             step.inputs(),
         ),
+    )
+
+
+def optimizer_in_step(step: StageStep) -> StepPhase:
+    """Return the moment of the optimizer's step."""
+    temporaries, formula = step_temporaries(step)
+    most, _ = step_temporaries(step, groups=2 if step.job.request.method == "full" else 1)
+    rule = step.job.optimizer
+    gradients = 0 if step.job.request.optimizer_in_backward else step.held.gradients
+    engine = step.job.engine
+    if engine is not None and engine.stage == 1 and gradients:
+        gradients = min(gradients, step.held.values_here * step.job.recipe.gradient)
+    return StepPhase(
+        "optimizer",
+        "in the step",
+        parts(
+            PhasePart("gradients.trained", "gradients", gradients, "all of them"),
+            PhasePart(
+                "temporaries.optimizer_step",
+                f"temporaries of the {rule.name} step, {rule.step}",
+                temporaries,
+                formula,
+                most,
+            ),
+            step.inputs(),
+        ),
+    )
+
+
+def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
+    """Return what a step makes and frees, and how it is counted. `groups` of parameters: trainers make two,
+    which leaves the most open.
+
+    foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
+    square roots); loop: two of the largest tensor (the square root and the quotient), in place: one; fused:
+    none. Offloaded states step on the host. Until torch 2.0 foreach made two copies (the square roots, and
+    their sums with epsilon), and left FSDP1's flat parameters to the loop: their type is none of those that
+    it knows (torch/optim/optimizer.py of 2.0.1, _default_to_fused_or_foreach). DeepSpeed's engine makes what
+    frameworks/deepspeed/zero_engine.py says, and the optimizer its own temporaries of what is updated at
+    once. ColossalAI casts the gradients of all its shards to the master copies' type at once:
+    zero/low_level/low_level_optim.py, step.
+    """
+    held, request = step.held, step.job.request
+    form, rule = step.job.recipe, step.job.optimizer
+    engine, values = step.job.engine, held.values_here
+    if "optimizer.master_copies" in step.job.on_host:
+        if engine is None or not engine.offload_steps_on_card or engine.stage not in (1, 2):
+            return 0, "on the host"
+        return 4 * values, f"{values:,} values x 4 B, cast on the card in these releases"
+    if engine is not None:
+        values = engine.updated_at_once(values, -(-held.largest_trained // (step.job.mesh.dp or 1)))
+        twice = 8 if rule.moments == 2 and not rule.moment_bits else 0  # a partition is one tensor
+        # without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose wrapper takes 8 B in all
+        # (fp16/fused_optimizer.py)
+        early = 8 if engine.stage or engine.wide_gradients else 4
+        made = {"foreach": 4, "foreach-2.0": early, "loop": twice, "in-place": 4}.get(rule.step, 0)
+        most = engine.step_bytes(values, form.gradient, made, groups)
+        copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"
+        return most, f"{values:,} values at once, at most {most:,} B: {copies}"
+    if form.step == "cast" and request.sharding in ("zero1", "zero2"):
+        return (
+            form.master * values,
+            f"{values:,} values x {form.master} B of F32 gradients",
+        )
+    if rule.step == "fused":
+        return 0, "fused"
+    size = adapter_bytes(request) if request.method != "full" else form.moment
+    flat = rule.step == "foreach-2.0" and request.sharding == "fsdp1"
+    if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2 and not flat:
+        lists = 2 if rule.step == "foreach-2.0" else 1
+        return lists * held.one_moment, f"{lists} x {held.one_moment:,} B of a moment of {values:,} values"
+    wide = 4 if rule.moment_bits or rule.factored else size
+    made_at_once = 1 if rule.step == "in-place" else 2
+    return (
+        made_at_once * held.largest_trained * wide,
+        f"{made_at_once} x {held.largest_trained:,} values x {wide} B",
     )

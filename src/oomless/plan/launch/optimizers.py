@@ -1,5 +1,5 @@
-"""Which optimizers the files that start a framework can say (facts/optimizer_words.csv: transformers' words;
-facts/launch_optimizers.csv: those of other files)."""
+"""Which optimizers and losses the files that start a framework can say (facts/optimizer_words.csv:
+transformers' words; facts/launch_optimizers.csv and launch_losses.csv: those of other files)."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,8 @@ from ... import facts
 from ...errors import UnsupportedError
 from ...frameworks import framework as record
 from ...frameworks.defaults import resolved
-from ...run.training import TrainingAsked
+from ...model.model import Model
+from ...run.training import Task, TrainingAsked
 
 TRAINER_WORDS = ("accelerate_script", "zero_script", "factory_yaml", "axolotl_yaml", "trl_yaml")
 """Files that take transformers' words. Its Trainer allows what DeepSpeed has not tested (transformers 5.24,
@@ -67,3 +68,32 @@ WHOLE = ("bitsandbytes", "adafactor")
 check_fsdp2_w_8bit_optimizer; transformers 5.24's Adafactor mixes them with plain ones)."""
 USUAL = "adamw_torch_fused"
 """What transformers takes where nothing is said."""
+
+
+class SaidLoss(NamedTuple):
+    """What a loss in a framework's files brings with it."""
+
+    kernels: str | None = None
+    """Kernels that the same entry turns on; None: none."""
+    package: str = ""
+    """What pip must install for it; "": nothing."""
+
+
+def said_loss(framework: str, model: Model, loss: str | None, task: Task = "pretrain") -> SaidLoss | None:
+    """Return how a framework's files say a loss; None where they cannot, or where a model or a comparison of
+    pairs keeps its own.
+
+    >>> from ...model.load import load
+    >>> [said_loss("peft", load(name), "fused") for name in ("llama-3.1-8b", "deepseek-v3")]
+    [SaidLoss(kernels='liger', package='liger-kernel'), None]
+    """
+    of = record(framework)
+    if loss in (None, of.loss):
+        return SaidLoss()
+    if task == "dpo":
+        return None
+    for row in facts.table("launch_losses"):
+        of_model = not row["families"] or model.family in row["families"].split()
+        if of.launch in row["launch"].split() and loss in row["loss"].split() and of_model:
+            return SaidLoss(row["kernels"] or None, row["package"])
+    return None

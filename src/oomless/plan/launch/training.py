@@ -25,9 +25,8 @@ from .framework_files import (
     llama_factory_yaml,
     trl_yaml,
 )
-from .losses import said_loss
 from .megatron import megatron_arguments, runs, unsaid
-from .optimizers import USUAL, SaidOptimizer, said_optimizer
+from .optimizers import USUAL, SaidOptimizer, said_loss, said_optimizer
 from .scripts import FSDP, FSDP_HEAD, LORA, LORA_HEAD, TRAINER, TRAINER_HEAD, Value, python
 from .serving import hub_word, last_part
 from .shell import command, lines, place, script

@@ -2,7 +2,7 @@
 
 from ...api.screen import rate_of, seconds
 from ...api.speed import SpeedAnswer
-from ...speed.banded import Figure, TimePart
+from ...speed.band import Figure, TimePart
 from ...speed.dynamic import Dynamic
 from ...speed.serving import ServingSpeed
 from ..language import Phrases

@@ -1,7 +1,9 @@
-"""What files tell, run by run and snapshot by snapshot, and its JSON."""
+"""What files tell, run by run and snapshot by snapshot, its JSON, and the measured rows that `validate` reads
+of it."""
 
 from typing import Any, NamedTuple
 
+from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
 from ...plan.cards import short_name
@@ -9,14 +11,15 @@ from ...plan.training_answer import arguments_of as training_arguments
 from ...recording.held_places import HeldPlace
 from ...recording.snapshot_file import AllocatorSnapshot
 from ...run.cards import Hardware, card
-from ...units import format_exact
+from ...units import GIB, MIB, format_exact
 from .compare import Comparison
 from .explain import Explanation
 from .log_facts import Fact, facts_of
 from .log_observed import observed_of
 from .log_question import LogQuestion
+from .log_row import COLUMNS, QUANTITIES
 from .logged_run import LoggedRun
-from .measured_rows import measured_rows
+from .scrub import scrub
 
 SCHEMA = "oomless/reconcile/1"
 STATES = {"ready": "started", "": "cut_off"}
@@ -181,3 +184,58 @@ def _observed(each: Observed) -> dict[str, object]:
         "unit": each.unit,
         "source": each.source,
     }
+
+
+PRINTED = {"GiB": ("GiB", GIB), "MiB": ("MiB", MIB), "B": ("bytes", 1), "count": ("tokens", 1)}
+"""Unit of a log's figure -> unit of the row and its bytes."""
+
+
+def measured_rows(run: LoggedRun, asked: LogQuestion, estimate: Estimate | None) -> list[dict[str, str]]:
+    """Return a row for each quantity that the log measured. A share that the printed arguments leave to the
+    engine is the release's own, as the estimate has it."""
+    share = asked.row["gpu_mem_util"]
+    if not share and estimate is not None:
+        own = estimate.request.gpu_memory_utilization or estimate.request.mem_fraction_static
+        share = f"{own:g}" if own else ""
+    found = facts_of(run)
+    rows: list[dict[str, str]] = []
+    for word, quantity in QUANTITIES.items():
+        value = found.get(word)
+        if not isinstance(value, int):
+            continue
+        values = run.on_cards(word) or run.of_ranks(word)
+        said = next(iter(values.values()), None)
+        unit, factor = PRINTED.get(said.unit if said else "B", ("bytes", 1))
+        if word == "kv_tokens":
+            unit, factor = "tokens", 1
+        if run.names_devices:
+            value = _of_all_devices(run, word) or value
+        amount = value / factor
+        row = {**dict.fromkeys(COLUMNS, ""), **asked.row}
+        row |= {
+            "id": f"{run.source.rpartition(':')[0]}-{len(rows) + 1}",
+            "source": scrub(run.source),
+            "quantity": quantity,
+            "value": f"{amount:.4f}".rstrip("0").rstrip(".") if factor > 1 else str(value),
+            "unit": unit,
+            "gpu_mem_util": share,
+            "verbatim_log_line": scrub(run.wordings.get(said.source, "")) if said else "",
+            "confidence": "A",
+            "other_flags": scrub(row["other_flags"]),
+            "model": scrub(row["model"]),
+        }
+        rows.append(row)
+    return rows
+
+
+def _of_all_devices(run: LoggedRun, word: str) -> int:
+    """What llama.cpp's tables count: the weights of all cards together, the cache of cards and host with its
+    states, the buffer of the first card. 0: the log names no device."""
+    match word:
+        case "kv_bytes":
+            parts = [*run.of_ranks(word).values(), *run.of_ranks("state_bytes").values()]
+        case "weights_bytes":
+            parts = list(run.on_cards(word).values())
+        case _:
+            parts = list(run.on_cards(word).values())[:1]
+    return round(sum(each.value for each in parts if isinstance(each.value, float)))

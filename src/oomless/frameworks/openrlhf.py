@@ -1,8 +1,9 @@
-"""Arguments of `openrlhf.cli.train_sft`, `train_dpo`, `train_rm` and `train_ppo_ray`, by their names of today
-(`--ds.zero_stage`) and up to 0.9 (`--zero_stage`), and of `train_ppo`, which 0.6 left out."""
+"""OpenRLHF: arguments of `openrlhf.cli.train_sft`, `train_dpo`, `train_rm` and `train_ppo_ray`, by their
+names of today (`--ds.zero_stage`) and up to 0.9 (`--zero_stage`), and of `train_ppo`, which 0.6 left out."""
 
-from ...run.training import Mesh, Sharding, Task, TrainingAsked
-from ..entries import Entries
+from ..run.training import Mesh, Sharding, Task, TrainingAsked
+from .entries import Entries
+from .record import of_facts
 
 TASKS: dict[str, Task] = {"sft": "sft", "dpo": "dpo", "rm": "reward", "ppo_ray": "ppo", "ppo": "ppo"}
 USUAL_RANKS = 8
@@ -114,3 +115,6 @@ def _reinforcement(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     if entries.switch("ds.enable_sleep", "deepspeed_enable_sleep", default=False):
         beside["park"] = ("optimizer", "gradients")
     return asked
+
+
+RECORDS = {"openrlhf": of_facts("openrlhf")._replace(title="OpenRLHF", reads=read)}

@@ -1,12 +1,13 @@
-"""Overrides of `python -m verl.trainer.main_ppo` and of verl's fine-tuning (verl/trainer/config:
+"""verl: overrides of `python -m verl.trainer.main_ppo` and of its fine-tuning (verl/trainer/config:
 ppo_trainer.yaml, sft_trainer.yaml, and what they include)."""
 
 from typing import Any
 
-from ...errors import UnsupportedError
-from ...run.training import Mesh, Sharding, Task, TrainingAsked
-from ..entries import Entries
-from ..releases import habits
+from ..errors import UnsupportedError
+from ..run.training import Mesh, Sharding, Task, TrainingAsked
+from .entries import Entries
+from .record import of_facts
+from .releases import habits
 
 SHARDINGS: dict[str, Sharding] = {"fsdp": "fsdp1", "fsdp2": "fsdp2"}
 OFFLOADED = {"optimizer": "optimizer_offload", "params": "param_offload", "gradients": "grad_offload"}
@@ -231,3 +232,6 @@ def _common(model: Entries, engine: Entries, ulysses: Entries) -> dict[str, Any]
         "lora_rank": rank or 8,
         "lora_targets": (targets or ("all-linear",)) if rank else (),
     }
+
+
+RECORDS = {"verl": of_facts("verl")._replace(title="verl", reads=read)}

@@ -1,12 +1,13 @@
-"""Configurations of torchtune's recipes: its own ones by name (facts/torchtune_configs.csv), and files."""
+"""torchtune: configurations of its recipes, its own ones by name (facts/torchtune_configs.csv), and files."""
 
 import re
 from typing import Any
 
-from ... import facts
-from ...errors import UsageError
-from ...run.training import Mesh, Method, TrainingAsked
-from ..entries import Entries
+from .. import facts
+from ..errors import UsageError
+from ..run.training import Mesh, Method, TrainingAsked
+from .entries import Entries
+from .record import of_facts
 
 LONGEST_SAMPLE = 1304
 """Tokens of the longest sample of Alpaca, which most configurations train on with max_seq_len null: litgpt
@@ -123,3 +124,6 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
         lora_rank=entries.whole("model.lora_rank", default=8),
         lora_targets=targets,
     )
+
+
+RECORDS = {"torchtune": of_facts("torchtune")._replace(title="torchtune", reads=read)}

@@ -1,9 +1,9 @@
-"""Arguments of slime's train.py and train_async.py: Megatron-LM's, and its own of what is sampled
-(slime/utils/arguments.py)."""
+"""slime: the words of its commands; Megatron-Bridge stands for its actors."""
 
-from ...run.training import Task, TrainingAsked
-from ..entries import Entries
-from ..ms_swift.megatron import away_of, computed_again, mesh_of, precision_of
+from ..run.training import Task, TrainingAsked
+from .entries import Entries
+from .megatron import RECORDS as MEGATRON
+from .ms_swift.megatron import away_of, computed_again, mesh_of, precision_of
 
 LOSSES: dict[str, Task] = {"sft_loss": "sft"}
 PARKED = ("optimizer", "params", "gradients")
@@ -61,3 +61,6 @@ def _beside(entries: Entries, scored: int) -> None:
     beside["rollout_tp"] = entries.whole("rollout_num_gpus_per_engine", default=1)
     beside["rollout_sleep"] = True
     beside["park"] = PARKED
+
+
+RECORDS = {"megatron-bridge": MEGATRON["megatron-bridge"]._replace(reads=read)}

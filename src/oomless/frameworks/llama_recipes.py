@@ -1,9 +1,10 @@
-"""Arguments of llama-recipes' finetuning.py: fields of its train_config, fsdp_config and lora_config
-(src/llama_recipes/configs), alone or behind the name of their class."""
+"""Meta's llama-recipes, now llama-cookbook: arguments of its finetuning.py, fields of its train_config,
+fsdp_config and lora_config (src/llama_recipes/configs), alone or behind the name of their class."""
 
-from ...errors import UnsupportedError
-from ...run.training import Mesh, Method, TrainingAsked
-from ..entries import Entries
+from ..errors import UnsupportedError
+from ..run.training import Mesh, Method, TrainingAsked
+from .entries import Entries
+from .record import of_facts
 
 OF_JULY_2023 = "micro_batch_size"
 """A key of the first weeks: then pure_bf16 was on, gathers were not limited, and a sample 2,048 tokens
@@ -64,3 +65,6 @@ def _precision(entries: Entries, sharded: bool, first: bool) -> str | None:
     if sharded and not _fsdp(entries, "mixed_precision", usual=True):
         return "fp32"
     return "amp-fp16" if half and not sharded else None
+
+
+RECORDS = {"llama-recipes": of_facts("llama-recipes")._replace(title="llama-recipes", reads=read)}

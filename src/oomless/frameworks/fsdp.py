@@ -1,7 +1,7 @@
 """torch's fully_shard in a loop of one's own."""
 
-from ..plan_space import PlanSpace, even_alone
-from ..record import of_facts
+from .plan_space import PlanSpace, even_alone
+from .record import of_facts
 
 RECORDS = {
     "fsdp": of_facts("fsdp")._replace(
