@@ -27,7 +27,8 @@ FOLDERS = {
     "llama-recipes": "llama_recipes",
     "axolotl": "axolotl",
 }
-"""Frameworks with a module of their own, which is loaded when they are asked for: its RECORDS. Of the others the tables know all that is known here."""
+"""Frameworks with a module of their own, which is loaded when they are asked for: its RECORDS. Of the others
+the tables know all that is known here."""
 CONFIGURED = ("torchtitan", "deepspeed", "axolotl", "llama-factory")
 """Frameworks whose configuration files are read."""
 PLANNED: dict[Method, tuple[str, ...]] = {
