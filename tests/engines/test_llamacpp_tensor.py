@@ -77,3 +77,18 @@ def test_cards_hold_the_file_and_what_is_not_cut_again(name: str) -> None:
 def test_models_of_latents_and_other_states_are_refused(name: str) -> None:
     with pytest.raises(UnsupportedError):
         asked(name, quantization="Q4_K_M")
+
+
+def test_cards_that_cut_matrices_are_no_stages() -> None:
+    """They multiply at once and add up what they have, twice a layer."""
+    settings: dict[str, Any] = {"quantization": "Q4_K_M", "gpu": "rtx-4090:2", "engine": "llamacpp"}
+    dealt, cut = (
+        oomless.speed("qwen3-32b", split_mode=mode, **settings).to_json() for mode in ("layer", "tensor")
+    )
+    parts = [{part["what"] for part in each["decode"]} for each in (dealt, cut)]
+    assert ["stages" in each for each in parts] == [True, False]
+    assert ["collectives" in each for each in parts] == [False, True]
+    assert 0.5 < cut["tpot_s"]["value"] / dealt["tpot_s"]["value"] < 0.8
+    found = asked("qwen3.8-27b", quantization="Q5_K_M", max_model_len=65536)
+    assert [ledger.group for ledger in found.ledgers] == ["card 0", "card 1"]
+    assert "2 x RTX 5070 Ti, TP 2" in str(found)

@@ -78,18 +78,14 @@ def waiting_of(answer: "ServingAnswer") -> str:
 
 def verdict_line(answer: "ServingAnswer") -> str:
     """Return whether it starts and whether all of it fits at once, by how much, on which rank."""
-    hardware, layout = answer.hardware, answer.request.layout
+    hardware, layout = answer.hardware, answer.request.worked
     where = hardware.what if hardware.mixed else f"{layout.num_ranks} x {hardware.card.name}"
-    how = ", ".join(
-        f"{axis.upper()} {size}"
-        for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True)
-        if size > 1
-    )
+    how = "".join(f", {axis} {size}" for axis, size in layout.axes.items())
     replicas = f", one of {answer.replicas} replicas" if answer.replicas > 1 else ""
     if answer.request.instances > 1:
         where = f"one of {answer.request.instances} instances on {where}"
     held = f", {partly} layers on the cards" if (partly := layers_held(answer)) else ""
-    line = f"{verdict_of(answer.ledger)} ({where}{', ' + how if how else ''}{held}{replicas})"
+    line = f"{verdict_of(answer.ledger)} ({where}{how}{held}{replicas})"
     return f"{waiting}; {line}" if (waiting := waiting_of(answer)) else line
 
 

@@ -13,12 +13,15 @@ or file bytes."""
 
 
 class Stage(Record):
-    """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last."""
+    """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last. Or a
+    card with a part of each of its layers."""
 
     position: int
     num_stages: int
     start: int
     stop: int
+    of_each: bool = False
+    """It has a part of each layer, and the others have the rest."""
 
     @property
     def first(self) -> bool:
@@ -34,7 +37,9 @@ class Stage(Record):
 
     @property
     def name(self) -> str:
-        return "every rank" if self.num_stages == 1 else f"pipeline stage {self.position}"
+        if self.num_stages == 1:
+            return "every rank"
+        return f"card {self.position}" if self.of_each else f"pipeline stage {self.position}"
 
 
 class Placed(Record):

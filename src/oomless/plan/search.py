@@ -62,7 +62,7 @@ class PlanRow(RowFields, Candidate):
     @property
     def layout_words(self) -> str:
         """The axes that are used."""
-        return layout_text(self.estimate.request.layout)
+        return layout_text(self.estimate.request.worked)
 
     @property
     def weights(self) -> str:
@@ -308,11 +308,7 @@ def layout_text(layout: Layout) -> str:
     ... )
     ('TP 8, PP 2', 'DP 16, EP', 'one card')
     """
-    parts = [
-        f"{axis.upper()} {size}"
-        for axis, size in zip(("tp", "pp", "dp"), layout[:3], strict=True)
-        if size > 1
-    ]
+    parts = [f"{axis} {size}" for axis, size in layout.axes.items()]
     if layout.enable_expert_parallel or layout.ep_size > 1:
         parts.append("EP")
     return ", ".join(parts) or "one card"

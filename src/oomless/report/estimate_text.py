@@ -269,10 +269,6 @@ def _category(category: Category, estimate: ServingAnswer) -> str:
 
 
 def _layout(estimate: ServingAnswer) -> str:
-    layout = estimate.request.layout
-    text = (
-        f"TP {layout.tp}"
-        + (f", PP {layout.pp}" if layout.pp > 1 else "")
-        + (f", DP {layout.dp}" if layout.dp > 1 else "")
-    )
+    axes = {"TP": 1} | estimate.request.worked.axes
+    text = ", ".join(f"{axis} {size}" for axis, size in axes.items())
     return text + (f", x{estimate.replicas}" if estimate.replicas > 1 else "")

@@ -143,8 +143,8 @@ class Phrases:
         >>> Phrases("zh").group("pipeline stage 3"), Phrases("zh").group("every rank")
         ('流水段 3', '每个 rank')
         """
-        stage = name.removeprefix("pipeline stage ")
-        return self("group.stage", number=stage) if stage != name else self.known(f"group.{name}", name)
+        kind, _, number = name.rpartition(" ")
+        return self(f"group.{kind}", number=number) if number.isdigit() else self.known(f"group.{name}", name)
 
 
 def indent_of(line: str) -> str:

@@ -26,6 +26,16 @@ class Layout(Record):
     """Ranks that divide the experts, where the engine lets one say it; 0: all or none."""
 
     @property
+    def axes(self) -> dict[str, int]:
+        """Return the sizes that divide anything, under the names by which people know them.
+
+        >>> Layout(tp=8, pp=2).axes, Layout().axes
+        ({'TP': 8, 'PP': 2}, {})
+        """
+        sizes = zip(("TP", "PP", "DP"), self[:3], strict=True)
+        return {axis: size for axis, size in sizes if size > 1}
+
+    @property
     def divides_cache(self) -> bool:
         """Return whether each rank holds the cache of a part of the tokens."""
         return self.dcp > 1
@@ -266,6 +276,13 @@ class Resolved(Asked):
         max_num_batched_tokens: int
         context: int
         concurrency: int
+
+    @property
+    def worked(self) -> Layout:
+        """Return the sizes as ranks work: under --split-mode tensor each of llama.cpp's cards, which are
+        stages otherwise, has a part of every matrix (ggml/src/ggml-backend-meta.cpp)."""
+        dealt = self.layout
+        return dealt._replace(tp=dealt.pp, pp=1) if self.split_mode == "tensor" else dealt
 
     @classmethod
     def of(

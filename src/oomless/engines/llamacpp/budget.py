@@ -48,7 +48,7 @@ def budget_lines(
     A context whose buffer finds no room is tried again without pipelined micro-batches (llama-context.cpp,
     "retrying without pipeline parallelism"): that of a draft comes last, and may so be the only one.
     """
-    card, stage = stage, one_device(asked, stage)
+    card, stage = stage, one_device(stage)
     batch = batch_of(model, asked, hardware, stage, pipelined)
     layers = tuple(model.layers[stage.start : stage.stop])
     left = layers_left(model, asked, hardware, stage)
@@ -125,7 +125,7 @@ def draft_lines(
 
     Logs of Qwen3.8-27B have 613.03 MiB on two cards and 488 on one, against 613.01 and 488.04.
     """
-    card, stage = stage, one_device(asked, stage)
+    card, stage = stage, one_device(stage)
     drafting = drafting_layers(model, asked, stage) if asked.draft_tokens else ()
     if not drafting:
         return ()

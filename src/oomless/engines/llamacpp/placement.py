@@ -91,14 +91,15 @@ def deal(num_layers: int, asked: Resolved, output_first: bool, drafting: int = 0
     are `drafting` and the output after the last.
 
     >>> from ...run.serving import Layout
-    >>> deal(61, Resolved(layout=Layout(pp=2), tensor_split="3,1"), True)
-    [Stage(position=0, num_stages=2, start=0, stop=47), Stage(position=1, num_stages=2, start=47, stop=61)]
+    >>> cards = deal(61, Resolved(layout=Layout(pp=2), tensor_split="3,1"), True)
+    >>> [(each.start, each.stop) for each in cards]
+    [(0, 47), (47, 61)]
     """
     first, active, _ = offload(num_layers + drafting, asked, output_first)
     points = split_points(asked)
     if asked.split_mode == "tensor":  # each card has a slice of every layer
         start = min(first if active else num_layers, num_layers)
-        return [Stage(card, len(points), start, num_layers) for card in range(len(points))]
+        return [Stage(card, len(points), start, num_layers, of_each=True) for card in range(len(points))]
     ends = [
         first + next((n for n in range(active + 1) if n / max(active, 1) >= point), active)
         for point in points[:-1]

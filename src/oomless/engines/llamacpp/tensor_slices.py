@@ -46,9 +46,9 @@ def refuse_uncut(model: Model) -> None:
         )
 
 
-def one_device(asked: Resolved, stage: Stage) -> Stage:
+def one_device(stage: Stage) -> Stage:
     """The stage of a card as the graph sees it: all cards are one device, which runs all layers."""
-    return stage._replace(position=0, num_stages=1) if asked.split_mode == "tensor" else stage
+    return stage._replace(position=0, num_stages=1) if stage.of_each else stage
 
 
 def slice_of(piece: TensorPiece, shares: Sequence[float], card: int, rotation: int) -> int:

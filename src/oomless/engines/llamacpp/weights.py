@@ -28,7 +28,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
 def sliced_weights(file: Model, asked: Resolved, dealt: Stage, card: int, slices: Slices) -> list[Placed]:
     """Tensor bytes of a card with --split-mode tensor: its slice of each, by the layers where it is as
     large."""
-    whole = one_device(asked, dealt)
+    whole = one_device(dealt)
     mine = held(file, asked, [whole], 0, output_first(asked))
     if asked.draft_tokens:
         mine = [*mine, *(Held(each, each.layers) for each in file.tensors if each.part == "mtp")]

@@ -39,9 +39,8 @@ def waiting(answer: "ServingAnswer", words: Phrases) -> str:
 
 def serving_question(answer: "ServingAnswer", words: Phrases) -> str:
     """Return what was asked, in one line."""
-    request, layout, hardware = answer.request, answer.request.layout, answer.hardware
-    sizes = zip(("TP", "PP", "DP"), layout[:3], strict=True)
-    how = axes_said(sizes, words)
+    request, layout, hardware = answer.request, answer.request.worked, answer.hardware
+    how = axes_said(layout.axes.items(), words)
     where = hardware.what if hardware.mixed else times(layout.num_ranks, hardware.card.name)
     replicas = words("replicas", count=answer.replicas) if answer.replicas > 1 else ""
     return words(
