@@ -48,6 +48,8 @@ UNSOURCED = (
     "accepted_lengths",
     "adapters",
     "attention_kernels",
+    "bands",
+    "cluster_names",
     "compressed",
     "counted_traffic",
     "draft_heads",
@@ -66,6 +68,7 @@ UNSOURCED = (
     "gpu_shares",
     "habits",
     "kernel_curves",
+    "kernels",
     "launch_keys",
     "launch_losses",
     "launch_optimizers",
@@ -73,6 +76,7 @@ UNSOURCED = (
     "losses",
     "measured_frameworks",
     "measured_quantities",
+    "mig",
     "ollama_tags",
     "optimizer_classes",
     "optimizer_words",
@@ -82,6 +86,7 @@ UNSOURCED = (
     "silicon",
     "speed_recipes",
     "torchtitan_flavors",
+    "torchtune_configs",
     "training_keys",
     "watched",
 )
@@ -89,8 +94,10 @@ UNSOURCED = (
 FOR_TESTS = {
     "catalogue": "parameters_hub note",
     "conditions": "meaning",
-    "efficiencies": "prior_source",
-    "hardware": "launch_year price_source source unverified_fields",
+    "efficiencies": "prior prior_source",
+    "hardware": "int4_tops launch_year mamf_bf16_measured native_fp4 price_date price_source price_usd source "
+    "sparsity_2_4 tensor_core_gen tf32_tflops unverified_fields",
+    "kernel_curves": "median_error num_fitted num_held_out p90_error",
 }
 """Columns that only tests and those who mend a table read."""
 
@@ -190,7 +197,7 @@ class SmallWheel(BuildHookInterface[Any]):
         if self.target_name != "wheel" or version == "editable":
             return
         facts = Path(self.root, "src/oomless/facts")
-        columns = dict.fromkeys(UNSOURCED, "source") | FOR_TESTS
+        columns = FOR_TESTS | {name: f"source {FOR_TESTS.get(name, '')}" for name in UNSOURCED}
         contents = {
             f"oomless/facts/{name}.csv": without(facts / f"{name}.csv", columns[name]) for name in columns
         }

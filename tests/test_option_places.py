@@ -35,7 +35,7 @@ LOGGED = """
 PACE = "enable_dp_attention ep_size n_cpu_moe cpu_moe kt_num_gpu_experts override_tensor"
 """It divides or moves work, so that the models of speed, the search and the kernels that were measured ask
 for it."""
-WITHOUT_EFFECT = "images_per_prompt indexer_kv_dtype"
+WITHOUT_EFFECT = "images_per_prompt"
 """A note says where it changes nothing."""
 STEP = """
     recompute recompute_every recompute_modules recompute_num_layers sequence_parallel virtual_stages

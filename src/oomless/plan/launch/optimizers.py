@@ -55,16 +55,16 @@ def said_optimizer(asked: TrainingAsked) -> SaidOptimizer:
             return SaidOptimizer(row["word"], row["package"], trainer)
     if trainer and name not in MORE_TO_SAY:
         for row in facts.table("optimizer_words"):
-            cut = asked.sharding == "fsdp2" and any(each in row["word"] + row["source"] for each in WHOLE)
+            cut = asked.sharding == "fsdp2" and not WHOLE.isdisjoint((row["word"], row["package"]))
             if row["framework"] in ("", of.name) and row["optimizer"] == name and not cut:
-                return SaidOptimizer(row["word"], "torchao" if "torchao" in row["source"] else "")
+                return SaidOptimizer(row["word"], "torchao" if row["package"] == "torchao" else "")
     raise UnsupportedError(
         f"no launch file of {of.name} says --optimizer {name}", "leave it out, or take another framework"
     )
 
 
-WHOLE = ("bitsandbytes", "adafactor")
-"""Words of optimizers that step no distributed tensor, as torchao's and torch's do (axolotl 0.19,
+WHOLE = frozenset(("bitsandbytes", "adafactor"))
+"""Packages and words of optimizers that step no distributed tensor, as torchao's and torch's do (axolotl 0.19,
 check_fsdp2_w_8bit_optimizer; transformers 5.24's Adafactor mixes them with plain ones)."""
 USUAL = "adamw_torch_fused"
 """What transformers takes where nothing is said."""
