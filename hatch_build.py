@@ -76,7 +76,6 @@ UNSOURCED = (
     "losses",
     "measured_frameworks",
     "measured_quantities",
-    "mig",
     "ollama_tags",
     "optimizer_classes",
     "optimizer_words",
@@ -95,8 +94,8 @@ FOR_TESTS = {
     "catalogue": "parameters_hub note",
     "conditions": "meaning",
     "efficiencies": "prior prior_source",
-    "hardware": "int4_tops launch_year mamf_bf16_measured native_fp4 price_date price_source price_usd source "
-    "sparsity_2_4 tensor_core_gen tf32_tflops unverified_fields",
+    "hardware": "int4_tops launch_year mamf_bf16_measured native_fp4 price_date price_source price_usd "
+    "source sparsity_2_4 tensor_core_gen tf32_tflops unverified_fields",
     "kernel_curves": "median_error num_fitted num_held_out p90_error",
 }
 """Columns that only tests and those who mend a table read."""
