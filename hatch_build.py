@@ -1,8 +1,8 @@
 """The wheel: modules without comments, without the notes on their constants, which Python drops too, without
-what explains a module, or a function outside of the rooms with formulas, to those who mend it, and without
-the examples of docstrings, which are tests; pages in one file, without tables of options and the long part
-of what their commands print, rules without the sources that only readers of the tables need, and all packed
-again as small as deflate makes it (the builder itself takes zlib's middle level)."""
+what explains a module, or functions and records outside of the rooms with formulas, to those who mend them,
+and without the examples of docstrings, which are tests; pages in one file, without tables of options and the
+long part of what their commands print, rules without the sources that only readers of the tables need, and
+all packed again as small as deflate makes it (the builder itself takes zlib's middle level)."""
 
 import ast
 import csv
@@ -140,10 +140,10 @@ WITH_FORMULAS = ("engines", "estimate", "frameworks", "model", "plan", "recordin
 
 
 def for_readers(module: str, shown: set[str] | None) -> str:
-    """Return a module without its comments, the words on itself, on its constants, on private functions and
-    on those that have none of the names `shown` (None: all are), and without the doctests of its docstrings:
-    no line moves. A front of the package keeps the words on itself, and a record what stands beside its
-    fields: editors show both."""
+    """Return a module without its comments, the words on itself, on its constants, on private functions, on
+    functions and records that have none of the names `shown` (None: all are), and without the doctests of
+    its docstrings: no line moves. A front of the package keeps the words on itself, and a record that is
+    shown what stands beside its fields: editors show both."""
     lines = module.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(module).readline):
         if token.type == tokenize.COMMENT:
@@ -163,7 +163,14 @@ def for_readers(module: str, shown: set[str] | None) -> str:
             case ast.FunctionDef(
                 name=name, body=[ast.Expr(value=ast.Constant(value=str())) as note, _, *_]
             ) if id(node) not in kept or (name.startswith("_") and not name.endswith("__")):
-                lines[note.lineno - 1 : note.end_lineno] = [""] * ((note.end_lineno or 0) - note.lineno + 1)
+                notes = [note]
+            case ast.ClassDef(body=[_, _, *_] as body) if id(node) not in kept:
+                notes = [each for each in body if isinstance(each, ast.Expr)]
+            case _:
+                notes = []
+        for note in notes:
+            lines[note.lineno - 1 : note.end_lineno] = [""] * ((note.end_lineno or 0) - note.lineno + 1)
+        match node:
             case ast.Expr(value=ast.Constant(value=str(text)), lineno=first) if ">>>" in text:
                 for example in DocTestParser().get_examples(text):
                     length = (example.source + example.want).count("\n")

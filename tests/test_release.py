@@ -87,8 +87,8 @@ def code_of(module: str) -> str:
     tree = ast.parse(module)
     tree.body[:] = [each for each in tree.body if not is_note(each)]
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            node.body[:-1] = [each for each in node.body[:-1] if not is_note(each)]
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.body[:] = [each for each in node.body if not is_note(each)] or node.body[-1:]
     for node in ast.walk(tree):
         match node:
             case ast.Expr(value=ast.Constant(value=str()) as docstring):
