@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from oomless.engines.command_line import read_command
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
@@ -68,3 +69,23 @@ def test_graphs_take_half_from_0_29_on() -> None:
     ]
     assert sizes[1] == pytest.approx(0.25, abs=0.03)
     assert sizes[0] > 1.5 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("release", "flags", "tokens"),
+    [
+        ("0.4.1", "--max-model-len 8192 --enable-chunked-prefill", 768),
+        ("0.6.2", "--max-model-len 8192 --enable-chunked-prefill", 512),
+        ("0.6.6", "--max-model-len 8192 --enable-chunked-prefill True", 2048),
+        ("0.6.6", "--max-model-len 65536 --enable-chunked-prefill False", 65536),
+        ("0.6.6", "--max-model-len 8192", 8192),
+        ("0.5.2", "--max-model-len 65536", 65536),
+        ("0.5.3", "--max-model-len 65536", 512),
+    ],
+)
+def test_the_first_engine_cuts_prompts_as_it_is_told(release: str, flags: str, tokens: int) -> None:
+    command = read_command(f"vllm serve MODEL {flags}")
+    version = f"{release} ({command.remark})" if command.remark else release
+    question = Asked(layout=Layout(), engine_version=version)._replace(**command.flags)
+    asked = estimate_serving(load("llama-3.1-8b"), question, parse_gpu("h100")).request
+    assert asked.max_num_batched_tokens == tokens

@@ -133,7 +133,10 @@ class Reading:
 
     def flag(self, word: str, words: list[str], position: int) -> int:
         """Read one flag and what is its own of the words behind it; return where the next one stands."""
-        name, has_value, value = self.positive(*word.partition("="))
+        name, has_value, value = word.partition("=")
+        if words[position : position + 1] in (["True"], ["False"]) and self.negative(name) in self.known:
+            has_value, value, position = "=", words[position], position + 1
+        name, has_value, value = self.positive(name, has_value, value)
         name = self.written_out(name)
         base, _, key = name.partition(".")
         base = base if base in self.known else base.replace("_", "-")
@@ -161,7 +164,7 @@ class Reading:
         else:
             from difflib import get_close_matches  # imported late: few commands have a flag that nobody knows
 
-            near = get_close_matches(name, self.known, 1, LIKE_A_TYPO)
+            near = [] if is_read(shown) else get_close_matches(name, self.known, 1, LIKE_A_TYPO)
             self.unknown.append(f"{shown} (did you mean {near[0]}?)" if near else shown)
         return last
 
@@ -175,12 +178,17 @@ class Reading:
         longer = [flag for flag in flags if flag.startswith(begun)]
         return longer[0] if len(longer) == 1 and begun not in flags else name
 
+    @staticmethod
+    def negative(name: str) -> str:
+        """Return the --no- form of a switch."""
+        return f"--no-{name.lstrip('-').replace('_', '-')}"
+
     def positive(self, name: str, has_value: str, value: str) -> tuple[str, str, str]:
         """Return a flag in three parts; -O0 is -O=0, and a switch that is off is its --no- form where the
         engine has one that touches memory."""
         if re.fullmatch(r"-O\d", name):
             return "-O", "=", name[2:]
-        negative = f"--no-{name.lstrip('-').replace('_', '-')}"
+        negative = self.negative(name)
         if has_value and value.lower() in OFF_WORDS and negative in self.known:
             return negative, "", ""
         return name, has_value, value

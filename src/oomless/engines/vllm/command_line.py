@@ -9,6 +9,7 @@ from ...run.option_values import images_of
 from .release import (
     ATTENTION,
     BEYOND,
+    CHUNKS,
     FIRST_RUNNER,
     FLASHINFER,
     LATENTS_OFF,
@@ -50,6 +51,7 @@ WHOLE = ("--disable-hybrid-kv-cache-manager", "LMCacheConnectorV1")
 
 
 SHARED_BY_DATA = re.compile(r"--additional[-_]config .*\benable_shared_expert_dp\W+true\b", re.IGNORECASE)
+CHUNKED = re.compile(r"--enable[-_]chunked[-_]prefill(?:[= ]true)?", re.IGNORECASE)
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
 )
@@ -61,7 +63,7 @@ def is_read(flag: str) -> bool:
     >>> [is_read(flag) for flag in ("--attention-backend flashinfer", "--attention-backend FLASHMLA")]
     [True, False]
     """
-    return flag in WHOLE or NAMED_ATTENTION.fullmatch(flag) is not None
+    return flag in WHOLE or CHUNKED.fullmatch(flag) is not None or NAMED_ATTENTION.fullmatch(flag) is not None
 
 
 def remark(before: list[str], unread: list[str]) -> str:
@@ -84,6 +86,8 @@ def remark(before: list[str], unread: list[str]) -> str:
         said.append(WINDOWS_WHOLE)
     if any(map(SHARED_BY_DATA.match, unread)):
         said.append(SHARED_WHOLE)
+    if any(map(CHUNKED.fullmatch, unread)):
+        said.append(CHUNKS)
     if named := [found for word in (*before, *unread) if (found := NAMED_ATTENTION.fullmatch(word))]:
         said.append(named[-1][1].upper())
     return ", ".join(said)

@@ -5,6 +5,8 @@ from ..releases import ReleaseRules, Releases, heads_loaded
 BEYOND = "beyond positions"
 """What the text of a release says where a length beyond the model's positions is let through
 (VLLM_ALLOW_LONG_MAX_MODEL_LEN)."""
+CHUNKS = "chunks"
+"""What it says where --enable-chunked-prefill cuts prompts of any length in the first engine."""
 LATENTS_OFF = "MLA off"
 """What the text of a release says where its MLA is switched off (VLLM_MLA_DISABLE)."""
 FIRST_RUNNER, SECOND_RUNNER = "MRV1", "MRV2"
@@ -50,6 +52,7 @@ class VllmRules(ReleaseRules):
     # what its server chooses
     v0_chunk: int = 0
     """Tokens of a chunk of a long prompt in the first engine; 0: it reads prompts whole."""
+    v0_cuts_unasked: bool = False
     v0_tokens_of_images: int = 0
     """The least batch of a model that sees images, in the first engine."""
     v0_fills_with_images: bool = False

@@ -10,7 +10,7 @@ from ...run.cards import Hardware
 from ...run.serving import Asked, Resolved
 from ..overhead_lines import fitted_line
 from ..rank import Stage
-from .release import VllmRules
+from .release import CHUNKS, VllmRules
 
 LONG_CONTEXT = 32768
 """Tokens of --max-model-len beyond which a prompt is read in chunks."""
@@ -22,8 +22,9 @@ def v0_batch(model: Model, asked: Asked, hardware: Hardware, length: int, rules:
     """Return --max-num-batched-tokens of V0 (engine/arg_utils.py and config.py, SchedulerConfig, of 0.4.1 to
     0.8.5).
 
-    Up to 0.5.3 a prompt is never cut unless that is asked for. A profile run of the whole length is what a
-    long model ran out of: deepseek-coder-33b reads 65,536 tokens at once in 0.4.1 (vllm#4429).
+    Up to 0.5.2 a prompt is never cut unless --enable-chunked-prefill asks for it, and a short one at no time.
+    A profile run of the whole length is what a long model ran out of: deepseek-coder-33b reads 65,536 tokens
+    at once in 0.4.1 (vllm#4429).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -31,13 +32,18 @@ def v0_batch(model: Model, asked: Asked, hardware: Hardware, length: int, rules:
     >>> model, card = load("llama-3.1-8b"), parse_gpu("h100")
     >>> [
     ...     v0_batch(model, Asked(), card, 131072, RELEASES.at(version))
-    ...     for version in ("0.5.3", "0.6.2", "0.6.6")
+    ...     for version in ("0.5.2", "0.6.2", "0.6.6")
     ... ]
     [131072, 512, 2048]
+    >>> v0_batch(model, Asked(), card, 8192, RELEASES.at("0.6.2 (chunks)"))
+    512
     """
     images = any(tensor.part == "vision" for tensor in model.tensors)
     whole = max(length, LEAST_TOKENS)
-    chunked = rules.v0_chunk and length > LONG_CONTEXT and not reads_whole(model, asked, hardware, rules)
+    unasked = (
+        rules.v0_cuts_unasked and length > LONG_CONTEXT and not reads_whole(model, asked, hardware, rules)
+    )
+    chunked = rules.v0_chunk and (unasked or CHUNKS in rules.text)
     return max(rules.v0_chunk if chunked else whole, rules.v0_tokens_of_images if images else 0)
 
 
