@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from oomless.engines.command_line import read_command
+from oomless.engines.rank import Stage
+from oomless.engines.vllm.weights import loading
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Asked, Layout
+from oomless.run.serving import Asked, Layout, Resolved
 from oomless.units import GIB
 
 
@@ -89,3 +91,21 @@ def test_the_first_engine_cuts_prompts_as_it_is_told(release: str, flags: str, t
     question = Asked(layout=Layout(), engine_version=version)._replace(**command.flags)
     asked = estimate_serving(load("llama-3.1-8b"), question, parse_gpu("h100")).request
     assert asked.max_num_batched_tokens == tokens
+
+
+def test_a_tpu_captures_no_graphs_and_reduces_without_nccl() -> None:
+    """Qwen2.5-32B on four v6e runs with 0.98 of each (vllm-project/recipes)."""
+    found = answer(
+        "qwen2.5-32b", "tpu-v6e:4", "0.20.2", tp=4, max_model_len=4096, gpu_memory_utilization=0.98
+    )
+    assert taken(found, "runtime.cuda_graphs") == 0
+    assert taken(found, "runtime.non_torch") + taken(found, "runtime.context") < 0.5
+
+
+def test_int8_of_a_tpu_is_loaded_in_16_bit() -> None:
+    """Llama-3.1-70B does not load on eight v5e (vllm#9331)."""
+    stage, cards = Stage(0, 1, 0, 80), parse_gpu("tpu-v5e:8")
+    asked = Resolved(engine_version="0.6.3", quantization="tpu_int8", layout=Layout(tp=8), dtype="bfloat16")
+    found = loading(load("llama-3.1-70b"), asked, cards, stage)
+    assert found is not None
+    assert sum(group.total_bytes for group in found.placed) > cards.card.memory_bytes

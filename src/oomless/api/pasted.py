@@ -49,7 +49,7 @@ def from_command(
     drafts = given.get("speculation")
     if served and isinstance(drafts, Speculation) and drafts.draft == place:
         given["speculation"] = drafts._replace(draft=served)
-    if served and place and known and command.flags.get("quantization") == "fp8":
+    if served and place and known and command.flags.get("quantization") in ("fp8", "tpu_int8"):
         given = from_16_bit(given, served)
     if served and not own and catalogue_name(served) == served and is_widened(place, served):
         given = {"hf_overrides": WIDENED, **given}
@@ -89,11 +89,12 @@ SAME_FORM = {
     "fp4": "nvfp4",
     "modelopt_fp4": "nvfp4",
     "modelopt_fp8": "fp8",
+    "sym_int4": "w4a16",
     "w8a8_int8": "w8a8",
     "w8a8_fp8": "fp8-dynamic",
 }
 """What engines call the kernels or the maker of a form, in our words (vllm and sglang,
-layers/quantization/__init__.py)."""
+layers/quantization/__init__.py; sym_int4 is Intel's, intel/llm-scaler)."""
 
 
 def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], list[str]]:
@@ -101,18 +102,19 @@ def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, An
     release, as SGLang's awq does, variables do where --engine-version is said."""
     from ..engines import engine
     from ..engines.sglang.release import OWN_AWQ
-    from ..engines.vllm.release import OFFLINE
+    from ..engines.vllm.release import CHUNKS, OFFLINE, RELEASES
 
     release = given.get("engine_version") or ""
-    if not command.remark or "(" in release:
+    remark = command.remark
+    if CHUNKS in remark and not (release and RELEASES.at(release).offers_v0):  # the second engine always does
+        remark = ", ".join(word for word in remark.split(", ") if word != CHUNKS)
+    if not remark or "(" in release:
         return given, []
-    if OFFLINE in command.remark or command.remark == OWN_AWQ:
+    if OFFLINE in remark or remark == OWN_AWQ:
         release = release or engine(command.engine).latest
     if not release:
-        return given, [
-            f"{command.remark}: asked for by the command, and counted where --engine-version is said"
-        ]
-    return {**given, "engine_version": f"{release} ({command.remark})"}, []
+        return given, [f"{remark}: asked for by the command, and counted where --engine-version is said"]
+    return {**given, "engine_version": f"{release} ({remark})"}, []
 
 
 def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str, Any], tuple[str, ...]]:

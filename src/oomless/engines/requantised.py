@@ -40,7 +40,7 @@ FROM_16_BIT = "from 16 bit"
 """What the text of a release says where a command names the checkpoint of 16 bit that its flag quantises."""
 
 
-ON_LOADING = ("fp8", "bitsandbytes")
+ON_LOADING = ("fp8", "bitsandbytes", "tpu_int8")
 KEEP_ATTENTION, KEEP_IN_HYBRIDS = ("nvfp4", "mxfp4", "w8a8"), ("fp8-dynamic",)
 """Formats whose published checkpoints often leave attention alone, nvidia's, RedHatAI's and unsloth's of
 Qwen3.6 and Qwen3.8; and those that do so beside linear attention alone: llm-compressor's examples in FP8

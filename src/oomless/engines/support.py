@@ -293,6 +293,7 @@ def _weights_word(model: Model, quantization: str | None) -> str:
 METHOD_WORDS = {
     "fp8-dynamic": "fp8_channel",
     "w8a8": "int8",
+    "tpu_int8": "int8",
     "w4a16": "w4a16",
     "w4a8": "w4a8",
     "w8a16": "gptq",

@@ -78,6 +78,7 @@ REQUANTISED: dict[str, Format] = {
     "mxfp8": FP8_ROW32_E8M0,
     "nvfp4": NVFP4,
     "experts_int8": INT8_CHANNEL,
+    "tpu_int8": INT8_CHANNEL,
     "w4afp8": grouped(4, 128, zeros=False, scale_bits=16),
     "w4a8": grouped(4, 0, zeros=False, scale_bits=128),
     "w8a16": grouped(8, 128, zeros=True, scale_bits=16),

@@ -331,6 +331,7 @@ def conditions(
         "amd": hardware.card.vendor == "AMD",
         "radeon": hardware.card.vendor == "AMD" and not hardware.card.link,
         "ascend": hardware.card.vendor == "Huawei",
+        "tpu": hardware.card.vendor == "Google",
         "moves_experts": moves_experts(model, asked, hardware, rules),
         "unified": hardware.card.shared_bytes > 0,
         "sm12": 12 <= hardware.card.capability < 13,
@@ -372,12 +373,13 @@ def moves_experts(model: Model, asked: Resolved, hardware: Hardware, rules: Vllm
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:
     """A line that is a row of engines.csv; on cards of makers without rows of their own it is only assumed,
-    with twice the room."""
+    with twice the room. A TPU has no context of CUDA and no NCCL: programs of XLA stand in for both."""
+    quantity = f"{quantity}_of_xla" if "tpu" in tags else quantity
     category: Category = (
-        "communication" if quantity == "non_torch" and ({"tp", "pp"} & set(tags)) else "runtime"
+        "communication" if quantity.startswith("non_torch") and ({"tp", "pp"} & set(tags)) else "runtime"
     )
     line = measured("vllm", key, quantity, rules.release, tags, category)
-    if "other_vendor" not in tags or "ascend" in tags:
+    if "other_vendor" not in tags or {"ascend", "tpu"} & set(tags):
         return line
     if facts.select("engines", ("vllm", quantity), tags, rules.release).when & {"amd", "radeon"}:
         return line

@@ -87,7 +87,7 @@ def element_bits(asked: Resolved) -> float:
     match asked.kv_cache_dtype:
         case "auto":
             return DTYPES[asked.dtype].bits
-        case "fp8" | "fp8_e4m3" | "fp8_e5m2" | "fp8_ds_mla":
+        case "fp8" | "fp8_e4m3" | "fp8_e5m2" | "fp8_inc" | "fp8_ds_mla":
             return 8
         case "nvfp4" | "nvfp4_ds_mla":
             return 4.5

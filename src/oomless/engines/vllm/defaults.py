@@ -235,6 +235,7 @@ CACHE_TYPES = (
     "fp8",
     "fp8_e4m3",
     "fp8_e5m2",
+    "fp8_inc",
     "fp8_ds_mla",
     "nvfp4",
     "nvfp4_ds_mla",

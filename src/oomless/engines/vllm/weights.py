@@ -67,7 +67,7 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     94.53
     """
     rules = RELEASES.at(asked.engine_version)
-    if model.quantization or asked.quantization != "fp8" or rules.quantises_while_loading:
+    if model.quantization or asked.quantization not in ("fp8", "tpu_int8") or rules.quantises_while_loading:
         return None
     from ..requantised import FROM_16_BIT, Loading  # few questions come here
 
@@ -77,8 +77,8 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     since = first_with("vllm", "quantises_while_loading")
     return Loading(
         whole,
-        f"--quantization fp8 of {asked.engine} {asked.engine_version} loads a rank in 16 bit before it "
-        "halves it",
+        f"--quantization {asked.quantization} of {asked.engine} {asked.engine_version} loads a rank in 16 "
+        "bit before it halves it",
         f"take a checkpoint that is published in FP8, more ranks, or {since} and later, which quantises each "
         "layer as it comes",
         "vllm/model_executor/layers/quantization/fp8.py",
