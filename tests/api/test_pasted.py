@@ -406,6 +406,12 @@ def test_modelslim_keeps_of_latents_what_its_recipes_say() -> None:
     found = pasted(start, gpu="ascend-910c:8")
     (kept,) = (line for line in found["ranks"][0]["lines"] if line["key"] == "weights.unquantized")
     assert kept["bytes"] == kept["high_bytes"] == 61 * 128 // 8 * 256 * 512
+    start = start.replace("vllm serve", "sglang serve --model-path").replace("W8A8", "W4A8")
+    start = start.replace("--quantization ascend", "--quantization modelslim --attention-backend ascend")
+    found = pasted(start, gpu="ascend-910c:8")
+    (kept,) = (line for line in found["ranks"][0]["lines"] if line["key"] == "weights.unquantized")
+    assert kept["bytes"] == 61 * 128 // 8 * 256 * 512
+    assert found["request"]["quantization"] == "w4a8"
 
 
 @pytest.mark.parametrize(("name", "left"), [("int4-AutoRound", False), ("int4-mixed-AutoRound", True)])

@@ -463,3 +463,15 @@ def test_qwens_own_gptq_keeps_attention() -> None:
     )
     assert dense.low_bytes == 0 < 9 * GIB < dense.bytes == dense.high_bytes < 11 * GIB
     assert 1.5 * GIB < experts.bytes == experts.high_bytes < 3.5 * GIB
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "held"), [("0.5.9", "910b", 3), ("0.5.10", "910b", 0), ("0.5.9", "a100", 0)]
+)
+def test_sglang_had_rows_of_states_on_ascend(version: str, gpu: str, held: int) -> None:
+    """Three of four layers of Qwen3.5 keep a state; sglang#19781 and gpustack#4761 ran out while all had rows."""
+    gpu = "ascend-910b:2" if gpu == "910b" else "a100-80gb:2"
+    asked: dict[str, Any] = {"engine": "sglang", "engine_version": version, "max_total_tokens": 32768}
+    found = answer("qwen3.5-27b", gpu, tp=2, **asked, disable_radix_cache=True, max_num_seqs=8)
+    rows = [each for each in found.ranks[0].beside if each.key == "kv_cache.copies"]
+    assert sum(each.bytes for each in rows) == held * 16 * 32768 * 2 * 2 * 256 * 2

@@ -42,6 +42,7 @@ FRESH_26 = TABLES / "verdicts_blind_26.csv"
 FRESH_27 = TABLES / "verdicts_blind_27.csv"
 FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_31 = TABLES / "verdicts_blind_31.csv"
+FRESH_30 = TABLES / "verdicts_blind_30.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
 TRAIN_2 = TABLES / "verdicts_train_2.csv"
 TRAIN_3 = TABLES / "verdicts_blind_train_3.csv"
@@ -94,6 +95,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_27.jsonl": FRESH_27,
     TABLES / "blind" / "verdicts_28.jsonl": FRESH_28,
     TABLES / "blind" / "verdicts_31.jsonl": FRESH_31,
+    TABLES / "blind" / "verdicts_30.jsonl": FRESH_30,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
     TABLES / "blind" / "verdicts_train_2.jsonl": TRAIN_2,
     TABLES / "blind" / "verdicts_train_3.jsonl": TRAIN_3,
@@ -324,6 +326,9 @@ FRESH_28_BUDGET = Confusion(right=0.74, wrong_fits=9, wrong_does_not_fit=1, tigh
 # explained: x-4623 and x-4626 run out beside a pool that has room, x-4627 is killed by its host while it
 # loads, x-4615's warm-up on Gaudi is not counted, x-4611 does not say its release
 FRESH_31_BUDGET = Confusion(right=0.79, wrong_fits=4, wrong_does_not_fit=1, tight=6, none=10)
+# the first score was 18 of 22, three wrong "fits", one wrong "no", ten tight, four without an answer: SGLang's
+# rows of states on Ascend, its word for ModelSlim
+FRESH_30_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=1, tight=11, none=3)
 
 
 # the first score was 19 of 25, six wrong "no", ten tight, two without an answer: vLLM, pages of models and of
@@ -520,6 +525,7 @@ ROUNDS = {
     FRESH_27: ("serve", FRESH_27_BUDGET),
     FRESH_28: ("serve", FRESH_28_BUDGET),
     FRESH_31: ("serve", FRESH_31_BUDGET),
+    FRESH_30: ("serve", FRESH_30_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),
     TRAIN_2: ("train", TRAIN_2_BUDGET),
     TRAIN_3: ("train", TRAIN_3_BUDGET),

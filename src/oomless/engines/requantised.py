@@ -69,8 +69,9 @@ AUTOROUND_KEEPS = ("glm4_moe_lite", "glm_moe_dsa")
 groups)."""
 AUTOAWQ, MODELSLIM = "AutoAWQ", "ModelSlim"
 SLIM_KEEPS = ("kv_b_proj", "wq_b", "wk", "weights_proj")
-"""What ModelSlim's recipes for latents in W8A8 leave in 16 bit beside routers: kv_b_proj and matrices of the
-indexer (Ascend/msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml, glm_5/glm_5_w8a8.yaml)."""
+"""What ModelSlim's recipes for latents in W8A8 and W4A8 leave in 16 bit beside routers: kv_b_proj and matrices
+of the indexer (Ascend/msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml, glm_5/glm_5_w8a8.yaml,
+deepseek_v3/deepseek_w4a8_per_channel.yaml, kimi_k2_5/kimi_w4a8.yaml)."""
 MODELSLIM_GROUP = 256
 """Columns of the groups, each with a scale in I64, that ModelSlim's W4A8 may have instead of whole rows
 (vllm-ascend#2296; a log of V4-Flash in SGLang holds 4.5 GiB more than whole rows on each of four cards)."""
@@ -80,8 +81,8 @@ def kept_line(
     model: Model, wanted: str | None, parts: list[tuple[Tensor, Shape, int]], maker: str = ""
 ) -> list[Line]:
     """The line for weights of (tensor, shape on a rank, number on a rank); none where nothing is left to a
-    maker. AutoAWQ keeps no linear layer of a block but a router, and ModelSlim in 8 bits none of latents but
-    what `SLIM_KEEPS`.
+    maker. AutoAWQ keeps no linear layer of a block but a router, and ModelSlim none of latents but what
+    `SLIM_KEEPS`.
 
     high = sum over modules that may be kept of elements * (16 - bits) / 8, over the others of their scales
     and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
@@ -132,7 +133,7 @@ def _kept_ends(
     """Return (what checkpoints usually hold more, the most)."""
     experts, hybrid = model.kinds.has_experts, model.kinds.has(Linear)
     by_autoawq = maker == AUTOAWQ
-    by_modelslim = maker == MODELSLIM and wanted == "w8a8" and model.kinds.has(MLA, DSA)
+    by_modelslim = maker == MODELSLIM and wanted in ("w8a8", "w4a8") and model.kinds.has(MLA, DSA)
     smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
     by_qwen = wanted == "gptq" and hybrid and model.family.startswith("qwen3")
     as_a_rule = by_qwen or (wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS))
@@ -160,7 +161,7 @@ def _kept_ends(
     if by_qwen:
         return usual, max(kept, grouped)  # Qwen's groups have 128 columns
     if by_modelslim:
-        return kept, kept
+        return kept, kept + grouped
     if hybrid and wanted in (("awq", "w4a16") if experts else ("awq",)) and not by_autoawq:
         usual = int(KEPT_OF_HYBRIDS * (kept + grouped))
     return usual, kept + grouped

@@ -25,10 +25,10 @@ from ..record import (
     Tunable,
 )
 from ..releases import first_with
+from .beside import beside_pool
 from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
-from .drafts import beside_pool
 from .release import LONG_FOR_AITER, RELEASES, draft_heads
 from .weights import loading, placed_weights
 

@@ -4,7 +4,7 @@ DeepEP's buffers of tokens that ranks send, and the products of those that came,
 
 from ... import facts
 from ...ledger import Line, exact, ranged
-from ...model.attention import GQA, MLA, V4, Sliding
+from ...model.attention import GQA, MLA, V4, Linear, Sliding
 from ...model.feedforward import MoE
 from ...model.model import Model
 from ...model.storage import DTYPES, F32
@@ -14,6 +14,8 @@ from ...units import GIB, MIB
 from ..rank import Stage
 from ..symmetric_buffer import symmetric_line
 from .backends import step_backend
+from .cache import cache_layout, pool_tokens, row_bytes
+from .drafts import draft_rows_beside
 from .graphs import captured_sizes
 from .release import RELEASES, SglangRules, attention_ranks, by_aiter, by_fa3, expert_ranks
 
@@ -277,3 +279,30 @@ def canvas_line(model: Model, asked: Resolved) -> Line:
     )
     what, ends = "logits of canvases", (value, least, most)
     return ranged("temporaries.running", "engine", what, ends, "assumed", formula, source)
+
+
+def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
+    """What a pool takes beyond the bytes that it was divided by: rows of a draft, and those that layers of
+    states have on Ascend and never use, to 0.5.9 (model_runner_kv_cache_mixin.py, where the backend is
+    "ascend" whatever the model: layer_num=num_effective_layers).
+
+    >>> from ...model.load import load
+    >>> from ...run.serving import Layout
+    >>> asked = Resolved(engine_version="0.5.9", layout=Layout(tp=2), dtype="bfloat16", max_num_seqs=8)
+    >>> asked = asked._replace(attention_backend="ascend", kv_cache_dtype="bfloat16", block_size=128)
+    >>> asked = asked._replace(max_mamba_cache_size=8)
+    >>> [line] = beside_pool(load("qwen3.5-27b"), asked, Stage(0, 1, 0, 64), 13 * GIB)
+    >>> round(line.bytes / GIB, 2)  # of 48 layers, of which the pool knows 16 others (gpustack#4761)
+    37.28
+    """
+    beside = draft_rows_beside(model, asked, stage, pool_bytes)
+    attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
+    states = sum(isinstance(each, Linear) for each in attentions)
+    rules = RELEASES.at(asked.engine_version)
+    if not states or asked.attention_backend != "ascend" or not rules.stores_rows_of_states:
+        return beside
+    row = max(row_bytes(each, asked, rules) for each in attentions)
+    tokens = max(pool_tokens(cache_layout(model, asked, stage), pool_bytes), 0)
+    what, formula = "cache rows of layers that keep states", f"{tokens:,} slots x {states} layers x {row:,} B"
+    source = "model_executor/model_runner_kv_cache_mixin.py; sgl-project/sglang#19756"
+    return [*beside, exact("kv_cache.copies", "engine", what, tokens * states * row, formula, source)]

@@ -211,7 +211,7 @@ def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """What another's checkpoint may keep in 16 bit."""
     if asked.quantization in (None, model.quantization):
         return []
-    from ..requantised import kept_line
+    from ..requantised import MODELSLIM, kept_line
 
     parts = []
     for tensor in model.tensors:
@@ -219,7 +219,7 @@ def kept(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
         if layers:
             shape, repeat = shard(tensor, model, asked)
             parts.append((tensor, shape, repeat * len(layers)))
-    return kept_line(model, asked.quantization, parts)
+    return kept_line(model, asked.quantization, parts, MODELSLIM * (asked.attention_backend == "ascend"))
 
 
 def request_table(asked: Resolved, requests: int) -> Line:

@@ -31,7 +31,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     """The question with every default that SGLang's server would choose."""
     version = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(version)
-    compressed = model.kinds.has(V4, V41)
+    compressed, asked = model.kinds.has(V4, V41), with_own_backend(asked, hardware)
     check_kind(model, rules)
     layout = resolve_layout(model, rules, layout, asked)
     own = own_length(model, rules)
@@ -87,6 +87,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         mem_fraction_static=share,
         block_size=page,
     )
+
+
+def with_own_backend(asked: Asked, hardware: Hardware) -> Asked:
+    """Return the question with the one backend that there is for attention on Ascend, where none is said."""
+    alone = hardware.card.vendor == "Huawei" and asked.attention_backend == "auto"
+    return asked._replace(attention_backend="ascend") if alone else asked
 
 
 def cuts_prompts(model: Model, asked: Asked, rules: SglangRules) -> bool:

@@ -58,7 +58,7 @@ def released_line(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     return [exact("weights.draft", "draft", what, size, formula, "sglang#36452")] if size else []
 
 
-def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
+def draft_rows_beside(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
     """What the rows of a draft take beyond those that the pool was divided by: of another model or head as
     many of the target's, of some models' own layers none (model_executor/pool_configurator.py).
 
@@ -73,7 +73,7 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
     >>> head = model_of_head(published_head("AQ-MedAI/Kimi-K2-Instruct-eagle3"), target, "head")
     >>> both = with_draft(target, head, shares=True)
     >>> asked = asked._replace(speculation=Speculation("EAGLE3", 3), kv_cache_dtype="bfloat16")
-    >>> [line.bytes for line in beside_pool(both, asked, Stage(0, 1, 0, 61), 71424 * 1000)]
+    >>> [line.bytes for line in draft_rows_beside(both, asked, Stage(0, 1, 0, 61), 71424 * 1000)]
     [2944000]
     """
     rules = RELEASES.at(asked.engine_version)

@@ -148,6 +148,8 @@ class SglangRules(ReleaseRules):
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
     divides_pool_by_index_rows: bool = False
+    stores_rows_of_states: bool = False
+    """On Ascend."""
 
 
 RELEASES = Releases(
