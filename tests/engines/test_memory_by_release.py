@@ -469,7 +469,7 @@ def test_qwens_own_gptq_keeps_attention() -> None:
     ("version", "gpu", "held"), [("0.5.9", "910b", 3), ("0.5.10", "910b", 0), ("0.5.9", "a100", 0)]
 )
 def test_sglang_had_rows_of_states_on_ascend(version: str, gpu: str, held: int) -> None:
-    """Three of four layers of Qwen3.5 keep a state; sglang#19781 and gpustack#4761 ran out while all had rows."""
+    """Three of four layers of Qwen3.5 keep a state; all had rows (sglang#19781, gpustack#4761)."""
     gpu = "ascend-910b:2" if gpu == "910b" else "a100-80gb:2"
     asked: dict[str, Any] = {"engine": "sglang", "engine_version": version, "max_total_tokens": 32768}
     found = answer("qwen3.5-27b", gpu, tp=2, **asked, disable_radix_cache=True, max_num_seqs=8)

@@ -326,8 +326,11 @@ FRESH_28_BUDGET = Confusion(right=0.74, wrong_fits=9, wrong_does_not_fit=1, tigh
 # explained: x-4623 and x-4626 run out beside a pool that has room, x-4627 is killed by its host while it
 # loads, x-4615's warm-up on Gaudi is not counted, x-4611 does not say its release
 FRESH_31_BUDGET = Confusion(right=0.79, wrong_fits=4, wrong_does_not_fit=1, tight=6, none=10)
-# the first score was 18 of 22, three wrong "fits", one wrong "no", ten tight, four without an answer: SGLang's
-# rows of states on Ascend, its word for ModelSlim
+
+
+# the first score was 18 of 22, three wrong "fits", one wrong "no", ten tight, four without an answer: rows of
+# states of SGLang on Ascend, its word for ModelSlim. Not explained: weights that are more than the share by
+# the source (x-4510), a second round of a benchmark (x-4530), ranks that all begin on card 0 (x-4531)
 FRESH_30_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=1, tight=11, none=3)
 
 

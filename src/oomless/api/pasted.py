@@ -82,8 +82,8 @@ IN_CHECKPOINT = (
     "moe_wna16",
     "quark",
 )
-"""Words for a checkpoint that describes its own types: vllm-ascend's and SGLang's of quant_model_description.json
-(ascend, modelslim), vLLM's and SGLang's."""
+"""Words for a checkpoint that describes its own types: on Ascend (quant_model_description.json), vLLM's and
+SGLang's."""
 SAME_FORM = {
     "awq_marlin": "awq",
     "gptq_marlin": "gptq",

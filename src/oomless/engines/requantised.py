@@ -69,8 +69,8 @@ AUTOROUND_KEEPS = ("glm4_moe_lite", "glm_moe_dsa")
 groups)."""
 AUTOAWQ, MODELSLIM = "AutoAWQ", "ModelSlim"
 SLIM_KEEPS = ("kv_b_proj", "wq_b", "wk", "weights_proj")
-"""What ModelSlim's recipes for latents in W8A8 and W4A8 leave in 16 bit beside routers: kv_b_proj and matrices
-of the indexer (Ascend/msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml, glm_5/glm_5_w8a8.yaml,
+"""What ModelSlim's recipes for latents in W8A8 and W4A8 leave in 16 bit beside routers: kv_b_proj, and of
+the indexer matrices (Ascend/msmodelslim, lab_practice: deepseek_v3_2/deepseek_w8a8.yaml, glm_5/,
 deepseek_v3/deepseek_w4a8_per_channel.yaml, kimi_k2_5/kimi_w4a8.yaml)."""
 MODELSLIM_GROUP = 256
 """Columns of the groups, each with a scale in I64, that ModelSlim's W4A8 may have instead of whole rows
