@@ -109,3 +109,11 @@ def test_int8_of_a_tpu_is_loaded_in_16_bit() -> None:
     found = loading(load("llama-3.1-70b"), asked, cards, stage)
     assert found is not None
     assert sum(group.total_bytes for group in found.placed) > cards.card.memory_bytes
+
+
+def test_slots_of_minimax_lie_beside_the_cache_of_the_first_engine() -> None:
+    """MiniMax-Text-01 runs with 1,000,000 tokens on eight H800 (vllm#13454)."""
+    found = answer("minimax-text-01", "h800:8", "0.8.3", tp=8, quantization="experts_int8")
+    assert found.request.engine_version == "0.8.3 (V0)"
+    assert taken(found, "runtime.workspaces") == pytest.approx(4.375, abs=0.01)
+    assert found.pools[0] // (10 * 512) > 1_000_000

@@ -392,11 +392,6 @@ def tried_lines(
     """What the profile run takes, with images too in the first engine."""
     if not rules.v0:
         return profile_lines(model, asked, hardware, stage, rules, tags)
-    from .v0_images import v0_profile_lines  # the first engine
+    from .v0_batch import v0_lines  # the first engine
 
-    lines = v0_profile_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))
-    if rules.v0_holds_reduced and asked.layout.tp > 1:
-        from .v0_batch import held_line  # one release
-
-        lines.append(held_line(model, asked, hardware, stage, rules))
-    return lines
+    return v0_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))

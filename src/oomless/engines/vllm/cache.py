@@ -14,6 +14,7 @@ from ..rank import CacheGroup, CacheLayout, Stage
 from ..recurrent_states import recurrent_state_bytes, state_width
 from .rank_tensors import draft_layers
 from .release import RELEASES, WINDOWS_WHOLE, VllmRules
+from .v0_states import keeps_slots
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
 """Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
@@ -179,6 +180,8 @@ def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, rules)
     check_context_parallel(model, asked)
     block = asked.block_size or 16
+    if rules.v0 and keeps_slots(model):
+        attentions = [attention for attention in attentions if not isinstance(attention, Linear)]
     if any(isinstance(attention, Linear) for attention in attentions):
         return linear_layout(attentions, block, asked, rules)
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers

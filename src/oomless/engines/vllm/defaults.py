@@ -18,6 +18,7 @@ from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
 from .release import BEYOND, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
+from .v0_states import keeps_slots
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
 """Device sizes from which the server's default batch grows (arg_utils.py)."""
@@ -187,7 +188,9 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
     drafts = rules.offers_v0 and asked.speculative and not rules.v1_drafts_unasked
     staged = rules.v1_stages_by_ray_alone and layout.pp > 1 and hardware.num_nodes == 1
     old = rules.v1_needs_ampere and card.capability < 8
-    if rules.offers_v0 and model.family in FIRST_ENGINE_FAMILIES:
+    if rules.offers_v0 and (
+        model.family in FIRST_ENGINE_FAMILIES or (keeps_slots(model) and not rules.v1_serves_slots)
+    ):
         return True
     return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
 

@@ -53,6 +53,9 @@ class VllmRules(ReleaseRules):
     v0_chunk: int = 0
     """Tokens of a chunk of a long prompt in the first engine; 0: it reads prompts whole."""
     v0_cuts_unasked: bool = False
+    v0_cuts_states: bool = False
+    v0_keeps_slots_in_f32: bool = False
+    v1_serves_slots: bool = False
     v0_tokens_of_images: int = 0
     """The least batch of a model that sees images, in the first engine."""
     v0_fills_with_images: bool = False

@@ -11,6 +11,8 @@ from ...run.serving import Asked, Resolved
 from ..overhead_lines import fitted_line
 from ..rank import Stage
 from .release import CHUNKS, VllmRules
+from .v0_images import v0_profile_lines
+from .v0_states import slots_lines
 
 LONG_CONTEXT = 32768
 """Tokens of --max-model-len beyond which a prompt is read in chunks."""
@@ -57,13 +59,31 @@ def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules
     return (
         asked.speculation is not None
         or asked.enable_lora
-        or model.kinds.has(Sliding, Linear)
+        or model.kinds.has(Sliding)
+        or (model.kinds.has(Linear) and not rules.v0_cuts_states)
         or (asked.enable_prefix_caching and not rules.v0_cuts_cached_prefixes)
         or (images and not rules.v0_cuts_beside_images)
         or (model.kinds.has(MLA) and not rules.v0_cuts_latents)
         or (hardware.card.vendor == "AMD" and not rules.v0_cuts_on_rocm)
         or hardware.card.vendor == "Huawei"
     )
+
+
+def v0_lines(
+    model: Model,
+    asked: Resolved,
+    hardware: Hardware,
+    stage: Stage,
+    rules: VllmRules,
+    tags: tuple[str, ...],
+    room: int,
+) -> list[Line]:
+    """Return what the profile run takes, with images too, and what lies beside it: results that one release
+    holds, slots of states."""
+    lines = v0_profile_lines(model, asked, hardware, stage, rules, tags, room)
+    if rules.v0_holds_reduced and asked.layout.tp > 1:
+        lines.append(held_line(model, asked, hardware, stage, rules))
+    return lines + slots_lines(model, asked, stage, rules)
 
 
 def held_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules) -> Line:
