@@ -173,3 +173,16 @@ def test_a_refusal_says_what_does_not_run_and_not_only_where_it_was_read(
         infer(model, card, engine=engine)
     assert said in caught.value.message
     assert not is_english(in_chinese(caught.value.message))
+
+
+def test_llamacpp_runs_a_plain_model_on_every_amd_card_of_the_catalogue() -> None:
+    """ggml/src/ggml-cuda/vendors/hip.h names them all, from gfx906 to GFX12."""
+    words = {row["compute_capability"] for row in facts.table("hardware")}
+    for card in sorted(word for word in words if word.startswith("gfx")):
+        question = SupportQuestion("llamacpp", (2026, 8), frozenset(["llama", "gqa"]), "gguf", "auto", card)
+        assert support(question).runs == "runs", card
+
+
+def test_a_card_that_no_source_names_is_not_said_by_its_cache() -> None:
+    question = SupportQuestion("llamacpp", (2026, 8), frozenset(["llama", "gqa"]), "gguf", "auto", "gfx803")
+    assert support(question).reason == "no source says that this kind of model runs on gfx803"

@@ -124,7 +124,8 @@ def support(asked: SupportQuestion) -> Support:
     if not any(_suits(row.weights, asked.weights) for row in good):
         return Support("unknown", f"no source says that {asked.weights} weights run on {asked.card}")
     if not any(_suits(row.caches, asked.cache) for row in good):
-        return Support("unknown", f"no source says that a cache of {asked.cache} runs on {asked.card}")
+        what = "this kind of model" if asked.cache == "auto" else f"a cache of {asked.cache}"
+        return Support("unknown", f"no source says that {what} runs on {asked.card}")
     return Support("runs")
 
 
