@@ -437,7 +437,6 @@ def test_a_repository_without_a_tag_is_the_type_that_it_holds() -> None:
     ("command", "hint"),
     [
         ("python -m ktransformers.local_chat --model_path m", "--cpu-moe"),
-        ("lmdeploy serve api_server m --tp 8", "vllm"),
         ("docker run ghcr.io/huggingface/text-generation-inference:3.0 --model-id m", "vllm"),
         ("mlx_lm.server --model m", "llamacpp"),
     ],

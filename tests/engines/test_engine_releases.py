@@ -10,6 +10,7 @@ from packaging.version import Version
 from command import call
 from oomless import facts
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
+from oomless.engines.lmdeploy.release import RELEASES as LMDEPLOY
 from oomless.engines.releases import Releases, first_with, rule_rows
 from oomless.engines.sglang.release import RELEASES as SGLANG
 from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
@@ -25,6 +26,7 @@ ALL: tuple[Known, ...] = (
     ASCEND,
     SGLANG,
     TRTLLM,
+    LMDEPLOY,
     TRANSFORMERS,
     LLAMACPP_BUILDS,
     IK_BUILDS,

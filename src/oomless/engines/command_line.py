@@ -44,7 +44,6 @@ def line_of(engine: str) -> CommandLine | None:
 
 OTHER_PROGRAMS = (
     (r"\bktransformers\b|\bkt run\b|\bkt-kernel\b", "ktransformers"),
-    (r"\blmdeploy\b", "lmdeploy"),
     (r"\btext-generation-(?:launcher|inference)\b", "text-generation-inference"),
     (r"\bmlx_lm\b", "mlx-lm"),
     (r"\bexllama(?:v[23])?\b|\btabbyapi\b", "exllamav3"),
@@ -229,7 +228,7 @@ def with_version(command: Command, before: list[str]) -> Command:
 def is_path(model: str) -> bool:
     """Return whether a command's model is a place on its machine, which says nothing about what lies
     there."""
-    return model.startswith((".", "/", "~")) or model.endswith(".gguf") or model.count("/") > 1
+    return model.startswith((".", "/", "~")) or model.endswith((".gguf", "/")) or model.count("/") > 1
 
 
 OF_THE_LOAD = ("context", "concurrency", "instances")

@@ -16,6 +16,7 @@ from ..run.shell_words import VARIABLE
 from .config_words import config_words
 from .llamacpp.command_line import alone, as_asked, drafts_in, taken_along
 from .llamacpp.ollama_command import tagged, variables
+from .lmdeploy.command_line import as_lmdeploy
 from .sglang import command_line as of_sglang
 from .sglang.command_line import as_sglang, need_own_experts, with_variables
 from .variables import flags_of, unread_variables
@@ -258,6 +259,8 @@ class Reading:
                 flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
         if self.line.table == "trtllm":
             flags = self.of_trtllm(flags)
+        if self.line.table == "lmdeploy":
+            flags = as_lmdeploy(flags)
         if "rope_scaling" in flags:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")

@@ -18,7 +18,10 @@ CALLS = (
 )
 """What starts an engine in its own process (vllm/entrypoints/llm.py, sglang/srt/entrypoints/engine.py,
 llama_cpp/llama.py), and the program with the same arguments."""
-OTHERS = re.compile(r"\b(?:tensorrt_llm|lmdeploy)\b")
+OF_LMDEPLOY = (re.compile(r"(?<![\w.])(?:lmdeploy\.)?(pipeline|serve)\("), ("lmdeploy serve api_server",))
+BACKENDS = {"TurbomindEngineConfig": "turbomind", "PytorchEngineConfig": "pytorch"}
+"""What LMDeploy's pipeline takes its settings from (lmdeploy/api.py), and --backend."""
+OTHERS = re.compile(r"\btensorrt_llm\b")
 """Packages whose classes of these names take other arguments."""
 SET = re.compile(r"^[ \t]*os\.environ\[[\"'](\w+)[\"']\][ \t]*=[ \t]*[\"']([\w.,:-]*)[\"']", re.MULTILINE)
 MOST_CALL = 4_000
@@ -30,13 +33,17 @@ def of_python(text: str) -> str:
 
     >>> of_python('m = "Qwen/Qwen3-8B"\nllm = LLM(model=m, max_model_len=4096, enforce_eager=True)')
     'USAGE_CONTEXT=LLM_CLASS vllm serve Qwen/Qwen3-8B --max-model-len 4096 --enforce-eager'
+    >>> of_python(
+    ...     'c = TurbomindEngineConfig(tp=2, session_len=8192)\nlmdeploy.pipeline("m/n", backend_config=c)'
+    ... )
+    'lmdeploy serve api_server m/n --backend turbomind --tp 2 --session-len 8192'
     >>> of_python('python -c "import sglang as sgl; sgl.Engine(model_path=\\"m\\", tp_size=2)"')
     'python -m sglang.launch_server --model-path m --tp-size 2'
     """
     if OTHERS.search(text):
         return text
     script = re.sub(r"^(?:>>>|\.\.\.) ?", "", text, flags=re.MULTILINE).replace('\\"', '"')
-    for pattern, program in CALLS:
+    for pattern, program in (OF_LMDEPLOY,) if "lmdeploy" in script else CALLS:
         for found in pattern.finditer(script):
             if (call := called(script[found.start(1) : found.start(1) + MOST_CALL])) is not None:
                 variables = [f"{name}={value}" for name, value in SET.findall(script)]
@@ -58,7 +65,7 @@ def called(text: str) -> ast.Call | None:
 def words_of(call: ast.Call, script: str) -> list[str]:
     """Return a call's arguments as words of a command line. What is off by itself has no word, nor has a
     model that only a run names."""
-    keywords = [(each.arg, value_of(each.value, script)) for each in call.keywords]
+    keywords = [(each.arg, value_of(each.value, script)) for each in settings_of(call, script)]
     models = [value_of(each, script) for each in call.args[:1]]
     models += [value for name, value in keywords if name == "model"]
     words = [each for each in models if isinstance(each, str) and not each.startswith("$")][:1]
@@ -70,6 +77,22 @@ def words_of(call: ast.Call, script: str) -> list[str]:
             words.append(f"--no-{flag}" if value is False else f"--{flag}")
             words += [] if isinstance(value, bool) else [said(value)]
     return words
+
+
+def settings_of(call: ast.Call, script: str) -> list[ast.keyword]:
+    """Return a call's keywords; those of LMDeploy's settings in place of the one that names them."""
+    found = []
+    for each in call.keywords:
+        inner: ast.expr | None = each.value
+        if isinstance(inner, ast.Name):
+            match = re.search(rf"^[ \t]*{inner.id}[ \t]*=[ \t]*(?=\w+\()", script, re.MULTILINE)
+            inner = called(script[match.end() : match.end() + MOST_CALL]) if match else None
+        backend = BACKENDS.get(ast.unparse(inner.func)) if isinstance(inner, ast.Call) else None
+        if each.arg == "backend_config" and isinstance(inner, ast.Call) and backend:
+            found += [ast.keyword("backend", ast.Constant(backend)), *inner.keywords]
+        else:
+            found.append(each)
+    return found
 
 
 def value_of(node: ast.expr, script: str) -> Any:

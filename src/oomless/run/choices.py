@@ -12,7 +12,6 @@ OTHER_WORDS = {
     **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
     **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
     "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
-    "lmdeploy": "its rules are not known; vllm serves the same formats",
     **dict.fromkeys(
         ("ktransformers", "kt-kernel", "kt"),
         "its rules are not known; llamacpp keeps experts on the host too: --engine llamacpp --cpu-moe",

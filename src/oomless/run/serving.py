@@ -133,6 +133,7 @@ class Asked(Record):
     hicache_size: int = 0
     max_prefill_tokens: int | None = None
     free_gpu_memory_fraction: float | None = None
+    backend: str = "auto"
     device_map: str = "auto"
     cache_implementation: str = "dynamic"
     instances: int = 1

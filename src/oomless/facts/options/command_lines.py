@@ -129,4 +129,12 @@ COMMAND_LINES = (
         table="trtllm",
         orders=("throughput", "latency", "build"),
     ),
+    CommandLine(
+        "lmdeploy",
+        (r"(\S*/)?lmdeploy (serve (api_server|gradio)|chat( turbomind| torch)?)",),
+        "lmdeploy serve api_server",
+        own_words={("kv_cache_dtype", "int4"): "4", ("kv_cache_dtype", "int8"): "8"},
+        image="openmmlab/lmdeploy",
+        table="lmdeploy",
+    ),
 )
