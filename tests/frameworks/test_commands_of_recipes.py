@@ -103,3 +103,29 @@ def test_the_script_of_qwen_has_adapters_of_its_own(model: str, ends: bool) -> N
         "--per_device_train_batch_size 2 --model_max_length 512 --lazy_preprocess True"
     ).training
     assert (asked.lora_rank, asked.lora_targets, asked.trained_ends) == (64, ("all-linear",), ends)
+
+
+@pytest.mark.parametrize(
+    ("start", "framework", "ranks"),
+    [
+        ("torchrun --nproc_per_node 8 -m open_r1.sft", "trl", 8),
+        ("torchrun --nproc_per_node 2 -m mine.train", "transformers", 2),
+        ("python -m torch.distributed.run --nproc_per_node 2 train.py", "transformers", 2),
+        ("torchrun --nproc_per_node 4 -m swift.cli.sft", "ms-swift", 4),
+    ],
+)
+def test_a_module_that_parses_the_trainers_arguments_is_a_script(
+    start: str, framework: str, ranks: int
+) -> None:
+    """Behind -m none but TRL's own scripts trained."""
+    model = "--model m/x" if framework == "ms-swift" else "--model_name_or_path m/x"
+    found = read_training_command(f"{start} {model} --per_device_train_batch_size 1")
+    assert (found.framework, found.model, found.num_gpus) == (framework, "m/x", ranks)
+
+
+def test_megatron_swift_names_its_model_by_the_folder_that_it_made() -> None:
+    """A command with --load and no --model named none."""
+    found = read_training_command(
+        "megatron sft --load out/Qwen3-30B-A3B-mcore --expert_model_parallel_size 8"
+    )
+    assert found.model == "out/Qwen3-30B-A3B"

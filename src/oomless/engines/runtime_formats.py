@@ -55,6 +55,4 @@ def check_quantization(model: Model, asked: Resolved) -> None:
         if wanted in (*EXPERTS_ALONE, *OTHERS_IN) and not model.kinds.has_experts:
             raise UsageError(f"--quantization {wanted}: {model.name} has no experts", "choose another form")
         if model.quantization and wanted.startswith("fp8"):
-            raise UsageError(
-                f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
-            )
+            raise UsageError(f"{model.name} is published as {model.quantization}", "leave out --quantization")

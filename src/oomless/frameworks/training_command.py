@@ -42,10 +42,10 @@ PROGRAMS = (
     Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train"),
     Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
     # of a folder, before scripts of these names alone
-    Program("ms-swift", rf"{SCRIPT}swift/cli/(?P<task>sft|pt|rlhf)\.py", deals=True),
+    Program("ms-swift", rf"(?:-m )?{SCRIPT}swift[/.]cli[/.](?P<task>sft|pt|rlhf)(?:\.py)?", deals=True),
     Program("megatron-swift", rf"{SCRIPT}swift/cli/_megatron/(?P<task>sft|pt|rlhf)\.py", counts=True),
     Program("trl", rf"{SCRIPT}trl (?P<task>sft|dpo|kto|grpo|reward)"),
-    Program("trl", r"-m trl\.scripts\.(?P<task>sft|dpo|kto|grpo|reward)"),
+    Program("trl", r"-m (?:\w+\.)+(?P<task>sft|dpo|kto|grpo|reward)"),  # trl.scripts, open_r1
     Program("trl", rf"{SCRIPT}(?P<task>sft|dpo|kto|grpo|reward(?!_func))(?:_\w+)?\.py"),
     Program("ms-swift", rf"{SCRIPT}swift(?:\.cli\.main)? (?P<task>sft|pt|rlhf)", deals=True),
     Program("ms-swift", rf"{SCRIPT}(?:swift |llm_)(?P<task>sft|dpo|orpo|simpo)(?:\.py)?", deals=True),  # 1, 2
@@ -80,7 +80,9 @@ OF_TRAINER = (
     ("model_name_or_path", "zero_stage"),
     ("per_device_train_batch_size", "gradient_accumulation_steps"),  # its model is named beside it
 )
-"""Flags by which a script is known that parses the Trainer's arguments, or DeepSpeed-Chat's."""
+"""Flags by which a script or module is known that parses the Trainer's arguments, or DeepSpeed-Chat's."""
+LAUNCHERS = ("torch.", "accelerate.", "deepspeed.")
+"""Modules that start a script."""
 ELSEWHERE = {
     r"\btune run\b": "torchtune",  # recipes that are not read
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
@@ -153,9 +155,11 @@ def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]]
             if match and _has(words[first + 1 :], program.needs):
                 task = match.groupdict().get("task") or ""
                 return program, task, before, words[first + len(match.group().split()) :]
-        if word.endswith(".py") and any(_has(words[first + 1 :], flags) for flags in OF_TRAINER):
+        module = words[first - 1 : first] == ["-m"] and not word.startswith(LAUNCHERS)
+        if (module or word.endswith(".py")) and any(_has(words[first + 1 :], flags) for flags in OF_TRAINER):
             told = ["--use_flash_attn"] if FLASH.search(word) else []
-            return Program("transformers", ""), "", before, [*words[first + 1 :], *told]
+            started = before[:-1] if module else before
+            return Program("transformers", ""), "", started, [*words[first + 1 :], *told]
     return None
 
 

@@ -63,9 +63,7 @@ def check_quantization(model: Model, asked: Resolved) -> None:
             f"--quantization {wanted} in transformers is not known", f"known are {', '.join(REQUANTISED)}"
         )
     if model.quantization:
-        raise UsageError(
-            f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
-        )
+        raise UsageError(f"{model.name} is published as {model.quantization}", "leave out --quantization")
     if RELEASES.at(asked.engine_version).stacks_experts and model.kinds.has_experts:
         raise UnsupportedError(
             f"what transformers 5 quantises of the stacked experts of {model.name} is not known",

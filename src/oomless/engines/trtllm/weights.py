@@ -70,9 +70,7 @@ def check_published(model: Model, asked: Resolved) -> None:
             f"a checkpoint in {wanted} is not TensorRT-LLM's", f"known are {', '.join(CHECKPOINTS)}"
         )
     if wanted in EIGHT_BIT and model.quantization and wanted != model.quantization:
-        raise UsageError(
-            f"{model.name} is published as {model.quantization}", f"leave out --quantization {wanted}"
-        )
+        raise UsageError(f"{model.name} is published as {model.quantization}", "leave out --quantization")
 
 
 EIGHT_BIT = ("fp8", "w8a8")

@@ -75,7 +75,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
             entries.beside["park"] = parked
     asked = adapters(entries, computed_again(entries, asked, "selective"))
     targets = tuple(part for name in asked.lora_targets for part in PRODUCTS.get(name, (name,)))
-    return entries.text("model"), asked._replace(lora_targets=targets), None
+    made = (entries.text("load") or "").removesuffix("-mcore")  # as `swift export --to_mcore` calls it
+    return entries.text("model") or made or None, asked._replace(lora_targets=targets), None
 
 
 def _task(entries: Entries) -> Task:
