@@ -154,3 +154,17 @@ def test_an_engine_lends_its_weights() -> None:
         assert len([line for line in moment.ledger.lines if line.key == "runtime.context"]) == 1
     pool = next(line for line in found.after.peak.ledger.lines if line.key == "kv_cache.pool")
     assert 1.5 * GIB < pool.bytes < 2.8 * GIB  # 2.39 by its log
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ("gemma-3-4b", "chunked"),
+        ("gemma-3n-e4b", "plain-4.49"),
+        ("falcon-7b", "in-place"),
+        ("granite-4.0-350m", "in-place"),
+    ],
+)
+def test_losses_whose_forward_fits_no_pattern_have_whole_logits(model: str, loss: str) -> None:
+    found: Any = train(model, "a100-40gb", seq_len=1024, **ASKED)
+    assert found.request.loss == loss

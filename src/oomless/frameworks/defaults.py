@@ -75,9 +75,9 @@ def of_family(asked: TrainingAsked, earlier: Habits, family: str | None) -> dict
     """Return what the releases do with a family's models where nothing is said, by the question's field."""
     found, names = {}, ("recompute", "attention", "loss")
     for name, said in zip(names, (earlier.recompute, earlier.attention, earlier.loss_of), strict=True):
-        *families, value = (said or " ").split(" ")
-        if getattr(asked, name) is None and ("any" in families or family in families):
-            found[name] = value
+        for *families, value in (each.split(" ") for each in (said or " ").split("; ")):
+            if getattr(asked, name) is None and ("any" in families or family in families):
+                found[name] = value
     return found
 
 

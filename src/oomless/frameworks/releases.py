@@ -14,7 +14,8 @@ class Habits(NamedTuple):
     loss: str | None = None
     """Their plain loss (facts/losses.csv)."""
     loss_of: str | None = None
-    """Families of models and the loss that theirs is, whatever that of others: "granitemoe in-place"."""
+    """Families of models and the loss that theirs is, whatever that of others: "granitemoe in-place; llama4
+    plain"."""
     log_probs: str | None = None
     """Their loss of the log-probabilities of whole logits (facts/losses.csv)."""
     sampled: str | None = None
