@@ -1,6 +1,7 @@
 """LMDeploy: two backends, a share of what is free, and what a start needs beside the pool."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +120,13 @@ def test_what_is_not_known_is_refused() -> None:
     refused = call("infer", "--gpu", "l40s", "--command", "lmdeploy serve api_server m --quant-policy 5")
     assert refused.code != 0
     assert "0, 4 or 8" in refused.err
+
+
+def test_a_written_file_says_its_own_address_and_port(tmp_path: Path) -> None:
+    found = call(
+        *("plan", "qwen2.5-7b-instruct", "--gpu", "l40s", "--engine", "lmdeploy"), "--write", str(tmp_path)
+    )
+    assert found.code == 0, found.err
+    text = (tmp_path / "sky.yaml").read_text(encoding="utf-8")
+    assert "--server-name 0.0.0.0 --server-port 8000" in text
+    assert "--host" not in text

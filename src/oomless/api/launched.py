@@ -133,12 +133,13 @@ def fetched_page(url: str, timeout_s: float = 2.0) -> str:
 
 
 def _port(words: Sequence[str], engine: str) -> int:
+    start = engines.engine(engine or DEFAULT_ENGINE).start
     for word, value in zip(words, [*words[1:], ""], strict=True):
         name, _, joined = word.partition("=")
         text = joined or value
-        if name == "--port" and text.isdecimal() and len(text) < 6:
+        if name == start.told[1] and text.isdecimal() and len(text) < 6:
             return int(text)
-    return engines.engine(engine or DEFAULT_ENGINE).start.port
+    return start.port
 
 
 def run_watched(

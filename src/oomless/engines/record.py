@@ -100,6 +100,8 @@ class Start(Record):
     """Forms of the weights that it makes of 16 bit while it loads; another one is a checkpoint of its own."""
     port: int = 8000
     """The port that its server listens on by itself."""
+    told: tuple[str, str] = ("--host", "--port")
+    """Its flags of the address and of the port."""
 
 
 PrintedText = Callable[[str], str | None]

@@ -88,7 +88,12 @@ LMDEPLOY = Engine(
         ),
         narrow_cache=(("kv_cache_dtype", "8"),),
     ),
-    start=Start(image="openmmlab/lmdeploy:v{version}", package="lmdeploy=={version}", port=23333),
+    start=Start(
+        image="openmmlab/lmdeploy:v{version}",
+        package="lmdeploy=={version}",
+        port=23333,
+        told=("--server-name", "--server-port"),
+    ),
     rows=EngineRows(words=("LMDeploy",)),
     speed_class="vllm",
     layouts=tensor_parallel_layouts,

@@ -4,6 +4,7 @@ from typing import Any
 
 from ... import facts
 from ...engines import engine
+from ...facts.options import DEFAULT_ENGINE
 from ...files import safe_name
 from ...run.cards import Hardware
 from ...run.serving import Asked
@@ -77,15 +78,16 @@ def on_each(command: Code, asked: Asked, num_nodes: int, port: int = PORT) -> Co
     each = joined(command, asked, str(num_nodes), "$NODE_RANK", "$HEAD")
     return lines(
         Code('if [ "$NODE_RANK" -eq 0 ]; then'),
-        words(Code("  exec"), each, serve(port)),
+        words(Code("  exec"), each, serve(port, asked.engine)),
         Code("fi"),
         words(Code("exec"), worker(each, asked)),
     )
 
 
-def serve(port: int) -> Code:
+def serve(port: int, by: str = DEFAULT_ENGINE) -> Code:
     """Return what the machine that takes requests adds."""
-    return words("--host", "0.0.0.0", "--port", str(port))
+    host, flag = engine(by).start.told
+    return words(host, "0.0.0.0", flag, str(port))
 
 
 def worker(command: Code, asked: Asked) -> Code:
@@ -139,7 +141,9 @@ def leader_worker_set(
             "leaderWorkerTemplate": {
                 "size": num_nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": pod("leader", words(each, serve(ports[0])), asked, hardware, ports[0]),
+                "leaderTemplate": pod(
+                    "leader", words(each, serve(ports[0], asked.engine)), asked, hardware, ports[0]
+                ),
                 "workerTemplate": pod("worker", worker(each, asked), asked, hardware, ports[0]),
             },
         },
@@ -216,10 +220,13 @@ def slurm_script(
             head,
             Code(f"#SBATCH --ntasks-per-node={hardware.per_node}"),
             Code("set -euo pipefail"),
-            words("srun", "--mpi=pmix", launcher, command, serve(port)),
+            words("srun", "--mpi=pmix", launcher, command, serve(port, asked.engine)),
         )
     each = joined(command, asked, "$SLURM_NNODES", "$SLURM_NODEID", "$HEAD")
-    first, other = words(Code("exec"), each, serve(port)), words(Code("exec"), worker(each, asked))
+    first, other = (
+        words(Code("exec"), each, serve(port, asked.engine)),
+        words(Code("exec"), worker(each, asked)),
+    )
     task = f'if [ "$SLURM_NODEID" -eq 0 ]; then {first}; else {other}; fi'
     return script(
         "/bin/bash",
@@ -253,13 +260,13 @@ def sky_yaml(
         hardware.per_node if num_nodes > 1 else asked.layout.num_ranks if asked.layout else hardware.num_gpus
     )
     if num_nodes == 1:
-        run = words(command, serve(ports[0]))
+        run = words(command, serve(ports[0], asked.engine))
     else:
         each = joined(command, asked, "$SKYPILOT_NUM_NODES", "$SKYPILOT_NODE_RANK", "$HEAD")
         run = lines(
             Code('HEAD=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)'),
             Code('if [ "$SKYPILOT_NODE_RANK" -eq 0 ]; then'),
-            words(Code(" "), each, serve(ports[0])),
+            words(Code(" "), each, serve(ports[0], asked.engine)),
             Code("else"),
             words(Code(" "), worker(each, asked)),
             Code("fi"),
