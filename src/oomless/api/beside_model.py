@@ -36,7 +36,7 @@ def kept_back(
     notes, total, unseen = [], 0, 0
     for what, file in beside.items():
         try:
-            needed, name = tower(served, file) if what == "tower" else draft(given, file, files)
+            needed, name = tower(served, file) if what == "tower" else draft(given, served, file, files)
         except OomlessError:
             needed, name = 0, ""
         if not needed and file == OF_REPOSITORY:
@@ -92,7 +92,19 @@ def tower(served: str | None, file: str) -> tuple[int, str]:
     return tower_bytes(model, (type_in_name(file) or "F16").upper()) + first_picture(model), served
 
 
-def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
+def length_of(given: dict[str, Any], served: str | None) -> int:
+    """Return the context of a model that drafts, which is as long as the other's (tools/server).
+
+    >>> length_of({"engine": "llamacpp", "engine_version": "b4407", "max_model_len": 0}, "qwen3-8b")
+    40960
+    """
+    build, length = build_of(given), given.get("max_model_len")
+    if said := length or given.get("context") or (build.default_context if length is None else 0):
+        return said
+    return load(served).max_positions if served and not build.fits_itself else 4096
+
+
+def draft(given: dict[str, Any], served: str | None, file: str, files: Files) -> tuple[int, str]:
     """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer."""
     if found := OWN_LAYERS.match(file):
         return own_layers(given["gpu"], model_name(file[found.end() :]) or "")
@@ -103,11 +115,10 @@ def draft(given: dict[str, Any], file: str, files: Files) -> tuple[int, str]:
         name = catalogue_name(repository) or ""
         if not name:
             return 0, ""
-    length = given.get("max_model_len") or given.get("context") or 4096
     asked = {
         "engine": given["engine"],
         "quantization": kind or "Q4_K_M",  # what -hf takes of itself (llama.cpp, common/arg.cpp)
-        "max_model_len": length,
+        "max_model_len": length_of(given, served),
         "fit": False,
     }
     answer = infer(name, given["gpu"], offline=True, **asked)

@@ -37,18 +37,20 @@ def in_its_words(text: str) -> str:
 
 def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
     """Return what programs that are built on llama.cpp do otherwise than its server: one slot, all cells for
-    layers with a window, nothing fitted; llama-cpp-python leaves all layers to the host unless told.
+    layers with a window, nothing fitted, a context of their own (koboldcpp.py, llama_cpp/server/settings.py);
+    llama-cpp-python leaves all layers to the host unless told.
 
     >>> alone(["python", "-m", "llama_cpp.server"], [])["n_gpu_layers"], alone(["llama-server"], [])
     (0, {})
     """
     program = before[-1] if before else ""
     if program == "llama_cpp.server":
-        return {"n_gpu_layers": 0, "max_num_seqs": 1, "swa_full": True, "fit": False}
+        return {"n_gpu_layers": 0, "max_model_len": 2048, "max_num_seqs": 1, "swa_full": True, "fit": False}
     if "batched-bench" in program:  # common_init_from_params, which fits, is not called
         return {"fit": False}
     if "koboldcpp" in program:
-        return {"max_num_seqs": 1, "swa_full": "--useswa" not in ignored, "fit": False}
+        window = "--useswa" not in ignored
+        return {"max_model_len": 8192, "max_num_seqs": 1, "swa_full": window, "fit": False}
     return {}
 
 
@@ -132,13 +134,15 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     >>> as_asked("google/gemma-4-26B-A4B-it-qat-q4_0-gguf", {})[2]
     {'quantization': 'Q4_0'}
     """
-    slots, length = flags.pop("max_num_seqs", 0), flags.pop("max_model_len", 0)
+    slots, length = flags.pop("max_num_seqs", 0), flags.pop("max_model_len", -1)
     batch = flags.pop("batch_size", 0)
     if slots > 0:
         flags["max_num_seqs"] = slots
     apart = slots if slots > 1 and not flags.get("kv_unified") else 1
     if length > 0:
         flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
+    if length == 0:  # the model's own, whatever a build takes of itself
+        flags["max_model_len"] = 0
     if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
         flags["ubatch_size"] = batch
     file = flags.pop("hf_file", None)

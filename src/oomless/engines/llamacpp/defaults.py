@@ -39,7 +39,9 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         layout = layout._replace(pp=1)
     if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
         asked = asked._replace(split_mode="row")
-    length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
+    whole = asked.max_model_len == 0  # -c 0
+    unsaid = model.max_positions if whole else asked.context or default_length(model, hardware, asked)
+    length = asked.max_model_len or unsaid
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = rules_of(asked).latent_mode if model.kinds.has(MLA, DSA) else 0
@@ -179,8 +181,8 @@ LONGER_FROM = 20 * GIB
 
 
 def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
-    """llama-server takes the model's own length, Ollama one for all, or by the memory of all cards
-    (server/routes.go).
+    """llama-server takes the model's own length, for a year 4,096 tokens, Ollama one for all, or by the
+    memory of all cards (server/routes.go).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -191,6 +193,10 @@ def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
     ...     for day in ("2025-03", "2025-07", "2025-12", "2026-03")
     ... ]
     [2048, 4096, 8192, 32768]
+    >>> default_length(
+    ...     load("qwen3-8b"), parse_gpu("rtx-3090"), Asked(engine="llamacpp", engine_version="b5331")
+    ... )
+    4096
     """
     rules, total = rules_of(asked), hardware.card.memory_bytes * hardware.num_gpus
     length = rules.default_context or model.max_positions
