@@ -42,3 +42,30 @@ def test_a_cache_on_the_host_takes_nothing_of_the_card() -> None:
     lines = ranks("-nkvo")[0]["lines"]
     assert not sum(line["bytes"] for line in lines if line["key"].startswith("kv_cache"))
     assert total("-nkvo") < total("")
+
+
+def test_a_picture_takes_more_than_the_first_one_for_which_a_tower_is_tried() -> None:
+    """home-ops at e3e175a6: a card that holds all, the tower too, has no room for a picture; llama.cpp#13414:
+    builds without flash attention there keep the scores of all pairs of patches."""
+
+    def beyond(more: str, build: str = "b10825") -> int:
+        words = f"{START} --mmproj mmproj-F16.gguf {more}"
+        found = call("infer", "--gpu", "rtx-4090", "--engine-version", build, "--command", words, "--json")
+        lines = json.loads(found.out)["ranks"][0]["lines"]
+        return sum(each["high_bytes"] for each in lines if each["key"] == "activations.running")
+
+    assert 200 << 20 < beyond("") < 250 << 20
+    assert beyond("--image-max-tokens 2048") == beyond("--no-mmproj-offload") == 0
+    assert beyond("", "2025-09") > 1 << 30
+
+
+def test_a_context_that_nobody_sets_goes_by_the_build() -> None:
+    """llama.cpp#7675, #10136, #16653; of 0, by hand, the model's own."""
+
+    def length(build: str, more: str = "") -> int:
+        words = f"llama-server -m x/Qwen3-8B-Q8_0.gguf {more}"
+        found = call("infer", "--gpu", "rtx-4090", "--engine-version", build, "--command", words, "--json")
+        return int(json.loads(found.out)["request"]["max_model_len"])
+
+    assert [length(build) for build in ("2024-03", "2024-08", "b5331", "b10825")] == [512, 40960, 4096, 40960]
+    assert length("b5331", "-c 0") == 40960

@@ -9,7 +9,7 @@ from ..engines import GGUF_ENGINE
 from ..engines.llamacpp.command_line import DEFAULT_UBATCH, OF_REPOSITORY
 from ..engines.llamacpp.fit import unseen_by_fit
 from ..engines.llamacpp.release import LlamaRules, is_ik, rules_of
-from ..engines.llamacpp.tower import first_picture, tower_bytes
+from ..engines.llamacpp.tower import first_picture, token_pixels, tower_bytes
 from ..errors import OomlessError
 from ..model.catalogue_names import catalogue_name
 from ..model.gguf_names import type_in_name
@@ -31,12 +31,14 @@ def kept_back(
     --fit does not know of the tower fills the card up as if there were none.
 
     >>> kept_back({}, "qwen3-vl-8b", {"tower": "mmproj-F16.gguf"}, lambda file: ("", ""))[0]
-    {'reserve': '1408731072B'}
+    {'images_per_prompt': 1, 'reserve': '1408731072B'}
     """
     notes, total, unseen = [], 0, 0
     for what, file in beside.items():
         try:
-            needed, name = tower(served, file) if what == "tower" else draft(given, served, file, files)
+            needed, name = (
+                tower(given, served, file) if what == "tower" else draft(given, served, file, files)
+            )
         except OomlessError:
             needed, name = 0, ""
         if not needed and file == OF_REPOSITORY:
@@ -54,7 +56,9 @@ def kept_back(
         total += needed
         unseen += needed * (what == "tower")
     if unseen:
-        given = unseen_by_fit(given, build_of(given), unseen)
+        given = {"images_per_prompt": 1, **unseen_by_fit(given, build_of(given), unseen)}
+        if served and given.get("max_pixels"):  # tokens, as --image-max-tokens has them
+            given["max_pixels"] *= token_pixels(load(served))
     if total:
         reserve = given.get("reserve")
         given = {**given, "reserve": f"{total + (parse_bytes(reserve) if reserve else 0)}B"}
@@ -84,12 +88,13 @@ BATCH = 2048
 """Tokens of a batch where nobody says how many (common.h, n_batch)."""
 
 
-def tower(served: str | None, file: str) -> tuple[int, str]:
+def tower(given: dict[str, Any], served: str | None, file: str) -> tuple[int, str]:
     """Return (bytes, model) of the tower of a model and of the buffer of its first picture."""
     if served is None:
         return 0, ""
     model = load(served)
-    return tower_bytes(model, (type_in_name(file) or "F16").upper()) + first_picture(model), served
+    kind = (type_in_name(file) or "F16").upper()
+    return tower_bytes(model, kind) + first_picture(model, build_of(given)), served
 
 
 def length_of(given: dict[str, Any], served: str | None) -> int:

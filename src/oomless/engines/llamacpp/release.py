@@ -96,6 +96,10 @@ class LlamaRules(ReleaseRules):
     """Where a buffer finds no room, the context is tried without micro-batches on several cards at once."""
     widens_for_images: bool = False
     """A micro-batch is as large as a batch where a tower is on the card."""
+    tower_scores: int = 16
+    """Heads whose scores of all pairs of patches a tower's buffer has at once."""
+    picture_tokens: int = 0
+    """Of the largest picture of a family whose pictures have any size; 0: as its processor has it."""
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False

@@ -7,7 +7,7 @@ from ...model.model import Model
 from ...run.serving import Resolved
 from ..rank import Stage
 from .batch import F32
-from .release import rules_of
+from .release import LlamaRules, rules_of
 
 SHARES = {"F32": 2.0, "F16": 1.0, "BF16": 1.0, "Q8_0": 17 / 32}
 """Bytes of a tower's file, as shares of 16 bit; others are as large as that at most."""
@@ -15,10 +15,17 @@ PATCHES, PIXELS = (1472 // 16) ** 2, 3 * 16 * 16
 """Of the first picture, and values of a patch: what Qwen3-VL's towers are tried with."""
 ONE_SIZE = {"gemma3": (896 // 14) ** 2}
 """Patches of a family whose pictures are all as large."""
+ANY_SIZE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v")
+"""How families begin whose pictures keep their size."""
+MERGED = 4
+"""Patches of one of their tokens."""
+FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
+"""Patches of their first picture by a build's picture_tokens: of a file's image_size, of eight a side; else
+PATCHES."""
+HEADS = 16
+"""Of a tower."""
 TEXT_ALONE = "gemma3n"
 """Ollama's converter leaves its encoders out (convert_gemma3n.go)."""
-HEADS = 16
-"""Of a tower, where no kernel of flash attention spares the scores."""
 
 
 def tower_bytes(model: Model, kind: str) -> int:
@@ -38,44 +45,82 @@ def tower_bytes(model: Model, kind: str) -> int:
     return total
 
 
-def first_picture(model: Model) -> int:
-    """Return the buffer that a first, empty picture reserves with flash attention (tools/mtmd/clip.cpp,
-    warmup): F32 values of a patch, of what a block widens it to, and twice of the block. Logs have 223.30 MiB
-    for Qwen3.5-4B, 248.10 for Qwen3.6-27B and 121.25 for Gemma-3-4B.
+def picture_bytes(model: Model, patches: int, scores: int = 0) -> int:
+    """Return the buffer of a picture of so many patches (tools/mtmd/clip.cpp, warmup): F32 values of a patch,
+    of what a block widens it to, and twice of the block, and scores of all pairs for so many heads, where no
+    kernel of flash attention spares them. Logs have 223.30 MiB for Qwen3.5-4B, 248.10 for Qwen3.6-27B and
+    121.25 for Gemma-3-4B; 114,296.55 MiB for a picture of 3840 x 2160 in March 2025 (llama.cpp#12586).
 
     >>> from ...model.load import load
-    >>> names = ("qwen3.5-4b", "qwen3.6-27b", "gemma-3-4b")
-    >>> [round(first_picture(load(name)) / 2**20) for name in names]
+    >>> pictures = (("qwen3.5-4b", 8464), ("qwen3.6-27b", 8464), ("gemma-3-4b", 4096))
+    >>> [round(picture_bytes(load(name), patches) / 2**20) for name, patches in pictures]
     [223, 238, 115]
+    >>> round(picture_bytes(load("qwen2-vl-7b"), 276 * 156, HEADS) / 2**20)
+    114536
     """
     tower = (each for each in model.tensors if each.part == "vision" and ".blocks." in each.name)
     blocks = [sorted(each.shape) for each in tower if len(each.shape) == 2 and "qkv" not in each.name]
     widest = max((wide + 2 * narrow for narrow, wide in blocks), default=0)
-    return patches_of(model) * (widest + PIXELS) * F32 if widest else 0
+    return patches * (widest + PIXELS + scores * patches) * F32 if widest else 0
 
 
-def patches_of(model: Model) -> int:
-    """Return the patches of the first picture."""
-    return ONE_SIZE.get(model.family, PATCHES)
+def first_patches(model: Model, rules: LlamaRules) -> int:
+    """Return the patches of the first, empty picture, for which a build reserves a buffer."""
+    dynamic = model.family.startswith(ANY_SIZE)
+    return FIRST.get(rules.picture_tokens, PATCHES) if dynamic else ONE_SIZE.get(model.family, PATCHES)
+
+
+def first_picture(model: Model, rules: LlamaRules) -> int:
+    known = model.family.startswith((*ANY_SIZE, *ONE_SIZE))  # else its first picture is not known
+    return picture_bytes(model, first_patches(model, rules), rules.tower_scores if known else 0)
+
+
+def token_pixels(model: Model) -> int:
+    """Return the pixels of a picture's token, which processors have twice and in three colours.
+
+    >>> from ...model.load import load
+    >>> [token_pixels(load(name)) for name in ("qwen2.5-vl-7b", "qwen3.6-27b")]
+    [784, 1024]
+    """
+    return model.vision.item_values // model.vision.item_tokens // 6 if model.vision else 1
+
+
+def largest_picture(model: Model, asked: Resolved) -> int:
+    """Return the buffer of the largest picture that may come: of a family whose pictures keep their size, as
+    many tokens as a build admits, or --image-max-tokens."""
+    rules, seen = rules_of(asked), model.vision
+    if not model.family.startswith(ANY_SIZE) or seen is None:
+        return 0
+    tokens = (asked.max_pixels or 0) // token_pixels(model) or rules.picture_tokens or seen.item_tokens
+    return picture_bytes(model, MERGED * tokens, rules.tower_scores)
 
 
 def scores_bytes(model: Model) -> int:
     """Return the bytes of the scores of all pairs of patches: logs of gemma3 have projector.graph 1.0 GiB."""
-    return HEADS * patches_of(model) ** 2 * F32
+    return HEADS * ONE_SIZE.get(model.family, PATCHES) ** 2 * F32
 
 
 def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]:
-    """What Ollama's first card holds of the tower in its model's file. Its own engine may keep scores of all
-    pairs of patches: logs of gemma3 have projector.weights 795.9 MiB."""
-    size, buffer = tower_bytes(model, "F16"), first_picture(model)
-    if asked.engine != "ollama" or stage.position or not size or model.family == TEXT_ALONE:
+    """What Ollama's first card holds of the tower in its model's file; of llama-server's, whose file is kept
+    room for, what a larger picture than the first takes. Ollama's own engine may keep scores of all pairs of
+    patches: logs of gemma3 have projector.weights 795.9 MiB."""
+    if stage.position:
         return ()
-    scores = 0 if rules_of(asked).runs_llama_server else scores_bytes(model)
+    rules, what, key = rules_of(asked), "buffer of a first picture", "activations.running"
+    if asked.engine != "ollama":
+        more = largest_picture(model, asked) - first_picture(model, rules) if asked.images_per_prompt else 0
+        if more <= 0:
+            return ()
+        said, source = "of the largest picture beyond the first", "ggml-org/llama.cpp tools/mtmd/clip.cpp"
+        return (ranged(key, "engine", "buffer of a picture", (0, 0, more), "assumed", said, source),)
+    size, buffer = tower_bytes(model, "F16"), picture_bytes(model, first_patches(model, rules))
+    if not size or model.family == TEXT_ALONE:
+        return ()
+    scores = rules.tower_scores * first_patches(model, rules) ** 2 * F32
     value = buffer + scores * (model.family in ONE_SIZE)
-    sizes, formula = (value, buffer, buffer * 3 // 2 + scores), f"{patches_of(model):,} patches"
+    sizes, formula = (value, buffer, buffer * 3 // 2 + scores), f"{first_patches(model, rules):,} patches"
     source = "ollama#12000; ggml-org/llama.cpp tools/mtmd/clip.cpp"
-    what = "buffer of a first picture"
     return (
         exact("weights.vision", "engine", "tower of images", size, "16 bit, vectors 32", source),
-        ranged("activations.running", "engine", what, sizes, "assumed", formula, source),
+        ranged(key, "engine", what, sizes, "assumed", formula, source),
     )

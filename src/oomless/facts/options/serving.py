@@ -163,7 +163,7 @@ ASKED: tuple[Option, ...] = (
            known={VLLM: "--no-async-scheduling"}),
     Option("images_per_prompt", "--limit-mm-per-prompt", "images", "memory",
            "vLLM: images of a prompt, for which the profile run makes room: image=4, or vLLM's JSON; image=0 "
-           "makes none.", known={VLLM: "--limit-mm-per-prompt"}),
+           "makes none.", known={VLLM: "--limit-mm-per-prompt", LLAMA: ""}),
     Option("language_model_only", "--language-model-only", "switch", "memory",
            "vLLM, SGLang: no images, and from vLLM 0.16 on no tower for them.", False,
            known={VLLM: "--language-model-only", "sglang": "--language-model-only --language-only"}),
@@ -171,7 +171,7 @@ ASKED: tuple[Option, ...] = (
            "vLLM: the profile run sees no images.", False, known={VLLM: "--skip-mm-profiling"}),
     Option("max_pixels", "--max-pixels", "whole", "memory",
            "vLLM: pixels of the largest image of Qwen's VL models, as in --mm-processor-kwargs.",
-           None, 1, known={VLLM: ""}),
+           None, 1, known={VLLM: "", LLAMA: "--image-max-tokens"}),
     Option("mm_processor_kwargs", "", "json", "memory", "vLLM: --max-pixels is one key.",
            known={VLLM: "--mm-processor-kwargs"}),
     Option("mm_encoder_tp_mode", "--mm-encoder-tp-mode", "text", "memory",
