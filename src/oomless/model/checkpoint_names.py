@@ -84,6 +84,34 @@ def shape_within(repo_id: str) -> str:
     return "" if re.search(OTHER_SHAPE, rest) or re.search(DRAFTS, name) else shape
 
 
+MADE_OF = {
+    r"l(?:lama)?-?(2|3|3\.1|3\.3)-(\d+b)": r"llama-\1-\2",
+    r"(13b)": "llama-2-13b",
+    r"(70b)": "llama-3.1-70b",
+    r"(12b)": "mistral-nemo-12b",
+    r"(22b)": "mistral-small-22b-2409",
+    r"(24b)": "mistral-small-24b-2501",
+    r"(123b)": "mistral-large-2407",
+}
+"""What is made of a model that many make something of, and goes by its size: its words -> the model."""
+
+
+def shape_of_size(name: str) -> str:
+    """Return the model of the catalogue of which a file was made that says no more than a size; "" if more
+    than one has it, or experts.
+
+    >>> shape_of_size("mythomax-l2-13b"), shape_of_size("cydonia-24b-v4zk"), shape_of_size("lfm2-24b-a2b")
+    ('llama-2-13b', 'mistral-small-24b-2501', '')
+    >>> shape_of_size("l3-8b-lunaris-v1"), shape_of_size("mine-8b")
+    ('llama-3-8b', '')
+    """
+    if re.search(rf"{DRAFTS}|-a\d", name):
+        return ""
+    found = ((re.search(rf"(?:^|[-_.]){words}(?=[-_.]|$)", name), model) for words, model in MADE_OF.items())
+    shape = next((at.expand(model) for at, model in found if at), "")
+    return shape if any(row["name"] == shape for row in facts.table("catalogue")) else ""
+
+
 DRAFTS = r"(^|[-_.])(eagle|dflash|medusa|mtp|draft|reap|pruned)"
 """Names of heads that draft for a model, and of what has fewer experts or layers."""
 
@@ -91,7 +119,7 @@ DRAFTS = r"(^|[-_.])(eagle|dflash|medusa|mtp|draft|reap|pruned)"
 def _word(short: str, name: str) -> "re.Match[str] | None":
     """Return where a model's name stands in another, as a word of its own: at its beginning, or with a size
     that no other name has by chance."""
-    sized = re.search(r"-\d+(\.\d+)?b($|-)", short)
+    sized = re.search(r"-(\d+x)?\d+(\.\d+)?b($|-)", short)
     begins = r"^(meta-)?" if not sized else r"(?:^|(?<=[-_.]))"
     return re.search(begins + re.escape(short) + r"(?=[-_.]|$)", name)
 

@@ -19,6 +19,10 @@ OF_REPOSITORY = "mmproj, which -hf takes along,"
 
 SHARES = re.compile(r"(--tensor[_-]?split|-ts)((?:\s+\d{1,9}(?:\.\d{1,9})?){2,16})(?=\s|$)")
 QUANTISED = re.compile(r"--quantkv[\s=]+([012])\b")
+KOBOLD_CARDS = re.compile(
+    r"--use(?:cublas|cuda|hipblas)((?:\s+(?:\d|all|(?:no)?mmq|lowvram|normal|rowsplit))+)(?!\S)"
+)
+"""What a number behind it selects is the one card that is used."""
 KEPT_IN = ("f16", "q8_0", "q4_0")
 
 
@@ -28,9 +32,15 @@ def in_its_words(text: str) -> str:
 
     >>> in_its_words("koboldcpp --tensor_split 3 1 --quantkv 1")
     'koboldcpp -ts 3,1 -ctk q8_0 -ctv q8_0'
+    >>> in_its_words("koboldcpp --usecublas lowvram 0 --gpulayers 9")
+    'koboldcpp --usecublas lowvram 0 --gpulayers 9 -nkvo -sm none'
     """
     if "koboldcpp" in text:  # where a batch is no larger than a micro-batch
         text = re.sub(r"(?<=\s)(?:-b|--batch-size)(?=\s)", "-ub", text)
+        for words in KOBOLD_CARDS.findall(text):
+            said = words.split()
+            text += " -sm row" * ("rowsplit" in said) + " -nkvo" * ("lowvram" in said)
+            text += " -sm none" * (sum(map(str.isdigit, said)) == 1)
     text = SHARES.sub(lambda found: "-ts " + ",".join(found[2].split()), text)
     return QUANTISED.sub(lambda found: "-ctk {0} -ctv {0}".format(KEPT_IN[int(found[1])]), text)
 

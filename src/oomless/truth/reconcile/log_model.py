@@ -5,14 +5,14 @@ import re
 from ... import facts
 from ...engines import GGUF_ENGINE
 from ...model.catalogue_names import catalogue_name
-from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name, shape_within
+from ...model.checkpoint_names import form_in_name, is_widened, shape_by_name, shape_of_size, shape_within
 from ...model.gguf_names import type_in_name
 from ..row_models import PACKED
 
 CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 """A folder of the hub's cache: owner and name."""
 FILE_WORDS = re.compile(
-    r"[-_. ](?:(?:i1|ud)[-_.])?(?:i?q\d[a-z0-9_]*|f16|bf16|f32|mxfp4|q8_0|gguf|\d{5}-of-\d{5})$"
+    r"[-_. ](?:(?:i1|ud)[-_.])?(?:i?q\d[a-z0-9_]*|f16|bf16|f32|mxfp4|q8_0|mxfp4_moe|gguf|\d{5}-of-\d{5})$"
 )
 """What a GGUF file's name says behind the model's."""
 TUNING = re.compile(
@@ -112,8 +112,14 @@ def model_of_file(place: str) -> str:
 
     >>> model_of_file("/m/Qwen3.6-35B-A3B-Uncensored-Aggressive-MTP-Q4_K_M.gguf"), model_of_file("m.gguf")
     ('qwen3.6-35b-a3b', '')
+    >>> (
+    ...     model_of_file("MythoMax-L2-13B.Q4_K_M.gguf"),
+    ...     model_of_file("Nous-Hermes-2-Mixtral-8x7B-DPO.Q4_K_M.gguf"),
+    ... )
+    ('llama-2-13b', 'mixtral-8x7b')
     """
-    return model_name(place) or shape_within(bare(parts_of(place)[-1]))
+    name = bare(parts_of(place)[-1])
+    return model_name(place) or shape_within(name) or shape_of_size(name)
 
 
 def gguf_by_name(word: str) -> tuple[str, str, str]:
