@@ -50,6 +50,10 @@ def variables(words: list[str]) -> dict[str, tuple[str, str]]:
     return {field: (name, value) for name, _, value in said if value for field in VARIABLES.get(name, ())}
 
 
+NO_B = re.compile(r"(:\d+(?:\.\d+)?)(?=-)")
+"""phi3's 3.8-mini-128k-instruct-q4_0."""
+
+
 def tagged(name: str) -> tuple[str, str]:
     """Return (model, type) of what `ollama run` names: the catalogue's name where it is known, else the name
     as it stands.
@@ -60,10 +64,13 @@ def tagged(name: str) -> tuple[str, str]:
     ('deepseek-r1-distill-qwen-14b', 'Q8_0')
     >>> tagged("deepseek-coder-v2"), tagged("llama2:70b")
     (('deepseek-coder-v2-lite', 'Q4_0'), ('llama-2-70b', 'Q4_0'))
+    >>> tagged("phi3:3.8-mini-128k-instruct-q4_0")[1], tagged("x/llama3.2-vision:11b")[1]
+    ('Q4_0', 'Q4_K_M')
     >>> tagged("hf.co/unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF:Q6_K")
     ('unsloth/DeepSeek-R1-Distill-Qwen-32B-GGUF', 'Q6_K')
     """
-    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/").removeprefix("x/")
+    name = NO_B.sub(r"\1b", name)
     if "/" in name:
         repository, _, kind = hub_id_of(name).partition(":")
         return repository, kind.upper() if kind not in ("", "latest") else USUAL
