@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from command import call
 
 START = "llama-server -m x/Qwen3.8-27B-Q4_K_M.gguf -c 65536 -fit off "
@@ -69,3 +71,21 @@ def test_a_context_that_nobody_sets_goes_by_the_build() -> None:
 
     assert [length(build) for build in ("2024-03", "2024-08", "b5331", "b10825")] == [512, 40960, 4096, 40960]
     assert length("b5331", "-c 0") == 40960
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("llama-bench -m x/Qwen3-8B-Q8_0.gguf -d 16384 -p 2048 -fa 1", (18432, True)),
+        ("llama-bench -m x/Qwen3-8B-Q8_0.gguf", (512, False)),
+        ("koboldcpp --model x/MythoMax-L2-13B.Q4_K_M.gguf --usecublas rowsplit", (8192, False)),
+        ("llama-perplexity -m x/Nous-Hermes-2-Mixtral-8x7B-DPO.Q4_K_M.gguf -c 512", (512, False)),
+    ],
+)
+def test_other_programs_of_llamacpp_are_read(command: str, expected: tuple[int, bool]) -> None:
+    found = call(
+        "infer", "--gpu", "rtx-4090:2", "--engine-version", "2025-05", "--command", command, "--json"
+    )
+    request = json.loads(found.out)["request"]
+    assert (request["max_model_len"], request["flash_attn"]) == expected
+    assert (request["split_mode"] == "row") == ("rowsplit" in command)

@@ -34,6 +34,8 @@ def in_its_words(text: str) -> str:
     'koboldcpp -ts 3,1 -ctk q8_0 -ctv q8_0'
     >>> in_its_words("koboldcpp --usecublas lowvram 0 --gpulayers 9")
     'koboldcpp --usecublas lowvram 0 --gpulayers 9 -nkvo -sm none'
+    >>> in_its_words("llama-bench -m x.gguf -d 0,16384")
+    'llama-bench -m x.gguf -d 0,16384 -c 16896'
     """
     if "koboldcpp" in text:  # where a batch is no larger than a micro-batch
         text = re.sub(r"(?<=\s)(?:-b|--batch-size)(?=\s)", "-ub", text)
@@ -41,8 +43,24 @@ def in_its_words(text: str) -> str:
             said = words.split()
             text += " -sm row" * ("rowsplit" in said) + " -nkvo" * ("lowvram" in said)
             text += " -sm none" * (sum(map(str.isdigit, said)) == 1)
+    if BENCH.search(text):  # each test has a context of its own: depth, then a prompt or an answer
+        depth, *parts = (max(map(int, found)) for found in (of_bench(text, flag) for flag in "dpn"))
+        text += f" -c {depth + max(parts)}"
     text = SHARES.sub(lambda found: "-ts " + ",".join(found[2].split()), text)
     return QUANTISED.sub(lambda found: "-ctk {0} -ctv {0}".format(KEPT_IN[int(found[1])]), text)
+
+
+def of_bench(text: str, flag: str) -> list[str]:
+    """Return the numbers behind a flag of llama-bench, or its default (tools/llama-bench).
+
+    >>> [of_bench("llama-bench -d 0,16384 -p 2048", flag) for flag in "dpn"]
+    [['0', '16384'], ['2048'], ['128']]
+    """
+    found = re.search(rf"\s-{flag}[\s=](\d+(?:,\d+)*)(?!\S)", text)
+    return found[1].split(",") if found else [{"d": "0", "p": "512", "n": "128"}[flag]]
+
+
+BENCH = re.compile(r"llama-bench(?:\.exe)?\s")
 
 
 def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
@@ -58,6 +76,8 @@ def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
         return {"n_gpu_layers": 0, "max_model_len": 2048, "max_num_seqs": 1, "swa_full": True, "fit": False}
     if "batched-bench" in program:  # common_init_from_params, which fits, is not called
         return {"fit": False}
+    if "llama-bench" in program:  # flash attention was off until the spring of 2026
+        return {"max_num_seqs": 1, "flash_attn": False, "fit": False}
     if "koboldcpp" in program:
         window = "--useswa" not in ignored
         return {"max_model_len": 8192, "max_num_seqs": 1, "swa_full": window, "fit": False}

@@ -95,7 +95,8 @@ COMMAND_LINES = (
         LLAMA,
         (
             r"(\S*/)?llama-server[\w.:-]*",  # an image may be called so, too
-            r"(\S*/)?llama-(cli|(mtmd|qwen2vl|gemma3|llava|minicpmv)-cli|sweep-bench|batched-bench)(\.exe)?",
+            r"(\S*/)?llama-((\w+-)?cli|((sweep|batched)-)?bench|speculative\S*|perplexity|completion)(\.exe)?",
+            r"(\S*/)?llamafile\S*(?= (?:\S+ )*?-m \S+\.gguf)",
             r"(\S*/)?(server|main)(\.exe)?(?= (?:\S+ )*?-m \S+\.gguf)",  # until June 2024
             r"(\S*/)?llama\.cpp:(server\S*|full\S* (--server|-s))",
             r"(\S*/)?python[\w.]* -m llama_cpp\.server",
