@@ -96,7 +96,7 @@ def test_the_context_of_llama_server_is_that_of_all_slots() -> None:
         ("-fit off -fitt 512", {"fit": False, "fit_target": 512}),
         ("-ngl 20", {"n_gpu_layers": 20}),
         ("-fa", {"flash_attn": True}),
-        ("-fa -c 0", {"flash_attn": True}),
+        ("-fa -c 0", {"flash_attn": True, "max_model_len": 0}),
         ("-fa auto -np -1", {"flash_attn": True}),
         ("-fa 0", {"flash_attn": False}),
         ("--no-flash-attn", {"flash_attn": False}),
