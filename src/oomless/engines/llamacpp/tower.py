@@ -106,13 +106,14 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
     patches: logs of gemma3 have projector.weights 795.9 MiB."""
     if stage.position:
         return ()
-    rules, what, key = rules_of(asked), "buffer of a first picture", "activations.running"
+    rules, what = rules_of(asked), "buffer of a first picture"
     if asked.engine != "ollama":
         more = largest_picture(model, asked) - first_picture(model, rules) if asked.images_per_prompt else 0
         if more <= 0:
             return ()
         said, source = "of the largest picture beyond the first", "ggml-org/llama.cpp tools/mtmd/clip.cpp"
-        return (ranged(key, "engine", "buffer of a picture", (0, 0, more), "assumed", said, source),)
+        what, sizes = "buffer of a picture", (0, 0, more)
+        return (ranged("activations.running", "engine", what, sizes, "assumed", said, source),)
     size, buffer = tower_bytes(model, "F16"), picture_bytes(model, first_patches(model, rules))
     if not size or model.family == TEXT_ALONE:
         return ()
@@ -122,5 +123,5 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
     source = "ollama#12000; ggml-org/llama.cpp tools/mtmd/clip.cpp"
     return (
         exact("weights.vision", "engine", "tower of images", size, "16 bit, vectors 32", source),
-        ranged(key, "engine", what, sizes, "assumed", formula, source),
+        ranged("activations.running", "engine", what, sizes, "assumed", formula, source),
     )
