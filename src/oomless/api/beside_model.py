@@ -100,11 +100,11 @@ def tower(given: dict[str, Any], served: str | None, file: str) -> tuple[int, st
 def length_of(given: dict[str, Any], served: str | None) -> int:
     """Return the context of a model that drafts, which is as long as the other's (tools/server).
 
-    >>> length_of({"engine": "llamacpp", "engine_version": "b4407", "max_model_len": 0}, "qwen3-8b")
-    40960
+    >>> [length_of({"engine": "llamacpp", "engine_version": day}, "qwen3-8b") for day in ("2024-08", "b5331")]
+    [40960, 4096]
     """
-    build, length = build_of(given), given.get("max_model_len")
-    if said := length or given.get("context") or (build.default_context if length is None else 0):
+    build = build_of(given)
+    if said := given.get("max_model_len") or given.get("context") or build.default_context:
         return said
     return load(served).max_positions if served and not build.fits_itself else 4096
 

@@ -42,6 +42,10 @@ def from_command(
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
     given = {"engine": command.engine, **given}
+    if given.get("max_model_len") == 0:
+        from ..engines.llamacpp.command_line import own_length
+
+        given = own_length(given, served)
     own = place in ("", served)
     known = own or named(place) == (served, "")
     given, of_name = with_form(given, place or served or "", known)

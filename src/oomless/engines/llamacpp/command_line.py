@@ -11,6 +11,7 @@ from ...run.serving import Asked
 from ...run.speculation import Speculation
 from .defaults import served_as
 from .ollama_command import USUAL
+from .release import rules_of
 
 DEFAULT_UBATCH = 512
 OF_REPOSITORY = "mmproj, which -hf takes along,"
@@ -171,8 +172,8 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     apart = slots if slots > 1 and not flags.get("kv_unified") else 1
     if length > 0:
         flags |= {"max_model_len": length // apart, "context": length // apart, "concurrency": apart}
-    if length == 0:  # the model's own, whatever a build takes of itself
-        flags["max_model_len"] = 0
+    if length == 0:
+        flags["max_model_len"] = 0  # see own_length
     if 0 < batch < flags.get("ubatch_size", DEFAULT_UBATCH):
         flags["ubatch_size"] = batch
     file = flags.pop("hf_file", None)
@@ -184,6 +185,21 @@ def as_asked(model: str | None, flags: dict[str, Any]) -> tuple[str, str | None,
     of_fork = "mla_attn" in flags or "attn_max_batch" in flags or "run_time_repack" in flags
     of_fork = of_fork or usual(flags.get("quantization") or type_in_name(model or "") or "", True) is not None
     return "ik-llamacpp" if of_fork else "llamacpp", model, flags
+
+
+def own_length(given: dict[str, Any], served: str | None) -> dict[str, Any]:
+    """Return options with the model's own context for one of 0, unless the build takes or fits that itself.
+
+    >>> own_length({"engine": "llamacpp", "engine_version": "b5331", "max_model_len": 0}, "qwen3-8b")
+    {'engine': 'llamacpp', 'engine_version': 'b5331', 'max_model_len': 40960}
+    >>> own_length({"engine": "llamacpp", "max_model_len": 0}, "qwen3-8b")
+    {'engine': 'llamacpp'}
+    """
+    if given.get("max_model_len") != 0:
+        return given
+    rest = {name: value for name, value in given.items() if name != "max_model_len"}
+    build = rules_of(Asked(engine=given["engine"], engine_version=given.get("engine_version")))
+    return {**rest, "max_model_len": load(served).max_positions} if served and build.default_context else rest
 
 
 def usual_type(repository: str) -> str:

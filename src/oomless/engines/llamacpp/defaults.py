@@ -39,9 +39,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         layout = layout._replace(pp=1)
     if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
         asked = asked._replace(split_mode="row")
-    whole = asked.max_model_len == 0  # -c 0
-    unsaid = model.max_positions if whole else asked.context or default_length(model, hardware, asked)
-    length = asked.max_model_len or unsaid
+    length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and asked.engine == "ik-llamacpp":
         mode = rules_of(asked).latent_mode if model.kinds.has(MLA, DSA) else 0
