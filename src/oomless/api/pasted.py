@@ -14,6 +14,7 @@ def from_command(
     """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
     say what was not read."""
     from ..engines.command_line import read_command
+    from ..engines.llamacpp.command_line import own_length
     from ..model.catalogue_names import catalogue_name
     from ..model.checkpoint_names import is_widened
     from ..model.quantization_scheme import WIDENED
@@ -41,11 +42,7 @@ def from_command(
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
-    given = {"engine": command.engine, **given}
-    if given.get("max_model_len") == 0:
-        from ..engines.llamacpp.command_line import own_length
-
-        given = own_length(given, served)
+    given = own_length({"engine": command.engine, **given}, served)
     own = place in ("", served)
     known = own or named(place) == (served, "")
     given, of_name = with_form(given, place or served or "", known)
