@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 def from_command(
     model: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """Return MODEL and options of a pasted command line; what stands beside it on ours counts first. Notes
-    say what was not read."""
+    """Return MODEL and options of a command line, ours first, and notes that say what was not read."""
     from ..engines.command_line import read_command
     from ..engines.llamacpp.command_line import own_length
     from ..model.catalogue_names import catalogue_name
