@@ -249,7 +249,7 @@ class Reading:
             field = self.known[spelled][0].field
             flags[field] = with_keys(flags.get(field), found)
         if self.line.table == "vllm":
-            flags, unread = as_vllm(flags)
+            flags, unread = as_vllm(flags, self.unknown)
             self.unknown += unread
         if self.line.table == "sglang":
             need_own_experts(self.unknown)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import UsageError
@@ -51,6 +52,10 @@ WHOLE = ("--disable-hybrid-kv-cache-manager", "LMCacheConnectorV1")
 
 
 SHARED_BY_DATA = re.compile(r"--additional[-_]config .*\benable_shared_expert_dp\W+true\b", re.IGNORECASE)
+COPIES = re.compile(
+    r"--additional[-_]config .*\b(?:init_redundancy_expert|num_redundant_experts)\W+(\d{1,3})\b"
+)
+"""Copies of experts in vLLM-Ascend: ascend_config.py to 0.12, its eplb_config from 0.13 on."""
 CHUNKED = re.compile(r"--enable[-_]chunked[-_]prefill(?:[= ]true)?", re.IGNORECASE)
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
@@ -93,10 +98,11 @@ def remark(before: list[str], unread: list[str]) -> str:
     return ", ".join(said)
 
 
-def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return (flags, what of them is not known): sizes of graphs belong to --compilation-config, the
-    indexer's type to --attention-config, Engram's place to --engram-config, copies of experts to
-    --eplb-config, the largest image to --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
+def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str, Any], list[str]]:
+    """Return (flags, what of them is not known), of flags and of `other` that no option reads: sizes of
+    graphs belong to --compilation-config, the indexer's type to --attention-config, Engram's place to
+    --engram-config, copies of experts to --eplb-config or to what vLLM-Ascend has in its place, the largest
+    image to --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
@@ -104,6 +110,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     ({'speculation': '{"method": "mtp", "num_speculative_tokens": 2}'}, [])
     >>> as_vllm({"eplb_config": '{"num_redundant_experts": 32, "window_size": 1000}'})
     ({'num_redundant_experts': 32}, [])
+    >>> as_vllm({}, ['--additional-config {"dynamic_eplb": true, "init_redundancy_expert": 16}'])
+    ({'num_redundant_experts': 16}, [])
     >>> as_vllm({"images_per_prompt": '{"image": 0, "video": 0}'})
     ({'language_model_only': True}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
@@ -127,7 +135,8 @@ def as_vllm(flags: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             found["engram"] = "host" if away in (True, "True", "true") else "gpu"
         unread += [f"--engram-config {json.dumps(keys)}"] if keys else []
     keys = _object(flags.get("eplb_config", "{}"), "--eplb-config")
-    copies = str(flags.get("redundant_experts") or keys.get("num_redundant_experts"))
+    on_ascend = [read[1] for read in map(COPIES.match, other) if read]
+    copies = str(flags.get("redundant_experts") or keys.get("num_redundant_experts", *on_ascend[-1:]))
     if re.fullmatch(r"\d{1,3}", copies):
         found["num_redundant_experts"] = int(copies)
     if "mm_processor_kwargs" in flags:
