@@ -400,6 +400,22 @@ def test_w4a8_is_4_bits_of_experts_and_8_of_all_else() -> None:
     assert kept["high_bytes"] > 58 * 32 * 3 * 2048 * 7168 // 256 * 8  # in groups of 256
 
 
+def test_copies_of_experts_and_buffers_of_groups_on_ascend() -> None:
+    """vllm_ascend/ascend_config.py of 0.11: sixteen copies are one expert more on each of sixteen ranks."""
+    start = "vllm serve vllm-ascend/DeepSeek-R1-0528-W8A8 --quantization ascend -tp 8 -dp 2 -ep "
+    copies = """ --additional-config '{"dynamic_eplb": true, "init_redundancy_expert": 16}'"""
+    asked = ("--engine", "vllm-ascend", "--engine-version", "0.11.0")
+    few, more = (
+        {line["key"]: line["bytes"] for line in found["ranks"][0]["lines"]}
+        for found in (
+            pasted(command, *asked, gpu="ascend-910c:16")
+            for command in (start, f"HCCL_BUFFSIZE=1024 {start}{copies}")
+        )
+    )
+    assert more["weights.routed_experts"] * 16 == few["weights.routed_experts"] * 17
+    assert more["runtime.non_torch"] - few["runtime.non_torch"] == 2 * 2 * 824 << 20
+
+
 def test_modelslim_keeps_of_latents_what_its_recipes_say() -> None:
     """msmodelslim, lab_practice/deepseek_v3_2/deepseek_w8a8.yaml: kv_b_proj and matrices of the indexer."""
     start = "vllm serve vllm-ascend/DeepSeek-R1-0528-W8A8 --quantization ascend --tensor-parallel-size 8"

@@ -28,6 +28,7 @@ from .graphs import (
     graph_lines,
     largest_graph,
 )
+from .hccl import moves_experts, with_buffers
 from .profile import ProfileRun, profile_lines, warm_up_lines
 from .profile_attention import context_chunk
 from .profile_feed_forward import MEGA_MOE, has_nvfp4_experts
@@ -107,7 +108,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         *fused,
     ]
     beside: list[Line] = []
-    others = _measured("runtime.non_torch", "non_torch", rules, tags)
+    others = with_buffers(_measured("runtime.non_torch", "non_torch", rules, tags), rules, tags)
     (beside if rules.charges_torch_alone else charged).append(others)
     context = _measured("runtime.context", "context", rules, tags)
     context = context_line(context, "vllm", rules.release, tags, hardware.card)
@@ -343,32 +344,6 @@ def conditions(
     found["nvfp4_wide"] = found["nvfp4_sm10"] and captures_wide(asked, hardware, rules)
     samplers = () if found["other_vendor"] else rules.samplers
     return (*(name for name, holds in found.items() if holds), *samplers)
-
-
-A2_LINK, A2_RANKS = "HCCS", 16
-"""How NPUs of an Atlas A2 see one another, and of how many of them MC2 is worth it there."""
-
-
-def moves_experts(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> bool:
-    """Return whether ranks on Ascend send experts their tokens through groups of their own (MC2, all-to-all),
-    and do not gather them in that of tensor parallelism (vllm_ascend/ascend_forward_context.py,
-    select_moe_comm_method).
-
-    >>> from ...model.load import load
-    >>> from ...run.hardware import parse_gpu
-    >>> from ...run.serving import Layout
-    >>> model, rules = load("qwen3-30b-a3b"), RELEASES.at("0.14.0")
-    >>> apart = Resolved(layout=Layout(tp=8, enable_expert_parallel=True))
-    >>> [moves_experts(model, apart, parse_gpu(cards), rules) for cards in ("ascend-910b:8", "ascend-910c:8")]
-    [False, True]
-    """
-    layout = asked.layout
-    ranks = layout.tp * layout.dp
-    if hardware.card.vendor != "Huawei" or not model.kinds.has_experts or ranks == 1 or rules.v0:
-        return False
-    if not rules.tries_moved_experts:
-        return True
-    return layout.enable_expert_parallel and (hardware.card.link != A2_LINK or ranks >= A2_RANKS)
 
 
 def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) -> Line:

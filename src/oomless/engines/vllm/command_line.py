@@ -13,6 +13,7 @@ from .release import (
     CHUNKS,
     FIRST_RUNNER,
     FLASHINFER,
+    HCCL,
     LATENTS_OFF,
     OFFLINE,
     SECOND_RUNNER,
@@ -56,6 +57,7 @@ COPIES = re.compile(
     r"--additional[-_]config .*\b(?:init_redundancy_expert|num_redundant_experts)\W+(\d{1,3})\b"
 )
 """Copies of experts in vLLM-Ascend: ascend_config.py to 0.12, its eplb_config from 0.13 on."""
+BUFFERS = re.compile(r"(?:--env=|-e)?HCCL_BUFFSIZE=(\d{2,5})")
 CHUNKED = re.compile(r"--enable[-_]chunked[-_]prefill(?:[= ]true)?", re.IGNORECASE)
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
@@ -83,8 +85,11 @@ def remark(before: list[str], unread: list[str]) -> str:
     'FLASHINFER'
     >>> remark([], ['--additional-config {"enable_shared_expert_dp": true}'])
     'shared experts whole'
+    >>> remark(["HCCL_BUFFSIZE=1024"], [])
+    'HCCL of 1024'
     """
     said = [REMARKS[word] for word in before if word in REMARKS]
+    said += [HCCL + size[1] for word in before if (size := BUFFERS.fullmatch(word))]
     if not {SORTS, FLASHINFER} & {*said} and any(IMAGE.fullmatch(word) for word in before):
         said.append(FLASHINFER)
     if any(word in flag for flag in unread for word in WHOLE if not flag.startswith("--no-")):

@@ -1,5 +1,7 @@
 """The releases of vLLM that were read, and what each of them does otherwise (facts/engine_rules.csv)."""
 
+import re
+
 from ..releases import ReleaseRules, Releases, heads_loaded
 
 BEYOND = "beyond positions"
@@ -32,6 +34,8 @@ OFFLINE = "LLM class"
 """What it says of an engine that a script starts by LLM(), whose steps are larger than a server's."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
+HCCL = "HCCL of "
+"""What stands in it before the MiB of a buffer of HCCL (HCCL_BUFFSIZE)."""
 
 
 class VllmRules(ReleaseRules):
@@ -303,6 +307,16 @@ class VllmRules(ReleaseRules):
         """
         said = self.text.partition(DRIVER)[2][:3]
         return int(said) if said.isdecimal() else 0
+
+    @property
+    def hccl_mib(self) -> int:
+        """MiB of a buffer of HCCL, Ascend's NCCL.
+
+        >>> RELEASES.at("0.18.0 (HCCL of 1024)").hccl_mib, RELEASES.at("0.18.0").hccl_mib
+        (1024, 200)
+        """
+        said = re.match(r"\d+", self.text.partition(HCCL)[2])
+        return int(said[0]) if said else 200
 
     @property
     def v0(self) -> bool:
