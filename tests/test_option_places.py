@@ -35,6 +35,8 @@ LOGGED = """
 PACE = "enable_dp_attention ep_size n_cpu_moe cpu_moe kt_num_gpu_experts override_tensor"
 """It divides or moves work, so that the models of speed, the search and the kernels that were measured ask
 for it."""
+OF_IMAGES = "max_pixels"
+"""Serving and training ask it of the same rule, model/images.py."""
 WITHOUT_EFFECT = "images_per_prompt"
 """A note says where it changes nothing."""
 STEP = """
@@ -48,7 +50,9 @@ STEP = """
 MODELS_BESIDE = "reward_model value_model"
 """A model of its own, which is loaded before the question is put."""
 
-MORE = frozenset(" ".join((QUESTION, WORDS, LOGGED, PACE, WITHOUT_EFFECT, STEP, MODELS_BESIDE)).split())
+MORE = frozenset(
+    " ".join((QUESTION, WORDS, LOGGED, PACE, OF_IMAGES, WITHOUT_EFFECT, STEP, MODELS_BESIDE)).split()
+)
 
 
 def words_of(path: Path) -> Iterator[str]:

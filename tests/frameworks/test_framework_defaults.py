@@ -166,7 +166,7 @@ def test_eight_bits_are_eight_bits(tmp_path: Path) -> None:
     assert (asked.method, asked.quantization) == ("qlora", "int8")
 
 
-@pytest.mark.parametrize("key", ["freeze_language_model", "image_max_pixels", "reward_model"])
+@pytest.mark.parametrize("key", ["freeze_language_model", "image_min_pixels", "reward_model"])
 def test_keys_that_may_change_memory_are_named(tmp_path: Path, key: str) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(FILES["llama-factory"] + f"{key}: 1\n")

@@ -907,13 +907,41 @@ def test_a_tower_is_trained_where_its_script_has_it_so(command: str) -> None:
     assert moments / those_of_text == pytest.approx(3.755 / 3.086 if TOWERS[command] else 1, rel=0.01)
 
 
-def test_a_tower_beside_adapters_or_a_part_of_the_layers_stays_frozen() -> None:
+def test_a_tower_beside_adapters_is_trained_where_that_is_said() -> None:
     wanted: dict[str, Any] = {"trained_tower": True}
-    found = oomless.train("qwen2.5-vl-3b", "h100", method="lora", **wanted)
-    assert not found.request.trained_tower
-    assert "--train-tower changes nothing: --method is lora" in found.warnings
+    beside, alone = (oomless.train("qwen2.5-vl-3b", "h100", method="lora", **each) for each in (wanted, {}))
+    assert beside.request.trained_tower
+    assert not alone.request.trained_tower
+    moments = [each.to_json()["ranks"][0]["by_category"]["optimizer"] for each in (beside, alone)]
+    assert moments[0] - moments[1] == pytest.approx(0.669e9 * 4, rel=0.01)
     found = oomless.train("qwen2.5-vl-3b", "h100", method="full", trained_layers=4, **wanted)
     assert not found.request.trained_tower
+
+
+OF_SWIFT = "swift sft --model Qwen/Qwen2.5-VL-7B-Instruct --max_length 2048 --tuner_type"
+IMAGES = {
+    f"MAX_PIXELS=1003520 {OF_SWIFT} lora": 1003520,
+    f"IMAGE_MAX_TOKEN_NUM=1024 {OF_SWIFT} lora": 1024 * 28 * 28,
+    f"VIDEO_MAX_PIXELS=50176 FPS_MAX_FRAMES=12 {OF_SWIFT} lora": 6 * 50176,
+    "IMAGE_MAX_TOKEN_NUM=1024 swift sft --model Qwen/Qwen3-VL-4B-Instruct": 1 << 20,
+    f"{OF_SWIFT} lora": None,
+    f"llamafactory-cli train {VISION} --image_max_pixels 262144": 262144,
+    f"llamafactory-cli train {VISION} --image_resolution 448": 448 * 448,
+    f"llamafactory-cli train {VISION}": 768 * 768,
+    f"torchrun qwenvl/train/train_qwen.py {VISION} --tune_mm_llm True": 576 * 28 * 28,
+    f"torchrun src/open_r1/grpo.py {VISION} --max_pixels 401408": 401408,
+}
+
+
+@pytest.mark.parametrize("command", IMAGES)
+def test_pixels_of_an_image_are_read(command: str) -> None:
+    assert asked(command)["request"]["max_pixels"] == IMAGES[command]
+
+
+def test_a_tower_whole_beside_adapters_of_ms_swift() -> None:
+    """A tuner_type of its own was refused."""
+    found = asked(f"{OF_SWIFT} lora_llm")["request"]
+    assert (found["method"], found["trained_tower"]) == ("lora", True)
 
 
 def test_what_is_read_twice_is_said_once() -> None:

@@ -47,6 +47,8 @@ def resolved(
         chosen["loss"] = earlier.loss
     chosen |= of_family(asked, earlier, family)
     chosen["trained_tower"] = trains_tower(asked, of)
+    if asked.max_pixels is None and earlier.max_pixels:
+        chosen["max_pixels"] = earlier.max_pixels
     if of.expands_segments:
         chosen["expandable_segments"] = True
     if of.shardings:
@@ -82,9 +84,11 @@ def of_family(asked: TrainingAsked, earlier: Habits, family: str | None) -> dict
 
 
 def trains_tower(asked: TrainingAsked, of: Framework) -> bool:
-    """Whether a vision tower is trained beside the whole language model."""
-    whole = asked.method == "full" and not asked.trained_layers
-    return whole and (not of.freezes_tower if asked.trained_tower is None else asked.trained_tower)
+    """Whether a vision tower is trained: beside the whole language model, or beside its adapters where that
+    is said."""
+    if asked.trained_tower is not None and not asked.trained_layers:
+        return asked.trained_tower
+    return asked.method == "full" and not asked.trained_layers and not of.freezes_tower
 
 
 def check_known(asked: TrainingAsked, of: Framework) -> None:

@@ -165,6 +165,11 @@ class Entries:
             )
         return True if counted and tower in free else None
 
+    def pixels(self, *names: str) -> int | None:
+        """Return the most pixels of an image, by the first of several names that is there; None: by the
+        framework."""
+        return self.whole(*names, default=0) or None if self.has(*names) else None
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 

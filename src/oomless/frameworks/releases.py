@@ -75,6 +75,16 @@ class Habits(NamedTuple):
     """Which logits an evaluation makes where Liger's loss trains without any: whole, or those of answers."""
     whole_logits: tuple[str, ...] = ()
     """Families of models whose forward makes logits of prompts too, whatever a trainer reads."""
+    masks_images: tuple[str, ...] = ()
+    """Families whose towers mask patches of other images: scores of each head, of each patch with each."""
+    unchecked_towers: tuple[str, ...] = ()
+    """Families whose towers compute no block again."""
+    towers_flow: bool = False
+    """Gradients flow through a frozen tower where inputs of embeddings are told to need them."""
+    images_beside: bool = False
+    """A length bounds a sample's text alone: its images come beside it."""
+    max_pixels: int = 0
+    """Pixels of an image where nobody says."""
     splits_data: bool = False
     """A part of the data is evaluated where nothing is said."""
     records_streams: bool = False
@@ -165,6 +175,11 @@ def _by_name(found: dict[str, str]) -> Habits:
         written_norms=found.get("norms") == "written",
         evaluation=found.get("evaluation"),
         whole_logits=tuple(found.get("answers", "").split()),
+        masks_images=tuple(found.get("masked", "").split()),
+        unchecked_towers=tuple(found.get("unchecked", "").split()),
+        towers_flow=found.get("tower") == "flows",
+        images_beside=found.get("images") == "beside",
+        max_pixels=int(found.get("max_pixels", 0)),
         splits_data=found.get("data") == "split",
         records_streams=found.get("sent") == "recorded",
         packed_inputs=found.get("packed_inputs", ""),

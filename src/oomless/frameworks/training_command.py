@@ -103,7 +103,8 @@ NODES = ("nnodes", "num_nodes", "num_machines", "NNODES")
 PAIR = re.compile(r"\+{0,2}([A-Za-z_][\w.]*)")
 """The name of a pair; Hydra's pluses add what its files lack."""
 EXPANDS = re.compile(r"PYTORCH_(?:CUDA_|HIP_)?ALLOC_CONF=\S*expandable_segments:True\S*", re.IGNORECASE)
-OWN_VARIABLES = ("CELOSS_PARALLEL_SIZE",)
+OF_IMAGES = ("MAX_PIXELS", "IMAGE_MAX_TOKEN_NUM", "VIDEO_MAX_PIXELS", "VIDEO_MAX_TOKEN_NUM", "FPS_MAX_FRAMES")
+OWN_VARIABLES = ("CELOSS_PARALLEL_SIZE", *OF_IMAGES, "NFRAMES")
 """Variables of ms-swift's environment that change memory."""
 VISIBLE = re.compile(r"CUDA_VISIBLE_DEVICES=(\d+(?:,\d+)*)")
 
@@ -236,7 +237,7 @@ def _question(
         launched = _said(before[before.index("accelerate") + 1 :]).values
         values |= {PREFIX + name: value for name, value in launched.items()}
     values |= {"task": task} if task else {}
-    if program.deals:
+    if program.deals or program.counts:
         values |= {name: value for name, value in _said(before).values.items() if name in OWN_VARIABLES}
     if program.deals and (seen := _num_visible(before)) and _num_processes(before) is None:
         values["cards_of_a_process"] = seen

@@ -93,6 +93,8 @@ class TrainingAsked(NamedTuple):
     trained_ends: bool = False
     trained_layers: int | None = None
     trained_tower: bool | None = None
+    images_per_sample: int | None = None
+    max_pixels: int | None = None
     packed_experts: bool = False
     data_workers: int = 0
     expert_imbalance: float = 1.0

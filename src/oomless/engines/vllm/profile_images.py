@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING
 
 from ...facts import Constant
 from ...ledger import Line, ranged
+from ...model.images import (
+    ROTATED,
+    ROTATED_IN_F32,
+    block_width,
+    inner_width,
+    largest_image,
+    num_scores,
+    patch_of,
+)
 from ...model.model import Model, Vision
 from ...run.option_values import MANY_IMAGES
 from ...run.serving import Resolved
@@ -35,7 +44,7 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     ... )
     217055232
     """
-    vision = largest_image(model, asked)
+    vision = largest_image(model, asked.max_pixels)
     if vision is None or rules.v0 or not stage.first:
         return 0
     limit = asked.images_per_prompt
@@ -54,22 +63,6 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     items = max(min(of_batch, (asked.max_num_seqs or of_batch) * of_prompt), 1)
     values = 0 if rules.drops_pixels else vision.item_values
     return items * (vision.item_tokens * model.hidden_size + values) * width
-
-
-def largest_image(model: Model, asked: Resolved) -> Vision | None:
-    """Return what the largest image becomes within max_pixels of Qwen's processors (three channels, two
-    frames); None: the model sees nothing.
-
-    >>> from ...model.load import load
-    >>> largest_image(load("qwen2.5-vl-7b"), Resolved(max_pixels=1003520))
-    Vision(item_tokens=1280, item_values=6021120, sees_both_ways=False)
-    """
-    vision = model.vision
-    if vision is None or asked.max_pixels is None or "qwen" not in model.family:
-        return vision
-    pixels = vision.item_values // 6
-    most = max(min(asked.max_pixels, pixels), pixels // vision.item_tokens)
-    return Vision(vision.item_tokens * most // pixels, vision.item_values * most // pixels)
 
 
 STAMPED_FAMILIES = ("qwen3_vl", "qwen3_vl_moe")
@@ -123,7 +116,7 @@ def images_of_video(model: Model, asked: Resolved) -> int:
     >>> [images_of_video(model, Resolved(max_model_len=length)) for length in (8192, 65536, 128000)]
     [1, 3, 6]
     """
-    vision = largest_image(model, asked)
+    vision = largest_image(model, asked.max_pixels)
     if vision is None or model.family not in VIDEO_FAMILIES or asked.images_per_prompt is not None:
         return 1
     left = asked.max_model_len // vision.item_tokens - 1
@@ -157,32 +150,17 @@ def encoder_bytes(
     >>> [round(encoder_bytes(model, Resolved(), 335544320, 2, ranks) / GIB, 2) for ranks in (1, 2)]
     [1.88, 1.31]
     """
-    vision = largest_image(model, asked)
+    vision = largest_image(model, asked.max_pixels)
     if not seen or vision is None:
         return 0
-    patch = _patch(model)
-    inner = max(
-        (
-            tensor.shape[0]
-            for tensor in model.tensors
-            if tensor.part == "vision" and ".fc1.weight" in tensor.name and "merger" not in tensor.name
-        ),
-        default=0,
-    )
+    patch = patch_of(model)
+    inner = inner_width(model)
     if not patch or not inner:
         return 0
     values, hidden = _num_items(model, vision, seen, width) * vision.item_values, patch[0]
-    own = (2, 14) if rotated_in_f32 else (4, 8)
-    block = max((own[0] + reduced) * hidden + own[1] * hidden // ranks, 3 * hidden + 2 * inner // ranks)
+    own = ROTATED_IN_F32 if rotated_in_f32 else ROTATED
+    block = block_width(hidden, inner, own, ranks, reduced)
     return (values // prod(patch[1:]) * block + values) * width
-
-
-def _patch(model: Model) -> tuple[int, ...]:
-    """Return the shape of the weight that makes a patch's hidden state of its values; () without a tower."""
-    for tensor in model.tensors:
-        if tensor.name.startswith("vision.patch_embed") and tensor.name.endswith("weight"):
-            return tensor.shape
-    return ()
 
 
 def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
@@ -197,8 +175,6 @@ MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
 
 SCORED_CARDS = ("gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1152", "gfx1153", "gfx1200")
 """Cards on which PyTorch leaves AOTriton's kernels off (unslothai/unsloth#8323 lists where they are on)."""
-HEAD_VALUES, MOST_HEADS = 64, 16
-"""Values of a tower's head at least, and its heads at most: 12 of 768 values, 16 of 1,024 to 1,280."""
 
 
 def scores_bytes(
@@ -227,22 +203,11 @@ def scores_bytes(
         return 0, 0
     if rules.scores_of_moonvit and model.family == MOONVIT_FAMILY:
         return _moonvit_scores(model, seen, width, rules)
-    vision, patch = largest_image(model, asked), _patch(model)
+    vision, patch = largest_image(model, asked.max_pixels), patch_of(model)
     if vision is None or not patch or capability not in SCORED_CARDS:
         return 0, 0
     scores = num_scores(model, vision) * 4
     return scores, 2 * scores
-
-
-def num_scores(model: Model, vision: Vision) -> int:
-    """Return the scores of one image in a block of its tower: each head's, of each patch with each.
-
-    >>> from ...model.load import load
-    >>> num_scores(load("minicpm-v-2.6"), Vision(64, 448 * 448 * 3)) == 16 * 1024**2
-    True
-    """
-    patch = _patch(model)
-    return min(patch[0] // HEAD_VALUES, MOST_HEADS) * (vision.item_values // prod(patch[1:])) ** 2
 
 
 def _moonvit_scores(model: Model, seen: int, width: int, rules: VllmRules) -> tuple[int, int]:
@@ -302,7 +267,7 @@ def _places_bytes(model: Model, vision: Vision, width: int) -> int:
     516096000
     """
     sizes = [prod(each.shape[:2]) for each in model.tensors if "position_embedding_table" in each.name]
-    patch = _patch(model)
+    patch = patch_of(model)
     return vision.item_values // prod(patch[1:]) * max(sizes) * (8 + width) if sizes and patch else 0
 
 

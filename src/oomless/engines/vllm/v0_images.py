@@ -3,6 +3,7 @@
 from ... import facts
 from ...ledger import Line
 from ...model.attention import GQA
+from ...model.images import largest_image, num_scores
 from ...model.model import Model, Vision
 from ...run.cards import Hardware
 from ...run.serving import Resolved
@@ -12,8 +13,6 @@ from .profile import ProfileRun, profile_lines
 from .profile_images import (
     MAX_FRAMES,
     VIDEO_FAMILIES,
-    largest_image,
-    num_scores,
     tower_bytes,
     with_tower,
 )
@@ -43,7 +42,10 @@ def v0_profile_lines(
     capped = model.family in VIDEO_FAMILIES and rules.v0_caps_images
     if capped:
         asked = asked._replace(max_pixels=min(asked.max_pixels or MOST_PIXELS, MOST_PIXELS))
-    vision, run = largest_image(model, asked), ProfileRun(model, asked, hardware, stage, rules, tags)
+    vision, run = (
+        largest_image(model, asked.max_pixels),
+        ProfileRun(model, asked, hardware, stage, rules, tags),
+    )
     filled = rules.v0_fills_with_images and "amd" not in tags
     if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
         return with_images(lines, run, vision)

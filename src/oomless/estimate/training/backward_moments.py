@@ -42,6 +42,7 @@ def backward_in_loss(step: StageStep) -> StepPhase | None:
             step.empty_buckets(),
             step.pipes(),
             step.inputs(),
+            step.tower.kept_part(),
         ),
     )
 
@@ -165,6 +166,7 @@ def backward_in_layers(step: StageStep) -> StepPhase:
             step.buckets(),
             step.pipes(),
             step.inputs(),
+            step.tower.kept_part(),
         ),
     )
 
@@ -205,7 +207,23 @@ def backward_in_embedding(step: StageStep) -> StepPhase | None:
             step.gathered.embedding,
             unreleased(staying(step.job, sum(each.unit for each in step.per_layer.values()))),
             step.inputs(),
+            step.tower.kept_part(),
         ),
+    )
+
+
+def backward_in_tower(step: StageStep) -> StepPhase | None:
+    """Return the tower's backward, when all gradients of the language model are there; None: none flows
+    through it."""
+    running = step.tower.backward_part()
+    if not running.most:
+        return None
+    all_of_them = PhasePart("gradients.trained", "gradients", step.held.gradients, "all of them")
+    gradients = step.gradients() if step.resident or step.job.request.optimizer_in_backward else all_of_them
+    return StepPhase(
+        "backward",
+        "in the tower",
+        parts(gradients, step.buckets(), running, step.tower.kept_part(), step.inputs()),
     )
 
 

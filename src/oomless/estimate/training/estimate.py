@@ -33,6 +33,7 @@ from .loading import with_loading
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
 from .notes import warnings
+from .phases import StepPhase, up_to
 from .prediction_layers import behind, with_prediction_layers
 from .rank_group import RankGroup, rank_group
 from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
@@ -41,6 +42,7 @@ from .rotary_tables import with_rotary_tables
 from .stage_step import StageStep, resident_gradients
 from .states import states
 from .step import phases, stage_step
+from .tower import lengthened
 from .training_estimate import TrainingEstimate, worst_of
 
 
@@ -142,13 +144,18 @@ def of_stage(
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
     if may_be_prepared(request, job.recipe):
         beside = (*beside, *prepared_lines(step, work, asked.recompute is None))
-    return with_loading(at_peak(step, beside), mine, job), on_host
+    found = phases(step)
+    if (most := lengthened(job.model, request)) > request.seq_len:
+        longer = job._replace(request=request._replace(seq_len=most))
+        others = phases(stage_step(longer, work_of(longer), stage, mine, held))
+        found = tuple(up_to(*both) for both in zip(found, others, strict=True))
+    return with_loading(at_peak(step, found, beside), mine, job), on_host
 
 
-def at_peak(step: StageStep, beside: tuple[Line, ...]) -> RankGroup:
+def at_peak(step: StageStep, found: tuple[StepPhase, ...], beside: tuple[Line, ...]) -> RankGroup:
     """Return the ledger of a stage at its peak: states, what the fullest phase adds, what the allocator holds
     beside it, the context."""
-    job, found = step.job, phases(step)
+    job = step.job
     worst, least = peak_interval(found, job)
     workspaces = process_line("runtime.cublas", job)
     held = step.held._replace(lines=(*step.held.lines, workspaces))

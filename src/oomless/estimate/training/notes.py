@@ -14,6 +14,7 @@ from .head_and_loss import CONTRASTIVE
 from .job import Job
 from .rank_portions import is_target, packs_apart
 from .reserved import late_share
+from .tower import on_images
 
 
 def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
@@ -78,10 +79,7 @@ def on_tower(model: Model, request: TrainingResolved) -> list[str]:
     """Return what is counted of a vision tower."""
     if all(tensor.part != "vision" for tensor in model.tensors):
         return []
-    found = [
-        "a batch of text: the activations of the vision tower are not counted, and tokens of images "
-        "count as those of --seq-len"
-    ]
+    found = on_images(model, request)
     if request.trained_tower:
         found.append("the vision tower is trained too: --train-tower off leaves it frozen")
     return found
@@ -184,10 +182,8 @@ def of_method(used: TrainingResolved, asked: TrainingAsked) -> list[tuple[str, s
     if used.method == "full":
         given = asked.given()
         found += [(table[name].flag, why) for name in ADAPTER_FIELDS if name in given]
-    else:
-        found += [
-            (table[name].flag, why) for name in ("trained_layers", "trained_tower") if getattr(asked, name)
-        ]
+    elif asked.trained_layers:
+        found.append((table["trained_layers"].flag, why))
     if used.method != "qlora" and asked.quantization:
         found.append(("--quantization", why))
     if used.task == "grpo" and used.query_len and not framework(used.framework).answers_alone:

@@ -69,6 +69,22 @@ def reaching(worst: StepPhase, phases: tuple[StepPhase, ...]) -> StepPhase:
     return worst._replace(parts=tuple(parts))
 
 
+def up_to(phase: StepPhase, longer: StepPhase) -> StepPhase:
+    """Return a phase whose parts may be as large as those of another one, of longer sequences.
+
+    >>> logits, kept = (PhasePart(key, "", 8, "") for key in ("logits.loss", "activations.kept"))
+    >>> found = up_to(StepPhase("", "", (logits,)), StepPhase("", "", (logits._replace(bytes=9), kept)))
+    >>> [(part.bytes, part.most) for part in found.parts]
+    [(8, 9), (0, 8)]
+    """
+    most = {(part.key, part.what): max(part.bytes, part.most) for part in longer.parts}
+    mine = [part._replace(most=max(part.most, most.get((part.key, part.what), 0))) for part in phase.parts]
+    known = {(part.key, part.what) for part in mine}
+    others = [part for part in longer.parts if (part.key, part.what) not in known]
+    added = [part._replace(bytes=0, most=max(part.bytes, part.most)) for part in others]
+    return phase._replace(parts=(*mine, *added))
+
+
 class LayerStates(NamedTuple):
     """Bytes of one layer that come and go during a step."""
 

@@ -196,7 +196,7 @@ def portions(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
                 per_layer,
                 layers if tensor.part != "vision" else tensor.layers,
                 "expert" if expert else "dense",
-                (full and tensor.part in ("main", request.trained_tower and "vision")) or ends,
+                tensor.part in (full and "main", request.trained_tower and "vision") or ends,
                 matrix,
                 product,
                 lookup=lookup,

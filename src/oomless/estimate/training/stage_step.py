@@ -15,6 +15,7 @@ from .pipeline import in_flight, pipeline_buffers
 from .rank_portions import PipelineStage, Portion
 from .recomputation import reentrant, waits_on_host
 from .states import RankStates, views_into_buckets
+from .tower import SeenImages
 
 
 def resident_gradients(job: Job) -> bool:
@@ -80,6 +81,8 @@ class StageStep(NamedTuple):
     gathered: Gathered
     boundary: int
     """Bytes of one micro-batch's hidden states."""
+    tower: SeenImages
+    """What images take on the first stage."""
 
     @property
     def kept(self) -> int:
@@ -172,7 +175,7 @@ class StageStep(NamedTuple):
             whole = max(held, size * self.held.graded_values)
             formula = f"{self.held.graded_values:,} values x {size} B, if whole until the last micro-batch"
             value = whole if request.sharding == "fsdp1" else held
-            return PhasePart("gradients.trained", "gradients", value, formula, whole)
+            return PhasePart("gradients.trained", "gradients", value, formula, whole if value else 0)
         return PhasePart("gradients.trained", "gradients", held, "memory of their own")
 
     def waiting(self) -> PhasePart:
@@ -188,10 +191,11 @@ class StageStep(NamedTuple):
         return pipeline_buffers(job.mesh, self.stage, job.request, self.boundary, self.in_flight)
 
     def inputs(self) -> PhasePart:
-        """Return token ids, labels and mask of a micro-batch."""
-        request = self.job.request
-        num_bytes = 3 * 8 * request.sequences * request.seq_len // self.job.mesh.cp
-        return PhasePart("inputs.batch", "token ids, labels, mask", num_bytes, "3 x 8 B a token")
+        """Return token ids, labels and mask of a micro-batch, and the pixels of its images."""
+        request, (least, most) = self.job.request, self.tower.pixels
+        text = 3 * 8 * request.sequences * request.seq_len // self.job.mesh.cp
+        formula = "3 x 8 B a token" + (f"; images: {least:,} to {most:,} B" if most else "")
+        return PhasePart("inputs.batch", "token ids, labels, mask", text + least, formula, text + most)
 
     def unpacked(self) -> PhasePart:
         """Return the packed experts of one layer in the type of the computation."""
@@ -241,7 +245,7 @@ class StageStep(NamedTuple):
 
 def parts(*found: PhasePart | None) -> tuple[PhasePart, ...]:
     """Return the parts that hold something."""
-    return tuple(part for part in found if part is not None and part.bytes)
+    return tuple(part for part in found if part is not None and max(part.bytes, part.most))
 
 
 def span(layers: tuple[int, ...]) -> str:

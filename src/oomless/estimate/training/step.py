@@ -3,7 +3,7 @@ own temporaries stand here. The peak is the largest of them."""
 
 from ...frameworks.graphs.blocks import MicroBatchWork
 from .activations import segments
-from .backward_moments import backward_in_embedding, backward_in_layers, backward_in_loss
+from .backward_moments import backward_in_embedding, backward_in_layers, backward_in_loss, backward_in_tower
 from .gathered import gathered
 from .head_and_loss import ends
 from .job import Job
@@ -12,6 +12,7 @@ from .rank_portions import PipelineStage, Portion
 from .stage_step import StageStep, parts, span
 from .state_bytes import adapter_bytes
 from .states import RankStates
+from .tower import SeenImages, tower_of
 
 
 def stage_step(
@@ -34,20 +35,36 @@ def stage_step(
         per_layer,
         gathered(job, per_layer, stage.layers),
         work.stream_tokens * job.model.hidden_size * work.residual,
+        tower_of(job.model, job.request, job.recipe.compute) if stage.first else SeenImages(),
     )
 
 
 def phases(step: StageStep) -> tuple[StepPhase, ...]:
     """Return the fullest moments of a step, with what each adds to weights and optimizer states."""
     found = (
+        forward_in_tower(step),
         forward_in_layers(step),
         forward_in_loss(step),
         backward_in_loss(step),
         backward_in_layers(step),
         backward_in_embedding(step),
+        backward_in_tower(step),
         optimizer_in_step(step),
     )
     return tuple(phase for phase in found if phase is not None)
+
+
+def forward_in_tower(step: StageStep) -> StepPhase | None:
+    """Return the moment at which the tower makes tokens of images, before any layer runs; None: it never
+    does."""
+    running = step.tower.running_part()
+    if not running.most:
+        return None
+    return StepPhase(
+        "forward",
+        "in the tower",
+        parts(step.gradients(), running, step.tower.kept_part(), step.pipes(), step.inputs()),
+    )
 
 
 def forward_in_layers(step: StageStep) -> StepPhase:
@@ -77,6 +94,7 @@ def forward_in_layers(step: StageStep) -> StepPhase:
             step.gathered.forward,
             step.pipes(),
             step.inputs(),
+            step.tower.kept_part(),
         ),
     )
 
@@ -98,6 +116,7 @@ def forward_in_loss(step: StageStep) -> StepPhase | None:
             step.gathered.loss,
             step.pipes(),
             step.inputs(),
+            step.tower.kept_part(),
         ),
     )
 

@@ -54,7 +54,11 @@ ASKED: tuple[Option, ...] = (
            "freeze) [all].",
            None, -MANY, MANY),
     Option("trained_tower", "--train-tower", "onoff", "training",
-           "Full training: the vision tower too, or the language model alone [by framework]."),
+           "The vision tower is trained too, or the language model alone [by framework]."),
+    Option("images_per_sample", "--images", "whole", "training",
+           "Images of a sample, as large as --max-pixels lets them be [from none to one].", None, 0, MANY),
+    Option("max_pixels", "--max-pixels", "whole", "training",
+           "Pixels of the largest image that Qwen's VL models are given [by framework].", None, 1),
     Option("packed_experts", "--packed-experts", "switch", "training",
            "qlora: stacked experts are packed too, as Axolotl's quantize_moe_experts does; bitsandbytes by "
            "itself leaves them in 16 bit.", False),

@@ -62,6 +62,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=precision,
         trained_layers=layers,
         trained_tower=tower,
+        max_pixels=_pixels(entries),
         sharding=deep.sharding if deep else fsdp or start.sharding,
         offload=deep.offload if deep else away if fsdp else start.offload,
         adapter_dtype=None if method == "full" else "bfloat16" if pure else "float32",
@@ -77,6 +78,12 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     if entries.switch("use_unsloth_gc", default=False):
         asked = asked._replace(offload=(*asked.offload, "activations"))
     return model, asked, start.num_ranks
+
+
+def _pixels(entries: Entries) -> int | None:
+    """Return the most pixels of an image; image_resolution of 0.9.0 and 0.9.1 is a side."""
+    side = entries.pixels("image_resolution") or 0
+    return side**2 or entries.pixels("image_max_pixels")
 
 
 COUNTED_RANK = 128

@@ -65,7 +65,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=recipe_of(deep, _precision(entries, deep is not None and method == "full")),
         sharding=deep.sharding if deep else fsdp,
         offload=deep.offload if deep else start.offload,
-        trained_tower=tower,
+        trained_tower=tower or _beside_adapters(entries),
+        max_pixels=max_pixels(entries),
         **_hpz(entries, deep),
     )
     if task == "ppo" and (
@@ -135,11 +136,38 @@ def task_of(entries: Entries) -> Task:
 
 def _method(entries: Entries) -> Method:
     kind = entries.text(*METHODS, default="lora") or "lora"
-    if kind not in ("full", "lora"):
+    if kind not in ("full", "lora") and not _beside_adapters(entries):
         raise UnsupportedError(
-            f"{entries.path}: tuner_type is {kind}, which is not modelled", "full and lora are"
+            f"{entries.path}: tuner_type is {kind}, which is not modelled", "full, lora and lora_llm are"
         )
     return "full" if kind == "full" else "qlora" if _bits(entries) else "lora"
+
+
+def _beside_adapters(entries: Entries) -> bool | None:
+    """Return whether a tower is trained whole beside adapters of the language model: LoRALLMTuner of 4.0 on,
+    a plugin of its examples before."""
+    kind = entries.text(*METHODS, default="lora")
+    plugin = str(entries.values.get("external_plugins", ""))
+    return kind == "lora_llm" or (kind == "custom" and "lora_llm_full_vit" in plugin) or None
+
+
+TOKEN_SIDES = {"qwen2": 28}
+"""Pixels of a side of a token of Qwen2-VL and 2.5-VL; 32 from Qwen3-VL on."""
+
+
+def max_pixels(entries: Entries) -> int | None:
+    """Return the most pixels of an image: of its processor, or of the template; from Qwen3-VL on tokens are
+    said (swift/model/models/qwen.py, compat_qwen_vl_utils; template_args.py). A video whose frames are
+    limited counts as an image of as many tokens: two frames have those of one."""
+    name = (_model(entries) or "").lower()
+    area = next((side for family, side in TOKEN_SIDES.items() if family in name), 32) ** 2
+    image, frame = (
+        (entries.pixels(f"{of}MAX_TOKEN_NUM") or 0) * area or entries.pixels(f"{of}MAX_PIXELS") or 0
+        for of in ("IMAGE_", "VIDEO_")
+    )
+    image = image or entries.pixels("MAX_PIXELS", "max_pixels") or 0
+    frames = entries.pixels("FPS_MAX_FRAMES", "NFRAMES") or 0
+    return max(image, frame * frames // 2) or None
 
 
 def _bits(entries: Entries) -> int:

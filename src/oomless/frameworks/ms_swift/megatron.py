@@ -6,7 +6,7 @@ from ...run.training import Mesh, Method, Task, TrainingAsked
 from ...run.training_question import micro_batches
 from ..entries import Entries
 from ..trainer.configuration import colocated
-from .configuration import METHODS, PARKED, adapters, length_of, task_of
+from .configuration import METHODS, PARKED, adapters, length_of, max_pixels, task_of
 
 NUM_RANKS = "num_ranks"
 """The entry of the processes that its launcher starts."""
@@ -68,6 +68,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         packed=flat,
         mtp_layers=entries.whole("mtp_num_layers", default=0),
         trained_tower=tower,
+        max_pixels=max_pixels(entries),
     )
     if task == "grpo":
         colocated(entries, usual_share=0.9)

@@ -39,6 +39,9 @@ FREEZES_TOWER = ("freeze_vision_modules", "freeze_vision_tower", "freeze_backbon
 """Switches of Qwen-VL, MiniCPM-V and LLaVA-NeXT, and of VLM-R1, Qwen-VL-Series-Finetune and InternVL."""
 PARTS = "mm_tunable_parts"
 """What LLaVA-NeXT trains, by name."""
+OF_QWEN_VL = ("tune_mm_llm", "tune_mm_mlp", "tune_mm_vision")
+"""Switches of Qwen-VL's train_qwen.py, which runs flash attention whatever is said."""
+QWEN_PIXELS = 28 * 28 * 576
 FROZEN_BY_ITSELF = ("vision_tower", "tune_mm_llm", "tune_mm_mlp")
 """Keys of LLaVA and Qwen-VL (qwenvl/train/argument.py), whose towers stay frozen where nobody says more."""
 USUAL_TARGETS = ("q_proj", "v_proj")
@@ -65,7 +68,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=recipe_of(deep, _precision(entries, start, deep is not None and method == "full")),
         sharding=deep.sharding if deep else fsdp or start.sharding,
         offload=deep.offload if deep else away if fsdp else start.offload,
-        trained_tower=_tower(entries),
+        trained_tower=_tower(entries, method),
+        max_pixels=_pixels(entries),
         **(deep.settings if deep else {}),
     )
     if task == "grpo":
@@ -98,14 +102,24 @@ def colocated(entries: Entries, usual_share: float) -> None:
         entries.beside["rollout_sleep"] = True
 
 
-def _tower(entries: Entries) -> bool | None:
-    """Return whether a vision tower is trained; None: no key of a script says so."""
+def _pixels(entries: Entries) -> int | None:
+    """Return the most pixels of an image; that of Qwen-VL's script is 576 tokens (qwenvl/train/argument.py).
+
+    VLM-R1's, R1-V's and Qwen-VL-Series-Finetune's are what the processor lets through."""
+    usual = QWEN_PIXELS if entries.has(*OF_QWEN_VL) else None
+    return entries.pixels("max_pixels", "image_max_pixels") or usual
+
+
+def _tower(entries: Entries, method: Method) -> bool | None:
+    """Return whether a vision tower is trained; None: no key of a script says so. PEFT freezes what no
+    switch frees again."""
     if entries.has(PARTS):
         return "mm_vision_tower" in entries.words(PARTS)
     if entries.has(*TRAINS_TOWER):
         return entries.switch(*TRAINS_TOWER, default=False)
     if entries.has(*FREEZES_TOWER):
-        return not entries.switch(*FREEZES_TOWER, default=False)
+        freed = not entries.switch(*FREEZES_TOWER, default=False)
+        return freed if method == "full" else None
     return False if entries.has(*FROZEN_BY_ITSELF) else None
 
 
@@ -153,7 +167,7 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
     if entries.has(LOW_RANK):
         own = "full"
     attention = entries.text("attn_implementation", default="auto") or "auto"
-    if _any(entries, FLASH):
+    if _any(entries, FLASH) or entries.has(*OF_QWEN_VL):
         attention = "flash_attention_2"
     liger = entries.switch("use_liger_kernel", "use_liger", default=False)
     return asked._replace(
