@@ -20,12 +20,7 @@ STAGES: dict[str, Task] = {
 }
 """`stage` -> our word; orpo was one before it was a `pref_loss` of dpo (train/orpo of April 2024)."""
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo")
-NOT_MODELLED = (
-    "use_dora",
-    "use_llama_pro",
-    "mixture_of_depths",
-    "shift_attn",
-)
+NOT_MODELLED = ("use_llama_pro", "mixture_of_depths", "shift_attn")
 ATTENTION = {"fa2": "flash", "fa3": "flash", "disabled": "eager", "sdpa": "auto"}
 HALVES = ("max_source_length", "max_target_length")
 """Lengths of question and answer before there was cutoff_len (mid-2023)."""
@@ -224,6 +219,7 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
     ends = {"embed_tokens", "lm_head"} & set(entries.words("additional_target"))
     filled = asked.task == "pretrain" or asked.mesh.cp > 1
     return asked._replace(
+        adapter="dora" if entries.switch("use_dora", default=False) and asked.method != "full" else "lora",
         lora_rank=rank,
         lora_targets=("all-linear",) if everything else targets,
         quantization="int8" if eight and asked.method == "qlora" else "nf4" if plain else None,
