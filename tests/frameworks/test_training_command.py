@@ -1104,3 +1104,18 @@ def test_gradients_of_megatron_swift_go_by_its_release() -> None:
     }
     gradients = [found[version]["ranks"][0]["by_category"]["gradients"] for version in versions]
     assert gradients == [gradients[0], gradients[0] // 2, gradients[0] // 2, gradients[0]]
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        "python3 -m torch.distributed.run --nproc_per_node 8 train.py --job.config_file {}",
+        "torchrun --nproc_per_node=8 my_train.py --job.config_file={}",
+        "CONFIG_FILE={} ./run_llama_train.sh",
+    ],
+)
+def test_scripts_of_torchtitan_are_known_by_their_flag(tmp_path: Path, starts: str) -> None:
+    path = tmp_path / "llama3_8b.toml"
+    path.write_text('[model]\nname = "llama3"\nflavor = "8B"\n[training]\nbatch_size = 1\nseq_len = 4096\n')
+    found = read_training_command(starts.format(path))
+    assert (found.training.framework, found.training.seq_len) == ("torchtitan", 4096)

@@ -40,7 +40,9 @@ PROGRAMS = (
     Program("llama-factory", rf"{SCRIPT}src/train(?:_bash)?\.py"),
     Program("llama-factory", rf"{SCRIPT}src/train_(?P<task>sft|pt|rm|dpo|ppo)\.py"),  # of mid-2023
     Program("axolotl", rf"{SCRIPT}axolotl train|-m axolotl\.cli\.train"),
-    Program("torchtitan", rf"{SCRIPT}run_train\.sh|-m torchtitan\.train|{SCRIPT}torchtitan/train\.py"),
+    Program("torchtitan", rf"{SCRIPT}run_(?:llama_)?train\.sh|-m torchtitan\.train"),
+    Program("torchtitan", rf"{SCRIPT}torchtitan/train\.py"),
+    Program("torchtitan", r"\S+\.py", needs=("job.config_file",)),  # train.py of 2024, scripts around it
     # of a folder, before scripts of these names alone
     Program("ms-swift", rf"(?:-m )?{SCRIPT}swift[/.]cli[/.](?P<task>sft|pt|rlhf)(?:\.py)?", deals=True),
     Program("megatron-swift", rf"{SCRIPT}swift/cli/_megatron/(?P<task>sft|pt|rlhf)\.py", counts=True),
