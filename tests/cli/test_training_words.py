@@ -27,11 +27,11 @@ def test_no_batch_of_zero_is_offered_and_targets_are_one_word(language: str, lin
 @pytest.mark.parametrize(
     ("language", "hint"),
     [
-        ("en", "take fsdp or megatron-bridge: nemo-rl runs on other trainers"),
-        ("zh", "用 fsdp 或 megatron-bridge：nemo-rl 建立在其他训练框架上"),
+        ("en", "take transformers or deepspeed: h2o-llmstudio runs on other trainers"),
+        ("zh", "用 transformers 或 deepspeed：h2o-llmstudio 建立在其他训练框架上"),
     ],
 )
 def test_a_program_that_trains_through_others_is_answered_by_their_names(language: str, hint: str) -> None:
-    found = call("train", "qwen2.5-7b", "--gpu", "h100", "--framework", "nemo-rl", "--lang", language)
+    found = call("train", "qwen2.5-7b", "--gpu", "h100", "--framework", "h2o-llmstudio", "--lang", language)
     assert found.code == 2
     assert hint in found.err

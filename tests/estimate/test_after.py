@@ -346,3 +346,23 @@ def test_axolotl_moved_packed_llamas_to_each_card(release: str, model: str, phas
     found: Any = train(model, "rtx-3090:2", **asked, framework_version=f"transformers {release}")
     assert found.peaks.phase == phase
     assert (found.verdict == "does_not_fit") == (phase == "load")
+
+
+def test_the_engine_of_nemo_rl_sleeps_and_its_reference_is_swapped_in() -> None:
+    """grpo.py: offload_before_refit, finish_generation; use_reference_model copies from host memory."""
+    asked: dict[str, Any] = {
+        "framework": "nemo-rl",
+        "task": "grpo",
+        "rollout_engine": "vllm",
+        "seq_len": 1024,
+    }
+    found: Any = train("qwen2.5-1.5b", "h100:8", rollout_gpu_memory_utilization=0.6, **asked)
+    moments = {each.name: each.ledger for each in found.after.moments}
+    assert "score" in moments
+    assert not any(line.owner == "reference" for each in moments.values() for line in each.lines)
+    assert not any(line.owner == "engine" and line.category == "kv_cache" for line in moments["update"].lines)
+    awake: Any = train(
+        "qwen2.5-1.5b", "h100:8", rollout_gpu_memory_utilization=0.6, **asked | {"framework": "fsdp"}
+    )
+    beside = {each.name: each.ledger for each in awake.after.moments}
+    assert beside["update"].total_bytes > moments["update"].total_bytes + 20 * GIB

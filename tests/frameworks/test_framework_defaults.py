@@ -179,3 +179,20 @@ def test_a_card_without_bfloat16_trains_in_float16_where_nobody_says(framework: 
     answer = train("mistral-7b", "t4", framework=framework, method="qlora", seq_len=512)
     assert answer.request.precision.endswith("fp16")
     assert any("no BF16" in note for note in answer.warnings)
+
+
+def test_post_training_frameworks_are_names() -> None:
+    """prime-rl fills fully sharded F32 weights under BF16 and checkpoints; NeMo-RL's are F32 for adapters
+    too; a program of one trainer is that trainer (NeMo 2.0: Megatron-Bridge)."""
+    found = [used(name, method=method) for name in ("prime-rl", "nemo-rl") for method in ("full", "lora")]
+    assert {each.sharding for each in found} == {"fsdp2"}
+    assert {each.precision for each in found} == {"mixed-bf16"}
+    assert used("prime-rl").recompute == "full"
+    answer = train("qwen2.5-7b", "h100:8", framework="nemo", seq_len=512, tp=4)
+    assert answer.request.framework == "megatron-bridge"
+
+
+def test_a_file_of_llama_factory_asks_for_dora(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(FILES["llama-factory"].replace("full", "lora") + "use_dora: true\n")
+    assert read_training_file(path).training.adapter == "dora"

@@ -45,7 +45,7 @@ def companions_of(stands: dict[str, Any], offline: bool) -> Companions | None:
         load(stands["value_model"], offline=offline) if "value_model" in stands else None,
         stands.get("rollout_engine") or (DEFAULT_ENGINE if generates else None),
         stands.get("rollout_gpu_memory_utilization", ENGINE_SHARE),
-        bool(stands.get("rollout_sleep")),
+        stands.get("rollout_sleep"),
         parse_gpu(other) if other else None,
         stands.get("rollout_sync_batches", 1),
         stands.get("rollout_tp", 0),

@@ -7,8 +7,8 @@ from .entries import Entries
 from .record import of_facts
 
 OF_JULY_2023 = "micro_batch_size"
-"""A key of the first weeks: then pure_bf16 was on, gathers were not limited, and a sample 2,048 tokens
-(configs/fsdp.py, ft_datasets/utils.py)."""
+"""A key of the first weeks: then pure_bf16 was on, and a sample had 2,048 tokens (configs/fsdp.py,
+ft_datasets/utils.py)."""
 BITS = {"true": "int8", "8bit": "int8", "4bit": "nf4"}
 """`quantization`, a switch until July 2024 -> ours."""
 TARGETS = ("q_proj", "v_proj")
@@ -33,7 +33,6 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         precision=_precision(entries, sharded, first),
         sharding="fsdp1" if sharded else "none",
         offload=("params",) if sharded and _fsdp(entries, "fsdp_cpu_offload", usual=False) else (),
-        limit_all_gathers=not first,
         micro_batch=entries.whole("batch_size_training", default=4),
         grad_accum=entries.whole("gradient_accumulation_steps", default=1),
         seq_len=2048 if first else entries.whole("context_length", default=4096),

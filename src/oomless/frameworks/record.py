@@ -174,7 +174,8 @@ class Framework(NamedTuple):
     """Full training leaves a vision tower frozen unless somebody says otherwise (LLaMA-Factory:
     freeze_vision_tower; ms-swift: freeze_vit; Automodel's recipes: freeze_config)."""
     rollouts: tuple[str, ...]
-    """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`, `lends`."""
+    """What is said of generating and comparing: `reference`, `merged` or `gathered`, `selective`, `lends`,
+    `sleeps`, `parks`, `swaps`."""
     rows: FrameworkRows
     title: str = ""
     """Its name as its authors write it."""
@@ -210,7 +211,7 @@ class Framework(NamedTuple):
     @property
     def loads_reference(self) -> bool:
         """Whether the reference of a model with adapters is a model of its own (OpenRLHF's train_dpo.py and
-        ReferenceModelActor; DeepSpeed-Chat's _init_ref), not the policy without them."""
+        ReferenceModelActor; DeepSpeed-Chat's _init_ref; coati's own), not the policy without them."""
         return "own_reference" in self.rollouts
 
     @property
@@ -223,6 +224,23 @@ class Framework(NamedTuple):
         """Whether its engine runs in the trainer's process and lends it the frozen weights (Unsloth's
         fast_inference: unsloth_zoo/vllm_utils.py, get_vllm_state_dict)."""
         return "lends" in self.rollouts
+
+    @property
+    def engine_sleeps(self) -> bool:
+        """Whether an engine on its cards gives up weights and cache while it trains, unless somebody says
+        otherwise."""
+        return "sleeps" in self.rollouts
+
+    @property
+    def parks(self) -> tuple[str, ...]:
+        """What of the policy lies in host memory while such an engine answers."""
+        return ("optimizer", "params", "gradients") if "parks" in self.rollouts else ()
+
+    @property
+    def swaps_reference(self) -> bool:
+        """Whether the reference's weights lie in host memory, and take the policy's place before its update
+        (NeMo-RL: use_reference_model)."""
+        return "swaps" in self.rollouts
 
     @property
     def selects_log_probs(self) -> bool:

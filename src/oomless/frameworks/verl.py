@@ -138,8 +138,7 @@ def _engine(rollout: Entries) -> bool:
     beside["rollout_engine"] = name
     beside["rollout_gpu_memory_utilization"] = rollout.number("gpu_memory_utilization", default=0.5)
     beside["rollout_tp"] = rollout.whole("tensor_model_parallel_size", default=2)
-    if rollout.switch("free_cache_engine", default=True):
-        beside["rollout_sleep"] = True
+    beside["rollout_sleep"] = rollout.switch("free_cache_engine", default=True)
     return True
 
 

@@ -104,6 +104,8 @@ def value_of(option: Option, value: Any, where: str) -> Any:
 
 def within(option: Option, value: Any, where: str) -> Any:
     """Return a value of the right type that is one of the choices, or in the range; others are refused."""
+    if option.listed == "frameworks" and isinstance(value, str) and value not in choices_of(option):
+        value = trainer_of(value)
     if value is not None and (reason := fault_of(option, value)):
         raise UsageError(f"{where} is {shown(value)}", reason, option.field)
     return value
@@ -317,13 +319,25 @@ def json_of(value: Speculation) -> str:
 def trained_through(flag: str, word: str) -> str:
     """Return the hint that a program needs which is no framework itself; "" for any other word.
 
-    >>> trained_through("--framework", "nemo-rl"), trained_through("--framework", "trl")
-    ('take fsdp or megatron-bridge: nemo-rl runs on other trainers', '')
+    >>> trained_through("--framework", "h2o-llmstudio"), trained_through("--framework", "trl")
+    ('take transformers or deepspeed: h2o-llmstudio runs on other trainers', '')
     """
-    if flag != "--framework":
+    if flag != "--framework" or not (through := _through(word)):
         return ""
+    return f"take {' or '.join(through)}: {word[:60]} runs on other trainers"
+
+
+def trainer_of(word: str) -> str:
+    """Return the one framework that a program trains through; any other word stays.
+
+    >>> trainer_of("slime"), trainer_of("h2o-llmstudio"), trainer_of("trl")
+    ('megatron-lm', 'h2o-llmstudio', 'trl')
+    """
+    through = _through(word)
+    return through[0] if len(through) == 1 else word
+
+
+def _through(word: str) -> list[str]:
     meant = word.lower().replace("_", "-")
     rows = [row for row in facts.table("other_frameworks") if row["word"] == meant]
-    return "".join(
-        f"take {' or '.join(row['frameworks'].split())}: {word[:60]} runs on other trainers" for row in rows
-    )
+    return [each for row in rows for each in row["frameworks"].split()]

@@ -100,7 +100,6 @@ class TrainingAsked(NamedTuple):
     expert_imbalance: float = 1.0
     expandable_segments: bool = False
     gradient_bucket_view: bool = False
-    limit_all_gathers: bool = True
     keep_gathered: bool = False
     deterministic: bool = False
     dropout: float = 0.0

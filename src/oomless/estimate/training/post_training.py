@@ -106,14 +106,19 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     value_stays, value_gradients, value_update = _value_model(estimate, companions)
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
-    resident = asleep if companions.sleeps or companions.engine == HYBRID else awake
-    if framework(request.framework).engine_lends:  # what comes and goes of it lies in the trainer's allocator
+    of = framework(request.framework)
+    sleeps = of.engine_sleeps if companions.sleeps is None else companions.sleeps
+    resident = asleep if sleeps or companions.engine == HYBRID else awake
+    if of.engine_lends:  # what comes and goes of it lies in the trainer's allocator
         resident = [line for line in resident if line.category in (*KEPT_ASLEEP, "kv_cache")]
-    away = [PARKED[each] for each in companions.parked if each in PARKED]
+    parked = companions.parked or (of.parks if awake else ())
+    away = [PARKED[each] for each in parked if each in PARKED]
     away += [] if held_always(estimate.job) else ["gradients"]
     between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
-    compares = request.task in COMPARING and companions.reference is not False
+    beside = request.task in COMPARING and companions.reference is not False
+    compares = beside and not of.swaps_reference
     scores = request.task in SAMPLING or any(line.owner in ("reference", "reward") for line in stays)
+    scores = scores or beside
     update = [*group.ledger.lines, *value_gradients]
     update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
     still = group.steady_bytes + sum(line.bytes for line in stays)
@@ -136,7 +141,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         whole = sum(line.bytes for line in answers if line.key == "communication.gathered")
         moments.append(moment("generate", [*between, *stays, *answers], whole=whole))
     if companions.engine is not None and is_gathered(request, True):
-        running = [line for line in awake if line.category != "kv_cache"] if companions.sleeps else awake
+        running = [line for line in awake if line.category != "kv_cache"] if sleeps else awake
         policy = whole_policy(estimate, companions.sync_batches)
         moments.append(moment("sync", [*scoring, *stays, policy, *running], whole=policy.bytes))
     return After(tuple(moments), apart)
@@ -275,7 +280,7 @@ def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Li
     )
     wanted = companions.reference if companions.reference is not None else usual
     models: list[tuple[Owner, Model]] = []
-    if wanted and (request.method == "full" or of.loads_reference):
+    if wanted and (request.method == "full" or of.loads_reference) and not of.swaps_reference:
         models.append(("reference", estimate.model))
     if companions.reward_model is not None:
         models.append(("reward", companions.reward_model))

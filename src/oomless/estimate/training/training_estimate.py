@@ -36,7 +36,8 @@ class Companions(NamedTuple):
     engine: str | None = None
     engine_share: float = ENGINE_SHARE
     """0: the engine stands on cards that are not counted."""
-    sleeps: bool = False
+    sleeps: bool | None = None
+    """The engine gives up weights and cache while the policy is trained; None: as the framework has it."""
     engine_hardware: Hardware | None = None
     """Other cards for the engine; None: those of training."""
     sync_batches: int = 1

@@ -109,7 +109,6 @@ ASKED: tuple[Option, ...] = (
            choices=("fp8", "mxfp8", "nvfp4")),
     Option("gradient_bucket_view", "--gradient-as-bucket-view", "switch", "states",
            "DDP: gradients are views into the buckets.", False),
-    Option("limit_all_gathers", "", "switch", "states", "FSDP1: at most two gathered units at a time.", True),
     Option("count_ends", "", "switch", "ranks", "Embedding and head count as a layer each.", False),
     Option("micro_batch", "--micro-batch --micro-batch-size --per-device-train-batch-size", "whole", "step",
            "Sequences at once on a rank [1].", 1, 1, MANY),
