@@ -35,7 +35,7 @@ from .profile_feed_forward import MEGA_MOE, has_nvfp4_experts
 from .rank_tensors import shard, stage_layers
 from .release import COMPILED, DRIVER, FLASHINFER, RELEASES, SORTS, UNSCORED, UNTRIED, VllmRules
 from .runners import runs_second
-from .weights import released_ends, uncharged_draft
+from .weights import released_ends, uncharged_weights
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
@@ -125,7 +125,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     second = runs_second(model, asked, rules, tags)
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
     beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
-    beside.extend(uncharged_draft(model, asked, stage, rules))
+    beside.extend(uncharged_weights(model, asked, stage, rules))
     if asked.speculative:
         from .profile_draft import input_buffers
 

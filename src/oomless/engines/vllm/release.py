@@ -223,6 +223,7 @@ class VllmRules(ReleaseRules):
     keeps_draft_inputs: bool = False
     charges_draft: bool = False
     """The weights of a draft are in the budget; before, they come on top of it."""
+    makes_adapters_uncounted: bool = False
     keeps_shared_experts_whole: bool = False
     quantises_while_loading: bool = False
     keeps_16_bit_beside_copies: bool = False

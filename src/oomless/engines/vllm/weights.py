@@ -114,7 +114,7 @@ def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Sta
         from .offload import stay_on_card  # few leave weights on the host
 
         placed, extra = stay_on_card(placed, extra, asked, stage, rules.v0), []
-    if asked.enable_lora:
+    if asked.enable_lora and not forgets_adapters(rules):
         from .lora import adapter_tensors
 
         extra = extra + adapter_tensors(model, asked, stage, rules)
@@ -191,13 +191,43 @@ def _has_kv(model: Model, tensor: Tensor) -> bool:
     return isinstance(model.layer_at(tensor.layers[0]).attention.core, GQA)
 
 
-def uncharged_draft(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Line]:
-    """The weights of a draft, where the budget does not know them and they come on top of it."""
+def forgets_adapters(rules: VllmRules) -> bool:
+    """Return whether slots of adapters are made between the weights, whose size is taken, and the profile
+    run, whose increase is: in no budget (worker/model_runner.py of 0.6.5 to 0.7.3, load_model; utils.py,
+    memory_profiling)."""
+    return rules.v0 and rules.makes_adapters_uncounted
+
+
+def uncharged_weights(model: Model, asked: Resolved, stage: Stage, rules: VllmRules) -> list[Line]:
+    """The weights of a draft and the slots of adapters, where the budget does not know them and they come on
+    top of it.
+
+    >>> from ...run.serving import Layout
+    >>> from ...model.load import load
+    >>> asked = Resolved(dtype="float16", layout=Layout(), enable_lora=True, max_lora_rank=32)
+    >>> held = load("llama-3.1-8b"), asked, Stage(0, 1, 0, 32)
+    >>> [
+    ...     [line.bytes >> 20 for line in uncharged_weights(*held, RELEASES.at(text))]
+    ...     for text in ("0.7.3", "0.8.1")
+    ... ]
+    [[176], []]
+    """
+    found = []
+    if asked.enable_lora and forgets_adapters(rules):
+        from .lora import adapter_tensors
+
+        size = sum(each.total_bytes for each in adapter_tensors(model, asked, stage, rules))
+        formula = f"{asked.max_loras} slots of rank {asked.max_lora_rank}"
+        source = "vllm/worker/model_runner.py of 0.6.5 to 0.7.3, load_model"
+        found.append(
+            exact("runtime.workspaces", "engine", "LoRA slots, beside the budget", size, formula, source)
+        )
     if rules.charges_draft or not (asked.speculative and stage.last and model.draft):
-        return []
+        return found
     alone = model._replace(tensors=tuple(tensor for tensor in model.tensors if tensor.part == "mtp"))
     held = allocations(members_of(alone, asked, stage, rules))
     return [
+        *found,
         exact(
             "weights.draft",
             "draft",
@@ -205,7 +235,7 @@ def uncharged_draft(model: Model, asked: Resolved, stage: Stage, rules: VllmRule
             sum(group.total_bytes for group in held),
             f"{len(model.draft)} layers that draft, with what they do not share",
             "vllm/spec_decode/spec_decode_worker.py: blocks are counted by the target's worker",
-        )
+        ),
     ]
 
 
