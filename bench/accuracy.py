@@ -37,6 +37,7 @@ NOW = (
     ("serving", "inference_round7.csv"),
     ("serving", "inference_round8.csv"),
     ("serving", "inference_round9.csv"),
+    ("serving", "inference_round10.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
@@ -67,6 +68,7 @@ RUNS = (
     "inference_round7.csv",
     "inference_round8.csv",
     "inference_round9.csv",
+    "inference_round10.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")
