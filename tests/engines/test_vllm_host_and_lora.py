@@ -117,7 +117,8 @@ def test_a_tower_that_is_not_walked_is_counted_and_said(model: str) -> None:
 
 
 ROW = {
-    **dict.fromkeys(("source", "date", "ep", "batch_or_parallel"), ""),
+    **dict.fromkeys(("source", "date", "ep"), ""),
+    "batch_or_parallel": "max_num_seqs 320; max_num_batched_tokens 512",
     **{
         "engine": "vLLM",
         "engine_version": "0.8.5 (V0)",
@@ -135,12 +136,12 @@ ROW = {
     },
 }
 """phi-4 in a public notebook: 8.6253 GiB with slots for adapters, 1.16 GiB of activations, 45.21 GiB for the
-cache."""
+cache; Unsloth's arguments have 320 sequences (datawhalechina/self-llm models/phi4/06-Phi-4-GRPO)."""
 
 
 @pytest.mark.parametrize(
     ("quantity", "measured", "error"),
-    [("weights_per_gpu", 8.6253, 0.002), ("activation_peak", 1.16, 0.2), ("kv_bytes_per_gpu", 45.21, 0.02)],
+    [("weights_per_gpu", 8.6253, 0.002), ("activation_peak", 1.16, 0.01), ("kv_bytes_per_gpu", 45.21, 0.02)],
 )
 def test_a_row_with_adapters_is_read_with_the_default_rank_and_up_to_a_large_one(
     quantity: str, measured: float, error: float
