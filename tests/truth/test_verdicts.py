@@ -410,8 +410,9 @@ TRAIN_9_BUDGET = Confusion(right=0.92, wrong_fits=1, wrong_does_not_fit=1, tight
 
 
 # x-1319 was wrong: it lacked what its page's command does (a launcher on each node); x-1333 was a wrong
-# "fits" and is tight: verl of its day computes entropies whatever their coefficient
-TRAIN_10_BUDGET = Confusion(right=0.89, wrong_fits=3, wrong_does_not_fit=0, tight=4, none=0)
+# "fits" and is tight: verl of its day computes entropies whatever their coefficient; x-1311 is tight: early
+# ms-swift bounds the images of a sample by nothing
+TRAIN_10_BUDGET = Confusion(right=0.88, wrong_fits=3, wrong_does_not_fit=0, tight=5, none=0)
 """As first predicted 23 of 29 firm, 5 wrong "fits", 1 wrong "no", 4 tight."""
 
 
