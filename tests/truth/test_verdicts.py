@@ -355,7 +355,8 @@ FRESH_30_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=1, tigh
 FRESH_25_BUDGET = Confusion(right=0.85, wrong_fits=0, wrong_does_not_fit=4, tight=9, none=1)
 
 
-# the first score was 6 of 10, four wrong "fits", one tight, two without an answer: pictures. Not explained:
+# the first score was 6 of 10, four wrong "fits", one tight, two without an answer: pictures, which the commit
+# of its predictions' header counts already. Not explained:
 # gpt-oss-120b on one H100 (x-4803); logits of whole prompts, which a benchmark may ask for (x-4810); until
 # 0.3 a tower is loaded behind the pool, with a file of the model beside it (x-4811)
 FRESH_LMDEPLOY_BUDGET = Confusion(right=0.66, wrong_fits=3, wrong_does_not_fit=0, tight=4, none=0)
