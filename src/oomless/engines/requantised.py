@@ -88,9 +88,9 @@ def kept_line(
     and zero points, of which groups of 32 have as many more; the value is that of attention alone, where
     makers keep it as a rule. Of linear attention Qwen's own GPTQ keeps all attention and shared experts
     (`dynamic` of Qwen3.5-27B-GPTQ-Int4: -:.*attn.*, -:.*shared_expert.*), while GPTQModel and AutoRound by
-    themselves keep gates alone. Layers that draft are nowhere in what makers load (transformers'
-    modeling_qwen3_5_moe.py ignores mtp.*), so they are copied as they are: RedHatAI's Qwen3.6-35B in NVFP4
-    holds 1.55 GiB more with them (23.43 by 21.88, vLLM 0.20 and 0.19).
+    themselves keep gates alone. Layers that draft may be copied as they are, where a maker's tool does not
+    load them (transformers' modeling_qwen3_5_moe.py ignores mtp.*): RedHatAI's Qwen3.6-35B in NVFP4 holds
+    1.55 GiB more with them (23.43 by 21.88, vLLM 0.20 and 0.19), Sehyo's Qwen3.5-122B does not.
 
     >>> from ..model.load import load
     >>> model = load("qwen3-8b")
@@ -153,7 +153,7 @@ def _kept_ends(
         if drafts or (tensor.role == "linear" and may_keep):
             wider = elements * max(16 - form.bits, 0) // 8
             kept += wider
-            usual += wider if drafts or (as_a_rule and (by_qwen or "attn" in tensor.name)) else 0
+            usual += wider if as_a_rule and not drafts and (by_qwen or "attn" in tensor.name) else 0
             if in_8_bits and not drafts:
                 usual += int(elements * max(BITS_OF_DENSE_ATTENTION - form.bits, 0)) // 8
         elif tensor.role == "expert" and wanted in OTHERS_IN:
