@@ -237,7 +237,7 @@ def on_day(framework: str, packages: tuple[str, ...], said: str, day: str) -> st
     of a day before all that are known, the first. A bare number is the framework's own release.
 
     >>> on_day("transformers", ("transformers", "torch"), "torch 2.4.0", "2024-12-05")
-    'transformers 4.46, torch 2.4.0'
+    'transformers 4.47, torch 2.4.0'
     >>> on_day("trl", ("transformers", "trl"), "0.21", "2025-08-05")
     'transformers 4.54, trl 0.21'
     """
@@ -262,7 +262,7 @@ def release_of(package: str, day: str) -> str | None:
     """Return the newest release of a package on a day (or month, or year: on its first day).
 
     >>> [release_of("transformers", day) for day in ("2024-12-05", "2023-10-13", "2023")]
-    ['4.46', '4.32', None]
+    ['4.47', '4.32', None]
     """
     return next(
         (

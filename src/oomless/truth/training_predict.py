@@ -88,7 +88,7 @@ def with_doubt(found: Interval, left_open: tuple[str, ...]) -> Interval:
     lie beyond theirs (facts/engines.csv, unsaid_share).
 
     >>> with_doubt(Interval(100, 90, 110), ("run",))
-    Interval(value=100, low=80.0, high=128.0)
+    Interval(value=100, low=78.0, high=131.0)
     """
     doubt = facts.constant("training", "unsaid_share", (0,), *left_open)
     return found._replace(

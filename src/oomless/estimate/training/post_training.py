@@ -7,6 +7,7 @@ weights lie in the type of computation, cut as the policy's are.
 """
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ...engines import answering
 from ...engines import engine as record_of
@@ -28,6 +29,9 @@ from .reserved import NONE_KEPT, OUTSIDE, kept_beyond, room_beside, within_room
 from .rollout import generation, is_gathered, whole_policy
 from .stage_step import held_always
 from .training_estimate import After, Companions, TrainingEstimate, TrainingMoment
+
+if TYPE_CHECKING:
+    from ...frameworks.record import Framework
 
 PAIRS = ("dpo", "reward")
 """Tasks whose micro-batch counts pairs: chosen and rejected run as one batch of twice as many sequences
@@ -85,9 +89,8 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
 
     update: the training peak; update_value: that of a value model, beside the policy's states. score: what
     lies between steps, and one forward without a graph: a layer's transients and the logits; in preference
-    learning after the policy's, whose activations wait (estimate/training/reference_forward.py). generate:
-    what lies between steps and the engine, its cache filled; the allocator's own was given back before (TRL
-    and verl call empty_cache). Ignored: batches that wait between the moments (token ids, one F32 a token).
+    learning after the policy's, whose activations wait (reference_forward.py). generate: what lies between
+    steps and the engine, its cache filled; what the allocator kept was given back (TRL, verl: empty_cache).
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -100,27 +103,23 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     >>> found.peak.name, [line.bytes for line in found.peak.ledger.lines if line.key == "weights.frozen"]
     ('score', [2692943872])
     """
-    request = estimate.request
-    group = estimate.groups[estimate.worst_rank]
+    request, group = estimate.request, estimate.groups[estimate.worst_rank]
     frozen_lines = _frozen_lines(estimate, companions)
     value_stays, value_gradients, value_update = _value_model(estimate, companions)
     stays = [*frozen_lines, *value_stays]
     awake, asleep, apart = _engine(estimate, companions)
     of = framework(request.framework)
-    sleeps = of.engine_sleeps if companions.sleeps is None else companions.sleeps
-    resident = asleep if sleeps or companions.engine == HYBRID else awake
-    if of.engine_lends:  # what comes and goes of it lies in the trainer's allocator
-        resident = [line for line in resident if line.category in (*KEPT_ASLEEP, "kv_cache")]
+    sleeps, resident = _resident(companions, awake, asleep, of)
     parked = companions.parked or (of.parks if awake else ())
     away = [PARKED[each] for each in parked if each in PARKED]
     away += [] if held_always(estimate.job) else ["gradients"]
     between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
     beside = request.task in COMPARING and companions.reference is not False
     compares = beside and not of.swaps_reference
-    scores = request.task in SAMPLING or any(line.owner in ("reference", "reward") for line in stays)
-    scores = scores or beside
-    update = [*group.ledger.lines, *value_gradients]
-    update += held_names(estimate, compares, read=group.peaks.moment == "in the loss")
+    judged = any(line.owner in ("reference", "reward") for line in stays)
+    scores = beside or judged or request.task in SAMPLING
+    named = held_names(estimate, compares, read=group.peaks.moment == "in the loss")
+    update = [*group.ledger.lines, *value_gradients, *named]
     still = group.steady_bytes + sum(line.bytes for line in stays)
 
     def moment(name: str, lines: list[Line], emptied: bool = True, whole: int = 0) -> TrainingMoment:
@@ -145,6 +144,18 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
         policy = whole_policy(estimate, companions.sync_batches)
         moments.append(moment("sync", [*scoring, *stays, policy, *running], whole=policy.bytes))
     return After(tuple(moments), apart)
+
+
+def _resident(
+    companions: Companions, awake: list[Line], asleep: list[Line], of: "Framework"
+) -> tuple[bool, list[Line]]:
+    """Return whether the engine sleeps, and what of it lies beside an update: what comes and goes of one that
+    lends its memory lies in the trainer's allocator."""
+    sleeps = of.engine_sleeps if companions.sleeps is None else companions.sleeps
+    resident = asleep if sleeps or companions.engine == HYBRID else awake
+    if of.engine_lends:
+        resident = [line for line in resident if line.category in (*KEPT_ASLEEP, "kv_cache")]
+    return sleeps, resident
 
 
 OTHER_MODELS = ("reference", "reward", "value")

@@ -122,7 +122,7 @@ def tower_of(model: Model, request: TrainingResolved, compute: int) -> SeenImage
     >>> asked = asked._replace(max_pixels=1003520, attention="auto", recompute="full", method="lora")
     >>> found = tower_of(load("qwen2.5-vl-7b"), asked, 2)
     >>> [round(each / GIB, 2) for each in found.running], found.kept
-    ([1.74, 3.3], (0, 0))
+    ([1.76, 3.32], (0, 0))
     """
     image, least, most = images_of(model, request)
     blocks, inner, patch = num_blocks(model), inner_width(model), patch_of(model)
