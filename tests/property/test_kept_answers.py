@@ -22,7 +22,7 @@ from oomless.facts.options import DEFAULT_ENGINE
 from oomless.kept import Kept
 from oomless.run.options import by_flag, engines_of
 
-TRIES = 6
+TRIES = 12
 """To find a question whose engine knows a flag."""
 
 
