@@ -19,6 +19,7 @@ import pytest
 from budget import TooSlow, budget
 from file_readers import READERS, FileReader, meant
 from mutations import mutated
+from oomless.engines.llamacpp.placement import of_layers
 from oomless.errors import OomlessError
 from oomless.facts import model_config
 from oomless.model.load import load
@@ -93,3 +94,9 @@ def test_a_flag_of_a_measured_row_that_is_no_number_is_said() -> None:
         predict_llama(
             row | {"other_flags": row["other_flags"].replace("ub=512", "ub=true")}, "compute_buffer"
         )
+
+
+def test_a_layer_of_five_thousand_digits_in_a_placed_tensor_is_no_layer() -> None:
+    """Seed 50074809, input 11805: Python makes no number of it."""
+    layers, _ = of_layers(rf"blk\.(1|{'9' * 5000}|07)\.ffn_.*")
+    assert layers == {1}

@@ -161,6 +161,8 @@ MOST_RULES = 64
 
 NAMES_LAYERS = re.compile(r"blk\\\.(?:(\d+)|\(([\d|]+)\))((?:\\.|[^\\()|]|\([^\\()]*\))*)")
 """An expression of one layer or of a list of them, and what follows: nothing that is tried in its place."""
+LAYER = re.compile("0|[1-9][0-9]{0,5}")
+"""A layer's number as a tensor's name has it: another spelling finds none."""
 
 
 def of_layers(expression: str) -> tuple[frozenset[int] | None, str]:
@@ -177,7 +179,7 @@ def of_layers(expression: str) -> tuple[frozenset[int] | None, str]:
     if not found or not found[3].startswith(r"\."):
         return None, expression
     listed = (found[1] or found[2]).split("|")
-    return frozenset(int(each) for each in listed if each == str(int(each or 0))), rf"blk\.\d+{found[3]}"
+    return frozenset(int(each) for each in listed if LAYER.fullmatch(each)), rf"blk\.\d+{found[3]}"
 
 
 @lru_cache(maxsize=64)

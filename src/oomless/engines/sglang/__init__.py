@@ -85,7 +85,7 @@ def _sizes_said(asked: Asked, flags: str) -> Asked:
 
 
 def _number(word: str, flags: str) -> int | None:
-    found = re.search(rf"{word} (\d+)", flags)
+    found = re.search(rf"{word} (\d{{1,9}})\b", flags)
     return int(found[1]) if found else None
 
 
