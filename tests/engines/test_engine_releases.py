@@ -11,7 +11,7 @@ from command import call
 from oomless import facts
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.lmdeploy.release import RELEASES as LMDEPLOY
-from oomless.engines.releases import Releases, first_with, rule_rows
+from oomless.engines.releases import Families, Releases, first_with, rule_rows
 from oomless.engines.sglang.release import RELEASES as SGLANG
 from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
 from oomless.engines.trtllm.release import RELEASES as TRTLLM
@@ -19,6 +19,7 @@ from oomless.engines.vllm.release import RELEASES as VLLM
 from oomless.engines.vllm_ascend import RELEASES as ASCEND
 from oomless.errors import UsageError
 from oomless.facts.release import Release, read_release
+from oomless.model.families import FAMILIES
 
 Known = Releases[Any]
 ALL: tuple[Known, ...] = (
@@ -125,7 +126,7 @@ def test_at_most_one_row_of_a_rule_holds_at_once(releases: Known) -> None:
     rows = rule_rows(releases.engine)
     edges = {each for row in rows for each in (row.since, row.until) if each}
     for edge in edges | {()}:
-        holding = [row.rule for row in rows if row.holds(edge)]
+        holding = [row.rule for row in rows if row.holds(edge) and not isinstance(row.value, Families)]
         assert sorted(holding) == sorted(set(holding)), edge
 
 
@@ -133,7 +134,24 @@ def test_at_most_one_row_of_a_rule_holds_at_once(releases: Known) -> None:
 def test_what_a_rule_gives_is_of_the_type_of_its_field(releases: Known) -> None:
     defaults = fields_of(releases)
     for row in rule_rows(releases.engine):
-        assert isinstance(row.value, bool) == isinstance(defaults[row.rule], bool), row
+        for kind in (bool, Families):
+            assert isinstance(row.value, kind) == isinstance(defaults[row.rule], kind), row
+
+
+@pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
+def test_families_of_a_rule_are_known_and_named_once_at_a_time(releases: Known) -> None:
+    rows = [(row, [*row.value]) for row in rule_rows(releases.engine) if isinstance(row.value, Families)]
+    for row, families in rows:
+        for each in families:
+            assert any(family in Families((each,)) for family in FAMILIES), row
+    for edge in {row.since for row, _ in rows}:
+        named = [(row.rule, each) for row, families in rows if row.holds(edge) for each in families]
+        assert sorted(named) == sorted(set(named)), edge
+
+
+def test_families_of_several_rows_are_put_together() -> None:
+    assert [*VLLM.at("0.15.1").adapts_ends] == ["llama", "mistral", "mixtral"]
+    assert {"qwen3", "llama"} <= {*VLLM.at("0.16").adapts_ends}
 
 
 def test_every_field_of_the_forks_has_a_row_of_one_of_them() -> None:

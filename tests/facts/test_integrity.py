@@ -38,7 +38,7 @@ KEYS = {
     "efficiencies": "quantity device engine when",
     "engine_flags": "engine flag",
     "engine_pairs": "engine",
-    "engine_rules": "engine rule since",
+    "engine_rules": "engine rule since until",
     "engines": "engine quantity first last when",
     "frameworks": "framework",
     "fused_modules": "family module",

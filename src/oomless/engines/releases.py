@@ -16,6 +16,25 @@ MOST_KEPT = 256
 """Releases of an engine whose rules are kept: a question names one."""
 
 
+class Families(tuple[str, ...]):
+    """Families of models that a rule is for: names, or with a * how names begin.
+
+    >>> ours = Families(("llama", "qwen3*"))
+    >>> [family in ours for family in ("llama", "llama4", "qwen3", "qwen3_moe")]
+    [True, False, True, True]
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, family: object) -> bool:
+        name = str(family)
+        return any(name.startswith(each[:-1]) if each[-1] == "*" else name == each for each in self)
+
+
+NO_FAMILY = Families()
+Value = bool | int | float | Families
+
+
 class RuleRow(Record):
     """One row of facts/engine_rules.csv: what holds from a release on, up to the one that ended it."""
 
@@ -23,7 +42,8 @@ class RuleRow(Record):
     since: Release
     until: Release
     """() : it still holds."""
-    value: bool | int | float
+    value: Value
+    """What holds, or the families of models for which it does: those of several rows are put together."""
 
     def holds(self, release: Release) -> bool:
         """Whether the row is one of a release.
@@ -48,9 +68,11 @@ def _bound(cell: str) -> Release:
     return read_release(cell) if cell else ()
 
 
-def _value(cell: str) -> bool | int | float:
+def _value(cell: str) -> Value:
     if cell == "yes":
         return True
+    if cell[0].isalpha():
+        return Families(cell.split())
     return int(cell) if cell.isdecimal() else float(cell)
 
 
@@ -72,7 +94,7 @@ class ReleaseRules:
     text: str
     """The version as it was asked for."""
 
-    def __init__(self, release: Release, text: str, holding: dict[str, bool | int | float]) -> None:
+    def __init__(self, release: Release, text: str, holding: dict[str, Value]) -> None:
         self.__dict__.update(holding, release=release, text=text)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -123,8 +145,14 @@ class Releases(Generic[Rules]):
 
     def _rules(self, text: str) -> Rules:
         release = self.release(text)
-        holding = {row.rule: row.value for row in rule_rows(self.engine) if row.holds(release)}
-        return self._class(release, text, holding)
+        holding: dict[str, Value] = {}
+        families: dict[str, Families] = {}
+        for row in rule_rows(self.engine):
+            if isinstance(row.value, Families) and row.holds(release):
+                families[row.rule] = Families((*families.get(row.rule, ()), *row.value))
+            elif row.holds(release):
+                holding[row.rule] = row.value
+        return self._class(release, text, {**holding, **families})
 
     def release(self, text: str) -> Release:
         """Return the release whose rules count for a text: of one that is older than the rules here, the

@@ -18,9 +18,6 @@ from .graphs import buffer_bytes, experts_bytes, representative
 from .placement import HOST, by_hand, device_of, held, offload
 from .release import is_ik, rules_of
 
-XIELU = "apertus"
-"""The family whose activation cards had no kernel for."""
-
 
 def batch_of(
     model: Model, asked: Resolved, hardware: Hardware, stage: Stage, pipelined: bool = True
@@ -74,7 +71,7 @@ def batch_of(
         turns_keys=rules.turns_quantised and TYPES[asked.cache_type_k.upper()].block > 1,
         turns_values=rules.turns_quantised and TYPES[asked.cache_type_v.upper()].block > 1,
         keeps_states=bool(asked.draft_tokens and drafting_layers(model, asked, stage)),
-        host_activation=rules.lacks_xielu and model.family == XIELU and not host,
+        host_activation=model.family in rules.activates_on_host and not host,
     )
 
 

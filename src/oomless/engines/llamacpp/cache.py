@@ -8,12 +8,12 @@ src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-kv-cache-dsa.cpp and llam
 from ...errors import UnsupportedError
 from ...kept import Kept
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
-from ...model.gguf_model import KEEPS_MTP
+from ...model.gguf_model import num_blocks
 from ...model.gguf_types import TYPES
 from ...model.model import Layer, Model
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from .defaults import CELLS, OWN_ENGINE, flash, num_cells, padded, stages
+from .defaults import CELLS, flash, num_cells, padded, stages
 from .gguf_file import expands, stored
 from .placement import HOST
 from .release import is_ik, rules_of
@@ -209,17 +209,8 @@ def has_windows(model: Model, asked: Resolved) -> bool:
     ([False, True], False)
     """
     rules = rules_of(asked)
-    own = rules.caches_windows_itself and model.family.startswith(OWN_ENGINE)
+    own = rules.caches_windows_itself and model.family in rules.own_engine
     return model.family in WITH_WINDOWS and (rules.caches_windows or own)
-
-
-def caches_unused(model: Model, asked: Resolved) -> bool:
-    """ik_llama.cpp until #843 (2025-10-20): the MTP layers of a file had cells too."""
-    return rules_of(asked).caches_unused_drafts and model.family in KEEPS_MTP
-
-
-DRAFT_ON_ALL = frozenset(["deepseek_v2", "deepseek_v3", "glm4_moe", "glm4_moe_lite"])
-"""Families whose layers were not told from the one that drafts (arch deepseek2, glm4moe)."""
 
 
 def drafting_layers(model: Model, asked: Resolved, stage: Stage) -> tuple[Layer, ...]:
@@ -233,7 +224,7 @@ def drafting_layers(model: Model, asked: Resolved, stage: Stage) -> tuple[Layer,
     [47, 1]
     """
     own = tuple(model.draft) if stage.last else ()
-    if model.family in DRAFT_ON_ALL and rules_of(asked).drafts_with_all_cells:
+    if model.family in rules_of(asked).drafts_with_all_cells:
         return (*model.layers[stage.start : stage.stop], *own)
     return own
 
@@ -306,7 +297,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     rows: dict[int, int] = {}
     fixed: list[tuple[str, int]] = []
     apart = has_windows(model, asked)
-    unused = model.draft if stage.last and caches_unused(model, asked) else ()
+    unused = model.draft[: num_blocks(model) - len(model.layers)] if stage.last else ()
+    unused = unused if rules_of(asked).caches_unused_drafts else ()
     for number, layer in enumerate((*model.layers[stage.start : stage.stop], *unused), stage.start):
         attention = layer.attention
         row = sliced(row_bytes(attention, model, asked), model, asked, stage, number)

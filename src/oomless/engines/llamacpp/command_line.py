@@ -210,7 +210,7 @@ def usual_type(repository: str) -> str:
     ('MXFP4', 'Q4_K_M')
     """
     known = catalogue_name(repository)
-    return served_as(load(known), "ollama") if known else USUAL
+    return served_as(load(known), True) if known else USUAL
 
 
 def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:

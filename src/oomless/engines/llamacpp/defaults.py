@@ -41,7 +41,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         asked = asked._replace(split_mode="row")
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
-    if mode is None and asked.engine == "ik-llamacpp":
+    if mode is None and is_ik(asked):
         mode = rules_of(asked).latent_mode if model.kinds.has(MLA, DSA) else 0
     # a build without cards takes no notice of -ngl: all is in the one memory; Metal ran the whole graph once
     alone = hardware.card.vendor in HOSTS
@@ -56,7 +56,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     all_layers = num_blocks(model) + 1
     found = found._replace(
         quantization=asked.quantization
-        or (None if model.quantization.startswith("gguf") else served_as(model, asked.engine)),
+        or (None if model.quantization.startswith("gguf") else served_as(model, rules_of(asked).has_library)),
         n_gpu_layers=all_layers
         if asked.n_gpu_layers is None or alone or whole
         else min(asked.n_gpu_layers, all_layers),
@@ -84,18 +84,10 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
 
 
-OWN_ENGINE = (
-    *("gemma3", "gemma4", "gpt_oss", "llama4", "mistral3", "mllama", "qwen2_5_vl", "qwen3"),
-    *("nemotron_h", "olmo3", "lfm2", "glm4_moe_lite"),
-)
-"""Families that its own engine runs, as their names begin (fs/ggml/ggml.go, OllamaEngineRequired)."""
-
-
 def estimates(model: Model, asked: Asked) -> bool:
     """Return whether a release estimates the layers of a model."""
     rules = rules_of(asked)
-    own = model.family.startswith(OWN_ENGINE)
-    return rules.estimates_layers and not (rules.measures_layers and own)
+    return rules.estimates_layers and not (rules.measures_layers and model.family in rules.own_engine)
 
 
 def flashes_unasked(model: Model, asked: Resolved) -> bool:
@@ -106,21 +98,21 @@ def flashes_unasked(model: Model, asked: Resolved) -> bool:
     return (
         rules.flashes_unasked
         or (sinks and rules.flashes_sinks_unasked)
-        or (rules.flashes_some_unasked and model.family.startswith(("qwen3", "gemma3")))
+        or model.family in rules.flashes_families_unasked
         or TYPES[asked.cache_type_v.upper()].block > 1
     )
 
 
-def served_as(model: Model, engine: str) -> str:
+def served_as(model: Model, of_library: bool) -> str:
     """Return the file type that is served where none is asked for: llama-server is given a file, here the
     checkpoint as it is converted; Ollama's library holds Q4_K_M, and MXFP4 as published.
 
     >>> from ...model.load import load
-    >>> [served_as(load(name), "ollama") for name in ("gpt-oss-20b", "qwen3-8b")]
+    >>> [served_as(load(name), True) for name in ("gpt-oss-20b", "qwen3-8b")]
     ['MXFP4', 'Q4_K_M']
     """
     published = published_as(model)
-    return USUAL if engine == "ollama" and published != "MXFP4" else published
+    return USUAL if of_library and published != "MXFP4" else published
 
 
 def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
@@ -173,9 +165,8 @@ def by_memory(hardware: Hardware, cards: int, mode: str = "layer") -> str:
     return ",".join("1" if len(set(memories)) == 1 else str(memory // MIB) for memory in memories)
 
 
-LONGER = ("gpt_oss", "qwen3_vl", "qwen3_vl_moe")
-"""Families that Ollama gave a longer context, from this memory on."""
-LONGER_FROM = 20 * GIB
+LONGER, LONGER_FROM = 8192, 20 * GIB
+"""Tokens that Ollama gave some families (`lengthens`), from this memory on."""
 
 
 def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
@@ -200,8 +191,8 @@ def default_length(model: Model, hardware: Hardware, asked: Asked) -> int:
     length = rules.default_context or model.max_positions
     if rules.tiers_context:
         length = 262144 if total >= 47 * GIB else 32768 if total >= 23 * GIB else 4096
-    if model.family in LONGER and total >= LONGER_FROM:
-        length = max(length, rules.longer_context)
+    if model.family in rules.lengthens and total >= LONGER_FROM:
+        length = max(length, LONGER)
     return min(length, model.max_positions)
 
 

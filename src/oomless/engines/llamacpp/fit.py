@@ -65,7 +65,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         asked.cpu_moe or asked.n_cpu_moe > 0,
         asked.split_mode != "layer",
     )
-    has_length = asked.max_model_len is not None or asked.context is not None or asked.engine == "ollama"
+    has_length = asked.max_model_len is not None or asked.context is not None or rules_of(asked).says_context
     if any(by_hand) and has_length:
         return asked, ""
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))

@@ -17,14 +17,13 @@ def stored(model: Model, asked: Resolved) -> Model:
     bits."""
     if model.quantization.startswith("gguf"):
         return model
-    word, whole = asked.quantization or published_as(model), expands(model, asked)
+    word, whole, rules = asked.quantization or published_as(model), expands(model, asked), rules_of(asked)
     build = drafting_build(model) if asked.draft_tokens else ""  # what drafts has the layer that does
-    if word == "MXFP4" and asked.engine == "ollama" and model.family == "gpt_oss":
-        word = "BF16"  # its library has all but the experts in 16 bit (ollama#11711: repeating 10.7 GiB)
+    if word == "MXFP4" and model.family in rules.keeps_16_bit_beside_mxfp4:
+        word = "BF16"
     kv_b: KvB = "whole" if whole else "split"
     made = _FILES.of(model, (word, kv_b, build), lambda: as_gguf(model, word, kv_b, build=build))
-    if asked.engine == "ollama" and (kept := [each for each in model.tensors if each.name == LAYER_TABLE]):
-        # server/quantization.go leaves it as it was: 7.5 GB of gemma3n:e4b
+    if rules.keeps_layer_table and (kept := [each for each in model.tensors if each.name == LAYER_TABLE]):
         tensors = tuple(kept[0] if each.name == LAYER_TABLE else each for each in made.tensors)
         return _IN_LIBRARY.of(made, (), lambda: made._replace(tensors=tensors))
     return made
@@ -33,11 +32,6 @@ def stored(model: Model, asked: Resolved) -> Model:
 _IN_LIBRARY = Kept[Model](most=8)
 _FILES = Kept[Model](most=64)
 """Files by model, type and how keys and values lie in them: every stage and card asks again."""
-
-
-LEGACY_FAMILIES = ("deepseek_v2", "deepseek_v3")
-"""Models whose files in Ollama's library were made before kv_b was split (2025-04): every head's keys and
-values are cached."""
 
 
 def published_as(model: Model) -> str:
@@ -58,9 +52,8 @@ def expands(model: Model, asked: Resolved) -> bool:
     or a build before #12801."""
     if is_ik(asked):
         return asked.mla_attn == 0
-    if rules_of(asked).caches_every_head:
-        return model.kinds.has(MLA)
-    return asked.engine == "ollama" and model.family in LEGACY_FAMILIES
+    rules = rules_of(asked)
+    return model.family in rules.keeps_kv_b_whole or (rules.caches_every_head and model.kinds.has(MLA))
 
 
 def heads_of(attention: Attention, expanded: bool) -> tuple[int, int]:

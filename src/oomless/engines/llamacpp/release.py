@@ -1,7 +1,7 @@
 """Builds of llama.cpp and its kin, which are known by their dates, and what each of them does."""
 
 from ...run.serving import Asked
-from ..releases import ReleaseRules, Releases
+from ..releases import NO_FAMILY, Families, ReleaseRules, Releases
 from .builds import dated
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
@@ -18,8 +18,8 @@ class LlamaRules(ReleaseRules):
     """A context is one slot's; else all share it."""
     default_context: int = 0
     """Tokens where nobody says how many; 0: the model's own length."""
-    longer_context: int = 0
-    """The same of LONGER, on cards that are not small."""
+    lengthens: Families = NO_FAMILY
+    """Families whose context is longer on cards that are not small."""
     tiers_context: bool = False
     """It goes by the memory of all cards."""
     offloads_output_first: bool = False
@@ -55,8 +55,26 @@ class LlamaRules(ReleaseRules):
     flashes_unasked: bool = False
     """Flash attention is on where nobody says otherwise."""
     flashes_sinks_unasked: bool = False
-    flashes_some_unasked: bool = False
+    flashes_families_unasked: Families = NO_FAMILY
     """Of Ollama's own engine."""
+
+    # of Ollama
+    own_engine: Families = NO_FAMILY
+    """What its own engine runs."""
+    has_library: bool = False
+    """A model without a type is one of its library."""
+    keeps_16_bit_beside_mxfp4: Families = NO_FAMILY
+    keeps_kv_b_whole: Families = NO_FAMILY
+    """The library's files are older than kv_b in two: keys and values of all heads are cached."""
+    keeps_layer_table: bool = False
+    """Gemma's embedding of each layer is not quantised."""
+    has_tower_in_file: bool = False
+    """What reads images is a part of the model's file; else a file of its own (--mmproj)."""
+    drops_encoders: Families = NO_FAMILY
+    decides_mapping: bool = False
+    """The file may be read where llama-server maps it."""
+    says_context: bool = False
+    """llama-server is told a context, whatever was asked."""
 
     # the cache
     keeps_slots_apart: bool = False
@@ -72,8 +90,8 @@ class LlamaRules(ReleaseRules):
     """-mla of ik_llama.cpp where nobody says it."""
     has_indexer: bool = False
     caches_unused_drafts: bool = False
-    drafts_with_all_cells: bool = False
-    """The context that drafts has cells for layers which it does not run."""
+    drafts_with_all_cells: Families = NO_FAMILY
+    """The context that drafts has cells for layers which it does not run: they were not told from its own."""
 
     pads_less_unflashed: bool = False
     """Without flash attention the context is padded to 32 cells, not to 256."""
@@ -103,7 +121,8 @@ class LlamaRules(ReleaseRules):
     inputs_row_indices: bool = False
     inputs_embeddings: bool = False
     expands_in_f32: bool = False
-    lacks_xielu: bool = False
+    activates_on_host: Families = NO_FAMILY
+    """Cards have no kernel for the activation (XIELU)."""
 
     keeps_pool_buffers: bool = False
     """What running operations take of an NVIDIA card stays, as on other makers' cards."""

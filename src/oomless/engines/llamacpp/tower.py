@@ -24,8 +24,6 @@ FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
 PATCHES."""
 HEADS = 16
 """Of a tower."""
-TEXT_ALONE = "gemma3n"
-"""Ollama's converter leaves its encoders out (convert_gemma3n.go)."""
 
 
 def tower_bytes(model: Model, kind: str) -> int:
@@ -107,7 +105,7 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
     if stage.position:
         return ()
     rules, what = rules_of(asked), "buffer of a first picture"
-    if asked.engine != "ollama":
+    if not rules.has_tower_in_file:
         more = largest_picture(model, asked) - first_picture(model, rules) if asked.images_per_prompt else 0
         if more <= 0:
             return ()
@@ -115,7 +113,7 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
         what, sizes = "buffer of a picture", (0, 0, more)
         return (ranged("activations.running", "engine", what, sizes, "assumed", said, source),)
     size, buffer = tower_bytes(model, "F16"), picture_bytes(model, first_patches(model, rules))
-    if not size or model.family == TEXT_ALONE:
+    if not size or model.family in rules.drops_encoders:
         return ()
     scores = rules.tower_scores * first_patches(model, rules) ** 2 * F32
     value = buffer + scores * (model.family in ONE_SIZE)

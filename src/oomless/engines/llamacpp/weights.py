@@ -10,6 +10,7 @@ from .cache import cache_layout, needed_bytes, slices_of
 from .defaults import HOSTS, output_first, stages
 from .gguf_file import stored
 from .placement import HOST, Held, held, offload, rows_of_card, split_points
+from .release import rules_of
 from .tensor_slices import Slices, one_device
 
 
@@ -87,9 +88,8 @@ def as_mapped(asked: Resolved, hardware: Hardware) -> Resolved:
 
 
 def maps_file(asked: Resolved | Asked, hardware: Hardware) -> bool:
-    """Whether the buffer of weights is the file's own pages. What --no-mmap changes of it is ignored; Ollama
-    decides by itself whether it maps."""
-    return hardware.card.vendor == "Apple" and asked.engine != "ollama"
+    """Whether the buffer of weights is the file's own pages. What --no-mmap changes of it is ignored."""
+    return hardware.card.vendor == "Apple" and not rules_of(asked).decides_mapping
 
 
 def divides_by_rows(tensor: Tensor) -> bool:

@@ -172,7 +172,7 @@ def tower_lines(model: Model, asked: Resolved) -> tuple[Line, ...]:
     width = DTYPES[asked.dtype].bits // 8
     size = encoder_bytes(model, asked, 1, width, 1)
     patches = model.vision.item_tokens * PATCHES
-    if RELEASES.at(asked.engine_version).masks_pictures and model.family == "qwen2_vl":
+    if model.family in RELEASES.at(asked.engine_version).masks_pictures:
         size += MASK_BYTES * patches**2
     middle, low, high = (int(size * share) for share in SHARES)
     what, formula = "vision tower while it runs", f"up to {model.vision.item_tokens:,} tokens of pictures"

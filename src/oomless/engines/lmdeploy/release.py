@@ -1,10 +1,9 @@
 """The releases of LMDeploy that were read, what each of them does (facts/engine_rules.csv), and which of its
 two backends a model runs on."""
 
-from ...facts.release import read_release
 from ...model.model import Model
 from ...run.serving import Asked
-from ..releases import ReleaseRules, Releases
+from ..releases import NO_FAMILY, Families, ReleaseRules, Releases
 
 
 class LmdeployRules(ReleaseRules):
@@ -27,7 +26,9 @@ class LmdeployRules(ReleaseRules):
     """PyTorch's backend makes the logits of the last token alone."""
     reserves_last_logits: bool = False
     """PyTorch's backend sets 2 B a logit of a prefill aside; before, 7."""
-    masks_pictures: bool = False
+    has_turbomind_class: Families = NO_FAMILY
+    """Families that TurboMind runs."""
+    masks_pictures: Families = NO_FAMILY
     """A tower has a mask of all its patches with each other."""
     balances_tower: bool = False
     """The tower is dealt over the ranks; before, it lay on the first."""
@@ -40,20 +41,6 @@ RELEASES = Releases(
     first="0",
 )
 
-ALWAYS, NEVER = "0", "1000"
-CLASSES = {
-    **dict.fromkeys(("llama", "internlm2", "qwen2", "internvl_chat"), (ALWAYS, NEVER)),
-    **dict.fromkeys(("qwen", "baichuan", "mistral", "llava"), (ALWAYS, "0.14")),
-    **dict.fromkeys(("mixtral", "qwen2_moe"), ("0.6.3", NEVER)),
-    "internlm3": ("0.7", NEVER),
-    "deepseek_v2": ("0.7", "0.14"),
-    **dict.fromkeys(("qwen3", "qwen3_moe"), ("0.7.3", NEVER)),
-    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl"), ("0.9.2", NEVER)),
-    "gpt_oss": ("0.10", NEVER),
-}
-"""Families that TurboMind has a class for -> the release that brought it and the one that dropped it
-(turbomind/supported_models.py of 0.4.2 to 0.16)."""
-
 
 def on_turbomind(model: Model, asked: Asked) -> bool:
     """Whether a model runs on TurboMind: as --backend says, or where the release has its class
@@ -65,5 +52,4 @@ def on_turbomind(model: Model, asked: Asked) -> bool:
     """
     if asked.backend != "auto":
         return asked.backend == "turbomind"
-    since, until = CLASSES.get(model.family, (NEVER, NEVER))
-    return read_release(since) <= RELEASES.at(asked.engine_version).release < read_release(until)
+    return model.family in RELEASES.at(asked.engine_version).has_turbomind_class

@@ -22,9 +22,6 @@ PACKED_ROW_BYTES = 656
 PLAIN_ROW_BYTES = 576
 INDEX_ROW_BYTES = 132
 """Key of the indexer: 128 fp8 values and an F32 scale."""
-SPLIT_POOLS = ("gpt_oss", "llama4", "gemma4", "mimo_v2", "step3p", "laguna")
-"""Families whose window layers have a pool of their own (configs/model_config.py, is_hybrid_swa_model);
-others store every token."""
 SWA_RATIO = 0.8
 """Slots of window layers for each slot of full ones, where nothing else is asked
 (arg_groups/fields/schedule.py)."""
@@ -102,7 +99,7 @@ def counts_own_draft(model: Model) -> bool:
 
 def splits_pools(model: Model, rules: SglangRules) -> bool:
     """Return whether layers with windows have a pool of their own."""
-    return rules.splits_window_pools and model.family.startswith(SPLIT_POOLS)
+    return model.family in rules.splits_window_pools
 
 
 def index_bytes(attention: Attention, rules: SglangRules) -> int:
@@ -168,7 +165,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
     sized = full + index + int(ratio * swa)
-    if swa and rules.counts_windows_of_mimo_twice and model.family.startswith("mimo_v2"):
+    if swa and model.family in rules.counts_windows_twice:
         sized = counted_twice(full, swa, ratio, num_windows, len(attentions))
     states = state_pool(attentions, asked, rules)
     groups = [CacheGroup("all tokens", len(attentions), page, page * (full + index))]

@@ -6,7 +6,7 @@ from ...model.feedforward import MoE
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ..releases import ReleaseRules, Releases, heads_loaded
+from ..releases import NO_FAMILY, Families, ReleaseRules, Releases, heads_loaded
 
 FUSED_SHAPE = (256, 1)
 """(routed, shared) experts of the models whose shared expert may be fused: DeepSeek-V3 and its descendants.
@@ -63,7 +63,8 @@ class SglangRules(ReleaseRules):
     captures_prefills_of_drafts: bool = False
     captures_prefills_of_latents: bool = False
     captures_prefills_of_sparse: bool = False
-    captures_prefills_of_images: bool = False
+    captures_prefills_of_images: Families = NO_FAMILY
+    """Families whose texts are captured though they show images."""
     captures_prefills_of_groups: bool = False
     """Data-parallel attention, tokens that are sent to experts, adapters."""
     has_one_page_table: bool = False
@@ -82,7 +83,8 @@ class SglangRules(ReleaseRules):
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
     share_of_vision_models: float = 0.0
-    reads_images_if_asked: bool = False
+    reads_images_if_asked: Families = NO_FAMILY
+    """Families that show no images unless --enable-multimodal."""
     """Models that are served for their texts as a rule need --enable-multimodal."""
     cuts_no_prompt_of_vision_models: bool = False
     """Their prompts are read at once, however long."""
@@ -104,7 +106,9 @@ class SglangRules(ReleaseRules):
     clones_shared_experts: bool = False
     fuses_shared_expert: bool = False
     fuses_qkv_a: bool = False
-    keeps_tables_of_gemma3: bool = False
+    turns_untabled: Families = NO_FAMILY
+    has_plain_tables: Families = NO_FAMILY
+    """Families whose rotary tables no scaling lengthens."""
     absorbs_in_16_bit: bool = False
     loads_draft_before_pool: bool = False
     shares_ends_after_pool: bool = False
@@ -117,8 +121,9 @@ class SglangRules(ReleaseRules):
     runs_mxfp4_by_aiter: bool = False
     runs_mxfp4_by_marlin: bool = False
     trtllm_mxfp4_padding: int = 256
-    holds_loaded_experts: bool = False
-    holds_loaded_weights: bool = False
+    holds_loaded_experts: Families = NO_FAMILY
+    holds_loaded_weights: Families = NO_FAMILY
+    """Families whose models keep a dictionary of their experts, or of all parameters."""
     """Of Qwen3's models with experts, where a kernel puts them into another order."""
     holds_experts_of_ranks: bool = False
     """Those that EPMoE loaded, beside MI300's own FP8."""
@@ -132,8 +137,9 @@ class SglangRules(ReleaseRules):
     multiplies_states_by_drafts: bool = False
     sets_draft_states_aside: bool = False
     counts_unused_slot_of_states: bool = False
-    splits_window_pools: bool = False
-    counts_windows_of_mimo_twice: bool = False
+    splits_window_pools: Families = NO_FAMILY
+    """Families whose window layers have a pool of their own; others store every token."""
+    counts_windows_twice: Families = NO_FAMILY
     sizes_v4_windows_by_requests: bool = False
     """And by whole pages; before, V4's windows were a tenth of the tokens."""
     counts_v4_states_by_requests: bool = False

@@ -73,10 +73,6 @@ def card_classes(rules: SglangRules) -> tuple[tuple[int, int, int, int], ...]:
 SMALL_MIB_04 = 25_000
 
 
-TEXT_ALONE = ("llama4", "gemma3")
-"""Families that show no images unless --enable-multimodal."""
-
-
 def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRules, chunk: int) -> float:
     """mem_fraction_static: by ranks to 0.4.7; then 1 - reserve / memory, in MiB, to three digits.
 
@@ -143,8 +139,8 @@ def reads_images(model: Model, rules: SglangRules) -> bool:
     >>> [reads_images(load("gemma-3-27b"), RELEASES.at(text)) for text in ("0.4.5", "0.4.6")]
     [True, False]
     """
-    texts = TEXT_ALONE if rules.reads_images_if_asked else ()
-    return model.family not in texts and any(t.part == "vision" for t in model.tensors)
+    asked_for = model.family in rules.reads_images_if_asked
+    return not asked_for and any(t.part == "vision" for t in model.tensors)
 
 
 def share_of_ranks(ranks: int, memory: int, rules: SglangRules) -> float:
@@ -229,7 +225,7 @@ def captures_prefills(model: Model, asked: Resolved, hardware: Hardware, rules: 
     if asked.enable_piecewise_cuda_graph and rules.captures_prefills_if_asked:
         return asked.layout.pp == 1
     kinds = model.kinds
-    images = rules.captures_prefills_of_images and model.family.startswith(CAPTURED_WITH_IMAGES)
+    images = model.family in rules.captures_prefills_of_images
     groups = asked.moe_a2a_backend != "none" or asked.layout.enable_dp_attention or asked.enable_lora
     refused = (
         asked.disable_prefill_cuda_graph
@@ -243,10 +239,6 @@ def captures_prefills(model: Model, asked: Resolved, hardware: Hardware, rules: 
         or (reads_images(model, rules) and not images)
     )
     return rules.captures_prefills and not refused
-
-
-CAPTURED_WITH_IMAGES = ("qwen3_5", "kimi_k", "minimax_m3")
-"""Families whose texts are captured though they show images (configs/model_config.py)."""
 
 
 def prefill_sizes(chunk: int) -> list[int]:

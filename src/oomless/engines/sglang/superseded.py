@@ -9,8 +9,6 @@ from ..runtime_formats import runtime_format
 from .rank_tensors import shard, stage_layers
 from .release import OWN_AWQ, SglangRules, expert_ranks
 
-HOLDING = ("qwen3_moe", "qwen3_vl_moe")
-"""Families whose models keep a dictionary of their parameters, or of their experts."""
 BY_MARLIN = ("awq", "gptq")
 AMPERE = 8.0
 OWN_FP8 = ("gfx942",)
@@ -52,9 +50,9 @@ def superseded(
     if whole and card.compute_capability in OWN_FP8 and model.quantization == "fp8":
         note = "held by the class of whole experts beside those in the kernel's order"
     else:
-        held = rules.holds_loaded_experts or rules.holds_loaded_weights
         on_amd = card.vendor == "AMD" and not form
-        if model.family not in HOLDING or not held or not (by_marlin or on_amd):
+        held = model.family in rules.holds_loaded_experts or model.family in rules.holds_loaded_weights
+        if not held or not (by_marlin or on_amd):
             return []
     found = []
     for tensor in model.tensors:

@@ -24,10 +24,6 @@ from .release import OWN_AWQ, RELEASES, SglangRules, shared_clones
 if TYPE_CHECKING:
     from ..requantised import Loading
 
-NO_TABLES = ("gemma3", "gemma3_text")
-"""Families that turn their heads as transformers does: without a table to 0.5.3, and later with plain ones
-that no scaling lengthens."""
-
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """Every tensor that one rank of a stage holds after loading. A draft counts from 0.5.14 on: before, it
@@ -159,8 +155,9 @@ def extra_tensors(
     extra: list[Placed] = []
     nvidia = hardware.card.vendor in ("NVIDIA", "")
     kinds = stage.kinds(model)
-    for rope in rope_tables(model) if rules.keeps_tables_of_gemma3 or model.family not in NO_TABLES else ():
-        plain = model.family in NO_TABLES or rope.scaling == "mrope"  # vLLM's has four times the rows
+    for rope in () if model.family in rules.turns_untabled else rope_tables(model):
+        # of mrope vLLM's has four times the rows
+        plain = model.family in rules.has_plain_tables or rope.scaling == "mrope"
         rows = rope.max_positions if plain else rope_positions(rope)
         size = rows * rope.dim * (F32 if nvidia else DTYPES[asked.dtype]).bits // 8
         extra.append(Placed("weights.rotary_tables", f"cos and sin, {rope.scaling}", size, 1, ()))

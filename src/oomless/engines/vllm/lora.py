@@ -12,9 +12,6 @@ from ..rank import Placed, Stage
 from .rank_tensors import shard, stage_layers
 from .release import VllmRules
 
-WITH_EMBEDDINGS, LATER = ("llama", "mistral", "mixtral"), ("qwen3", "qwen3_moe")
-"""Families whose embedding and head take adapters (embedding_modules of their classes), and those of later
-releases; of others only the layers do."""
 OF_TIED = 3
 """Places where the embedding has slots if it is the head too: under either name, and in front of the logits
 (lora/model_manager.py of 0.13 to 0.31, _create_lora_modules). 64 adapters of rank 16 make 12.49 GiB of
@@ -38,7 +35,7 @@ def adapter_tensors(model: Model, asked: Resolved, stage: Stage, rules: VllmRule
     """
     layout, found = asked.layout, []
     tied = not any(tensor.name == HEAD for tensor in model.tensors)
-    whole = model.family in (WITH_EMBEDDINGS + LATER if rules.adapts_qwen3_ends else WITH_EMBEDDINGS)
+    whole = model.family in rules.adapts_ends
     width = DTYPES[asked.dtype].bits // 8
     ranked = asked.max_loras * asked.max_lora_rank * width
     for tensor in model.tensors:

@@ -65,22 +65,16 @@ def vision_bytes(model: Model, asked: Resolved, stage: Stage, rules: VllmRules, 
     return items * (vision.item_tokens * model.hidden_size + values) * width
 
 
-STAMPED_FAMILIES = ("qwen3_vl", "qwen3_vl_moe")
-"""Families whose videos have a time before each frame."""
 VIDEO_TOKENS = 12288
-"""Tokens of their longest video: 25,165,824 values of a channel, of which 2 x 32 x 32 are a token's."""
+"""Tokens of Qwen3-VL's longest video: 25,165,824 values of a channel, of which 2 x 32 x 32 are a token's."""
 STAMPED_TOKENS = 12.5
 """Tokens that vLLM counts for one of them, its time and its ends with it."""
 
 
 def stamps_videos(model: Model, asked: Resolved, rules: VllmRules) -> bool:
     """Return whether the profile run holds a video whose times are counted too."""
-    return (
-        rules.caches_times_of_videos
-        and model.vision is not None
-        and model.family in STAMPED_FAMILIES
-        and asked.images_per_prompt is None
-    )
+    seen = model.vision is not None and asked.images_per_prompt is None
+    return seen and model.family in rules.caches_times_of_videos
 
 
 def stamped_video_bytes(model: Model, width: int) -> int:
@@ -168,7 +162,6 @@ def _num_items(model: Model, vision: Vision, seen: int, width: int) -> int:
     return max(seen // width // (vision.item_tokens * model.hidden_size + vision.item_values), 1)
 
 
-MOONVIT_FAMILY = "kimi_vl"
 MOONVIT_HEADS, MOONVIT_MERGED = 16, 4
 """Heads of its tower, which no rank divides, and patches of a token."""
 
@@ -201,7 +194,7 @@ def scores_bytes(
     """
     if not seen:
         return 0, 0
-    if rules.scores_of_moonvit and model.family == MOONVIT_FAMILY:
+    if model.family in rules.scores_of_moonvit:
         return _moonvit_scores(model, seen, width, rules)
     vision, patch = largest_image(model, asked.max_pixels), patch_of(model)
     if vision is None or not patch or capability not in SCORED_CARDS:
@@ -245,16 +238,13 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     seen = images * images_of_video(model, asked)
     replicated = asked.mm_encoder_tp_mode == "data"
     ranks = 1 if rules.gathers_heads_of_images or replicated else asked.layout.tp
-    if model.family == GEMMA4_FAMILY and rules.takes_gemma4_images_apart and model.vision and seen:
+    if model.family in rules.takes_images_apart and model.vision and seen:
         one = model.vision.item_values * width
         placed = _places_bytes(model, model.vision, width)
         return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
     in_f32 = rules.rotates_images_in_f32 and model.family in VIDEO_FAMILIES
     reduced = asked.layout.tp > 1 and not replicated
     return encoder_bytes(model, asked, seen, width, ranks, in_f32, reduced)
-
-
-GEMMA4_FAMILY = "gemma4"
 
 
 def _places_bytes(model: Model, vision: Vision, width: int) -> int:

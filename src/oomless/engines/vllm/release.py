@@ -2,7 +2,7 @@
 
 import re
 
-from ..releases import ReleaseRules, Releases, heads_loaded
+from ..releases import NO_FAMILY, Families, ReleaseRules, Releases, heads_loaded
 
 BEYOND = "beyond positions"
 """What the text of a release says where a length beyond the model's positions is let through
@@ -64,7 +64,7 @@ class VllmRules(ReleaseRules):
     """The least batch of a model that sees images, in the first engine."""
     v0_fills_with_images: bool = False
     v0_caps_images: bool = False
-    v0_scores_slices: bool = False
+    v0_scores_slices: Families = NO_FAMILY
     v0_tries_one_with_images: bool = False
     v0_may_read_images_as_text: bool = False
     v0_lengthens_for_images: bool = False
@@ -173,7 +173,8 @@ class VllmRules(ReleaseRules):
     tries_joined_kernels: bool = False
     keeps_topp_rows: bool = False
     has_second_runner: bool = False
-    second_runner_takes_experts: bool = False
+    second_runner_takes: Families = NO_FAMILY
+    second_runner_takes_quantised: bool = False
     second_runner_takes_dense: bool = False
     second_runner_takes_v4: bool = False
     second_runner_takes_all: bool = False
@@ -182,10 +183,11 @@ class VllmRules(ReleaseRules):
     profiles_images_on_ascend: bool = False
     gathers_heads_of_images: bool = False
     rotates_images_in_f32: bool = False
-    scores_of_moonvit: bool = False
+    scores_of_moonvit: Families = NO_FAMILY
     drops_pixels: bool = False
-    takes_gemma4_images_apart: bool = False
-    caches_times_of_videos: bool = False
+    takes_images_apart: Families = NO_FAMILY
+    caches_times_of_videos: Families = NO_FAMILY
+    """Families whose videos have a time before each frame, for which the profile run fills a cache."""
     profiles_mla_projection: bool = False
     shares_expert_workspace: bool = False
     gathers_tokens_of_ranks: bool = False
@@ -232,7 +234,8 @@ class VllmRules(ReleaseRules):
     absorbs_copies: bool = False
     imports_flashinfer_mla: bool = False
     adapts_experts: bool = False
-    adapts_qwen3_ends: bool = False
+    adapts_ends: Families = NO_FAMILY
+    """Families whose embedding and head take adapters; of others only the layers do."""
     runs_mxfp4_by_triton: bool = False
     runs_mxfp4_by_marlin_after_blackwell: bool = False
     trtllm_mxfp4_padding: int = 128

@@ -8,11 +8,6 @@ from ...model.model import Model
 from ...run.serving import Resolved
 from .release import VllmRules
 
-FIRST_FAMILIES = ("qwen3", "llama", "mistral")
-"""Dense models that the second runner took first."""
-EXPERT_FAMILIES = ("deepseek_v2", "qwen2_moe", "granitemoe")
-"""Models with experts that it takes from 0.24 on."""
-
 
 def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
     """Return whether the second model runner may serve the model: of 0.22 and 0.23 a few dense models in 16
@@ -36,12 +31,10 @@ def may_run_second(model: Model, asked: Resolved, rules: VllmRules) -> bool:
         return False
     if model.kinds.has(V4, V41):
         return rules.second_runner_takes_v4
-    if model.kinds.has_experts:
-        return rules.second_runner_takes_experts and model.family in EXPERT_FAMILIES
+    if rules.second_runner_takes_dense and not model.kinds.has_experts:
+        return True
     in_16_bit = asked.quantization is None
-    return rules.second_runner_takes_dense or (
-        model.family in FIRST_FAMILIES and (in_16_bit or rules.second_runner_takes_experts)
-    )
+    return model.family in rules.second_runner_takes and (in_16_bit or rules.second_runner_takes_quantised)
 
 
 def runs_second(model: Model, asked: Resolved, rules: VllmRules, tags: tuple[str, ...]) -> bool:

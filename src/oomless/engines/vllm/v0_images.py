@@ -49,7 +49,8 @@ def v0_profile_lines(
     filled = rules.v0_fills_with_images and "amd" not in tags
     if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
         return with_images(lines, run, vision)
-    if vision is not None and rules.v0_scores_slices and (model.family, vision.item_tokens) == SLICED:
+    sliced = model.family in rules.v0_scores_slices
+    if vision is not None and sliced and vision.item_tokens == SLICED_TOKENS:
         slice_ = Vision(vision.item_tokens // SLICES, vision.item_values // SLICES)
         return with_images(lines, run, slice_, num_scores(model, slice_) * SLICE_SCORE_BYTES)
     if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
@@ -99,9 +100,9 @@ ONE_IMAGE_FAMILIES = ("gemma3", "internvl_chat", "llava", "llava_next", "llama4"
 xFormers, or PyTorch's fused kernel)."""
 
 
-SLICED, SLICES = ("minicpmv", 640), 10
-"""MiniCPM-V 2.6: its family and the tokens of its largest image, of ten slices; the dummy image is one
-(minicpmv.py of 0.5.4 to 0.6.6, dummy_image_for_minicpmv)."""
+SLICED_TOKENS, SLICES = 640, 10
+"""Tokens of the largest image of MiniCPM-V 2.6, of ten slices; the dummy image is one (minicpmv.py
+of 0.5.4 to 0.6.6, dummy_image_for_minicpmv)."""
 SLICE_SCORE_BYTES = 10
 """Of a score of na_vit.py: 2, its copy in F32, and the softmax of that."""
 
