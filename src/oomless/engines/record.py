@@ -157,12 +157,8 @@ class Engine(Record):
     """Groups of equal ranks, by the layers that they hold; one a card where cards share no layer."""
     placed_weights: Callable[[Model, Resolved, Hardware, Stage], list[Placed]]
     """Every tensor that one rank holds after loading, in order of creation within a layer."""
-    budget_bytes: Callable[[Resolved, Hardware], int]
-    """What the engine allows itself on a card."""
     budget_lines: Callable[[Model, Resolved, Hardware, Stage], Budget]
     """Everything on the card but weights and cache."""
-    pool_bytes: Callable[[Resolved, int, int], int]
-    """(question, budget, bytes of it that are taken) -> what the cache gets."""
     cache_layout: Callable[[Model, Resolved, Stage], CacheLayout]
     """How one rank pages its cache."""
     needed_bytes: Callable[[CacheLayout, Resolved], int]
@@ -173,8 +169,12 @@ class Engine(Record):
     """(layout, pool, length) -> sequences of a length that fit the pool at once."""
     longest_sequence: Callable[[CacheLayout, int, Resolved], int]
     """The longest single sequence that a pool holds."""
-    host_bytes: Callable[[Model, Resolved, Hardware], int]
-    """Memory of the host that the engine holds beside the cards."""
+    budget_bytes: Callable[[Resolved, Hardware], int] = lambda asked, hardware: hardware.card.memory_bytes
+    """What the engine allows itself on a card: all of it, unless it says a share."""
+    pool_bytes: Callable[[Resolved, int, int], int] = lambda asked, budget, taken: budget - taken
+    """(question, budget, bytes of it that are taken) -> what the cache gets: all that is left, or a share."""
+    host_bytes: Callable[[Model, Resolved, Hardware], int] = lambda model, asked, hardware: 0
+    """Memory of the host that the engine holds beside the cards; none, where nothing stays there."""
     made_pool: Callable[[CacheLayout, Resolved, int], int] | None = None
     """(layout, question, bytes that are left) -> the pool that is made, where the question says its size."""
     loading: "Callable[[Model, Resolved, Hardware, Stage], Loading | None] | None" = None

@@ -9,7 +9,7 @@ from functools import partial
 
 from ..layouts import layers_over_cards, one_machine
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable, derived
-from .budget import budget_bytes, budget_lines, pool_bytes
+from .budget import budget_bytes, budget_lines
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import MOST_DEVICES, resolve, stages
 from .fit import fit
@@ -50,7 +50,6 @@ LLAMACPP = Engine(
     placed_weights=placed_weights,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
-    pool_bytes=pool_bytes,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,
     max_tokens=max_tokens,

@@ -30,11 +30,6 @@ def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     return card.memory_bytes
 
 
-def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
-    """What is left is room for a longer context."""
-    return allowed - charged
-
-
 def budget_lines(
     model: Model,
     asked: Resolved,

@@ -11,12 +11,11 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout, Resolved
 from ..defaults import default_length, resolve_dtype
-from ..layers_dealt import deal
 from ..layouts import need_even_experts, tensor_parallel, tensor_parallel_layouts
-from ..rank import Stage
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start, Tunable
 from ..trtllm.cache import longest_sequence, needed_bytes, sequences
-from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
+from ..trtllm.defaults import stages
+from .budget import budget_lines, pool_bytes
 from .cache import cache_layout, max_tokens, row_bytes
 from .release import RELEASES, on_turbomind
 from .weights import placed_weights
@@ -70,11 +69,6 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     )
 
 
-def stages(model: Model, asked: Resolved) -> list[Stage]:
-    """All layers on every rank."""
-    return deal(model, 1, "first stages")
-
-
 LMDEPLOY = Engine(
     name="lmdeploy",
     label="LMDeploy",
@@ -100,7 +94,6 @@ LMDEPLOY = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
-    budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,
     cache_layout=cache_layout,
@@ -108,7 +101,6 @@ LMDEPLOY = Engine(
     max_tokens=max_tokens,
     sequences=sequences,
     longest_sequence=longest_sequence,
-    host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
     share_flag="--free-gpu-memory-fraction",
 )

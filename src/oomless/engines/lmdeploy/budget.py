@@ -27,11 +27,6 @@ LOGIT_BYTES = {False: 7, True: 2}
 """What PyTorch's backend counts for a logit of a prefill. Before 0.10 and since."""
 
 
-def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """All of the card: the share is of what is free after loading."""
-    return hardware.card.memory_bytes
-
-
 def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """cache_max_entry_count, of what is free or, until 0.2.1, of the card.
 
@@ -198,8 +193,3 @@ def reserve_line(model: Model, asked: Resolved) -> Line:
         formula,
         source,
     )
-
-
-def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
-    """Nothing stays on the host."""
-    return 0

@@ -26,7 +26,7 @@ from ..record import (
 )
 from ..releases import first_with
 from .beside import beside_pool
-from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes
+from .budget import budget_bytes, budget_lines, host_bytes, made_pool
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .release import LONG_FOR_AITER, RELEASES, draft_heads
@@ -168,7 +168,6 @@ SGLANG = Engine(
     loading=loading,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
-    pool_bytes=pool_bytes,
     made_pool=made_pool,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,

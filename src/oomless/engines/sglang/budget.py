@@ -76,15 +76,6 @@ def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     return int(share * hardware.card.memory_bytes + (1 - share) * before)
 
 
-def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
-    """The cache gets what is left of the budget.
-
-    >>> pool_bytes(Resolved(), 80, 70)
-    10
-    """
-    return allowed - charged
-
-
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
     """Return the pool that is made: of as many tokens as what a release counts for one goes into what is
     left; of --max-total-tokens, where the room has more, beside the states' share of that room
@@ -202,7 +193,7 @@ def pool_expected(model: Model, asked: Resolved, hardware: Hardware, stage: Stag
     charged = weights + sum(line.bytes for line in start_lines(asked, hardware))
     layout, left = (
         cache_layout(model, asked, stage),
-        pool_bytes(asked, budget_bytes(asked, hardware), charged),
+        budget_bytes(asked, hardware) - charged,
     )
     return layout, made_pool(layout, asked._replace(max_total_tokens=None), left)
 

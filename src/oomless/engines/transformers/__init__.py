@@ -16,7 +16,7 @@ from ..layers_dealt import deal
 from ..layouts import layers_over_cards, one_card
 from ..rank import Stage
 from ..record import Candidates, CardMakers, Engine, EngineRows, Start
-from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
+from .budget import budget_lines
 from .cache import cache_layout, longest_sequence, max_tokens, needed_bytes, row_bytes, sequences
 from .release import RELEASES
 from .weights import check_quantization, placed_weights
@@ -79,15 +79,12 @@ TRANSFORMERS = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
-    budget_bytes=budget_bytes,
     budget_lines=budget_lines,
-    pool_bytes=pool_bytes,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,
     max_tokens=max_tokens,
     sequences=sequences,
     longest_sequence=longest_sequence,
-    host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
     encodes=True,
 )

@@ -19,16 +19,6 @@ from .cache import row_bytes
 from .release import RELEASES
 
 
-def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """All of the card."""
-    return hardware.card.memory_bytes
-
-
-def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
-    """What is left for a cache: nothing takes it in advance."""
-    return allowed - charged
-
-
 def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Budget:
     """Context, a prefill of the whole load, its logits, the copy that a growing cache makes, and the
     allocator's waste."""
@@ -127,8 +117,3 @@ def attention_width(attention: Attention) -> int:
             raise UnsupportedError(
                 f"{attention.kind} attention in transformers is not known yet", "use --engine vllm"
             )
-
-
-def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
-    """Nothing stays on the host: safetensors are read by mapping."""
-    return 0

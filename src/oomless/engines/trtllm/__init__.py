@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ...run.serving import Asked
 from ..layouts import tensor_parallel, tensor_parallel_layouts
 from ..record import Candidates, CardMakers, Engine, EngineRows, PrintedText, SaidText, Start, Tunable
-from .budget import budget_bytes, budget_lines, host_bytes, pool_bytes
+from .budget import budget_lines, pool_bytes
 from .cache import cache_layout, longest_sequence, made_pool, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
 from .release import RELEASES, draft_heads
@@ -64,7 +64,6 @@ TRTLLM = Engine(
     resolve=resolve,
     stages=stages,
     placed_weights=placed_weights,
-    budget_bytes=budget_bytes,
     budget_lines=budget_lines,
     pool_bytes=pool_bytes,
     made_pool=made_pool,
@@ -73,7 +72,6 @@ TRTLLM = Engine(
     max_tokens=max_tokens,
     sequences=sequences,
     longest_sequence=longest_sequence,
-    host_bytes=host_bytes,
     cache_types=CACHE_TYPES,
     share_flag="--free-gpu-memory-fraction",
     cuts_at_model_positions=True,

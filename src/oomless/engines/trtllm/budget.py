@@ -18,11 +18,6 @@ from .release import RELEASES
 from .weights import kept, placed_weights
 
 
-def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """All of the card: the share is of what is free after loading."""
-    return hardware.card.memory_bytes
-
-
 def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     """fraction * (free after weights, context and activations).
 
@@ -213,8 +208,3 @@ def decoder_line(model: Model, asked: Resolved, version: tuple[int, ...]) -> Lin
     return ranged(
         "logits.decoder", "engine", "logits of the decoder", (value, low, high), "fitted", formula, row.source
     )
-
-
-def host_bytes(model: Model, asked: Resolved, hardware: Hardware) -> int:
-    """Nothing stays on the host."""
-    return 0

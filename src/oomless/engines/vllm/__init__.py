@@ -21,7 +21,7 @@ from ..record import (
     Start,
     Tunable,
 )
-from .budget import budget_bytes, budget_lines, host_bytes, made_pool, pool_bytes, unsaid
+from .budget import budget_bytes, budget_lines, host_bytes, made_pool, unsaid
 from .cache import cache_layout
 from .capacity import longest_sequence, max_tokens, needed_bytes, sequences
 from .defaults import CACHE_TYPES, resolve, stages
@@ -127,7 +127,6 @@ VLLM = Engine(
     loading=loading,
     budget_bytes=budget_bytes,
     budget_lines=budget_lines,
-    pool_bytes=pool_bytes,
     made_pool=made_pool,
     cache_layout=cache_layout,
     needed_bytes=needed_bytes,

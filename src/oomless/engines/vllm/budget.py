@@ -48,11 +48,6 @@ def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
     return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
 
 
-def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
-    """The cache gets what is left of the budget."""
-    return allowed - charged
-
-
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
     """The pool as the question says it, or else all that is left of the budget: so many blocks
     (kv_cache_utils.py, may_override_num_blocks), or so many bytes (gpu_worker.py, determine_available_memory,
@@ -102,9 +97,10 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         from .mega_moe import mega_moe_lines  # one backend's buffer
 
         fused = mega_moe_lines(model, asked, hardware, rules)
+    run = ProfileRun(model, asked, hardware, stage, rules, tags)
     charged = [
         *beside_weights(model, asked, stage, rules, tags),
-        *tried_lines(model, asked, hardware, stage, rules, tags),
+        *tried_lines(run),
         *fused,
     ]
     beside: list[Line] = []
@@ -134,7 +130,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     if stage.last and second:
         held = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
         held += sum(line.bytes for line in graphs) if rules.warms_up_before_graphs else 0
-        beside.extend(warm_up_lines(ProfileRun(model, asked, hardware, stage, rules, tags), held))
+        beside.extend(warm_up_lines(run, held))
         rows, vocab = asked.max_num_seqs, model.num_logits
         line = exact(
             "runtime.sampler_state",
@@ -145,14 +141,14 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             "vllm/v1/worker/gpu/sample/penalties.py",
         )
         (charged if rules.charges_made_before_loading else beside).append(line)
-    unused = unused_peak(model, asked, hardware, stage, rules, tags)
-    return Budget(tuple(charged), tuple(beside), unused, tuple(released_ends(model, asked, stage, rules)))
+    return Budget(
+        tuple(charged), tuple(beside), unused_peak(run), tuple(released_ends(model, asked, stage, rules))
+    )
 
 
-def unused_peak(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
-) -> tuple[int, int, int]:
-    """Return what the profile run's peak has over that of the largest batch which the asked load can make.
+def unused_peak(run: ProfileRun) -> tuple[int, int, int]:
+    """Return (the least, the middle, the most) that the profile run's peak has over that of the largest batch
+    which the asked load can make.
 
     The run reads max_num_batched_tokens whatever is asked; what is captured after it, and lies beside the
     pool, may take what no request of the load will. Rows that are sampled are tried again after the capture,
@@ -162,17 +158,18 @@ def unused_peak(
     open-r1 serves DeepSeek-R1 with --max-num-batched-tokens 262144 and prompts of at most 32,768: its graphs
     lie where 15 of the 18 GiB of the peak were.
     """
-    on_a_rank = -(-(asked.concurrency or 1) // asked.layout.dp)
-    rows = asked.max_num_seqs if "ascend" not in tags else min(on_a_rank, asked.max_num_seqs)
+    asked, on_a_rank = run.asked, -(-(run.asked.concurrency or 1) // run.asked.layout.dp)
+    rows = asked.max_num_seqs if "ascend" not in run.tags else min(on_a_rank, asked.max_num_seqs)
     tokens = min(max((asked.context or 1) * on_a_rank, rows), asked.max_num_batched_tokens or 0)
     few = asked._replace(max_num_batched_tokens=tokens, max_num_seqs=rows)
-    seen = few._replace(max_num_seqs=min(on_a_rank, rows or 0)) if rules.v0 and model.vision else few
+    pictured = run.rules.v0 and run.model.vision
+    seen = few._replace(max_num_seqs=min(on_a_rank, rows or 0)) if pictured else few
     if few == seen == asked:
         return 0, 0, 0
-    taken = [tried_lines(model, seen, hardware, stage, rules, tags)]
+    taken = [tried_lines(run), tried_lines(run._replace(asked=seen))]
     if seen != few:  # its texts are sampled with all rows
-        taken.append(profile_lines(model, few, hardware, stage, rules, tags))
-    ends = zip(*map(ends_of, [tried_lines(model, asked, hardware, stage, rules, tags), *taken]), strict=True)
+        taken.append(profile_lines(run._replace(asked=few)))
+    ends = zip(*map(ends_of, taken), strict=True)
     low, middle, high = (max(mine - max(needed), 0) for mine, *needed in ends)
     return min(low, middle, high), middle, max(low, middle, high)
 
@@ -361,12 +358,10 @@ def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) 
     return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
 
 
-def tried_lines(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
-) -> list[Line]:
-    """What the profile run takes, with images too in the first engine."""
-    if not rules.v0:
-        return profile_lines(model, asked, hardware, stage, rules, tags)
+def tried_lines(run: ProfileRun) -> list[Line]:
+    """Return what the profile run takes, with images too in the first engine."""
+    if not run.rules.v0:
+        return profile_lines(run)
     from .v0_batch import v0_lines  # the first engine
 
-    return v0_lines(model, asked, hardware, stage, rules, tags, budget_bytes(asked, hardware))
+    return v0_lines(run, budget_bytes(run.asked, run.hardware))

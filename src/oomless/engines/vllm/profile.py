@@ -141,9 +141,7 @@ class ProfileKept(Record):
         return self.workspace + self.images
 
 
-def profile_lines(
-    model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules, tags: tuple[str, ...]
-) -> list[Line]:
+def profile_lines(run: ProfileRun) -> list[Line]:
     """The activation peak: what stays + the larger of sampling and forward pass, hidden states in both.
 
     From 0.13 on experts and sparse attention share one workspace, which stays; before, the experts' lived
@@ -153,7 +151,7 @@ def profile_lines(
     flush buffer. S sequences, T tokens, V vocabulary, b bytes of the dtype; B, c by version (engines.csv).
     Residuals: 2.4 % on 26 logs.
     """
-    run = ProfileRun(model, asked, hardware, stage, rules, tags)
+    model, rules = run.model, run.rules
     experts = expert_workspace(run)
     kept = kept_bytes(run, experts)
     if rules.charges_segments:
@@ -166,8 +164,9 @@ def profile_lines(
         return lines
     from .profile_images import scores_bytes, tower_bytes, with_tower
 
-    tower = tower_bytes(model, asked, kept.images, rules, run.width)
-    scores = scores_bytes(model, asked, kept.images, run.width, rules, hardware.card.compute_capability)
+    tower = tower_bytes(model, run.asked, kept.images, rules, run.width)
+    capability = run.hardware.card.compute_capability
+    scores = scores_bytes(model, run.asked, kept.images, run.width, rules, capability)
     return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower or scores[1] else lines
 
 

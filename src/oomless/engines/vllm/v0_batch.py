@@ -5,11 +5,10 @@ from ... import facts
 from ...ledger import Line
 from ...model.attention import MLA, Linear, Sliding
 from ...model.model import Model
-from ...model.storage import DTYPES
 from ...run.cards import Hardware
-from ...run.serving import Asked, Resolved
+from ...run.serving import Asked
 from ..overhead_lines import fitted_line
-from ..rank import Stage
+from .profile import ProfileRun
 from .release import CHUNKS, VllmRules
 from .v0_images import v0_profile_lines
 from .v0_states import slots_lines
@@ -69,42 +68,34 @@ def reads_whole(model: Model, asked: Asked, hardware: Hardware, rules: VllmRules
     )
 
 
-def v0_lines(
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    room: int,
-) -> list[Line]:
+def v0_lines(run: ProfileRun, room: int) -> list[Line]:
     """Return what the profile run takes, with images too, and what lies beside it: results that one release
-    holds, slots of states."""
-    lines = v0_profile_lines(model, asked, hardware, stage, rules, tags, room)
-    if rules.v0_holds_reduced and asked.layout.tp > 1:
-        lines.append(held_line(model, asked, hardware, stage, rules))
-    return lines + slots_lines(model, asked, stage, rules)
+    holds, slots of states. `room`: bytes that a rank may use."""
+    lines = v0_profile_lines(run, room)
+    if run.rules.v0_holds_reduced and run.asked.layout.tp > 1:
+        lines.append(held_line(run))
+    return lines + slots_lines(run.model, run.asked, run.stage, run.rules)
 
 
-def held_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, rules: VllmRules) -> Line:
+def held_line(run: ProfileRun) -> Line:
     """Return the line of inputs of the all-reduces of the profile run, two a layer, which torch does not
     give out again before the ranks meet or the card is full.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
-    >>> from ...run.serving import Layout
+    >>> from ...run.serving import Layout, Resolved
+    >>> from ..rank import Stage
     >>> from .release import RELEASES
     >>> model, cards, rules = load("llama-2-70b"), parse_gpu("a100-80gb:8"), RELEASES.at("0.2.5")
     >>> asked = Resolved(dtype="bfloat16", max_num_batched_tokens=4096, layout=Layout(tp=8))
-    >>> line = held_line(model, asked, cards, Stage(0, 1, 0, 80), rules)
+    >>> line = held_line(ProfileRun(model, asked, cards, Stage(0, 1, 0, 80), rules, ()))
     >>> line.bytes / 2**30, line.high_bytes / 2**30
     (10.0, 12.0)
     """
-    tokens, layers = asked.max_num_batched_tokens or 0, stage.stop - stage.start
-    size = 2 * layers * tokens * model.hidden_size * DTYPES[asked.dtype].bits // 8
-    size = min(size, hardware.card.memory_bytes)
-    spread = facts.constant("vllm", "reduced_spread", rules.release)
-    formula = f"2 sums of {tokens:,} tokens x {model.hidden_size} in each of {layers} layers"
+    hidden, layers = run.model.hidden_size, run.stage.stop - run.stage.start
+    size = min(2 * layers * run.tokens * hidden * run.width, run.hardware.card.memory_bytes)
+    spread = facts.constant("vllm", "reduced_spread", run.rules.release)
+    formula = f"2 sums of {run.tokens:,} tokens x {hidden} in each of {layers} layers"
     return fitted_line("activations.profile_run", size, spread, formula, spread.source)._replace(
         key="fragmentation.reserved", category="fragmentation", what="all-reduce results that PyTorch holds"
     )

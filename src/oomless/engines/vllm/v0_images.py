@@ -5,36 +5,21 @@ from ...ledger import Line
 from ...model.attention import GQA
 from ...model.images import largest_image, num_scores
 from ...model.model import Model, Vision
-from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
-from ..rank import Stage
 from .profile import ProfileRun, profile_lines
-from .profile_images import (
-    MAX_FRAMES,
-    VIDEO_FAMILIES,
-    tower_bytes,
-    with_tower,
-)
+from .profile_images import MAX_FRAMES, VIDEO_FAMILIES, tower_bytes, with_tower
 from .release import VllmRules
 
 
-def v0_profile_lines(
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    room: int,
-) -> list[Line]:
+def v0_profile_lines(run: ProfileRun, room: int) -> list[Line]:
     """The lines of a profile run with images. `room`: bytes that a rank may use.
 
     Up to 0.6.5 Qwen2-VL's sequences are as many as a batch holds of an image and a video, and have an image;
     later ones hold a video too. With models and releases that are not known it may be anything up to the
     budget.
     """
-    lines = profile_lines(model, asked, hardware, stage, rules, tags)
+    model, asked, rules, lines = run.model, run.asked, run.rules, profile_lines(run)
     if not any(tensor.part == "vision" for tensor in model.tensors):
         return lines
     if model.family == TILED_FAMILY:
@@ -42,11 +27,11 @@ def v0_profile_lines(
     capped = model.family in VIDEO_FAMILIES and rules.v0_caps_images
     if capped:
         asked = asked._replace(max_pixels=min(asked.max_pixels or MOST_PIXELS, MOST_PIXELS))
-    vision, run = (
+        run = run._replace(asked=asked)
+    vision, filled = (
         largest_image(model, asked.max_pixels),
-        ProfileRun(model, asked, hardware, stage, rules, tags),
+        rules.v0_fills_with_images and "amd" not in run.tags,
     )
-    filled = rules.v0_fills_with_images and "amd" not in tags
     if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
         return with_images(lines, run, vision)
     sliced = model.family in rules.v0_scores_slices
@@ -191,7 +176,7 @@ def _as_text(run: ProfileRun) -> list[Line]:
     """Return the lines of a run without images, with what a prompt takes that is read as embeddings."""
     copies = run.constant("v0_embedded_copies")
     each = run.tokens * run.hidden * run.width
-    *others, last = profile_lines(*run)
+    *others, last = profile_lines(run)
     value, low, high = (int(each * copy) for copy in (copies.value, copies.low, copies.high))
     source = f"{last.source}; {copies.source}"
     last = last._replace(formula=f"{last.formula}; embeddings of the prompt {value:,} B", source=source)
