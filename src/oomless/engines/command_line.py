@@ -15,7 +15,7 @@ from ..run.choices import OTHER_WORDS
 from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
-from ..run.shell_words import ShellCommand, commands_in, pasted_text, without_files
+from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, valued, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
 from .llamacpp.command_line import as_started, devices_in, in_its_words, shares_of_devices
@@ -71,10 +71,14 @@ def read_command(text: str) -> Command:
         if other:
             raise UsageError(f"--command starts {other}", OTHER_WORDS[other], "command")
         raise UsageError(
-            f"--command: {shown(text.strip(), 60)!r} starts no engine that is known here", HINT, "command"
+            f"--command: {shown(' '.join(text[:999].split()), 60)!r} starts no engine that is known here",
+            HINT,
+            "command",
         )
     line, asked, others = chosen(starts)
     before = list(asked.before)
+    values = {match[1]: match[2] for word in before if (match := ASSIGNED.fullmatch(word))}
+    files = {name: valued(content, values) for name, content in files.items()}
     command = Reading(line, before, files).command(list(asked.words))
     seen = visible(before) if asked.cards is None else asked.cards
     if line.table == "llamacpp" and (named := devices_in(list(command.ignored))):
@@ -130,12 +134,13 @@ def chosen(
 def starts_in(text: str) -> tuple[list[tuple[CommandLine, ShellCommand]], dict[str, str]]:
     """Return (what starts an engine in a text, the files that the text writes)."""
     files: dict[str, str] = {}
-    if is_manifest(text):
-        found = containers_in(text)
-    else:
+    if not (manifest := is_manifest(text)):
         text, files = without_files(text)
-        found = commands_in(text)
-    return [start for each in found if (start := start_of(each)) is not None], files
+    for every in (False, True):  # what only an untaken branch starts is meant all the same
+        found = containers_in(text, every) if manifest else commands_in(text, every)
+        if starts := [start for each in found if (start := start_of(each)) is not None]:
+            return starts, files
+    return [], files
 
 
 def files_of(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import OomlessError, UsageError
 from ..limits import RUN_FILE, parse_yaml
 from ..run.shell_words import OF_SHELL, ShellCommand, commands_in, unfolded, valued
 from .manifest_parts import at, cards_of, count_of, items, said, text_of, variables_of, words_of
@@ -23,6 +23,7 @@ BEGINS = re.compile(
 HEREDOC = re.compile(r"^[^\n:]*<<-?[ \t]*['\"]?(\w+)['\"]?[^\n]*\n", re.MULTILINE)
 MOST_DOCUMENTS = 64
 MOST_DEPTH = 12
+TEMPLATE = ("--command: a template of Helm says nothing yet", "paste what `helm template` makes of it")
 CARD_LABELS = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "amd.com/gpu.product-name")
 """Labels of nodes that name the card."""
 
@@ -36,8 +37,10 @@ def is_manifest(text: str) -> bool:
     return "\n" in text.strip() and BEGINS.search(text) is not None
 
 
-def containers_in(text: str) -> list[ShellCommand]:
-    """Return what each container of a Compose file or of Kubernetes objects starts, in their order.
+def containers_in(text: str, every: bool = False) -> list[ShellCommand]:
+    """Return what each container of a Compose file or of Kubernetes objects starts, in their order; `every`:
+    what stands in branches of scripts that are not taken too. Of several documents those that are no YAML yet
+    (a secret as a template) count as missing.
 
     >>> found = containers_in(
     ...     "services:\\n  a:\\n    image: vllm/vllm-openai:v0.11.0\\n    command: --model m"
@@ -53,14 +56,21 @@ def containers_in(text: str) -> list[ShellCommand]:
             f"--command: more than {MOST_DOCUMENTS} documents of YAML", "paste the one that serves", "command"
         )
     found: list[ShellCommand] = []
+    unread: OomlessError | None = None
     for part in parts:
-        document = whole_of(parse_yaml(part.encode(), "--command", RUN_FILE))
+        try:
+            document = whole_of(parse_yaml(part.encode(), "--command", RUN_FILE))
+        except OomlessError as error:
+            unread = UsageError(*TEMPLATE, "command") if "{{" in part else error
+            continue
         if isinstance(document, dict):
             services = document.get("services")
             if isinstance(services, dict):
-                found += _services(services)
+                found += _services(services, every)
             else:
-                found += started_by_values(document) if are_values(document) else _objects(document)
+                found += started_by_values(document) if are_values(document) else _objects(document, every)
+    if unread is not None and not found:
+        raise unread
     return found
 
 
@@ -84,15 +94,18 @@ def whole_of(part: Any) -> Any:
     return part
 
 
-def _services(services: dict[Any, Any]) -> Iterator[ShellCommand]:
+def _services(services: dict[Any, Any], every: bool) -> Iterator[ShellCommand]:
     for service in services.values():
         if not isinstance(service, dict):
             continue
-        values = variables_of(service.get("environment"))
+        values = {name: valued(each, {}) for name, each in variables_of(service.get("environment")).items()}
         devices = at(service, "deploy", "resources", "reservations", "devices")
         cards = sum(_asked(each) for each in items(devices))
-        entry, words = words_of(service.get("entrypoint"), values), words_of(service.get("command"), values)
-        yield from _started(service.get("image"), entry, words, values, cards or None)
+        entry, words = (
+            [word.replace("$$", "$") for word in words_of(service.get(key), values)]
+            for key in ("entrypoint", "command")
+        )
+        yield from _started(service.get("image"), entry, words, values, cards or None, every)
 
 
 def _asked(device: Any) -> int:
@@ -102,11 +115,13 @@ def _asked(device: Any) -> int:
     return len(items(device.get("device_ids"))) or count_of(device.get("count"))
 
 
-def _objects(document: dict[Any, Any]) -> Iterator[ShellCommand]:
+def _objects(document: dict[Any, Any], every: bool) -> Iterator[ShellCommand]:
     size = at(document, "spec", "leaderWorkerTemplate", "size")
     nodes = count_of(size) or 1
     if str(document.get("kind")) == "InferenceService":
         yield from _served(at(document, "spec", "predictor", "model"))
+    if str(document.get("apiVersion")).startswith("kubeai.org/"):
+        yield from _operated(document.get("spec"))
     for pod in _pods(document):
         card = _card_of(pod)
         for container in items(pod.get("containers")):
@@ -116,7 +131,7 @@ def _objects(document: dict[Any, Any]) -> Iterator[ShellCommand]:
             if nodes > 1:
                 values = {**values, "LWS_GROUP_SIZE": str(nodes)}
             entry, words = words_of(container.get("command"), values), words_of(container.get("args"), values)
-            for each in _started(container.get("image"), entry, words, values, cards_of(container)):
+            for each in _started(container.get("image"), entry, words, values, cards_of(container), every):
                 yield each._replace(nodes=nodes, card=card)
 
 
@@ -150,14 +165,40 @@ def _served(model: Any) -> Iterator[ShellCommand]:
     yield ShellCommand(said(values), ("vllm", "serve", *words), cards_of(model))
 
 
+PROGRAMS = {"VLLM": ("vllm", "serve"), "OLlama": ("ollama", "run")}
+"""Engines of KubeAI that serve a language model, and how they are started (internal/modelcontroller)."""
+
+
+def _operated(spec: Any) -> Iterator[ShellCommand]:
+    """Give what KubeAI starts for one of its models: the profile of its resources ends with its cards.
+
+    >>> spec = {
+    ...     "engine": "VLLM",
+    ...     "url": "hf://org/m",
+    ...     "args": ["-tp=2"],
+    ...     "resourceProfile": "nvidia-gpu-l4:2",
+    ... }
+    >>> next(_operated(spec))[1:]
+    (('vllm', 'serve', 'org/m', '-tp=2'), 2, 1, 'l4')
+    """
+    program, url = PROGRAMS.get(text_of(at(spec, "engine"))), at(spec, "url")
+    if program is None or not isinstance(url, str):
+        return
+    values = variables_of(spec.get("env"))
+    model = re.sub(r"^\w+://", "", url).partition("?")[0]
+    name, _, count = text_of(spec.get("resourceProfile")).partition(":")
+    words = (*program, model, *words_of(spec.get("args"), values))
+    yield ShellCommand(said(values), words, count_of(count) or None, card=re.sub(r"^\w+-gpu-", "", name))
+
+
 def _started(
-    image: Any, entry: list[str], words: list[str], values: dict[str, str], cards: int | None
+    image: Any, entry: list[str], words: list[str], values: dict[str, str], cards: int | None, every: bool
 ) -> Iterator[ShellCommand]:
     """Give the commands of a container; an entry point of its own takes the place of the image's."""
     name = [valued(image, values)] if isinstance(image, str) else []
     entry, words = in_words(entry), words if entry and OF_SHELL.fullmatch(entry[-1]) else in_words(words)
     before = (*said(values), *(name if entry else ()))
-    for each in unfolded([*entry, *words] if entry else [*name, *words], values, before):
+    for each in unfolded([*entry, *words] if entry else [*name, *words], values, before, 0, every):
         yield each._replace(cards=cards)
 
 

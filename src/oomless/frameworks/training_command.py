@@ -125,7 +125,7 @@ def read_training_command(text: str, version: str | None = None) -> TrainingFile
         if (found := _program(command)) is not None:
             program, task, before, words = found
             return _question(program, task, before, _said(words), files, version)
-    start = repr(shown(text.strip(), 60))
+    start = repr(shown(" ".join(text[:999].split()), 60))
     other = next((told for pattern, told in ELSEWHERE.items() if re.search(pattern, text)), None)
     if other is not None:
         hint = f"its words are not read: ask by flags, with --framework {other}"
