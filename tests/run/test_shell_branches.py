@@ -115,3 +115,28 @@ def test_a_model_of_kubeai_names_engine_cards_and_words() -> None:
 def test_a_file_that_a_script_writes_has_its_values() -> None:
     text = "N=8\ncat > c.yaml <<EOF\nmax-model-len: $((N * 512))\nEOF\nvllm serve org/m --config c.yaml"
     assert read_command(text).flags["max_model_len"] == 4096
+
+
+def test_a_value_of_json_and_a_choice_of_numbers_are_read() -> None:
+    text = """C=64
+CONFIG=${CONFIG:-'{"cudagraph_mode": "PIECEWISE", "pass_config": {"fuse": true}}'}
+vllm serve org/m --compilation-config "$CONFIG" --max-num-seqs $((C*3/2>8?C*3/2:8))"""
+    flags = read_command(text).flags
+    assert flags["max_num_seqs"] == 96
+    assert "PIECEWISE" in str(flags["compilation_config"])
+
+
+def test_several_names_of_a_served_model_are_no_models() -> None:
+    text = (
+        "THINK=high\nvllm serve --served-model-name a b --model org/m "
+        "${THINK:+--max-num-seqs ${SEQS:-8}} --default-chat-template-kwargs '{\"x\": 1}'"
+    )
+    found = read_command(text)
+    assert (found.model, found.unknown, found.flags["max_num_seqs"]) == ("org/m", (), 8)
+
+
+@pytest.mark.parametrize(
+    "text", ["if x; then " + "else " * 9999, "case a in a) " * 9999, "! " * 9999, "[ " + "! " * 9999]
+)
+def test_branches_without_end_are_read_in_the_end(text: str) -> None:
+    assert starts_in(f"{text}\nfi\nesac")[0] == []

@@ -12,12 +12,11 @@ def from_command(
     model: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
     """Return MODEL and options of a command line, ours first, and notes that say what was not read."""
-    from ..engines.command_line import read_command
+    from ..engines.command_line import drafting_name, read_command
     from ..engines.llamacpp.command_line import own_length
     from ..model.catalogue_names import catalogue_name
     from ..model.checkpoint_names import is_widened
     from ..model.quantization_scheme import WIDENED
-    from ..run.speculation import Speculation
 
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
@@ -46,9 +45,9 @@ def from_command(
     known = own or named(place) == (served, "")
     given, of_name = with_form(given, place or served or "", known)
     said = (*said, *of_name)
-    drafts = given.get("speculation")
-    if served and isinstance(drafts, Speculation) and drafts.draft == place:
-        given["speculation"] = drafts._replace(draft=served)
+    if (drafts := getattr(command.flags.get("speculation"), "draft", None)) and "speculation" not in ours:
+        here = served if drafts == place else drafting_name(drafts)
+        given["speculation"] = given["speculation"]._replace(draft=here)
     if served and place and known and command.flags.get("quantization") in ("fp8", "tpu_int8"):
         given = from_16_bit(given, served)
     if served and not own and catalogue_name(served) == served and is_widened(place, served):

@@ -4,6 +4,7 @@ The table of options (facts/options) knows each flag that touches memory, engine
 A flag that is in neither is not guessed at: it is named, since it might.
 """
 
+import os
 import re
 from typing import Any
 
@@ -234,6 +235,16 @@ def is_path(model: str) -> bool:
     """Return whether a command's model is a place on its machine, which says nothing about what lies
     there."""
     return model.startswith((".", "/", "~")) or model.endswith((".gguf", "/")) or model.count("/") > 1
+
+
+def drafting_name(place: str) -> str:
+    """Return the name of what drafts beside a command's model: of a path of another machine, its last part.
+
+    >>> drafting_name("/cache/gemma-4-31b-it-assistant"), drafting_name("org/head")
+    ('gemma-4-31b-it-assistant', 'org/head')
+    """
+    gone = is_path(place) and not os.path.exists(os.path.expanduser(place))
+    return place.rstrip("/").rpartition("/")[2] if gone else place
 
 
 OF_THE_LOAD = ("context", "concurrency", "instances")

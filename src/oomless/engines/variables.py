@@ -36,8 +36,8 @@ READ = {
 }
 WITHOUT_MEMORY = frozenset(
     "ADDR ALIVE API ASSETS CACHE_DIR DEBUG DIR FETCH HTTP IP KEY LIBRARY LOG LOGGING LOGO LONG LONGER MEDIA "
-    "METRICS MODELS MODELSCOPE MULTIPROC MULTIPROCESSING NOHISTORY NOPRUNE ORIGINS P2P PATH PLUGINS PORT "
-    "PROFILER QUEUE RAY ROOT STATS TEST TIMEOUT TRACE TRACK USAGE WARMUP".split()
+    "MATMUL METRICS MODELS MODELSCOPE MULTIPROC MULTIPROCESSING NOHISTORY NOPRUNE ORIGINS P2P PATH PLUGINS "
+    "PORT PROFILER QUEUE RAY ROOT STATS TEST TIMEOUT TRACE TRACK USAGE WARMUP".split()
 )
 """Words of variables that say where, how long, how loud or who: of vLLM's envs.py, SGLang's environ.py,
 Ollama's envconfig/config.go."""
@@ -69,7 +69,8 @@ def unread_variables(before: list[str], table: str) -> list[str]:
     return [
         f"{name}={value}"
         for name, value in dict(said(before)).items()
-        if name.startswith(OWN.get(table, ("\0",)))
+        if value
+        and name.startswith(OWN.get(table, ("\0",)))
         and not (read and read.fullmatch(name))
         and not WITHOUT_MEMORY & {*name.split("_")}
         and not name.endswith("_HOST")

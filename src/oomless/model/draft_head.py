@@ -93,13 +93,14 @@ def assumed_head(target: Model, method: str) -> DraftHead:
 
 
 def published_head(name: str) -> DraftHead | None:
-    """Return the shape of a head that people use, by its hub id; None: it is not in the table.
+    """Return the shape of a head that people use, by its hub id, or the name of a folder that is called so;
+    None: it is not in the table.
 
     >>> published_head("yuhuili/EAGLE3-LLaMA3.1-Instruct-8B")[:4]
     ('eagle3', 4096, 14336, 32)
     """
     for row in facts.table("draft_heads"):
-        if row["hub_id"].lower() == name.lower():
+        if name.lower() in (known := row["hub_id"].lower(), known.rpartition("/")[2]):
             sizes = [int(word) for word in row["sizes"].split()]
             hidden, width, heads, kv_heads, dim, vocab = sizes[:6]
             layers, states = sizes[6] if len(sizes) > 6 else 1, sizes[7] if len(sizes) > 7 else 3

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 MOST_PATTERN = 200
+MOST_WORDS = 6
+"""Words of a test that is decided."""
+MOST_OPEN = 100
+"""Branches within branches."""
 OPEN = re.compile(r"\$\{?[A-Za-z_]\w*\}?(?:\[[@*]\])?\}?")
 """A variable that nothing set."""
 COMPARED = {
@@ -90,10 +94,10 @@ class Branches:
 
     def _keyword(self, words: list[str]) -> list[str]:
         """Take the word that opens, turns or ends a branch."""
-        first = words[0]
-        if first == "if" and "fi" in self.ends:
+        first, may_open = words[0], len(self.open) < MOST_OPEN
+        if first == "if" and "fi" in self.ends and may_open:
             self.open.append(Branch())
-        elif first == "case" and "in" in words[2:3] and "esac" in self.ends:
+        elif first == "case" and "in" in words[2:3] and "esac" in self.ends and may_open:
             self.open.append(Branch(subject=words[1]))
             return words[3:]
         elif not self.open:
@@ -109,8 +113,8 @@ class Branches:
         else:
             return words
         self.last = None
-        again = first in ("then", "else") and len(words) > 1
-        return self._keyword(words[1:]) if again else words[1:]
+        opens = first in ("then", "else") and words[1:2] in (["if"], ["case"])
+        return self._keyword(words[1:]) if opens else words[1:]
 
     def _condition(self, here: Branch, joint: str, words: list[str]) -> tuple[bool | None, list[str]]:
         if here.subject is None:
@@ -145,7 +149,7 @@ def holds(words: list[str]) -> bool | None:
     None None
     """
     if words[:1] == ["!"]:
-        found = holds(words[1:])
+        found = None if words[1:2] == ["!"] else holds(words[1:])
         return None if found is None else not found
     if words in (["true"], ["false"]):
         return words == ["true"]
@@ -153,7 +157,7 @@ def holds(words: list[str]) -> bool | None:
         return None
     inner = [word for word in words if word not in ("[", "[[", "]", "]]")]
     inner = inner[1:] if inner[:1] == ["test"] else inner
-    if inner[:1] == ["!"]:
+    if inner[:1] == ["!"] and len(inner) < MOST_WORDS:
         return holds(["!", "test", *inner[1:]])
     texts = [known(word) for word in inner]
     match texts:

@@ -30,12 +30,18 @@ PLACE = re.compile(r"(?<![<\w\\])<([A-Za-z][\w.-]*)>(?!>)")
 TURNS = re.compile(r"&?[<>]+[&|]?")
 """What sends a stream elsewhere; the word behind it is a file's."""
 ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+NESTED = r"(?:[^{}]|\{(?:[^{}]|\{[^{}]*+\})*+\})*+"
+"""What stands in braces, with two levels of more."""
 VARIABLE = re.compile(
-    r"(?<!\$)\$(?:\{([A-Za-z_]\w*|\d)(?:(:?[-=+])([^{}]*))?\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*|\d))"
+    r"(?<!\$)\$(?:\{([A-Za-z_]\w*|\d)"
+    rf"(?:(:?[-=+])({NESTED}))?"
+    r"\}|\(([A-Z_]\w*)\)|([A-Za-z_]\w*|\d))"
 )
 """$X, ${X}, ${X:-3}, ${1:-3}, ${X:+--flag}, and Kubernetes' own $(X); behind a second dollar, Compose's own
 sign for one, nothing is put in."""
-IN_ITS_PLACE = re.compile(r"""(?<!["'\w=])\$\{\w+:?[-+][^{}"'\n]*\s[^{}"'\n]*\}(?!["'\w])""")
+IN_ITS_PLACE = re.compile(
+    r"""(?<!["'\w=])\$\{\w+:?[-+][^{}"'\n]*+(?:\{[^{}"'\n]*+\}[^{}"'\n]*+)*+\}(?!["'\w])"""
+)
 """${X:+--flag value}, outside of quotes."""
 TESTS = ("if", "elif", "case", "[", "[[", "test", "!")
 """What begins a line whose empty words count."""
@@ -52,7 +58,9 @@ LISTED = re.compile(r"\$\{?([A-Za-z_]\w*|[@*])(\[[@*]\])?\}?")
 APPENDED = re.compile(r"([A-Za-z_]\w*)\+=(.*)", re.DOTALL)
 COUNTED = re.compile(rf"\$\(\(({INSIDE})\)\)|\$\(expr\s([^()\n]{{1,200}})\)")
 """$((16 / 8)), and $(expr 16 / 8), which is the same."""
-RESULT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|\$\((?!\()[^()\n]{0,500}\)""", re.DOTALL)
+RESULT = re.compile(
+    rf"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|\$\((?!\()[^()\n]{{0,500}}\)|\$\(\({INSIDE}\)\)""", re.DOTALL
+)
 """What is quoted, which stays, or what a command prints, $(nvidia-smi -L | wc -l): one word, whatever is in
 it."""
 OF_PLACES = {"HOME": "~", "PWD": "."}
