@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import facts
 from ..errors import UsageError
 from ..facts.release import read_release
-from ..run.training import TrainingResolved
+from ..run.serving import Resolved
 
 if TYPE_CHECKING:
+    from ..run.training import TrainingResolved
     from .serving import ServingAnswer
     from .training_answer import TrainingAnswer
 
@@ -115,17 +116,17 @@ class RunAsked(NamedTuple):
 def asked_of(answer: "Answer") -> RunAsked:
     """Return what an answer was asked."""
     model, card, request = answer.model.name, answer.hardware.card.name, answer.request
-    if isinstance(request, TrainingResolved):
-        layout, release = (str(request.mesh.tp), str(request.mesh.pp)), request.framework_version or ""
-        return RunAsked(model, request.framework, release, trained_as(request), card, layout, request.seq_len)
-    layout = str(request.layout.tp), str(request.layout.pp)
-    length = request.max_model_len
-    return RunAsked(model, request.engine, request.engine_version, None, card, layout, length)
+    if isinstance(request, Resolved):
+        layout, length = (str(request.layout.tp), str(request.layout.pp)), request.max_model_len
+        return RunAsked(model, request.engine, request.engine_version, None, card, layout, length)
+    layout, release = (str(request.mesh.tp), str(request.mesh.pp)), request.framework_version or ""
+    return RunAsked(model, request.framework, release, trained_as(request), card, layout, request.seq_len)
 
 
-def trained_as(request: TrainingResolved) -> str:
+def trained_as(request: "TrainingResolved") -> str:
     """Return what is trained and how states are divided, as the measured runs have it.
 
+    >>> from ..run.training import TrainingResolved
     >>> trained_as(TrainingResolved(method="lora", sharding="zero3"))
     'lora, zero3'
     """
