@@ -99,4 +99,4 @@ def test_a_flag_of_a_measured_row_that_is_no_number_is_said() -> None:
 def test_a_layer_of_five_thousand_digits_in_a_placed_tensor_is_no_layer() -> None:
     """Seed 50074809, input 11805: Python makes no number of it."""
     layers, _ = of_layers(rf"blk\.(1|{'9' * 5000}|07)\.ffn_.*")
-    assert layers == {1}
+    assert layers == frozenset({1})
