@@ -36,9 +36,7 @@ def default_length(model: Model) -> int:
         case "yarn" | "deepseek_yarn":
             scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
             return max(scaled, model.max_positions)
-        case "linear" | "dynamic" if not model.family.startswith(
-            "gemma3"
-        ):  # whose positions are counted after scaling
+        case "linear" | "dynamic" if not model.family.startswith("gemma3"):  # counts them after scaling
             return int(model.max_positions * rope.factor)
         case _:
             return model.max_positions

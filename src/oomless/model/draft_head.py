@@ -81,7 +81,7 @@ def assumed_head(target: Model, method: str) -> DraftHead:
         core = min(found, key=lambda each: each.head_dim)
     if isinstance(core, GQA):
         heads, kv_heads, dim = core.num_heads, core.num_kv_heads, core.head_dim
-    dense = [ffn.intermediate_size for ffn in target.kinds.ffns if isinstance(ffn, Dense)]
+    dense = [ffn.intermediate_size for ffn in target.kinds.of(Dense)]
     if method == "assistant":
         return DraftHead(method, *ASSISTANT, heads, kv_heads, dim, target.vocab_size, ASSISTANT_LAYERS)
     if method in BLOCKS:

@@ -3,7 +3,7 @@ states are sums over it."""
 
 from collections.abc import Collection
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ..records import Record
 from .attention import GQA, MLA, Attention
@@ -13,6 +13,7 @@ from .storage import Format, Shape
 if TYPE_CHECKING:
     from .gguf_types import SizeSpread
 
+Kind = TypeVar("Kind")
 Part = Literal["main", "mtp", "engram", "vision"]
 Role = Literal["plain", "linear", "expert"]
 """What quantisation may touch: matrices of attention and feed-forward, matrices of routed experts, and
@@ -104,6 +105,15 @@ class Kinds(Record):
         """
         return any(isinstance(each, kinds) for each in self.attentions)
 
+    def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
+        """Return the attentions, or the feed-forwards, of one kind that occur.
+
+        >>> from .load import load
+        >>> [each.num_experts for each in load("deepseek-v3").kinds.of(MoE)]
+        [256]
+        """
+        return tuple(each for each in (*self.attentions, *self.ffns) if isinstance(each, kind))
+
     @property
     def latents(self) -> tuple[MLA, ...]:
         """Every latent attention that occurs, behind an indexer or not, once."""
@@ -113,7 +123,7 @@ class Kinds(Record):
     @property
     def has_experts(self) -> bool:
         """Whether any of the layers has routed experts."""
-        return any(isinstance(each, MoE) for each in self.ffns)
+        return bool(self.of(MoE))
 
 
 class Rope(Record):

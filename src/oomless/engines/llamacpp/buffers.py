@@ -150,7 +150,7 @@ def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
     >>> copied_matrices(load("deepseek-r1"), asked)  # 256 x 7,168 x 2,048 values of Q4_K and of Q6_K
     (2113929216, 3082813440)
     """
-    ffn = next((ffn for ffn in reversed(model.kinds.ffns) if isinstance(ffn, MoE)), None)
+    ffn = next(reversed(model.kinds.of(MoE)), None)
     tokens = asked.ubatch_size or 512
     if ffn is None or tokens < MIN_OFFLOADED_BATCH:
         return 0, 0

@@ -119,7 +119,7 @@ def graph_sizes(
         4 * batch * (outputs * hidden + words) + hidden * words * 105 // 128,
         4 * (batch * (2 * hidden + more + scores) + context * rows) + hidden * square * 9 // 16,
     )
-    ffn = next((each for each in model.kinds.ffns if isinstance(each, MoE)), None)
+    ffn = next(iter(model.kinds.of(MoE)), None)
     if gates and ffn and family in ("mixtral", "llama4"):
         width = hidden // heads.num * heads.kv
         inner = 2 * ffn.expert_width + heads.kv + hidden + context + width

@@ -38,7 +38,7 @@ class TensorPiece(NamedTuple):
 
 def refuse_uncut(model: Model) -> None:
     """Refuse a model that --split-mode tensor does not serve."""
-    states = (each for each in model.kinds.attentions if isinstance(each, Linear))
+    states = model.kinds.of(Linear)
     other = any(each.variant not in ("gdn", "short_conv") for each in states)
     if other or model.kinds.has(MLA, DSA) or model.family in NOT_CUT:
         raise UnsupportedError(
@@ -210,7 +210,7 @@ def reduce_line(model: Model, asked: Resolved, vendor: str) -> Line:
     largest sum, and of NVIDIA's the library's own: 32 MiB of ggml's for two cards (allreduce.cu), more of
     NCCL's where it was built with it, of which no log says how much."""
     steps = (asked.layout.pp - 1).bit_length()
-    ffns = (each.num_active_experts for each in model.kinds.ffns if isinstance(each, MoE))
+    ffns = (each.num_active_experts for each in model.kinds.of(MoE))
     summed = model.hidden_size * (asked.ubatch_size or 512) * F32
     value = steps * summed * max(ffns, default=1)
     own = 32 * MIB if vendor == "NVIDIA" else 0

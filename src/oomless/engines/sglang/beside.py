@@ -102,7 +102,7 @@ def joined_parts(
     65.0
     """
     windows = model.kinds.has(Sliding) and rules.runs_windows_by_triton
-    plain = [each for each in model.kinds.attentions if isinstance(each, GQA)]
+    plain = model.kinds.of(GQA)
     if not by_aiter(model, asked, hardware, rules) or model.kinds.has(MLA) or windows or not plain:
         return []
     heads, dim = max((each.num_heads, each.head_dim) for each in plain)

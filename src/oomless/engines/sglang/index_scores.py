@@ -36,7 +36,7 @@ def score_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage)
     48 64 112
     12 16 28
     """
-    owners = [each for each in stage.kinds(model).attentions if isinstance(each, V41) and each.owns_index]
+    owners = [each for each in stage.kinds(model).of(V41) if each.owns_index]
     by_kernel, by_heads = (low <= hardware.card.capability < low + 1 for low in (10, 9))
     if not owners or not (by_kernel or by_heads) or hardware.card.vendor != "NVIDIA":
         return []
@@ -76,9 +76,7 @@ def prompt_lines(model: Model, asked: Resolved, stage: Stage, tokens: int, busy:
     (8192, [])
     """
     rules = RELEASES.at(asked.engine_version)
-    strides = {
-        each.ratio for each in stage.kinds(model).attentions if isinstance(each, V4) and each.has_indexer
-    }
+    strides = {each.ratio for each in stage.kinds(model).of(V4) if each.has_indexer}
     strides = set() if rules.bounds_scores_of_v4 else strides
     if stage.kinds(model).has(DSA) and not rules.bounds_scores:
         strides.add(1)

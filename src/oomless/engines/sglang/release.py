@@ -205,7 +205,7 @@ def by_aiter(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRul
         return True
     if model.kinds.has(DSA, V4, V41) or model.family in BY_TRITON:
         return False
-    heads = {each.num_heads // asked.layout.tp for each in model.kinds.attentions if isinstance(each, MLA)}
+    heads = {each.num_heads // asked.layout.tp for each in model.kinds.of(MLA)}
     return heads <= {16, 128} and not (heads and asked.speculative and not rules.drafts_latents_by_aiter)
 
 
@@ -221,7 +221,7 @@ def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     9.0 and later, MI300's 9.4 among them), so that each rank holds as much as a whole one: +2.06 GiB for R1
     at TP8. From 0.4.7 there is one, divided like the others.
     """
-    experts = [ffn for ffn in model.kinds.ffns if isinstance(ffn, MoE)]
+    experts = model.kinds.of(MoE)
     fuses = rules.clones_shared_experts or rules.fuses_shared_expert
     if asked.disable_shared_experts_fusion or asked.kt_num_gpu_experts is not None:  # which says so, too
         return 0

@@ -50,7 +50,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         model.hidden_size,
     )
     routed = routed_width(model, asked)
-    dense = (ffn.intermediate_size for ffn in model.kinds.ffns if isinstance(ffn, Dense))
+    dense = (ffn.intermediate_size for ffn in model.kinds.of(Dense))
     largest = max(routed, 3 * max(dense, default=0) * layout.dp // layout.tp)
     spread = facts.constant("trtllm", "activation_spread", version)
     size = tokens * width * (largest + 4 * hidden * model.streams)
@@ -162,7 +162,7 @@ def built_line(model: Model, asked: Resolved, version: tuple[int, ...], tags: tu
     25.12
     """
     found = measured("trtllm", "activations.profile_run", "execution_context", version, tags)
-    wide = [each.intermediate_size for each in model.kinds.ffns if isinstance(each, Dense)]
+    wide = [each.intermediate_size for each in model.kinds.of(Dense)]
     if model.kinds.has_experts or not wide:
         return found
     tokens, width = asked.max_num_batched_tokens or 0, DTYPES[asked.dtype].bits // 8

@@ -219,7 +219,7 @@ def beside_pool(
         from .sparse import sum_lines
 
         found.extend(sum_lines(model, asked, hardware, rules, charged))
-    dense = [each for each in stage.kinds(model).attentions if isinstance(each, MLA)]
+    dense = stage.kinds(model).of(MLA)
     if dense and rules.expands_context_when_profiled:
         width = DTYPES[asked.dtype].bits // 8
         size = context_chunk(asked) * max(each.latent_dim for each in dense) * width

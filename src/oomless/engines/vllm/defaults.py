@@ -120,7 +120,7 @@ def _length(model: Model, asked: Asked, rules: VllmRules) -> int:
     [4096, 8192]
     """
     length, most = default_length(model), model.max_positions
-    windows = [each.window for each in model.kinds.attentions if isinstance(each, Sliding)]
+    windows = [each.window for each in model.kinds.of(Sliding)]
     if rules.caps_interleaved_windows and windows and model.kinds.has(GQA):
         length = most = min(*windows, length)
     if asked.max_model_len and asked.max_model_len > max(length, most) and BEYOND not in rules.text:
@@ -188,9 +188,8 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
     drafts = rules.offers_v0 and asked.speculative and not rules.v1_drafts_unasked
     staged = rules.v1_stages_by_ray_alone and layout.pp > 1 and hardware.num_nodes == 1
     old = rules.v1_needs_ampere and card.capability < 8
-    if rules.offers_v0 and (
-        model.family in FIRST_ENGINE_FAMILIES or (keeps_slots(model) and not rules.v1_serves_slots)
-    ):
+    slots = rules.offers_v0 and keeps_slots(model) and not rules.v1_serves_slots
+    if slots or model.family in rules.leaves_to_v0:
         return True
     return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
 
@@ -198,10 +197,6 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
 GEMMA_VIDEO = 32 * (70 + 2 + 6)
 """Tokens of Gemma 4's longest video, whose frames see both ways (models/gemma4_mm.py,
 get_mm_max_tokens_per_item); 2,496 a step for 31B at TP2 (0.26, vllm#50159)."""
-
-
-FIRST_ENGINE_FAMILIES = ("mllama",)
-"""Models that the second engine never served: images cross to the text (models/mllama.py)."""
 
 
 def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -> tuple[int, int]:

@@ -16,8 +16,6 @@ BYTES_A_VALUE = 16
 HEADS = (64, 128, 256)
 """Elements of the heads that it reads; Triton's kernels read others."""
 NAME = "FLASHINFER"
-WITH_SINKS = "gpt_oss"
-"""A family whose sinks only TensorRT-LLM's kernels have among FlashInfer's."""
 
 
 def reads_codes(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
@@ -74,13 +72,13 @@ def workspace_bytes(model: Model, asked: Resolved, hardware: Hardware, stage: St
     >>> [workspace_bytes(model, asked, card, stage, RELEASES.at(each)) >> 20 for each in ("0.25.0", "0.26.0")]
     [394, 4096]
     """
-    if not rules.chooses_attention_by_order or model.family == WITH_SINKS:
-        return 0
-    if not runs(model, asked.kv_cache_dtype, hardware, rules):
+    if not rules.chooses_attention_by_order or not runs(model, asked.kv_cache_dtype, hardware, rules):
         return 0
     cores = [each.core for each in stage.kinds(model).attentions if isinstance(each, GQA | Sliding)]
-    if not cores or any(core.head_dim not in HEADS for core in cores):
-        return 0
+    if not cores or any(core.head_dim not in HEADS or core.sinks for core in cores):
+        return (
+            0  # only TensorRT-LLM's kernels know sinks (v1/attention/backends/flashinfer.py, supports_sink)
+        )
     if not rules.sizes_flashinfer_by_batch:
         return WORKSPACE
     values = max(core.num_heads * core.head_dim for core in cores) // asked.layout.tp

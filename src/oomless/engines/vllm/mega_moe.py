@@ -14,8 +14,8 @@ from .release import VllmRules
 def mega_moe_lines(model: Model, asked: Resolved, hardware: Hardware, rules: VllmRules) -> list[Line]:
     """The buffer as a line; refused where vLLM refuses it (models/deepseek_v4/nvidia/model.py)."""
     layout = asked.layout
-    ffn = next((each for each in reversed(model.kinds.ffns) if isinstance(each, MoE)), None)
-    if ffn is None or model.family not in FAMILIES or not rules.has_mega_moe:
+    ffn = next(reversed(model.kinds.of(MoE)), None)
+    if ffn is None or model.family not in rules.has_mega_moe:
         raise UnsupportedError(
             f"--moe-backend {asked.moe_backend} is for DeepSeek-V4, from vllm 0.21 on", "leave it out"
         )
@@ -33,7 +33,3 @@ def mega_moe_lines(model: Model, asked: Resolved, hardware: Hardware, rules: Vll
     tokens = asked.max_num_batched_tokens or 0
     later = rules.has_later_mega_moe
     return [symmetric_line(ffn, model.hidden_size, ranks, num_experts, tokens, later)]
-
-
-FAMILIES = ("deepseek_v4", "deepseek_v41")
-"""Model types whose classes know the backend."""

@@ -66,7 +66,7 @@ def summed_parts(run: "ProfileRun") -> int:
     if form != "awq" or not run.rules.awq_parts:
         return 0
     inner, gates = widest_inner(run.model, run.asked.layout)
-    experts = [ffn.expert_width for ffn in run.model.kinds.ffns if isinstance(ffn, MoE)]
+    experts = [ffn.expert_width for ffn in run.model.kinds.of(MoE)]
     parts = run.rules.awq_parts
     widest = max(parts * (gates - 1) * inner - inner, *(parts * width for width in experts), 0)
     return run.tokens * run.width * widest
@@ -145,7 +145,7 @@ def routed_copies(run: "ProfileRun") -> int:
     as they come back, and those times their weights (fused_moe/experts/cutlass_moe.py)."""
     if not runs_cutlass_nvfp4(run):
         return 0
-    chosen = max((ffn.num_active_experts for ffn in run.model.kinds.ffns if isinstance(ffn, MoE)), default=0)
+    chosen = max((ffn.num_active_experts for ffn in run.model.kinds.of(MoE)), default=0)
     return 3 * run.tokens * chosen * run.model.hidden_size * run.width
 
 

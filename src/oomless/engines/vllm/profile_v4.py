@@ -58,7 +58,7 @@ def attention_bytes(
     >>> from ...run.serving import Layout
     >>> from .release import RELEASES
     >>> flash, asked = load("deepseek-v4-flash"), Resolved(max_num_batched_tokens=8192, layout=Layout(tp=2))
-    >>> layer = next(each for each in flash.kinds.attentions if isinstance(each, V4) and each.has_indexer)
+    >>> layer = next(each for each in flash.kinds.of(V4) if each.has_indexer)
     >>> attention_bytes(flash, layer, asked, parse_gpu("h20:2"), RELEASES.at("0.26.0"), 2) // 2**20
     2048
     """

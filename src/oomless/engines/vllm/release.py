@@ -43,6 +43,7 @@ class VllmRules(ReleaseRules):
 
     runs_v0: bool = False
     offers_v0: bool = False
+    leaves_to_v0: Families = NO_FAMILY
     has_v1_on_cuda_alone: bool = False
     v1_asked_for_on_ascend: bool = False
     v1_needs_ampere: bool = False
@@ -211,7 +212,7 @@ class VllmRules(ReleaseRules):
     keeps_streams_undrafted: bool = False
     wraps_b12x: bool = False
     narrows_b12x_tiles: bool = False
-    has_mega_moe: bool = False
+    has_mega_moe: Families = NO_FAMILY
     has_later_mega_moe: bool = False
 
     # what loading leaves

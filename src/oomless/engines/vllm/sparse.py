@@ -33,7 +33,7 @@ def loaded_bytes(model: Model, asked: Resolved, rules: VllmRules) -> int:
     if not rules.reserves_sparse_rows_at_load:
         return 0
     return max(
-        (_mla_bytes(each, asked, rules) for each in model.kinds.attentions if isinstance(each, DSA)),
+        (_mla_bytes(each, asked, rules) for each in model.kinds.of(DSA)),
         default=0,
     )
 
@@ -82,7 +82,7 @@ def sum_lines(
     and 2.25 + 2 + 0.25.
     """
     ranks, cap = asked.layout.tp, hardware.card.capability
-    read = [each for each in model.kinds.attentions if isinstance(each, DSA)]
+    read = model.kinds.of(DSA)
     mixed = [each for each in read if each.mla.num_heads // ranks < MIXED_HEADS]
     if not mixed or not rules.sums_unsplit_parts or asked.kv_cache_dtype != "fp8_ds_mla" or not 9 <= cap < 11:
         return []

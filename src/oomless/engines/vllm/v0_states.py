@@ -11,7 +11,7 @@ from .release import VllmRules
 
 def keeps_slots(model: Model) -> bool:
     """Return whether all states of a model are those of MiniMax-Text-01 and M1."""
-    states = [each for each in model.kinds.attentions if isinstance(each, Linear)]
+    states = model.kinds.of(Linear)
     return bool(states) and all(each.variant == "lightning" for each in states)
 
 
