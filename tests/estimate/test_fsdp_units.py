@@ -131,3 +131,27 @@ def test_experts_that_no_ranks_share_are_no_units_of_automodel() -> None:
         return max(part.bytes for part in parts if part.key == "communication.gathered") / 2**30
 
     assert whole(8) < 10 < 50 < whole(4)  # four stages: two ranks share each expert
+
+
+def test_frozen_layers_stayed_whole_in_fsdp1_before_torch_2_1() -> None:
+    """llama-cookbook#37: LoRA of 13B ran out of 24 GB in its backward, 6 GB a card behind the forward."""
+    asked: dict[str, Any] = {"method": "lora", "sharding": "fsdp1", "precision": "bf16", "seq_len": 2048}
+    older, newer = (
+        train("llama-2-13b", "a10g:8", framework="llama-recipes", framework_version=f"torch {each}", **asked)
+        for each in ("2.0.1", "2.1")
+    )
+    assert [older.verdict, newer.verdict] == ["does_not_fit", "fits"]
+    (forward,) = (
+        each for each in older.groups[0].phases if (each.name, each.moment) == ("forward", "in layer 39")
+    )
+    assert sum(part.bytes for part in forward.parts) < 6.5e9
+    whole = sum(part.bytes for part in last_layer(older).parts if part.key == "communication.gathered")
+    assert whole == 2 * 13_015_864_320 + 4 * 6_553_600
+
+
+def last_layer(answer: TrainingAnswer) -> StepPhase:
+    """The backward in the first layer, which comes last."""
+    (found,) = (
+        each for each in answer.groups[0].phases if (each.name, each.moment) == ("backward", "in layer 0")
+    )
+    return found

@@ -1,6 +1,7 @@
 """What frameworks do where nothing is said, by release; a command and a file of one run give one answer."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from oomless.errors import OomlessError
 from oomless.frameworks.defaults import resolved
 from oomless.frameworks.training_file import read_training_file
 from oomless.run.training import TrainingAsked, TrainingResolved
+from oomless.units import GIB
 
 BY_ACCELERATE = ("transformers", "peft", "trl", "axolotl", "llama-factory", "ms-swift")
 
@@ -196,3 +198,23 @@ def test_a_file_of_llama_factory_asks_for_dora(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(FILES["llama-factory"].replace("full", "lora") + "use_dora: true\n")
     assert read_training_file(path).training.adapter == "dora"
+
+
+def test_tensor_parallelism_of_torchtitan_cuts_sequences_too() -> None:
+    """torchtitan's parallelize.py shards norms and residuals along the sequence whenever it cuts a layer:
+    qwen3-32b with 32 x 4,096 tokens on FSDP 4 x TP 8 held 70.8 GiB (pull request 1690)."""
+    asked: dict[str, Any] = {"tp": 8, "seq_len": 4096, "micro_batch": 32, "recompute": "full"}
+    answer = train("qwen3-32b", "h200:8x4", framework="torchtitan", **asked)
+    assert answer.request.mesh.sequence_parallel
+    assert not used("torchtitan").mesh.sequence_parallel
+    assert answer.peaks.reserved_bytes < 80 * GIB
+
+
+@pytest.mark.parametrize(("release", "wide"), [("1.10", True), ("1.13", False)])
+def test_accelerate_put_frozen_weights_into_float32_under_fsdp2(release: str, *, wide: bool) -> None:
+    """accelerate#3844: adapters took more memory under FSDP2 than under FSDP1."""
+    found = [
+        used("ms-swift", f"accelerate {release}", method="lora", sharding=each).precision
+        for each in ("fsdp2", "fsdp1")
+    ]
+    assert found == ["mixed-bf16" if wide else "bf16", "bf16"]

@@ -69,6 +69,7 @@ TRAIN_21 = TABLES / "verdicts_blind_train_21.csv"
 TRAIN_22 = TABLES / "verdicts_blind_train_22.csv"
 TRAIN_23 = TABLES / "verdicts_blind_train_23.csv"
 TRAIN_24 = TABLES / "verdicts_blind_train_24.csv"
+TRAIN_25 = TABLES / "verdicts_blind_train_25.csv"
 BLIND = {
     TABLES / "blind" / "verdicts_1.jsonl": FRESH,
     TABLES / "blind" / "verdicts_2.jsonl": FRESH_2,
@@ -126,6 +127,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_train_22.jsonl": TRAIN_22,
     TABLES / "blind" / "verdicts_train_23.jsonl": TRAIN_23,
     TABLES / "blind" / "verdicts_train_24.jsonl": TRAIN_24,
+    TABLES / "blind" / "verdicts_train_25.jsonl": TRAIN_25,
 }
 """The first predictions of the fresh cases, as they were made; the wrong ones with a guess of their cause."""
 
@@ -505,6 +507,11 @@ TRAIN_23_BUDGET = Confusion(right=0.76, wrong_fits=1, wrong_does_not_fit=3, tigh
 TRAIN_24_BUDGET = Confusion(right=0.74, wrong_fits=6, wrong_does_not_fit=2, tight=6, none=0)
 """As first predicted 14 of 22 firm, 4 wrong "fits", 4 wrong "no", 2 tight, 13 without an answer."""
 
+# x-5204, x-5205 and x-5218 say limits of lengths, or no batch; x-5224's batch is cut; x-5232's cause is on no
+# page
+TRAIN_25_BUDGET = Confusion(right=0.65, wrong_fits=6, wrong_does_not_fit=3, tight=6, none=4)
+"""As first predicted 15 of 26 firm, 6 wrong "fits", 5 wrong "no", 6 tight, 4 without an answer."""
+
 
 def validated(path: Path) -> dict[str, Any]:
     found = call("validate", str(path), "--json")
@@ -588,6 +595,7 @@ ROUNDS = {
     TRAIN_22: ("train", TRAIN_22_BUDGET),
     TRAIN_23: ("train", TRAIN_23_BUDGET),
     TRAIN_24: ("train", TRAIN_24_BUDGET),
+    TRAIN_25: ("train", TRAIN_25_BUDGET),
 }
 
 

@@ -53,6 +53,8 @@ def resolved(
         chosen["expandable_segments"] = True
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
+    if of.cuts_sequences and asked.mesh.tp > 1:
+        chosen["mesh"] = asked.mesh._replace(sequence_parallel=True)
     adapters = asked.method != "full"
     chosen["precision"] = precision = precision_of(asked, of, earlier)
     if unsharded_by_reference(asked, of, earlier):
@@ -113,13 +115,16 @@ BITSANDBYTES = ("nf4", "nf4-dq", "int8")
 def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
     """Return the recipe: the one that is named, or the framework's for the method and the sharding. FSDP
     gathers F32 weights in 16 bit, so that autocast finds nothing to cast; a DeepSpeed engine makes its own of
-    either.
+    either. What accelerate 1.6 to 1.12 divides by FSDP2 is F32, frozen weights too.
 
     >>> trl, none = framework("trl"), Habits()
     >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
     ['amp-bf16', 'mixed-bf16', 'deepspeed-bf16']
     >>> precision_of(TrainingAsked(method="lora", sharding="fsdp2"), trl, none)
     'mixed-bf16'
+    >>> swift, asked = framework("ms-swift"), TrainingAsked(method="lora", sharding="fsdp2")
+    >>> [precision_of(asked, swift, swift.habits(f"accelerate {each}")) for each in ("1.10.1", "1.13.0")]
+    ['mixed-bf16', 'bf16']
     """
     sharding = asked.sharding or of.sharding
     match asked.method:
@@ -132,7 +137,8 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
         case _:
             alike = of.precision_lora in ("", of.precision)
             found = (earlier.precision if alike else "") or of.precision_lora or of.precision
-            if sharding in FSDP and recipe(found).autocast:
+            widened = earlier.widens_frozen and sharding in FSDP[1:]
+            if widened or (sharding in FSDP and recipe(found).autocast):
                 found = of.precision_fsdp or found
     if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
         found = asked.precision

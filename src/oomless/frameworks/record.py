@@ -149,6 +149,8 @@ class Framework(NamedTuple):
     cuts_modules_apart: bool
     """Tensor parallelism cuts each module for itself (transformers' tp_plan): q, k and v each sum their
     gradient of the same input."""
+    cuts_sequences: bool
+    """Its tensor parallelism always cuts along the sequence what it would repeat."""
     loss_on_shares: bool
     """Under tensor parallelism its loss works on a rank's share of the vocabulary."""
     ends_apart: bool
@@ -330,6 +332,7 @@ def of_facts(name: str) -> Framework:
         ulysses=row["context"] in ("ulysses", "accelerate"),
         torch_context=row["context"] in ("torch", "accelerate"),
         cuts_modules_apart=row["tp_modules"] == "apart",
+        cuts_sequences=row["tp_modules"] == "along",
         ends_apart=row["ends"] == "apart",
         fuses_norms=row["norms"] == "fused",
         kbit_by_script=row["kbit_preparation"] == "script",

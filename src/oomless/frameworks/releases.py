@@ -58,6 +58,10 @@ class Habits(NamedTuple):
     bytes; a scaling that has them too; a number: of no more positions, unless the sequence is longer."""
     originals_stay: bool = False
     """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
+    frozen_stay: bool = False
+    """FSDP1 gives up no frozen weights that a backward gathered before it is over."""
+    widens_frozen: bool = False
+    """What FSDP2 divides is put into F32 before, frozen weights of 16 bit too."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -167,6 +171,8 @@ def _by_name(found: dict[str, str]) -> Habits:
         loaded_whole=found.get("loaded", ""),
         rotary_tables=tuple(found.get("rotary", "").split()),
         originals_stay=found.get("originals") == "stay",
+        frozen_stay=found.get("frozen") == "stay",
+        widens_frozen=found.get("frozen_types") == "wide",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         batch_of_prompts=found.get("batch") == "prompts",

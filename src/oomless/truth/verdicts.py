@@ -118,7 +118,7 @@ def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
     is no question about releases that came later.
 
     >>> of_its_day(("train", "qwen3-8b", "--framework", "axolotl"), "2024-12-05")[-2:]
-    ('--framework-version', 'transformers 4.47, deepspeed 0.16.0, torch 2.5')
+    ('--framework-version', 'transformers 4.47, deepspeed 0.16.0, torch 2.5, accelerate 0.20')
     >>> of_its_day(("train", "qwen3-8b", "--framework", "torchtune"), "2024-12-05")
     ('train', 'qwen3-8b', '--framework', 'torchtune')
     """

@@ -81,7 +81,8 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
     request, top = step.job.request, step.segments[-1]
     below, above = step.kept, step.of_layer(HEAD).gradients if step.stage.last else 0
     casts_left, waiting_inputs = step.casts_kept, 0
-    gathered_anew = step.of_layer(HEAD).unit
+    root = (HEAD, EMBEDDING) if request.sharding == "fsdp1" else (HEAD,)
+    gathered_anew = sum(step.of_layer(end).unit for end in root)
     inner = [each.unit for layer, each in step.per_layer.items() if layer not in (HEAD, EMBEDDING)]
     waiting_weights = sum(inner) if step.gathered.waits else 0
     for segment in reversed(step.segments):
@@ -105,7 +106,7 @@ def layer_backwards(step: StageStep) -> Iterator[LayerBackward]:
             largest if step.adds_up else 0,
             max(casts_left, cast_here),
             step.gathered.head_scattered if segment is top else step.gathered.scattered,
-            waiting_weights or staying(step.job, gathered_anew),
+            waiting_weights or staying(step.job, gathered_anew, step.gathered.backward),
         )
         waiting_weights = max(0, waiting_weights - sum(each.unit for each in own))
         waiting_inputs += 2 * segment.saved if inputs_wait(request) else 0
@@ -205,7 +206,9 @@ def backward_in_embedding(step: StageStep) -> StepPhase | None:
                 f"{step.boundary:,} B",
             ),
             step.gathered.embedding,
-            unreleased(staying(step.job, sum(each.unit for each in step.per_layer.values()))),
+            unreleased(
+                staying(step.job, sum(each.unit for each in step.per_layer.values()), step.gathered.embedding)
+            ),
             step.inputs(),
             step.tower.kept_part(),
         ),

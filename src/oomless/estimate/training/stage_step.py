@@ -57,14 +57,17 @@ def inputs_wait(request: TrainingResolved) -> bool:
     return request.sharding == "fsdp1" and request.method != "full" and reentrant(request)
 
 
-def staying(job: Job, num_bytes: int) -> int:
-    """Return how much of gathered weights stays until the step, beyond what is gathered ahead, where a
-    backward gives none up (DeepSpeed 0.16.0 to 0.16.7)."""
+def staying(job: Job, num_bytes: int, gathered: PhasePart | None = None) -> int:
+    """Return how much of the weights of layers that ran backward stays until the step, beyond `gathered` or
+    what is gathered ahead, where a backward gives none up (DeepSpeed 0.16.0 to 0.16.7), or none that are
+    frozen (FSDP1 before torch 2.1: adapters are units of their own)."""
     request, engine = job.request, job.engine
+    earlier = framework(request.framework).habits(request.framework_version)
+    if request.sharding == "fsdp1" and request.method != "full" and earlier.frozen_stay:
+        return max(0, num_bytes - (gathered.bytes if gathered else 0))
     if engine is None or engine.stage != 3 or request.recompute != "full" or reentrant(request):
         return 0
-    stays = framework(request.framework).habits(request.framework_version).weights_stay
-    return max(0, num_bytes - HALF * engine.gathered_at_most()) if stays else 0
+    return max(0, num_bytes - HALF * engine.gathered_at_most()) if earlier.weights_stay else 0
 
 
 class StageStep(NamedTuple):
