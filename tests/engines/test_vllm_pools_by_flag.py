@@ -1,10 +1,12 @@
 """What moves a pool of vLLM by release and by flag: batches of AMD's processors, kernels of experts that are
 named, ranks that run eagerly, graphs from 0.29 on."""
 
+import json
 from typing import Any
 
 import pytest
 
+from command import call
 from oomless.engines.command_line import read_command
 from oomless.engines.rank import Stage
 from oomless.engines.vllm.weights import loading
@@ -117,3 +119,22 @@ def test_slots_of_minimax_lie_beside_the_cache_of_the_first_engine() -> None:
     assert found.request.engine_version == "0.8.3 (V0)"
     assert taken(found, "runtime.workspaces") == pytest.approx(4.375, abs=0.01)
     assert found.pools[0] // (10 * 512) > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("flag", "batch", "eager"),
+    [
+        ("--performance-mode throughput", (2048, 16384), False),
+        ("--performance-mode=throughput --max-num-seqs 8", (8, 16384), False),
+        ("--performance-mode balanced --optimization-level 2", (1024, 8192), False),
+        ("--optimization-level 0", (1024, 8192), True),
+    ],
+)
+def test_a_mode_and_a_level_are_defaults_of_others(flag: str, batch: tuple[int, int], eager: bool) -> None:
+    """vllm/engine/arg_utils.py and config/vllm.py of 0.27: twice the batch, no graphs."""
+    line = f"vllm serve Qwen/Qwen3-8B {flag}"
+    found = call("infer", "--gpu", "h100", "--engine-version", "0.27.0", "--command", line, "--json")
+    asked = json.loads(found.out)["request"]
+    assert (asked["max_num_seqs"], asked["max_num_batched_tokens"]) == batch
+    assert asked["enforce_eager"] == eager
+    assert "not known" not in call("infer", "--gpu", "h100", "--command", line).out

@@ -43,6 +43,7 @@ FRESH_27 = TABLES / "verdicts_blind_27.csv"
 FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_29 = TABLES / "verdicts_blind_29.csv"
 FRESH_31 = TABLES / "verdicts_blind_31.csv"
+FRESH_32 = TABLES / "verdicts_blind_32.csv"
 FRESH_30 = TABLES / "verdicts_blind_30.csv"
 FRESH_LMDEPLOY = TABLES / "verdicts_blind_lmdeploy.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
@@ -101,6 +102,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_28.jsonl": FRESH_28,
     TABLES / "blind" / "verdicts_29.jsonl": FRESH_29,
     TABLES / "blind" / "verdicts_31.jsonl": FRESH_31,
+    TABLES / "blind" / "verdicts_32.jsonl": FRESH_32,
     TABLES / "blind" / "verdicts_30.jsonl": FRESH_30,
     TABLES / "blind" / "verdicts_lmdeploy.jsonl": FRESH_LMDEPLOY,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
@@ -342,6 +344,8 @@ FRESH_29_BUDGET = Confusion(right=0.9, wrong_fits=1, wrong_does_not_fit=1, tight
 # explained: x-4623 and x-4626 run out beside a pool that has room, x-4627 is killed by its host while it
 # loads, x-4615's warm-up on Gaudi is not counted, x-4611 does not say its release
 FRESH_31_BUDGET = Confusion(right=0.8, wrong_fits=4, wrong_does_not_fit=1, tight=6, none=9)
+# vLLM: a main branch's own fault (2), graphs that are not profiled, a sampler beside a full pool.
+FRESH_32_BUDGET = Confusion(right=0.6, wrong_fits=6, wrong_does_not_fit=0, tight=7, none=0)
 
 
 # the first score was 18 of 22, three wrong "fits", one wrong "no", ten tight, four without an answer: rows of
@@ -570,6 +574,7 @@ ROUNDS = {
     FRESH_28: ("serve", FRESH_28_BUDGET),
     FRESH_29: ("serve", FRESH_29_BUDGET),
     FRESH_31: ("serve", FRESH_31_BUDGET),
+    FRESH_32: ("serve", FRESH_32_BUDGET),
     FRESH_30: ("serve", FRESH_30_BUDGET),
     FRESH_LMDEPLOY: ("serve", FRESH_LMDEPLOY_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),

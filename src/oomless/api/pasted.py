@@ -98,11 +98,11 @@ layers/quantization/__init__.py; sym_int4 is Intel's, intel/llm-scaler)."""
 
 
 def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], list[str]]:
-    """Return (options, notes) with what the command says of how its release runs: a call of LLM() does of any
-    release, as SGLang's awq does, variables do where --engine-version is said."""
+    """Return (options, notes) with what the command says of how its release runs: a call of LLM() and a
+    doubled batch do of any release, as SGLang's awq does, variables do where --engine-version is said."""
     from ..engines import engine
     from ..engines.sglang.release import OWN_AWQ
-    from ..engines.vllm.release import CHUNKS, OFFLINE, RELEASES
+    from ..engines.vllm.release import CHUNKS, DOUBLED, OFFLINE, RELEASES
 
     release = given.get("engine_version") or ""
     remark = command.remark
@@ -110,7 +110,7 @@ def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, An
         remark = ", ".join(word for word in remark.split(", ") if word != CHUNKS)
     if not remark or "(" in release:
         return given, []
-    if OFFLINE in remark or remark == OWN_AWQ:
+    if OFFLINE in remark or DOUBLED in remark or remark == OWN_AWQ:
         release = release or engine(command.engine).latest
     if not release:
         return given, [f"{remark}: asked for by the command, and counted where --engine-version is said"]

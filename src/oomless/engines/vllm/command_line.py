@@ -11,6 +11,7 @@ from .release import (
     ATTENTION,
     BEYOND,
     CHUNKS,
+    DOUBLED,
     FIRST_RUNNER,
     FLASHINFER,
     HCCL,
@@ -59,6 +60,7 @@ COPIES = re.compile(
 """Copies of experts in vLLM-Ascend: ascend_config.py to 0.12, its eplb_config from 0.13 on."""
 BUFFERS = re.compile(r"(?:--env=|-e)?HCCL_BUFFSIZE=(\d{2,5})")
 CHUNKED = re.compile(r"--enable[-_]chunked[-_]prefill(?:[= ]true)?", re.IGNORECASE)
+PERFORMANCE = re.compile(r"--performance[-_]mode[ =](balanced|throughput)")
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
 )
@@ -70,7 +72,7 @@ def is_read(flag: str) -> bool:
     >>> [is_read(flag) for flag in ("--attention-backend flashinfer", "--attention-backend FLASHMLA")]
     [True, False]
     """
-    return flag in WHOLE or CHUNKED.fullmatch(flag) is not None or NAMED_ATTENTION.fullmatch(flag) is not None
+    return flag in WHOLE or any(each.fullmatch(flag) for each in (CHUNKED, NAMED_ATTENTION, PERFORMANCE))
 
 
 def remark(before: list[str], unread: list[str]) -> str:
@@ -85,8 +87,8 @@ def remark(before: list[str], unread: list[str]) -> str:
     'FLASHINFER'
     >>> remark([], ['--additional-config {"enable_shared_expert_dp": true}'])
     'shared experts whole'
-    >>> remark(["HCCL_BUFFSIZE=1024"], [])
-    'HCCL of 1024'
+    >>> remark(["HCCL_BUFFSIZE=1024"], []), remark([], ["--performance-mode throughput"])
+    ('HCCL of 1024', 'batch doubled')
     """
     said = [REMARKS[word] for word in before if word in REMARKS]
     said += [HCCL + size[1] for word in before if (size := BUFFERS.fullmatch(word))]
@@ -98,6 +100,8 @@ def remark(before: list[str], unread: list[str]) -> str:
         said.append(SHARED_WHOLE)
     if any(map(CHUNKED.fullmatch, unread)):
         said.append(CHUNKS)
+    if any(read[1] == "throughput" for read in map(PERFORMANCE.fullmatch, unread) if read):
+        said.append(DOUBLED)
     if named := [found for word in (*before, *unread) if (found := NAMED_ATTENTION.fullmatch(word))]:
         said.append(named[-1][1].upper())
     return ", ".join(said)
@@ -157,9 +161,9 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
         said |= {"method": "ngram"} if name == "[ngram]" else {"model": name} if name else {}
         tokens = flags.get("num_speculative_tokens", 1)
         found["speculation"] = json.dumps({**said, "num_speculative_tokens": tokens})
-    if graphs := _graphs(flags):
+    if (graphs := _graphs(flags)) or _level(flags):
         whole = _object(flags.get("compilation_config", "{}"), "--compilation-config")
-        found["compilation_config"] = json.dumps({**whole, **graphs})
+        found["compilation_config"] = json.dumps({**_level(flags), **whole, **graphs})
     unread += _images(flags, found)
     return found, unread
 
@@ -195,6 +199,18 @@ def _graphs(flags: dict[str, Any]) -> dict[str, Any]:
     return graphs
 
 
+def _level(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the mode of graphs that --optimization-level means where nothing else says one
+    (vllm/config/vllm.py, OPTIMIZATION_LEVEL_00 to 03 of 0.13 to 0.33): none at 0, pieces at 1, from 2 on the
+    release's own.
+
+    >>> _level({"optimization_level": 0}), _level({"optimization_level": 3})
+    ({'cudagraph_mode': 'NONE'}, {})
+    """
+    mode = {0: "NONE", 1: "PIECEWISE"}.get(flags.get("optimization_level", 2))
+    return {} if mode is None else {"cudagraph_mode": mode}
+
+
 PARTS = (
     "attention_config",
     "capture_sizes",
@@ -205,6 +221,7 @@ PARTS = (
     "max_capture_size",
     "mm_processor_kwargs",
     "num_speculative_tokens",
+    "optimization_level",
     "redundant_experts",
 )
 

@@ -17,7 +17,7 @@ from ..releases import Releases, first_with
 from .cache import SLOTS, TURBOQUANT
 from .captures import captures, in_pieces
 from .flashinfer import runs as runs_flashinfer
-from .release import BEYOND, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
+from .release import BEYOND, DOUBLED, LATENTS_OFF, OFFLINE, RELEASES, VllmRules
 from .v0_states import keeps_slots
 
 LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
@@ -86,6 +86,8 @@ def _batch(model: Model, hardware: Hardware, asked: Asked, length: int, rules: V
         seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
     else:
         seqs, tokens = default_batch(rules, hardware, length * model.encodes)
+    if DOUBLED in rules.text:  # arg_utils.py of 0.17 to 0.33
+        seqs, tokens = 2 * seqs, 2 * tokens
     if rules.raises_batch_to_items and model.vision and model.vision.sees_both_ways:
         tokens = max(tokens, GEMMA_VIDEO)
     if asked.max_num_batched_tokens is None and asked.max_num_seqs:

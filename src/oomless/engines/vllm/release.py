@@ -32,6 +32,8 @@ ATTENTION = ("FLASHINFER", "FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION")
 those of latents have names of their own."""
 OFFLINE = "LLM class"
 """What it says of an engine that a script starts by LLM(), whose steps are larger than a server's."""
+DOUBLED = "batch doubled"
+"""What it says where --performance-mode throughput doubles the sequences and tokens that no flag says."""
 DRIVER = "driver "
 """What stands in the text before the number of NVIDIA's driver, of which the first three digits count."""
 HCCL = "HCCL of "

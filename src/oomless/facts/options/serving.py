@@ -151,6 +151,7 @@ ASKED: tuple[Option, ...] = (
     Option("capture_sizes", "", "words", "memory", "vLLM: a part of --compilation-config.",
            known={VLLM: "--cudagraph-capture-sizes --cuda-graph-sizes"}),
     Option("max_capture_size", "", "whole", "memory", "Part.", known={VLLM: "--max-cudagraph-capture-size"}),
+    Option("optimization_level", "", "whole", "memory", "Part.", known={VLLM: "--optimization-level"}),
     Option("attention_config", "", "json", "memory", "Parts.", known={VLLM: "--attention-config -ac"}),
     Option("engram_config", "", "json", "memory", "vLLM: --engram.", known={VLLM: "--engram-config"}),
     Option("eplb_config", "", "json", "memory", "Copies of experts.", known={VLLM: "--eplb-config"}),
