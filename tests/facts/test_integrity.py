@@ -271,6 +271,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
     assert days == sorted(days)
     assert column("releases", "package") == {
         "transformers",
+        "accelerate",
         "torch",
         "deepspeed",
         "torchtitan",

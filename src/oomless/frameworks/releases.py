@@ -58,6 +58,8 @@ class Habits(NamedTuple):
     bytes; a scaling that has them too; a number: of no more positions, unless the sequence is longer."""
     originals_stay: bool = False
     """An optimizer of before FSDP1 divides the model stays with the scheduler, and its parameters with it."""
+    keeps_layers: bool = False
+    """A model in 4 bits is its maker's checkpoint, some of whose layers are in 16."""
     frozen_stay: bool = False
     """FSDP1 gives up no frozen weights that a backward gathered before it is over."""
     widens_frozen: bool = False
@@ -171,6 +173,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         loaded_whole=found.get("loaded", ""),
         rotary_tables=tuple(found.get("rotary", "").split()),
         originals_stay=found.get("originals") == "stay",
+        keeps_layers=found.get("kept") == "some",
         frozen_stay=found.get("frozen") == "stay",
         widens_frozen=found.get("frozen_types") == "wide",
         reference_unshards=found.get("reference_engine") == "shared",

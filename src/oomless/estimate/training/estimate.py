@@ -28,7 +28,7 @@ from .checks import (
 )
 from .head_and_loss import CONTRASTIVE
 from .job import Job, capacity_of
-from .kbit_preparation import may_be_prepared, prepared_lines
+from .kbit_preparation import kept_lines, may_be_prepared, prepared_lines
 from .loading import with_loading
 from .megatron import device_of, estimate_megatron
 from .micro_batch_work import work_of
@@ -142,6 +142,7 @@ def of_stage(
     step = stage_step(job, work, stage, mine, held)
     on_host = held.host + (step.kept if step.offloads else 0)
     beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
+    beside = (*beside, *kept_lines(mine, request))
     if may_be_prepared(request, job.recipe):
         beside = (*beside, *prepared_lines(step, work, asked.recompute is None))
     found = phases(step)

@@ -1,15 +1,17 @@
-"""What peft's prepare_model_for_kbit_training adds to QLoRA, where a question does not say whether it was
-called."""
+"""What QLoRA may hold beyond its question's words: what peft's prepare_model_for_kbit_training adds where it
+was called, and layers that a checkpoint in 4 bits keeps in 16."""
 
+from ... import facts
 from ...frameworks import framework
 from ...frameworks.graphs.blocks import MicroBatchWork
 from ...ledger import Line, ranged
 from ...run.training import Recipe, TrainingResolved
 from .head_and_loss import kind_of_loss
 from .micro_batch_work import may_widen, wide_norms
+from .rank_portions import Portion
 from .reserved import kept_beyond
 from .stage_step import StageStep
-from .state_bytes import packed
+from .state_bytes import packed, packed_bytes
 from .step import phases, stage_step
 
 
@@ -59,6 +61,46 @@ def prepared_lines(step: StageStep, work: MicroBatchWork, recomputes: bool) -> l
         "peft/utils/other.py",
     )
     return [line]
+
+
+def kept_lines(portions: list[Portion], request: TrainingResolved) -> list[Line]:
+    """Return the line of layers that a maker's checkpoint in 4 bits keeps in 16 ("dynamic 4 bits"), where the
+    framework takes it for the model that is named; which ones they are stands in each checkpoint alone. None
+    of models with experts, of which none was seen.
+
+    >>> from .estimate import estimate_training
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.training import TrainingAsked
+    >>> asked = TrainingAsked(framework="unsloth", method="qlora", seq_len=512)
+    >>> found = estimate_training(load("qwen2.5-3b"), asked, parse_gpu("t4"))
+    >>> [
+    ...     round(line.high_bytes / 2**30, 2)
+    ...     for line in found.groups[0].ledger.lines
+    ...     if line.key == "weights.unquantized"
+    ... ]
+    [0.19]
+    """
+    if any(each.stacked or ".experts." in each.name for each in portions):
+        return []
+    keeps = framework(request.framework).habits(request.framework_version).keeps_layers
+    if not keeps or request.method != "qlora" or request.quantization not in (None, "nf4-dq"):
+        return []
+    values = sum(each.total for each in portions if packed(each, request))
+    row = facts.constant("training", "unpacked_share", (0,))
+    wider = 2 * values - packed_bytes(values, "nf4-dq")
+    ends = tuple(round(share * wider) for share in (row.value, row.low, row.high))
+    return [
+        ranged(
+            "weights.unquantized",
+            "policy",
+            "layers that the checkpoint keeps in 16 bit",
+            ends,
+            "assumed",
+            f"{row.value:.1%} of {values:,} values",
+            row.source,
+        )
+    ]
 
 
 def held_logits(step: StageStep, work: MicroBatchWork) -> int:
