@@ -241,6 +241,19 @@ def test_the_pool_is_divided_by_rows_of_the_target() -> None:
     assert of_key(both, "kv_cache.copies") == [both.kv_cache.max_tokens * (2 * 8 * 128 * 2 - 576 * 2)]
 
 
+@pytest.mark.parametrize(("release", "row"), [("0.5.17", 21 * 4096), ("0.5.18", 16 * 4096 + 20480)])
+def test_sglang_drafts_by_dflash(release: str, row: int) -> None:
+    """pool_configurator.py: five layers of 8 heads of 128 count as rows of the target until 0.5.17, whose 16
+    layers of all tokens have 4 heads of 256; no ends of its own (models/dflash.py)."""
+    said = json.dumps({"method": "DFLASH", "model": "org/Qwen3.8-27B-DFlash", "num_speculative_tokens": 7})
+    flags: dict[str, Any] = {"engine": "sglang", "speculation": said, "kv_cache_dtype": "bfloat16"}
+    found = asked("qwen3.8-27b", "h200", engine_version=release, **flags)
+    assert found.kv_cache.bytes_per_token == row
+    assert not any(of_key(found, "weights.draft"))
+    with pytest.raises(UnsupportedError, match="loads no dflash head"):
+        asked("qwen3.8-27b", "h200", engine_version="0.5.10.post1", **flags)
+
+
 @pytest.mark.parametrize(
     ("target", "said", "ends"),
     [

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from oomless.engines.sglang.rank_tensors import shard
 from oomless.engines.vllm.scan import scan_bytes
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.ledger import Line
 from oomless.model.attention import Linear
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
-from oomless.run.serving import Asked, Layout
+from oomless.run.serving import Asked, Layout, Resolved
 from oomless.run.speculation import Speculation
 from oomless.units import GIB
 
@@ -360,6 +361,18 @@ def test_a_tower_may_be_whole_on_every_rank() -> None:
 
     tower = sum(each.num_bytes for each in load("qwen2.5-vl-72b").tensors if each.part == "vision")
     assert weights("data") - weights("weights") == pytest.approx(0.75 * tower, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("version", "attention", "products"), [("0.4.10.post2", 8, 8), ("0.5.0", 2, 8), ("0.5.9", 2, 2)]
+)
+def test_a_tower_lies_over_the_ranks_of_attention(version: str, attention: int, products: int) -> None:
+    """SGLang's layers/attention/vision.py, models/qwen3_vl.py."""
+    model, layout = load("qwen3-vl-235b-a22b"), Layout(tp=8, dp=4, enable_dp_attention=True)
+    resolved = Resolved(engine="sglang", engine_version=version, layout=layout)
+    shapes = {each.name: shard(each, model, resolved)[0] for each in model.tensors if each.part == "vision"}
+    assert shapes["vision.blocks.attn.out.weight"] == (1152, 1152 // attention)
+    assert shapes["vision.blocks.fc2.weight"] == (1152, 4304 // products)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,6 @@ NOT_YET = {
     "h-50 weights_gib": "as s-04",
     "h-50 graphs_gib": "prefills beside states took 3.3 GiB",
 }
-REFUSED = {"s-09": "a head of DFLASH"}
 SHARED = {
     "s-21": "another server held half of the card",
     "g-06": "its length is not said, and tables and their copies go by it",
@@ -83,7 +82,7 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
     """Quantity -> row -> relative error, and whether the measured value is inside."""
     found: dict[str, dict[str, tuple[float, bool]]] = {each: {} for each in QUANTITIES}
     for row in rows():
-        if row["id"] in REFUSED or row["id"] in SHARED:
+        if row["id"] in SHARED:
             continue
         for name in QUANTITIES:
             if row.get(name):
@@ -96,7 +95,7 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
 @pytest.mark.parametrize(
     ("quantity", "least_rows", "typical"),
     [
-        ("weights_gib", 27, 0.003),
+        ("weights_gib", 28, 0.004),
         ("kv_tokens", 80, 0.01),
         ("graphs_gib", 24, 0.35),
         ("workspace_gib", 6, 0.21),
@@ -104,7 +103,8 @@ def scored() -> dict[str, dict[str, tuple[float, bool]]]:
 )
 def test_starts_stay_within_their_budgets(quantity: str, least_rows: int, typical: float) -> None:
     """First 0.25 and 3.0 % off in the middle (tests/tables/starts/sglang_first.jsonl), and graphs 0.7 of
-    what they were; nothing was said of workspaces."""
+    what they were; nothing was said of workspaces. A head of DFlash (s-09) is answered since, 5 % off
+    with the head, which the log leaves out; its 278,000 tokens are 2 % off."""
     errors = [abs(error) for error, _ in scored()[quantity].values()]
     assert len(errors) >= least_rows
     assert median(errors) <= typical
@@ -118,11 +118,6 @@ def test_what_lies_outside_is_known() -> None:
         if not inside
     }
     assert outside == set(NOT_YET)
-
-
-def test_a_head_that_is_not_loaded_is_refused() -> None:
-    for row in rows():
-        assert bool(call(*shlex.split(row["args"])).out) != (row["id"] in REFUSED)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -44,6 +44,7 @@ FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_29 = TABLES / "verdicts_blind_29.csv"
 FRESH_31 = TABLES / "verdicts_blind_31.csv"
 FRESH_32 = TABLES / "verdicts_blind_32.csv"
+FRESH_33 = TABLES / "verdicts_blind_33.csv"
 FRESH_30 = TABLES / "verdicts_blind_30.csv"
 FRESH_LMDEPLOY = TABLES / "verdicts_blind_lmdeploy.csv"
 FRESH_LLAMA = TABLES / "verdicts_blind_llama.csv"
@@ -103,6 +104,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_29.jsonl": FRESH_29,
     TABLES / "blind" / "verdicts_31.jsonl": FRESH_31,
     TABLES / "blind" / "verdicts_32.jsonl": FRESH_32,
+    TABLES / "blind" / "verdicts_33.jsonl": FRESH_33,
     TABLES / "blind" / "verdicts_30.jsonl": FRESH_30,
     TABLES / "blind" / "verdicts_lmdeploy.jsonl": FRESH_LMDEPLOY,
     TABLES / "blind" / "verdicts_llama.jsonl": FRESH_LLAMA,
@@ -348,6 +350,13 @@ FRESH_31_BUDGET = Confusion(right=0.8, wrong_fits=4, wrong_does_not_fit=1, tight
 FRESH_32_BUDGET = Confusion(right=0.6, wrong_fits=6, wrong_does_not_fit=0, tight=7, none=0)
 
 
+# the first score was 26 of 33, five wrong "fits", two wrong "no", two tight, two without an answer: DFlash,
+# and ranks that divide a tower. Not explained: DeepEP's buffers (x-5003, x-5005). A load that waits is a "no"
+# (x-5009, x-5015, x-5024); not in the command are a batch (x-5001), a draft (x-5028), pictures (x-5030) and a
+# buffer (x-5032)
+FRESH_33_BUDGET = Confusion(right=0.74, wrong_fits=6, wrong_does_not_fit=3, tight=2, none=0)
+
+
 # the first score was 18 of 22, three wrong "fits", one wrong "no", ten tight, four without an answer: rows of
 # states of SGLang on Ascend, copies of experts and buffers there. Not explained: weights above the share by
 # the source (x-4510), a second round of a benchmark (x-4530), ranks that all begin on card 0 (x-4531)
@@ -575,6 +584,7 @@ ROUNDS = {
     FRESH_29: ("serve", FRESH_29_BUDGET),
     FRESH_31: ("serve", FRESH_31_BUDGET),
     FRESH_32: ("serve", FRESH_32_BUDGET),
+    FRESH_33: ("serve", FRESH_33_BUDGET),
     FRESH_30: ("serve", FRESH_30_BUDGET),
     FRESH_LMDEPLOY: ("serve", FRESH_LMDEPLOY_BUDGET),
     FRESH_LLAMA: ("serve", FRESH_LLAMA_BUDGET),

@@ -145,10 +145,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank of a stage sizes its pools.
 
     One token id takes a row in every layer, or `swa_full_tokens_ratio` rows in window layers with a pool of
-    their own. With a draft the row of its layers is added from 0.5.14 on; before, its pool lies beside
-    (budget.py). With --dcp-size each rank keeps every such token of a layer, and index keys of all, as the
-    layers of a sparse draft (pool_configurator.py of 0.5.23): 1.86 times the tokens at two ranks
-    (sglang#31821).
+    their own. With a draft the row of its layers may be added; before, its pool lies beside (budget.py).
+    With --dcp-size each rank keeps every such token of a layer, and index keys of all, as the layers of a
+    sparse draft (pool_configurator.py of 0.5.23): 1.86 times the tokens at two ranks (sglang#31821).
     """
     rules = RELEASES.at(asked.engine_version)
     attentions = [layer.attention for layer in model.layers[stage.start : stage.stop]]
@@ -157,7 +156,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         from .cache_v4 import v4_layout  # rules of one family, and longer than all the others
 
         return v4_layout(attentions, asked, rules)
-    drafts = asked.speculative and stage.last and rules.loads_draft_before_pool
+    drafts = divides_by_draft(asked, stage, rules)
     attentions += counted_drafts(model) if drafts else []
     page = (asked.block_size or 1) * dcp
     full, swa, index, window, num_windows, num_full = token_rows(model, asked, attentions, own, rules)
@@ -225,13 +224,29 @@ def counted_twice(full: int, swa: int, ratio: float, num_windows: int, num_layer
     return int(every * (ratio * num_windows + num_full) / num_layers)
 
 
+def drafts_blocks(asked: Resolved) -> bool:
+    """Return whether a head drafts a block at once, which has neither embedding nor output head of its own
+    (models/dflash.py)."""
+    return asked.speculation is not None and asked.speculation.method in ("DFLASH", "DSPARK")
+
+
+def divides_by_draft(asked: Resolved, stage: Stage, rules: SglangRules) -> bool:
+    """Return whether the pool is divided by the rows of a draft too: from 0.5.14 on, and by those of a head
+    that drafts blocks always (pool_configurator.py of 0.5.11)."""
+    counts = rules.loads_draft_before_pool or drafts_blocks(asked)
+    return asked.speculative and stage.last and counts
+
+
 def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> tuple[int, int]:
     """(bytes that the pool is divided by, bytes that are kept) of a token's rows in a draft: each layer of
-    another model or head counts as one of the target's that keep all tokens, on average, a model's own of
-    UNCOUNTED_DRAFTS not (model_executor/pool_configurator.py, eagle_draft_num_layers)."""
+    another model or head counts as one of the target's that keep all tokens, on average, later one of a
+    block's as it is, and a model's own of UNCOUNTED_DRAFTS not (model_executor/pool_configurator.py,
+    eagle_draft_num_layers, dflash_draft_cell_size_per_token)."""
     held = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
     if model.drafter is None:
         return 0, held
+    if rules.counts_rows_of_blocks and drafts_blocks(asked):
+        return held, held
     rows = []
     for layer in model.layers[stage.start : stage.stop]:
         attention = layer.attention

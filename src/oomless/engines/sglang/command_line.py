@@ -123,9 +123,9 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-UNSAID = {"DSPARK": 7}
+UNSAID = {"DSPARK": 7, "DFLASH": 15}
 """Tokens that a method drafts where nothing is said (DEFAULT_DSPARK_GAMMA of dspark_config.py; the block of
-RadixArk's heads)."""
+RadixArk's heads; speculative/dflash_utils.py: 16 are verified)."""
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")
 
 

@@ -8,7 +8,15 @@ from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ..rank import Stage
-from .cache import cache_layout, counts_own_draft, draft_rows, pool_tokens, row_bytes
+from .cache import (
+    cache_layout,
+    counts_own_draft,
+    divides_by_draft,
+    draft_rows,
+    drafts_blocks,
+    pool_tokens,
+    row_bytes,
+)
 from .rank_tensors import shard
 from .release import RELEASES
 from .weights import absorbed, placed_part
@@ -21,7 +29,8 @@ def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, 
     beside = absorbed(model, asked, hardware, stage, ("mtp",))
     size = sum(group.total_bytes for group in (*own, *beside))
     rules = RELEASES.at(asked.engine_version)
-    apart = (layer.attention for layer in model.draft if not isinstance(layer.attention, V4 | V41))
+    kept = () if divides_by_draft(asked, stage, rules) else model.draft
+    apart = (layer.attention for layer in kept if not isinstance(layer.attention, V4 | V41))
     rows = sum(row_bytes(attention, asked, rules) for attention in apart)  # V4's are in its pools' prices
     own_layers = model.drafter is None
     if own_layers and rules.gives_drafts_all_layers and not model.kinds.has(MLA, DSA):
@@ -40,10 +49,10 @@ def draft_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage, 
 
 def released_line(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
     """What a draft has of embedding and output head when the pool is cut: its own, made with its other
-    tensors and let go for the target's only after that (eagle_worker_v2.py, init_lm_head). A head of DSpark
-    makes none (models/dflash.py)."""
+    tensors and let go for the target's only after that (eagle_worker_v2.py, init_lm_head). A head that
+    drafts blocks makes none."""
     rules = RELEASES.at(asked.engine_version)
-    if model.drafter is not None and asked.speculation and asked.speculation.method == "DSPARK":
+    if model.drafter is not None and drafts_blocks(asked):
         return []
     if not (asked.speculative and stage.last and model.draft and rules.shares_ends_after_pool):
         return []
@@ -77,7 +86,7 @@ def draft_rows_beside(model: Model, asked: Resolved, stage: Stage, pool_bytes: i
     [2944000]
     """
     rules = RELEASES.at(asked.engine_version)
-    if counts_own_draft(model) or not (asked.speculative and stage.last and rules.loads_draft_before_pool):
+    if counts_own_draft(model) or not divides_by_draft(asked, stage, rules):
         return []
     counted, held = draft_rows(model, asked, stage, rules)
     tokens = pool_tokens(cache_layout(model, asked, stage), pool_bytes)

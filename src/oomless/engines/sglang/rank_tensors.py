@@ -6,7 +6,7 @@ from ...run.serving import Resolved
 from ..layers_dealt import layers_on
 from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
-from .release import attention_ranks, expert_ranks
+from .release import RELEASES, attention_ranks, expert_ranks
 
 WHOLE_TOWERS = ("kimi_k3",)
 """Families whose vision tower every rank has whole (models/kimi_k3.py, use_data_parallel)."""
@@ -54,7 +54,7 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
             repeat = min(repeat, asked.kt_num_gpu_experts)
     elif "shared_expert" in tensor.name and asked.moe_a2a_backend != "none":
         ranks = 1
-    elif "attn." in tensor.name and tensor.part != "vision":
+    elif lies_as_attention(tensor, model, asked):
         ranks = attention_ranks(asked)
     elif tensor.name == EMBEDDING and layout.enable_dp_attention:
         ranks = 1
@@ -63,6 +63,15 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     elif ".mlp." in tensor.name and asked.moe_dense_tp_size and model.kinds.has_experts:
         ranks = 1
     return cut(tensor, ranks), repeat
+
+
+def lies_as_attention(tensor: Tensor, model: Model, asked: Resolved) -> bool:
+    """Return whether the ranks that divide the attention have this tensor."""
+    attends, rules = "attn." in tensor.name, RELEASES.at(asked.engine_version)
+    if tensor.part != "vision":
+        return attends
+    whole = model.family in rules.divides_whole_towers_as_attention
+    return whole or (attends and rules.divides_towers_as_attention)
 
 
 def cut(tensor: Tensor, ranks: int) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ class SglangRules(ReleaseRules):
     # what it serves
     drafts_by_eagle: bool = False
     drafts_by_eagle3: bool = False
+    drafts_by_dflash: bool = False
     drafts_by_dspark: bool = False
     serves_states: bool = False
     serves_sparse_mla: bool = False
@@ -80,6 +81,11 @@ class SglangRules(ReleaseRules):
     """By DeepEP's buffers of low latency."""
     gives_drafts_all_layers: bool = False
     """The pool of an MTP layer has a row for every layer of the target, unless it keeps latents."""
+    counts_rows_of_blocks: bool = False
+    """Of heads that draft a block at once; others count as rows of the target."""
+    divides_towers_as_attention: bool = False
+    """What a tower attends with; the rest of it lies over all ranks."""
+    divides_whole_towers_as_attention: Families = NO_FAMILY
     gib_reserved_for_drafts: int = 0
     cuts_any_share_of_vision_models: bool = False
     share_of_vision_models: float = 0.0
