@@ -725,8 +725,16 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
     assert "does not run" in rows[1]["reason"]
 
 
-def test_the_text_names_what_was_wrong(document: dict[str, Any]) -> None:
-    text = call("validate", str(TABLE)).out
+def test_the_text_names_what_was_wrong(document: dict[str, Any], tmp_path: Path) -> None:
+    wrong = {each for found in document["summary"].values() for each in found["wrong_fits"]}
+    wrong |= {row["id"] for row in document["rows"] if not row["verdict"]}
+    head, *lines = TABLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    few = tmp_path / "few.csv"
+    few.write_text(
+        head + "".join(line for line in lines if line.partition(",")[0] in wrong), encoding="utf-8"
+    )
+    document, text = validated(few), call("validate", str(few)).out
+    assert wrong == {row["id"] for row in document["rows"]}
     for kind, found in document["summary"].items():
         assert (f"{kind}: wrong fits: {', '.join(found['wrong_fits'])}" in text) == bool(found["wrong_fits"])
     for row in document["rows"]:

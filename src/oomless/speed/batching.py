@@ -180,6 +180,7 @@ class _Run:
         self.moments: list[BatchingMoment] = []
 
     def to_end(self) -> Simulation:
+        """Run until every request is served or refused, and return what came of each."""
         while self.arrivals or self.waiting or self.reading or self.decoding:
             while self.arrivals and self.arrivals[0].request.arrival_s <= self.time:
                 self.waiting.append(self.arrivals.popleft())

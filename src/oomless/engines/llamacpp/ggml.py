@@ -162,6 +162,7 @@ class _Memory:
         self.end = 0
 
     def take(self, size: int) -> int:
+        """Return the offset of a tensor's bytes: in the smallest free block that holds them."""
         size = -(-size // ALIGN) * ALIGN
         fits = [block for block in self.free[:-1] if block[1] >= size]
         block = min(reversed(fits), key=lambda each: each[1]) if fits else self.free[-1]  # of equals the last
@@ -174,6 +175,7 @@ class _Memory:
         return offset
 
     def give(self, offset: int, size: int) -> None:
+        """Join a tensor's bytes to the free blocks beside them."""
         size = -(-size // ALIGN) * ALIGN
         for index, block in enumerate(self.free):
             if block[0] + block[1] == offset:

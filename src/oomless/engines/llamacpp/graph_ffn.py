@@ -9,6 +9,7 @@ from .ggml import Graph, Node
 
 
 def feed_forward(graph: Graph, batch: Batch, ffn: Dense | MoE, normed: Node, on_host: bool) -> Node:
+    """Add a layer's feed-forward to the graph and return its last node; `on_host`: its experts lie there."""
     match ffn:
         case Dense():
             return _dense(graph, batch, normed, ffn.intermediate_size, ffn.gated)

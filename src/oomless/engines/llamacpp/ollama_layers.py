@@ -79,6 +79,7 @@ class HeadsInFile(NamedTuple):
 
 
 def heads_in_file(model: Model, asked: Resolved) -> HeadsInFile:
+    """Return the most heads of any layer, and their widths, by which GraphSize goes."""
     whole = expands(model, asked)
     found = [(*heads_of(each, whole), each.core) for each in model.kinds.attentions]
     num, _, core = max(found, key=lambda each: each[0])

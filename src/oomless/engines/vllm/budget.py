@@ -11,7 +11,6 @@ from ... import facts
 from ...ledger import Category, Key, Line, exact, ranged, sums
 from ...model.attention import DSA, MLA, V4, V41, Linear
 from ...model.model import Model
-from ...model.storage import DTYPES
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB
@@ -120,7 +119,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         beside.extend(beyond_trial(model, asked, stage, rules, tags, largest_graph(hardware, rules)))
     second = runs_second(model, asked, rules, tags)
     charged.extend(compiling_lines(model, asked, stage, rules, tags, charged))
-    beside.extend(beside_pool(model, asked, hardware, stage, rules, tags, charged))
+    beside.extend(beside_pool(run, charged))
     beside.extend(uncharged_weights(model, asked, stage, rules))
     if asked.speculative:
         from .profile_draft import input_buffers
@@ -180,17 +179,10 @@ def ends_of(lines: list[Line]) -> tuple[int, int, int]:
     return low, middle, high
 
 
-def beside_pool(
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    charged: list[Line],
-) -> list[Line]:
+def beside_pool(run: ProfileRun, charged: list[Line]) -> list[Line]:
     """What comes only after the cache is cut, graphs aside: buffers of Ascend's later groups of ranks, what
     linear attention scans and sparse attention sums, workspaces of a cached context and of FlashInfer."""
+    model, asked, hardware, stage, rules, tags = run
     found: list[Line] = []
     if hardware.card.shared_bytes and (swap := swap_gib(asked)):
         what, said = "swap space, in the host's memory, which is the card's", f"{swap:g} GiB, after the pool"
@@ -206,11 +198,11 @@ def beside_pool(
     if stage.kinds(model).has(Linear) and not rules.v0:
         from .scan import scan_line  # few models have such layers
 
-        found.append(scan_line(model, asked, hardware, stage, rules, tags, charged))
+        found.append(scan_line(run, charged))
     if model.vision is not None:
         from .profile_images import untried_lines  # most models see nothing
 
-        found.extend(untried_lines(ProfileRun(model, asked, hardware, stage, rules, tags)))
+        found.extend(untried_lines(run))
     if model.canvas and stage.last:
         from .canvases import canvas_lines
 
@@ -221,8 +213,7 @@ def beside_pool(
         found.extend(sum_lines(model, asked, hardware, rules, charged))
     dense = stage.kinds(model).of(MLA)
     if dense and rules.expands_context_when_profiled:
-        width = DTYPES[asked.dtype].bits // 8
-        size = context_chunk(asked) * max(each.latent_dim for each in dense) * width
+        size = context_chunk(asked) * max(each.latent_dim for each in dense) * run.width
         formula = f"latents of {context_chunk(asked):,} tokens, made after the cache is cut"
         found.append(
             exact(

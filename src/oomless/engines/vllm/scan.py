@@ -1,16 +1,12 @@
 """What a layer of linear attention takes when it reads a prompt, which vLLM's profile run does not see: its
 dummy batch has no states, so the scan over chunks never runs (vllm#54775, vllm#52872)."""
 
-from ... import facts
 from ...ledger import Line, ranged, sums
 from ...model.attention import Linear
-from ...model.model import Model
-from ...model.storage import DTYPES, F32
+from ...model.storage import F32
 from ...run.cards import Hardware
-from ...run.serving import Resolved
 from ...units import GIB, MIB
-from ..rank import Stage
-from .profile import HOPPER_SMS
+from .profile import HOPPER_SMS, ProfileRun
 from .release import VllmRules
 
 CHUNK = 64
@@ -105,38 +101,26 @@ def scans_by_flashinfer(linear: Linear, hardware: Hardware, rules: VllmRules) ->
     return 12 <= card.capability < 13 and rules.scans_by_flashinfer_on_sm12
 
 
-def scan_line(
-    model: Model,
-    asked: Resolved,
-    hardware: Hardware,
-    stage: Stage,
-    rules: VllmRules,
-    tags: tuple[str, ...],
-    charged: list[Line],
-) -> Line:
+def scan_line(run: ProfileRun, charged: list[Line]) -> Line:
     """Return the line of what the first long prompt takes beside the pool: what its layer holds over the peak
     that the profile run had reserved, kernels that it loads, and what trying them leaves.
 
     Its segments may be a little more; at most the whole scan lies beside a peak of which nothing is in one
     piece. What nvidia-smi shows is more: idle segments are given back only where memory ends.
     """
-    width, tokens = DTYPES[asked.dtype].bits // 8, min(asked.max_num_batched_tokens or 0, asked.max_model_len)
+    asked, card, tokens = run.asked, run.hardware.card, min(run.tokens, run.asked.max_model_len)
     peak = [line for line in charged if line.category in ("activations", "logits")]
     profiled, _, peak_at_most = sums(peak)
     held = scan = 0
-    for each in stage.kinds(model).attentions:
-        if isinstance(each, Linear):
-            how = tokens, asked.layout.tp, width, scans_by_flashinfer(each, hardware, rules)
-            held, scan = (
-                max(held, held_bytes(each, model.hidden_size, *how)),
-                max(scan, scan_bytes(each, *how)),
-            )
-    where = tags if hardware.card.vendor in READ else (*tags, "ascend")
+    for each in run.stage.kinds(run.model).of(Linear):
+        how = tokens, asked.layout.tp, run.width, scans_by_flashinfer(each, run.hardware, run.rules)
+        held = max(held, held_bytes(each, run.model.hidden_size, *how))
+        scan = max(scan, scan_bytes(each, *how))
+    where = () if card.vendor in READ else ("ascend",)
     packing, growth, trial = (
-        facts.constant("vllm", each, rules.release, *where)
-        for each in ("scan_packing", "scan_growth", "scan_trial")
+        run.constant(each, *where) for each in ("scan_packing", "scan_growth", "scan_trial")
     )
-    sms = hardware.card.num_sms or HOPPER_SMS
+    sms = card.num_sms or HOPPER_SMS
     least, value, most = (
         max(int(getattr(packing, end) * held) - covered, at_least)
         + int(getattr(growth, end) * GIB + getattr(trial, end) * sms * MIB)

@@ -284,17 +284,12 @@ STACKED_BY_PEFT = frozenset(
     "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe "
     "qwen3_moe qwen3_next mixtral minimax_m2".split()
 )
-BEHIND_FIRST = ("k_proj", "v_proj", "up_proj")
-"""Matrices that lie in a product of Megatron-Core behind its first one."""
 FUSED = ("gate_proj", "up_proj", "w1", "w3")
 """Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has
-twice the rank.
-
-Source: peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING;
-transformers/conversion_mapping.py of 5.
-"""
-
-
+twice the rank (peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING;
+transformers/conversion_mapping.py of 5)."""
+BEHIND_FIRST = ("k_proj", "v_proj", "up_proj")
+"""Matrices that lie in a product of Megatron-Core behind its first one."""
 ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
 """Families whose experts were one tensor in transformers 4 already."""
 

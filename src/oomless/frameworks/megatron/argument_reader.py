@@ -54,6 +54,7 @@ class ArgumentReader:
         return self.given.get(name, False) not in (False, "false", 0)
 
     def text(self, name: str, default: str) -> str:
+        """Return an argument as text; its default is noted as taken."""
         self.asked.add(name)
         if name not in self.given:
             self.taken[name] = default
@@ -61,6 +62,7 @@ class ArgumentReader:
         return str(self.given[name])
 
     def words(self, name: str) -> tuple[str, ...]:
+        """Return the words of an argument, a list or a text of several."""
         self.asked.add(name)
         value = self.given.get(name, ())
         if isinstance(value, str):
@@ -68,6 +70,7 @@ class ArgumentReader:
         return tuple(str(each) for each in value) if isinstance(value, list | tuple) else ()
 
     def number(self, name: str, default: float) -> float:
+        """Return an argument as a number within its range."""
         self.asked.add(name)
         value = self.given.get(name)
         if value is None:
@@ -83,6 +86,7 @@ class ArgumentReader:
         return number
 
     def optional(self, name: str) -> int | None:
+        """Return an argument as a whole number from 0 to its limit; None: it is not given."""
         self.asked.add(name)
         value = self.given.get(name)
         if value is None:
@@ -94,6 +98,7 @@ class ArgumentReader:
         return int(str(value))
 
     def whole(self, name: str, default: int) -> int:
+        """Return an argument as a whole number, 1 or more unless its default is 0."""
         value = self.optional(name)
         if value is None:
             self.taken[name] = default
@@ -103,6 +108,7 @@ class ArgumentReader:
         return value
 
     def needed(self, name: str) -> int:
+        """Return an argument without which there is no answer."""
         value = self.optional(name)
         if not value:
             raise UsageError(

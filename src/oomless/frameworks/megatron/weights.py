@@ -203,6 +203,7 @@ def _latent(run: Megatron, name: str) -> Iterator[Tensor]:
 
 
 def cross_attention(run: Megatron, name: str) -> Iterator[Tensor]:
+    """Yield the norm, queries, keys with values, and output of a decoder's look at its encoder."""
     width = run.heads * run.head_dim
     yield from norm(run, f"{name}.pre_cross_attn_layernorm")
     yield from _linear(run, f"{name}.cross_attention.linear_proj", run.hidden, width, ROW, run.bias)
@@ -211,6 +212,7 @@ def cross_attention(run: Megatron, name: str) -> Iterator[Tensor]:
 
 
 def mlp(run: Megatron, name: str) -> Iterator[Tensor]:
+    """Yield the norm and the two matrices of a feed-forward, the first with its gate."""
     yield from norm(run, f"{name}.pre_mlp_layernorm")
     yield from _linear(
         run, f"{name}.mlp.linear_fc1", run.ffn * (2 if run.gated else 1), run.hidden, COLUMN, run.bias
