@@ -272,6 +272,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
     assert column("releases", "package") == {
         "transformers",
         "accelerate",
+        "axolotl",
         "torch",
         "deepspeed",
         "torchtitan",
