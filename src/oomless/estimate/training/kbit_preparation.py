@@ -89,13 +89,13 @@ def kept_lines(portions: list[Portion], request: TrainingResolved) -> list[Line]
     values = sum(each.total for each in portions if packed(each, request))
     row = facts.constant("training", "unpacked_share", (0,))
     wider = 2 * values - packed_bytes(values, "nf4-dq")
-    ends = tuple(round(share * wider) for share in (row.value, row.low, row.high))
+    value, low, high = (round(share * wider) for share in (row.value, row.low, row.high))
     return [
         ranged(
             "weights.unquantized",
             "policy",
             "layers that the checkpoint keeps in 16 bit",
-            ends,
+            (value, low, high),
             "assumed",
             f"{row.value:.1%} of {values:,} values",
             row.source,
