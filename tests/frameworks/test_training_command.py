@@ -687,6 +687,10 @@ def test_what_a_training_run_loads_is_read_by_its_name(name: str) -> None:
     found = asked(f"swift sft --model {name} --tuner_type lora", gpu="h200:16")
     request = found["request"]
     assert (found["model"]["name"], request["method"], request["quantization"]) == CHECKPOINTS[name]
+    words = ("--method", "lora", "--framework", "ms-swift", "--gpu", "h200:16", "--json", "--offline")
+    alone = json.loads(call("train", name, *words).out)
+    request = alone["request"]
+    assert (alone["model"]["name"], request["method"], request["quantization"]) == CHECKPOINTS[name]
 
 
 def test_earlier_names_count_what_all_ranks_take() -> None:

@@ -97,6 +97,10 @@ def train(
         raise UsageError(
             f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')"
         )
+    words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
+    notes: tuple[str, ...] = ()
+    if isinstance(model, str) and file is None and revision is None:
+        model, flags, notes = by_its_name(model, flags, offline)
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     stands = dict(file.beside) if file else {}
@@ -108,9 +112,8 @@ def train(
         estimate = estimate_step(found, asked, hardware, companions_of(stands, offline))
     estimate = estimate._replace(beside=tuple(stands.items()))
     estimate = adjust(estimate) if adjust is not None else estimate
-    words = model if isinstance(model, str) else "", gpu if isinstance(gpu, str) else ""
     if file is None:
-        return TrainingAnswer(estimate, *words)
+        return TrainingAnswer(estimate, *words, (*estimate.warnings, *notes))
     return of_file(file, origin, estimate, words)
 
 
@@ -279,6 +282,31 @@ def trained_model(word: str, offline: bool) -> tuple[str, tuple[str, ...]]:
         if is_silent(word, offline, None):
             return shape, (f"no hub answers: {word} is read by its name as {shape} of the catalogue",)
     return word, ()
+
+
+def by_its_name(
+    model: str, flags: dict[str, Any], offline: bool
+) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+    """Return MODEL, flags and notes of a name that stands alone, as of one that a command says: adapters
+    stand on a packed checkpoint as it is, and where no hub answers, a repository is what its name says."""
+    from ..engines.command_line import is_path
+    from ..model.load import is_local
+
+    if is_path(model) or is_local(model):
+        return model, flags, ()
+    packed, known = packed_as(model), catalogue_name(model)
+    if packed and flags.get("method") in ("lora", "qlora"):
+        of_name = {"quantization": packed, **flags, "method": "qlora"}
+    elif known or form_in_name(model):
+        return model, flags, ()
+    else:
+        of_name = flags
+    found, notes = (model, ()) if known else trained_model(model, offline)
+    if found == model and not known:
+        return model, flags, ()
+    if flags.get("method") != of_name.get("method"):
+        notes = (*notes, f"{model} is packed: its adapters stand on {packed}")
+    return found, of_name, notes
 
 
 def packed_as(word: str) -> str | None:
