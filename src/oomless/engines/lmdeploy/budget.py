@@ -21,8 +21,6 @@ from ..rank import Budget, Stage
 from ..vllm.profile_images import encoder_bytes
 from .release import RELEASES, on_turbomind
 
-COPIES_OF_IDS, COPIES_OF_STEP = {False: 6, True: 5}, {False: 2, True: 1}
-"""Of the tokens of each sequence, 4 B each; of hidden states and logits. Before 0.9 and since."""
 LOGIT_BYTES = {False: 7, True: 2}
 """What PyTorch's backend counts for a logit of a prefill. Before 0.10 and since."""
 
@@ -85,8 +83,7 @@ def buffers_line(model: Model, asked: Resolved) -> Line:
     """
     rules, batch, length = RELEASES.at(asked.engine_version), asked.max_num_seqs or 1, asked.max_model_len
     tokens = (asked.max_num_batched_tokens or 0) + batch if rules.steps_by_prefill_tokens else length
-    copies, width = COPIES_OF_STEP[rules.keeps_one_copy], DTYPES[asked.dtype].bits // 8
-    ids = COPIES_OF_IDS[rules.keeps_one_copy]
+    copies, ids, width = rules.copies_of_step, rules.copies_of_ids, DTYPES[asked.dtype].bits // 8
     hidden = copies * tokens * model.hidden_size * width
     logits = 2 * batch * model.num_logits * 4
     formula = (

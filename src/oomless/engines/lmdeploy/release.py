@@ -20,8 +20,10 @@ class LmdeployRules(ReleaseRules):
     tunes_at_start: bool = False
     """TurboMind runs a whole step before it serves."""
     batch_follows_card: bool = False
-    keeps_one_copy: bool = False
+    copies_of_step: int = 1
     """Of the hidden states and the logits of a step, in memory that ranks share."""
+    copies_of_ids: int = 5
+    """Of the tokens of each sequence, 4 B each."""
     keeps_last_logits: bool = False
     """PyTorch's backend makes the logits of the last token alone."""
     reserves_last_logits: bool = False
