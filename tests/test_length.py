@@ -25,3 +25,15 @@ def test_a_file_has_at_most_400_lines() -> None:
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in SOURCE.rglob("*.py")}
     longer = {str(path.relative_to(SOURCE)): count for path, count in lines.items() if count > MOST_IN_A_FILE}
     assert not longer
+
+
+def test_no_sentence_of_a_docstring_is_cut_by_a_blank_line() -> None:
+    """A filler of lines takes a short one for the end of a paragraph."""
+    cut = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                prose = (ast.get_docstring(node) or "").partition(">>>")[0]
+                parts = [part.rstrip() for part in prose.split("\n\n")[:-1] if part[:2] not in ("  ", "- ")]
+                cut += [f"{path.name}: {part[-60:]}" for part in parts if part[-1:] not in "\"'`.:)?"]
+    assert cut == []

@@ -11,9 +11,8 @@ REPEATED = ("k_proj", "v_proj", "index_q_proj")
 
 def divide(tensor: Tensor, ranks: int, blame: str, pad: int = 1) -> Shape:
     """The part of one rank: rows, columns or entries of the vocabulary (padded to `pad`) over `ranks`; key
-    and value heads fewer than
-
-    ranks are repeated. `blame` says what asked for that many, should they not divide.
+    and value heads fewer than ranks are repeated. `blame` says what asked for that many, should they not
+    divide.
 
     >>> from ..model.model import Cut
     >>> heads = Cut("column", 8)

@@ -41,21 +41,19 @@ def resolved(
             chosen[name] = getattr(of, name)
     if asked.seq_len is None:
         chosen["seq_len"] = min(earlier.seq_len or of.seq_len or DEFAULT_SEQ_LEN, longest)
-    if asked.optimizer is None and earlier.optimizer:
-        chosen["optimizer"] = earlier.optimizer
+    for name in ("optimizer", "max_pixels"):
+        if getattr(asked, name) is None and getattr(earlier, name):
+            chosen[name] = getattr(earlier, name)
     if earlier.loss and (asked.loss is None or (asked.loss == "plain" and "chunked" not in earlier.loss)):
         chosen["loss"] = earlier.loss
     chosen |= of_family(asked, earlier, family)
     chosen["trained_tower"] = trains_tower(asked, of)
-    if asked.max_pixels is None and earlier.max_pixels:
-        chosen["max_pixels"] = earlier.max_pixels
     if of.expands_segments:
         chosen["expandable_segments"] = True
     if of.shardings:
         chosen["sharding"] = own_sharding(asked, of)
     if of.cuts_sequences and asked.mesh.tp > 1:
         chosen["mesh"] = asked.mesh._replace(sequence_parallel=True)
-    adapters = asked.method != "full"
     chosen["precision"] = precision = precision_of(asked, of, earlier)
     if unsharded_by_reference(asked, of, earlier):
         chosen["sharding"] = "ddp"
@@ -70,7 +68,7 @@ def resolved(
         chosen["adapter_products"] = products_of(asked, of, earlier)
     if (asked.recompute or of.recompute) == "selective" and not asked.recompute_modules:
         chosen["recompute_modules"] = of.selective
-    if adapters and not asked.lora_targets:
+    if asked.method != "full" and not asked.lora_targets:
         chosen["lora_targets"] = of.lora_targets
     return TrainingResolved._make(asked._replace(**chosen))
 

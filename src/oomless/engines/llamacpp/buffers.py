@@ -139,9 +139,7 @@ MIN_OFFLOADED_BATCH = 32
 
 def copied_matrices(model: Model, asked: Resolved) -> tuple[int, int]:
     """Bytes of the largest matrices of a layer's experts, those that lead in and that which leads back, if a
-    card multiplies
-
-    host experts: then it copies them, one operation after the other.
+    card multiplies host experts: then it copies them, one operation after the other.
 
     ik_llama.cpp counts the tokens of an expert since 2025-06-12 (#520).
 

@@ -86,12 +86,9 @@ def uncertain_draft(model: "Model", placed: Sequence[Placed]) -> list[Line]:
 
 def rounding_line(slack: int, counts: Count, large: int = 0) -> Line:
     """What the allocator adds to tensors in their order of creation. Loading makes and drops others between
-    them: none of it to twice
-
-    of it was seen, so the interval is that (GQA models 4 MiB less of 168, V4-Flash 32 more of 35, Qwen3.8
-    NVFP4 66 less of 66), and up to
-
-    1 MiB of small things that loading makes (0.13 MiB in Qwen3-8B and Llama-3.1-8B on 0.8.5 and 0.9.2).
+    them: none of it to twice of it was seen, so the interval is that (GQA models 4 MiB less of 168,
+    V4-Flash 32 more of 35, Qwen3.8 NVFP4 66 less of 66), and up to 1 MiB of small things that loading
+    makes (0.13 MiB in Qwen3-8B and Llama-3.1-8B on 0.8.5 and 0.9.2).
 
     A block that something else left is not split where up to 1 MiB would remain (torch's should_split), so
     each of `large` tensors may take that much more: releases whose loaders pass weights through the card came

@@ -45,9 +45,7 @@ class Ends(NamedTuple):
 
 def vocab_parallel(request: TrainingResolved) -> bool:
     """Whether the loss works on a rank's share of the vocabulary: Megatron's, and torchtitan's loss_parallel;
-    elsewhere logits are gathered
-
-    (transformers' tp_plan: colwise_gather_output).
+    elsewhere logits are gathered (transformers' tp_plan: colwise_gather_output).
     """
     by_name = (request.loss or "").startswith("vocab-parallel")
     return by_name or framework(request.framework).loss_on_shares

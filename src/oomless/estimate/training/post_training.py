@@ -300,9 +300,8 @@ def _frozen_lines(estimate: TrainingEstimate, companions: Companions) -> list[Li
 
 def frozen(owner: Owner, model: Model, request: TrainingResolved, mesh: Mesh) -> Line:
     """Weights of a model that only runs forward: values on a rank x bytes of the computation, over the
-    data-parallel ranks if the
-
-    policy's weights are (ZeRO 3, FSDP). A pipeline's stage holds its layers of it.
+    data-parallel ranks if the policy's weights are (ZeRO 3, FSDP). A pipeline's stage holds its layers of
+    it.
 
     >>> from ...model.load import load
     >>> frozen(

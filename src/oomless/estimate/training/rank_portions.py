@@ -338,10 +338,8 @@ def beside_matrix(
 
 def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingResolved) -> list[Portion]:
     """LoRA: a (r x in) and a (out x r) matrix beside each target; the halves are cut as their matrix is. The
-    matrices of a fused module share the first half.
-    Experts in a stack: one
-
-    of each for every expert, of twice the rank where two matrices lie in it.
+    matrices of a fused module share the first half. Experts in a stack: one of each for every expert, of
+    twice the rank where two matrices lie in it.
 
     >>> from ...model.load import load
     >>> asked = TrainingResolved(method="lora", lora_rank=16, lora_targets=("q_proj",))

@@ -121,9 +121,8 @@ def scored_bytes(estimate: TrainingEstimate) -> int:
 
 def held_names(estimate: TrainingEstimate, reference: bool, read: bool) -> list[Line]:
     """Logits that a training loop still names when they are not read any more: the reference's of this step
-    or the one before, and those of
-
-    KTO's KL term. `read`: the policy's own logits are counted with the loss, as it runs now.
+    or the one before, and those of KTO's KL term. `read`: the policy's own logits are counted with the
+    loss, as it runs now.
     """
     request = estimate.request
     if request.task not in COMPARING or not loss_kind("log-probs", request.framework).logits_alive:

@@ -18,12 +18,11 @@ from .states import RankStates
 
 def streams_apart(request: TrainingResolved, phases: tuple[StepPhase, ...], worst: StepPhase) -> int:
     """Fully sharded ranks gather and scatter on streams of their own, and the allocator keeps a pool for each
-    stream: what these take
-
-    in a layer stays reserved while the computation has its peak; the root's gradients at the end of the
-    backward reuse what the layers' activations left. Source: CUDACachingAllocator.cpp (blocks are found by
-    stream), FSDP's all_gather and reduce_scatter streams; which buffer lies in which pool is not told apart,
-    measured reserved peaks agree better with all of them.
+    stream: what these take in a layer stays reserved while the computation has its peak; the root's
+    gradients at the end of the backward reuse what the layers' activations left. Source:
+    CUDACachingAllocator.cpp (blocks are found by stream), FSDP's all_gather and reduce_scatter streams;
+    which buffer lies in which pool is not told apart, measured reserved peaks agree better with all of
+    them.
     """
     if request.sharding not in ("fsdp1", "fsdp2", "hsdp"):
         return 0

@@ -111,10 +111,8 @@ def _product(
 
 def adapted_stacks(b: Builder, inner: int, width: int, is_gated: bool) -> tuple[str, ...]:
     """Adapters of stacked experts: W + scale x B A is made whole for gate and up, and for down, and kept for
-    the gradient of both halves,
-
-    which passes through one as large. Source: peft/tuners/lora/layer.py of 0.21, ParamWrapper and
-    _LoraFactorsProxy (baddbmm).
+    the gradient of both halves, which passes through one as large. Source: peft/tuners/lora/layer.py of
+    0.21, ParamWrapper and _LoraFactorsProxy (baddbmm).
     """
     each = b.work.adapted_experts * inner * width * b.work.compute
     if not each:
