@@ -284,6 +284,7 @@ def test_dates_of_releases_are_days_in_order() -> None:
         "sglang",
         "bitsandbytes",
         "vllm",
+        "transformer-engine",
     }
 
 

@@ -102,6 +102,8 @@ class Habits(NamedTuple):
     """Op-level recomputation keeps no row that experts were sent, and sends it again."""
     value_is_head: bool = False
     """PPO's value model is a head on the policy."""
+    copies_moments: bool = False
+    """Adam makes F32 copies of bfloat16 moments in its step, of one group of parameters at a time."""
     tiles: tuple[str, ...] = ()
     """Families of models, or any, whose experts run in tiles where dense feed-forwards may, and tokens of a
     tile; 0: the model's width. Nothing: it has no tiles."""
@@ -194,6 +196,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         packed_inputs=found.get("packed_inputs", ""),
         resends=found.get("exchanges") == "again",
         value_is_head=found.get("value_model") == "head",
+        copies_moments=found.get("moments") == "copied",
         tiles=tuple(found.get("tiles", "").split()),
     )
 

@@ -18,7 +18,7 @@ from oomless.frameworks.megatron.environment import Device
 from oomless.frameworks.megatron.models import described, run_of_model
 from oomless.frameworks.megatron.placement import chunks
 from oomless.frameworks.megatron.run import Megatron
-from oomless.frameworks.megatron.states import states
+from oomless.frameworks.megatron.states import states, step_copies
 from oomless.model.load import load
 from oomless.run.training import Mesh, TrainingAsked, TrainingResolved
 from oomless.units import GIB
@@ -167,8 +167,24 @@ def test_precision_aware_optimizer_is_read() -> None:
     plain = read_arguments(given, 1)
     aware = read_arguments({**given, "use-precision-aware-optimizer": True}, 1)
     assert (plain.master_bytes, plain.moment_bytes) == (4, (4, 4))
-    assert (aware.master_bytes, aware.moment_bytes) == (2, (2, 1))
+    assert (aware.master_bytes, aware.moment_bytes, aware.copied_bytes) == (2, (2, 1), 12)
     assert not any("dtype" in warning for warning in aware.warnings)
+
+
+def test_narrow_moments_were_copied_in_the_step_of_earlier_releases() -> None:
+    """Transformer Engine, optimizers/fused_adam.py: to 2.12 F32 copies of both moments, of one group of
+    parameters; from 2.13 on (pull request 2632) the kernel reads BF16 moments as they are."""
+
+    def in_step(model: str, release: str) -> int:
+        mesh = Mesh(dp=8, ep=8 if "deepseek" in model else 1)
+        more = {"precision": "bf16-moments", "framework_version": f"transformer-engine {release}"}
+        run = run_of(model, mesh=mesh, **more)
+        return step_copies(run, chunks(run)[0])
+
+    assert in_step("llama-3-8b", "2.13") == 0
+    assert in_step("llama-3-8b", "2.12") == pytest.approx(8.03e9, rel=0.001)
+    experts = 58 * 32 * 3 * 7168 * 2048
+    assert in_step("deepseek-v3", "2.12") == pytest.approx(8 * experts, rel=0.001)
 
 
 @pytest.mark.parametrize(

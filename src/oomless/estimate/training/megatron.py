@@ -13,7 +13,7 @@ from ...frameworks.megatron.moe import imbalance, settled
 from ...frameworks.megatron.network import mesh_of, network, num_parameters, question
 from ...frameworks.megatron.placement import Chunk, chunks
 from ...frameworks.megatron.run import Megatron
-from ...frameworks.megatron.states import StateTensors, gathered, states
+from ...frameworks.megatron.states import StateTensors, gathered, states, step_copies
 from ...ledger import Kind, Line, exact, ranged
 from ...model.model import Model
 from ...run.cards import Hardware
@@ -120,7 +120,7 @@ def of_stage(
     beside = remainders(kept, kept_sizes(run, mine, device), device)
     whole = gathered(run, mine)
     found = [_phase(run, moment, kept, overlap, beside, whole) for moment in moments(run, mine, rank, device)]
-    found.append(StepPhase("optimizer", "in the step", _gradients(kept, copies=True)))
+    found.append(StepPhase("optimizer", "in the step", _in_step(run, mine, kept)))
     worst = max(found, key=lambda phase: phase.total_bytes)
     share = facts.constant("megatron", "activation_share", (0,), *(["named"] if named else []))
     routed = routed_sizes(run, mine, device)
@@ -171,7 +171,7 @@ def _line(part: PhasePart, share: facts.Constant, rows: tuple[int, float, float]
         part.formula,
         f"frameworks/megatron/activations.py: {phase}",
     )
-    if part.category in ("gradients", "inputs"):
+    if part.category in ("gradients", "inputs") or part.key == "temporaries.optimizer_step":
         return line
     routed, least, most = rows
     rest = part.bytes - routed
@@ -254,6 +254,13 @@ def _held(lines: tuple[Line, ...]) -> RankStates:
         return sum(line.bytes for line in lines if line.category == category)
 
     return RankStates(lines, total("weights"), total("gradients"), total("optimizer"), 0, 0, 0, 0, 0, 0)
+
+
+def _in_step(run: Megatron, mine: tuple[Chunk, ...], kept: tuple[StateTensors, ...]) -> tuple[PhasePart, ...]:
+    copies = step_copies(run, mine)
+    formula = f"{run.copied_bytes} B a value of the largest group of parameters"
+    made = PhasePart("temporaries.optimizer_step", "F32 copies of narrow states", copies, formula)
+    return (*_gradients(kept, copies=True), *((made,) if copies else ()))
 
 
 def _gradients(kept: tuple[StateTensors, ...], copies: bool) -> tuple[PhasePart, ...]:

@@ -2,6 +2,7 @@
 own temporaries stand here. The peak is the largest of them."""
 
 from ...frameworks.graphs.blocks import MicroBatchWork
+from ...frameworks.megatron.models import copies_moments
 from .activations import segments
 from .backward_moments import backward_in_embedding, backward_in_layers, backward_in_loss, backward_in_tower
 from .gathered import gathered
@@ -11,7 +12,7 @@ from .phases import PhasePart, StepPhase, layer_states
 from .rank_portions import PipelineStage, Portion
 from .stage_step import StageStep, parts, span
 from .state_bytes import adapter_bytes
-from .states import RankStates
+from .states import RankStates, degrees, local_values, sharding_ranks
 from .tower import SeenImages, tower_of
 
 
@@ -183,7 +184,7 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
             f"{values:,} values x {form.master} B of F32 gradients",
         )
     if rule.step == "fused":
-        return 0, "fused"
+        return narrow_copies(step)
     size = adapter_bytes(request) if request.method != "full" else form.moment
     flat = rule.step == "foreach-2.0" and request.sharding == "fsdp1"
     if rule.step in ("foreach", "foreach-2.0") and rule.moments == 2 and not flat:
@@ -195,3 +196,19 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
         made_at_once * held.largest_trained * wide,
         f"{made_at_once} x {held.largest_trained:,} values x {wide} B",
     )
+
+
+def narrow_copies(step: StageStep) -> tuple[int, str]:
+    """Return the F32 copies that a fused step makes of bfloat16 moments, as Transformer Engine's did in
+    earlier releases: of one group of parameters at a time, experts or all else."""
+    job, request = step.job, step.job.request
+    if not copies_moments(request):
+        return 0, "fused"
+    groups = {"dense": 0, "expert": 0}
+    for portion in step.portions:
+        if portion.trained and not portion.adapter:
+            ranks = sharding_ranks(job.mesh, portion.group, request.framework)
+            cut = degrees(request.sharding, ranks)
+            groups[portion.group] += local_values(portion, cut.optimizer, cut.padded)
+    values = max(groups.values())
+    return 8 * values, f"{values:,} values of a group x 2 F32 copies of moments"

@@ -12,6 +12,7 @@ from ...model.attention import GQA, MLA, Attention, Sliding
 from ...model.feedforward import Dense, MoE
 from ...model.model import Model
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
+from .. import framework
 from ..graphs.loss_kinds import loss_kind
 from .args import read_arguments
 from .argument_reader import Value
@@ -79,7 +80,19 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         switches.append("cross-entropy-loss-fusion")
         given["cross-entropy-fusion-impl"] = fusion
     given |= dict.fromkeys(switches, True)
-    return read_arguments(given, mesh.num_ranks)
+    run = read_arguments(given, mesh.num_ranks)
+    return run._replace(copied_bytes=8) if copies_moments(asked) else run
+
+
+def copies_moments(asked: TrainingAsked) -> bool:
+    """Return whether the step makes F32 copies of bfloat16 moments, as it did in earlier releases.
+
+    >>> asked = TrainingAsked(framework="megatron-lm", precision="bf16-moments")
+    >>> [copies_moments(asked._replace(framework_version=said)) for said in (None, "transformer-engine 2.12")]
+    [False, True]
+    """
+    narrow = recipe(asked.precision or "megatron-bf16").moment == 2
+    return narrow and framework(asked.framework).habits(asked.framework_version).copies_moments
 
 
 def fusion_of(asked: TrainingAsked) -> str:

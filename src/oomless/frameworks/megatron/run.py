@@ -104,6 +104,8 @@ class Megatron(NamedTuple):
     """Of a weight's own copy in the optimizer: 4, or 2 under --use-precision-aware-optimizer."""
     moment_bytes: tuple[int, int]
     """Of Adam's two moments."""
+    copied_bytes: int
+    """Of F32 copies that the step makes of a narrow state."""
     distributed: bool
     instances: int
     fsdp: str

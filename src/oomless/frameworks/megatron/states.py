@@ -213,6 +213,16 @@ def _sharded(run: Megatron, weights: Sequence[Weight], master: int) -> tuple[Sta
     )
 
 
+def step_copies(run: Megatron, mine: tuple[Chunk, ...]) -> int:
+    """F32 copies of narrow states that Transformer Engine's Adam makes in its step: of one group of
+    parameters at a time, of which experts and all else are optimizers of their own."""
+    if not run.copied_bytes:
+        return 0
+    weights = [weight for chunk in mine for weight in rank_weights(run, chunk)]
+    ranks = {expert: data_ranks(run, expert) if run.distributed else 1 for expert in (False, True)}
+    return run.copied_bytes * max(-(-_group(weights, expert) // ranks[expert]) for expert in ranks)
+
+
 def gathered(run: Megatron, mine: tuple[Chunk, ...]) -> int:
     """Megatron-FSDP, optim_grads_params: weights that are whole at a time: what is outside of the layers, the
     running layer and the next one."""

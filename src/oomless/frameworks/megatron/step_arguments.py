@@ -99,4 +99,13 @@ def _optimizer_types(get: ArgumentReader, dtype: str) -> dict[str, Any]:
     return {
         "master_bytes": 2 if aware and master == 4 and not whole else master,
         "moment_bytes": (width("exp-avg-dtype"), width("exp-avg-sq-dtype")),
+        "copied_bytes": _copied(get) if aware else 0,
     }
+
+
+def _copied(get: ArgumentReader) -> int:
+    """Return the bytes of F32 copies that the step makes of a value's narrow states; none of moments that are
+    both in BF16 (Transformer Engine, optimizers/fused_adam.py since 2.13, fuse_unscale)."""
+    moments = [get.words(name)[-1:] for name in ("exp-avg-dtype", "exp-avg-sq-dtype")]
+    narrow = [word for word in (*moments, get.words("main-params-dtype")[-1:]) if word not in ((), ("fp32",))]
+    return 4 * (len(narrow) - (2 if moments == [("bf16",), ("bf16",)] else 0))
