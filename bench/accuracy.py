@@ -47,6 +47,7 @@ NOW = (
     ("training", "training_round6.csv"),
     ("training", "training_round7.csv"),
     ("training", "training_round8.csv"),
+    ("training", "training_round9.csv"),
     ("megatron", "megatron.jsonl"),
     ("megatron", "megatron_fresh.jsonl"),
     ("speed", "perf.csv"),
@@ -81,6 +82,7 @@ STEPS = (
     "training_round6.csv",
     "training_round7.csv",
     "training_round8.csv",
+    "training_round9.csv",
 )
 PEAKS = ("peak_allocated", "peak_reserved")
 Rows = list[dict[str, str]]
