@@ -168,3 +168,13 @@ def test_an_engine_lends_its_weights() -> None:
 def test_losses_whose_forward_fits_no_pattern_have_whole_logits(model: str, loss: str) -> None:
     found: Any = train(model, "a100-40gb", seq_len=1024, **ASKED)
     assert found.request.loss == loss
+
+
+def test_full_training_is_float32_where_a_card_has_no_bfloat16() -> None:
+    """models/vision.py, full_finetuning: bfloat16 throughout, else weights in float32; the notebook of
+    Qwen3-0.6B for phones, which fake-quantises its weights too, reserved 10.56 GiB of a T4."""
+    asked: dict[str, Any] = {"framework": "unsloth", "method": "full", "seq_len": 1024, "micro_batch": 2}
+    half: Any = train("qwen3-0.6b", "l4", **asked)
+    single: Any = train("qwen3-0.6b", "t4", **asked)
+    assert (half.request.precision, single.request.precision) == ("bf16", "amp-fp16")
+    assert half.peaks.device_bytes < 7.5 * GIB < single.peaks.device_bytes < 11 * GIB

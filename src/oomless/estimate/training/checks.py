@@ -3,6 +3,7 @@
 from ...errors import UnsupportedError, UsageError
 from ...files import shown
 from ...frameworks import framework
+from ...frameworks.defaults import FSDP
 from ...frameworks.graphs.loss_kinds import has_loss
 from ...model.fused_modules import as_matrices
 from ...model.model import EMBEDDING, HEAD, Model, headless
@@ -135,17 +136,25 @@ def in_types_of(
 ) -> TrainingResolved:
     """Return the request in float16 where the question names no type, the card has no bfloat16, and the
     framework offers float16 in its place, or in float32 as it does by itself; in float32, too, where the
-    framework takes the type of a checkpoint that is `stored` so.
+    framework takes the type of a checkpoint that is `stored` so. What trains whole in float16 has float32
+    weights: a GradScaler unscales no other gradients, but FSDP's own (torch/amp/grad_scaler.py).
 
     >>> from ...run.hardware import parse_gpu
     >>> t4, asked = parse_gpu("t4").card, TrainingAsked()
     >>> in_types_of(t4, asked, TrainingResolved(framework="trl", precision="amp-bf16")).precision
     'amp-fp16'
     >>> [
-    ...     in_types_of(t4, asked, TrainingResolved(framework=name, precision="bf16")).precision
-    ...     for name in ("torchtune", "fsdp", "llama-recipes")
+    ...     in_types_of(
+    ...         t4, asked, TrainingResolved(method=method, framework=name, precision="bf16")
+    ...     ).precision
+    ...     for name, method in (
+    ...         ("torchtune", "full"),
+    ...         ("peft", "lora"),
+    ...         ("peft", "full"),
+    ...         ("llama-recipes", "full"),
+    ...     )
     ... ]
-    ['bf16', 'fp16', 'fp32']
+    ['bf16', 'fp16', 'amp-fp16', 'fp32']
     """
     of = framework(request.framework)
     if asked.precision is None and request.precision == "bf16" and stored == F32 and of.runs_transformers:
@@ -155,7 +164,9 @@ def in_types_of(
         return request
     if of.single_by_card:
         return request._replace(precision="fp32")
-    return request._replace(precision=form.half) if form.half and of.half_by_card else request
+    scaled = form.half == "fp16" and request.method == "full" and request.sharding not in FSDP
+    half = "amp-fp16" if scaled else form.half
+    return request._replace(precision=half) if half and of.half_by_card else request
 
 
 def loss_on(card: Card, request: TrainingResolved) -> TrainingResolved:
