@@ -296,3 +296,13 @@ def test_every_answer_of_the_tables_is_chinese(case: str) -> None:
     words = [word for word in shlex.split(questions_of(IN_TABLES)[case]) if word != "--json"]
     found = call(*words, "--lang", "zh")
     assert english_lines(found.out + found.err) == []
+
+
+def test_a_token_has_one_name_and_months_that_never_come_are_chinese() -> None:
+    """The glossary keeps `token`; a page and four messages had a word of their own."""
+    root = Path(__file__).parents[2]
+    pages = [*(root / "docs/zh").glob("*.md"), *(root / "src/oomless/report/words").glob("*.csv")]
+    assert [path.name for path in pages if "词元" in path.read_text(encoding="utf-8")] == []
+    found = call("--lang", "zh", "cost", "--gpu", "h100:8", "--utilization", "0.5").out
+    assert "不回本到" in found
+    assert not re.search(r"\bnever\b|\bUSD\b", found)

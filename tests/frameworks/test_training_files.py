@@ -445,6 +445,8 @@ def test_a_file_without_a_model_needs_one(tmp_path: Path) -> None:
     given_one = call("train", "deepseek-llm-7b", "--from", str(path), "--gpu", "h100:8")
     assert given_one.code in (0, 3)
     assert "the file is for 16 cards, --gpu gives 8" in given_one.out
+    without_number = call("train", "deepseek-llm-7b", "--from", str(path), "--gpu", "h100")
+    assert "(16 x H100 80GB SXM5" in without_number.out  # not one card, which fits nothing
 
 
 def test_axolotl_reads_the_engine_beside_its_policy(tmp_path: Path) -> None:

@@ -139,10 +139,13 @@ def test_layers_on_the_host_are_at_most_those_that_are_there() -> None:
     assert json.loads(many.out)["ranks"] == json.loads(all_of_them.out)["ranks"]
 
 
-@pytest.mark.parametrize("word", ["python", "python/", "vllm/", "/", "a ", "vllm serv ", "'a' "])
+@pytest.mark.parametrize(
+    "word", ["python", "python/", "vllm/", "/", "a ", "vllm serv ", "'a' ", "python a.py "]
+)
 def test_a_long_command_is_read_in_linear_time(word: str) -> None:
     command = word * (120_000 // len(word))
-    assert within("infer", "--command", command, "--gpu", "h200").code == 2
+    for asks in ("infer", "train"):
+        assert within(asks, "--command", command, "--gpu", "h200").code == 2
 
 
 # M7: tables; H9: many names for one file

@@ -1,5 +1,6 @@
 """Will it train? One question in, one complete answer out, under the flags' names as keywords."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -92,7 +93,7 @@ def train(
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
         file, model = file_read(from_file, command, model, flags.get("framework_version"), offline)
-        gpu = file.gpu if gpu is None else gpu
+        gpu = file.gpu if gpu is None else with_count(gpu, file.num_gpus)
     if model is None or gpu is None:
         raise UsageError(
             f"{'model' if model is None else 'gpu'} is missing", "train('deepseek-v2-lite', 'a100-80gb')"
@@ -115,6 +116,16 @@ def train(
     if file is None:
         return TrainingAnswer(estimate, *words, (*estimate.warnings, *notes))
     return of_file(file, origin, estimate, words)
+
+
+def with_count(gpu: "str | Hardware", count: int | None) -> "str | Hardware":
+    """Return the cards, so many as a file or command is for where their number is not said.
+
+    >>> with_count("h100", 32), with_count("h100:8", 32), with_count("rtx-4090", None)
+    ('h100:32', 'h100:8', 'rtx-4090')
+    """
+    said = not isinstance(gpu, str) or re.search(r"[:+@]|^\d+ ?x", gpu) or gpu == "local"
+    return gpu if said or not count or parse_gpu(gpu).num_gpus > 1 else f"{gpu}:{count}"
 
 
 def need_division(file: "TrainingFile | None", values: dict[str, Any]) -> None:

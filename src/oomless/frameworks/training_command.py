@@ -151,24 +151,31 @@ def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]]
     """Return (program, what it trains for, words before it, words behind it); None: the command starts none
     of them."""
     words = list(command.words)
+    last = {_flag(word): at for at, word in enumerate(words) if word.startswith("--")}
     for first, word in enumerate(words):
-        begin, before = " ".join(words[first : first + MOST_START_WORDS]), [*command.before, *words[:first]]
+        begin = " ".join(words[first : first + MOST_START_WORDS])
         for program in PROGRAMS:
             match = re.match(rf"(?:{program.begins})(?=\s|$)", begin)
-            if match and _has(words[first + 1 :], program.needs):
+            if match and _has(last, first, program.needs):
                 task = match.groupdict().get("task") or ""
+                before = [*command.before, *words[:first]]
                 return program, task, before, words[first + len(match.group().split()) :]
         module = words[first - 1 : first] == ["-m"] and not word.startswith(LAUNCHERS)
-        if (module or word.endswith(".py")) and any(_has(words[first + 1 :], flags) for flags in OF_TRAINER):
+        if (module or word.endswith(".py")) and any(_has(last, first, flags) for flags in OF_TRAINER):
             told = ["--use_flash_attn"] if FLASH.search(word) else []
+            before = [*command.before, *words[:first]]
             started = before[:-1] if module else before
             return Program("transformers", ""), "", started, [*words[first + 1 :], *told]
     return None
 
 
-def _has(words: list[str], flags: tuple[str, ...]) -> bool:
-    """Whether all flags stand among words."""
-    return {*flags} <= {word[2:].partition("=")[0] for word in words if word.startswith("--")}
+def _has(last: dict[str, int], first: int, flags: tuple[str, ...]) -> bool:
+    """Whether all flags stand behind a word; `last`: where each stands last."""
+    return all(last.get(name, -1) > first for name in flags)
+
+
+def _flag(word: str) -> str:
+    return word[2:].partition("=")[0]
 
 
 class Behind(NamedTuple):
