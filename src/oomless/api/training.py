@@ -124,8 +124,9 @@ def with_count(gpu: "str | Hardware", count: int | None) -> "str | Hardware":
     >>> with_count("h100", 32), with_count("h100:8", 32), with_count("rtx-4090", None)
     ('h100:32', 'h100:8', 'rtx-4090')
     """
-    said = not isinstance(gpu, str) or re.search(r"[:+@]|^\d+ ?x", gpu) or gpu == "local"
-    return gpu if said or not count or parse_gpu(gpu).num_gpus > 1 else f"{gpu}:{count}"
+    if not isinstance(gpu, str) or not count or gpu == "local" or re.search(r"[:+@]|^\d+ ?x", gpu):
+        return gpu
+    return gpu if parse_gpu(gpu).num_gpus > 1 else f"{gpu}:{count}"
 
 
 def need_division(file: "TrainingFile | None", values: dict[str, Any]) -> None:
