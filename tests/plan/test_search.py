@@ -116,7 +116,7 @@ def test_no_row_of_the_front_is_beaten() -> None:
     gpus = ("rtx-4090", "l40s", "a100-80gb", "h100", "h200", "mi300x")
     wanted = Wanted(gpus=gpus, context=8192, concurrency=8)
     rows = Search(load("deepseek-v2-lite"), "deepseek-v2-lite", wanted).run().rows
-    best = front(rows)
+    best = front(rows, named=True)
 
     assert len(best) > 2
     for row in best:
@@ -134,6 +134,16 @@ def test_no_row_of_the_front_is_beaten() -> None:
                 row.headroom_bytes,
             )
             assert not better or same
+
+
+def test_a_bound_takes_no_measured_row_off_the_front() -> None:
+    """A GH200 was no choice beside an MI300X whose speed nobody measured, and which no first page shows."""
+    wanted = Wanted(gpus=("gh200-96gb", "mi300x"), context=8192, concurrency=16)
+    rows = Search(load("qwen3-32b"), "qwen3-32b", wanted).run().rows
+    measured = front([row for row in rows if row.is_measured])
+    assert measured
+    assert {id(row) for row in measured} <= {id(row) for row in front(rows)}
+    assert not {id(row) for row in measured} <= {id(row) for row in front(rows, named=True)}
 
 
 def test_limits_say_how_many_they_left_out() -> None:

@@ -50,7 +50,8 @@ def order(goal: Goal, named: bool = False) -> Callable[[Candidate], tuple[object
     it what is tight, and before that what no speed was measured of - but of cards that the user `named`."""
 
     def key(row: Candidate) -> tuple[object, ...]:
-        doubts = (not row.is_known, not row.fits, not named and not row.is_measured)
+        unknown, unmeasured = doubts_of(row, named)
+        doubts = (unknown, not row.fits, unmeasured)
         cost = BIG if row.cost is None else row.cost
         rate = row.rate or 0.0
         last = (row.ranked_last, row.runner, row.gpu)
@@ -96,12 +97,13 @@ def rank(
             else:
                 best[row.gpu] = row
         kept = list(best.values())
-    return Ranked(tuple(kept), excluded, front(kept))
+    return Ranked(tuple(kept), excluded, front(kept, named))
 
 
-def front(rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
+def front(rows: Sequence[AnyRow], named: bool = False) -> tuple[AnyRow, ...]:
     """The Pareto front of price (low), speed (high) and headroom of a card (high), of rows that fit and have
-    a price and a speed."""
+    a price and a speed. What nobody is known to have run, or what no speed was measured of, beats no row but
+    its like, as in the order."""
     known = [
         (row.usd_per_hour, row.rate, row.headroom_bytes, row)
         for row in rows
@@ -110,9 +112,18 @@ def front(rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
     known.sort(key=lambda each: (each[0], -each[1], -each[2]))
     found: list[tuple[float, float, int, AnyRow]] = []
     for each in known:
-        if not any(other[1] >= each[1] and other[2] >= each[2] for other in found):
+        doubted = doubts_of(each[3], named)
+        if not any(
+            other[1] >= each[1] and other[2] >= each[2] and doubts_of(other[3], named) <= doubted
+            for other in found
+        ):
             found.append(each)
     return tuple(each[3] for each in found)
+
+
+def doubts_of(row: Candidate, named: bool) -> tuple[bool, bool]:
+    """What keeps a row behind others whatever it promises."""
+    return not row.is_known, not named and not row.is_measured
 
 
 def why_not(row: Candidate, best: Candidate, goal: Goal) -> str:
