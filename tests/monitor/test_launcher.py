@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from oomless.api.launched import predict
 from oomless.monitor.child_output import ChildStream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,3 +202,11 @@ def test_a_missing_command_is_a_wrong_usage() -> None:
     process = subprocess.run([*WRAPPED, "no-such-program"], env=ENVIRONMENT, capture_output=True, check=False)
     assert process.returncode == 2
     assert b"command not found" in process.stderr
+
+
+def test_an_engine_without_a_prediction_is_an_engine_all_the_same() -> None:
+    """Where no card is found, or no model is known, a server was watched as if it trained."""
+    found = predict(["vllm", "serve", "nosuch-model"], "h100")
+    assert (found.answer, found.engine) == (None, "vllm")
+    assert "nosuch-model" in found.problem
+    assert predict(["true"]).engine == ""

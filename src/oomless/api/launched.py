@@ -39,15 +39,18 @@ def predict(words: Sequence[str], gpu: str = "") -> Predicted:
     """Return the prediction of a command that starts an engine; the cards are this machine's unless said."""
     try:
         command = read_command(shlex.join(words))
-        served = command.model or ""
-        if served and not is_path(served) and (known := catalogue_name(served)):
-            served = known
-        if not served:
-            return Predicted(None, "the command names no model", command.engine)
-        flags: dict[str, Any] = {"engine": command.engine, **command.flags}
-        return Predicted(infer(served, gpu or "local", **flags), "", command.engine)
     except OomlessError as error:
         return Predicted(None, error.message)
+    served = command.model or ""
+    if served and not is_path(served) and (known := catalogue_name(served)):
+        served = known
+    if not served:
+        return Predicted(None, "the command names no model", command.engine)
+    flags: dict[str, Any] = {"engine": command.engine, **command.flags}
+    try:
+        return Predicted(infer(served, gpu or "local", **flags), "", command.engine)
+    except OomlessError as error:  # no card here, say: it is an engine all the same
+        return Predicted(None, error.message, command.engine)
 
 
 class Watched:
