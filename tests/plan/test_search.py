@@ -354,3 +354,14 @@ def test_an_engine_whose_own_share_leaves_no_cache_is_told_another() -> None:
     own = first.asked._replace(mem_fraction_static=None)
     assert not estimate_serving(found.model, own, first.hardware).starts
     assert "--mem-fraction-static" in found.rows[0].launch.command
+
+
+def test_a_candidate_is_estimated_once_whatever_shares_are_tried() -> None:
+    """The page said: 4,166 candidates, 4,262 estimated."""
+    search = Search(load("qwen3-8b"), "qwen3-8b", Wanted(gpus=("rtx-4060",), context=8192))
+    asked: list[object] = []
+    estimate = search.estimate
+    search.estimate = lambda *words: (asked.append(words), estimate(*words))[1]  # type: ignore[method-assign]
+    found = search.run()
+    assert found.num_estimates <= found.num_candidates
+    assert found.num_estimates < len(asked)

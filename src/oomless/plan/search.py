@@ -184,6 +184,7 @@ class Search(CardSearch[PlanRow]):
             self.hopeless = bound.weights > memory // self.wanted.instances
             return self.without(NO_ROOM)
         asked = self.question(engine, form, kind, layout, each)
+        self.num_estimates += 1  # once, whatever shares of the card are tried for it
         try:
             estimate = self.estimate(asked, hardware)
             if host and estimate.verdict == "does_not_fit":
@@ -244,7 +245,6 @@ class Search(CardSearch[PlanRow]):
         return asked if kind == "auto" else asked.with_values({record(engine).cache_field: kind})
 
     def estimate(self, asked: Asked, hardware: Hardware) -> Estimate:
-        self.num_estimates += 1
         return estimate_serving(self.model, asked, hardware)
 
     def with_share(self, asked: Asked, own: Estimate, hardware: Hardware) -> tuple[Asked, Estimate]:
