@@ -9,13 +9,15 @@ import pytest
 import oomless
 from command import call
 from oomless.errors import UsageError
-from oomless.estimate.serving.estimate import estimate_serving
+from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.plan.answer import Plan, plan_serving
 from oomless.plan.goals import PlanLimits, Wanted
 from oomless.plan.ranking import front, rank
 from oomless.plan.request import asked_of, plan
 from oomless.plan.search import Bound, Search
+from oomless.run.hardware import Hardware
+from oomless.run.serving import Asked
 
 
 @pytest.fixture(scope="module")
@@ -359,9 +361,14 @@ def test_an_engine_whose_own_share_leaves_no_cache_is_told_another() -> None:
 def test_a_candidate_is_estimated_once_whatever_shares_are_tried() -> None:
     """The page said: 4,166 candidates, 4,262 estimated."""
     search = Search(load("qwen3-8b"), "qwen3-8b", Wanted(gpus=("rtx-4060",), context=8192))
-    asked: list[object] = []
+    asked: list[Asked] = []
     estimate = search.estimate
-    search.estimate = lambda *words: (asked.append(words), estimate(*words))[1]  # type: ignore[method-assign]
+
+    def counted(question: Asked, hardware: Hardware) -> Estimate:
+        asked.append(question)
+        return estimate(question, hardware)
+
+    search.estimate = counted  # type: ignore[method-assign]
     found = search.run()
     assert found.num_estimates <= found.num_candidates
     assert found.num_estimates < len(asked)
