@@ -110,6 +110,14 @@ def test_words_of_its_command_are_read() -> None:
     assert request["layout"]["tp"] == 2
 
 
+def test_a_session_that_nobody_set_is_cut_to_what_the_pool_holds() -> None:
+    found = pasted("rtx-4090:2", "0.6.0", "internlm/internlm2_5-20b-chat --tp 2")
+    assert found["verdict"] == "fits"
+    assert 4096 < found["request"]["max_model_len"] < 32768
+    asked = pasted("rtx-4090:2", "0.6.0", "internlm/internlm2_5-20b-chat --tp 2 --session-len 65536")
+    assert (asked["verdict"], asked["starts"]) == ("does_not_fit", True)
+
+
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(UsageError, match="not LMDeploy's"):
         resolved("llama-3.1-8b", kv_cache_dtype="fp8")

@@ -42,6 +42,7 @@ FRESH_26 = TABLES / "verdicts_blind_26.csv"
 FRESH_27 = TABLES / "verdicts_blind_27.csv"
 FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_29 = TABLES / "verdicts_blind_29.csv"
+FRESH_34 = TABLES / "verdicts_blind_34.csv"
 FRESH_31 = TABLES / "verdicts_blind_31.csv"
 FRESH_32 = TABLES / "verdicts_blind_32.csv"
 FRESH_33 = TABLES / "verdicts_blind_33.csv"
@@ -102,6 +103,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_27.jsonl": FRESH_27,
     TABLES / "blind" / "verdicts_28.jsonl": FRESH_28,
     TABLES / "blind" / "verdicts_29.jsonl": FRESH_29,
+    TABLES / "blind" / "verdicts_34.jsonl": FRESH_34,
     TABLES / "blind" / "verdicts_31.jsonl": FRESH_31,
     TABLES / "blind" / "verdicts_32.jsonl": FRESH_32,
     TABLES / "blind" / "verdicts_33.jsonl": FRESH_33,
@@ -339,6 +341,10 @@ FRESH_28_BUDGET = Confusion(right=0.76, wrong_fits=8, wrong_does_not_fit=1, tigh
 # the first score was 16 of 19, one wrong "fits", two wrong "no", nine tight, seven without an answer: the
 # context that nobody set, pictures of any size, names. Not explained: rows over two cards (x-4404)
 FRESH_29_BUDGET = Confusion(right=0.9, wrong_fits=1, wrong_does_not_fit=1, tight=14, none=0)
+
+
+# the first score was 12 of 21, two wrong "fits", seven wrong "no", eleven tight, four without an answer
+FRESH_34_BUDGET = Confusion(right=0.4, wrong_fits=3, wrong_does_not_fit=4, tight=12, none=4)
 
 
 # the first score was 14 of 18, three wrong "fits", one wrong "no", four tight, eighteen without an answer:
@@ -582,6 +588,7 @@ ROUNDS = {
     FRESH_27: ("serve", FRESH_27_BUDGET),
     FRESH_28: ("serve", FRESH_28_BUDGET),
     FRESH_29: ("serve", FRESH_29_BUDGET),
+    FRESH_34: ("serve", FRESH_34_BUDGET),
     FRESH_31: ("serve", FRESH_31_BUDGET),
     FRESH_32: ("serve", FRESH_32_BUDGET),
     FRESH_33: ("serve", FRESH_33_BUDGET),

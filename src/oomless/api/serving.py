@@ -175,7 +175,7 @@ def infer(
     asked = serving_question(**flags)
     found = beside_draft(loaded(model, asked.hf_overrides, offline, revision), asked, offline)
     estimate = estimate_serving(found, asked, hardware, adjust)
-    if estimate.verdict != "fits" and engine(asked.engine).fit is not None:
+    if estimate.verdict != "fits":
         from ..estimate.serving.changes import fitted
 
         estimate = fitted(estimate)

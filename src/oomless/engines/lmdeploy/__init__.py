@@ -69,6 +69,13 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     )
 
 
+def cuts_sessions(model: Model, asked: Resolved) -> bool:
+    """Whether a session becomes as long as the pool (LlamaBatch.cc, later engine.cc: session_len_trunc_;
+    pytorch/engine/engine.py, _get_max_session_len)."""
+    rules = RELEASES.at(asked.engine_version)
+    return rules.cuts_sessions if on_turbomind(model, asked) else rules.cuts_pytorch_sessions
+
+
 LMDEPLOY = Engine(
     name="lmdeploy",
     label="LMDeploy",
@@ -101,6 +108,7 @@ LMDEPLOY = Engine(
     max_tokens=max_tokens,
     sequences=sequences,
     longest_sequence=longest_sequence,
+    cuts_sessions=cuts_sessions,
     cache_types=CACHE_TYPES,
     share_flag="--free-gpu-memory-fraction",
 )

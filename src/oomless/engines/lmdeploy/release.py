@@ -13,6 +13,10 @@ class LmdeployRules(ReleaseRules):
     """The share is of what is free after loading; before, of the whole card."""
     serves_all_positions: bool = False
     """The longest session is the model's positions; before, what its chat template says."""
+    cuts_sessions: bool = False
+    """TurboMind cuts a session to what its pool holds."""
+    cuts_pytorch_sessions: bool = False
+    """The other backend does."""
     cuts_prompts: bool = False
     """A step of TurboMind has at most max_prefill_token_num of a prompt; before, all of it."""
     steps_by_prefill_tokens: bool = False

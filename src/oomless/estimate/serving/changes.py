@@ -71,7 +71,10 @@ def fitted(estimate: Estimate) -> Estimate:
     >>> found.verdict, fitted(found).verdict
     ('does_not_fit', 'fits')
     """
-    fit, cards = engine(estimate.request.engine).fit, estimate.cards
+    rules, cards = engine(estimate.request.engine), estimate.cards
+    if rules.cuts_sessions(estimate.model, estimate.request):
+        return cut_to_pool(estimate)
+    fit = rules.fit
     if fit is None or cards is None or estimate.verdict == "fits":
         return estimate
 
@@ -87,6 +90,22 @@ def fitted(estimate: Estimate) -> Estimate:
         return retried(estimate) if len(estimate.ledgers) > 1 else estimate
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
     return found._replace(warnings=(said, *found.warnings), put=estimate.asked)
+
+
+def cut_to_pool(estimate: Estimate) -> Estimate:
+    """Return the estimate of the longest session that the pool surely holds, where nobody set one; the same
+    one where it fits, or where not even a short one does."""
+    from .contexts import longest_context
+
+    asked = estimate.asked
+    if estimate.verdict == "fits" or asked.max_model_len is not None or asked.context is not None:
+        return estimate
+    length = longest_context(estimate)
+    if not length:
+        return estimate
+    found = again(estimate, asked._replace(max_model_len=length))
+    said = f"what was not set is changed so that it starts: a context of {length:,} tokens"
+    return found._replace(warnings=(said, *found.warnings), put=asked)
 
 
 def retried(estimate: Estimate) -> Estimate:
