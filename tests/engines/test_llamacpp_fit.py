@@ -1,10 +1,12 @@
 """What llama-server changes by itself (common/fit.cpp): the layers that do not fit stay on the host."""
 
+import json
 import re
 from typing import Any
 
 import pytest
 
+from command import call
 from oomless import infer
 from oomless.api.screen import verdict_line
 from oomless.api.serving import ServingAnswer
@@ -55,6 +57,31 @@ def test_builds_before_it_do_not() -> None:
     assert asked(LLAMA_70B, "rtx-4090", engine_version="2025-11").verdict == "does_not_fit"
     assert asked(LLAMA_70B, "rtx-4090", engine_version="2026-02").verdict == "fits"
     assert asked(LLAMA_70B, "rtx-4090", engine="ik-llamacpp").verdict == "does_not_fit"
+
+
+def test_what_was_fitted_has_no_doubt_of_what_was_weighed() -> None:
+    """ollama#12846, a picture's buffer too: the engine measures it. llama.cpp#18181: --fit counted no mmproj,
+    and #18111 ran out of memory."""
+    weighed = infer("qwen3-vl-30b-a3b", "rtx-3090", engine="ollama", engine_version="0.12.7", offline=True)
+    assert weighed.verdict == "fits"
+    assert weighed.ledgers[0].low_bytes == weighed.ledgers[0].high_bytes == weighed.ledgers[0].total_bytes
+    words = ("infer", "--gpu", "rtx-3060-12gb", "--engine-version", "b7437", "--json", "--command")
+    server = "llama-server -m gemma-3-27b-it-q4_0.gguf"
+    found = (call(*words, server + more) for more in ("", " --mmproj mmproj-27B.gguf"))
+    assert [json.loads(each.out)["verdict"] for each in found] == ["fits", "tight"]
+
+
+def test_ik_fits_where_it_is_told() -> None:
+    """ik_llama.cpp#1501 of March 2026: --fit takes all layers, whatever -ngl says."""
+    for month, fit, verdict in (("2026-05", True, "fits"), ("2026-02", True, "does_not_fit")):
+        words = {"engine": "ik-llamacpp", "engine_version": month, "fit": fit, "n_gpu_layers": 999}
+        assert asked(LLAMA_70B, "rtx-4090", **words).verdict == verdict
+    assert asked(LLAMA_70B, "rtx-4090", engine="ik-llamacpp", engine_version="2026-05").starts is False
+    server = "llama-server -m Qwen3.6-35B-A3B-IQ4_K.gguf -mtp --fit --fit-margin 3072"
+    said = call("infer", "--gpu", "rtx-3090", "--engine-version", "2026-05", "--command", server, "--json")
+    told = json.loads(said.out)
+    assert (told["request"]["engine"], told["request"]["fit_target"]) == ("ik-llamacpp", 3072)
+    assert any(line["owner"] == "draft" for line in told["ranks"][0]["lines"])
 
 
 def test_what_fits_is_left_alone() -> None:
@@ -115,8 +142,20 @@ def test_ollama_always_does_so_and_keeps_its_context() -> None:
     assert 0 < (found.request.n_gpu_layers or 0) < 81
 
 
+@pytest.mark.parametrize(
+    ("release", "gpu", "layers", "slots"),
+    [("0.1.48", "rtx-4090", 33, 1), ("0.5.7", "rtx-4090", 20, 4), ("0.5.7", "rtx-4060", 20, 1)],
+)
+def test_four_sequences_need_room_for_the_layers_asked(
+    release: str, gpu: str, layers: int, slots: int
+) -> None:
+    """PredictServerFit of llm/memory.go; to 0.1.48 it was one sequence (17b7186cd came with 0.2.0)."""
+    words = {"engine": "ollama", "engine_version": release, "n_gpu_layers": layers}
+    assert asked("llama-3.1-8b", gpu, **words).request.max_num_seqs == slots
+
+
 def test_ollama_took_four_sequences_where_all_layers_then_fit() -> None:
-    """server/sched.go of 0.1.46 to 0.6.6: each has the whole context; where they do not fit it is one."""
+    """server/sched.go of 0.2.0 to 0.6.6: each has the whole context; where they do not fit it is one."""
     old = "0.5.7"
     small = infer("llama-3.1-8b", "rtx-4090", engine="ollama", engine_version=old, offline=True)
     assert small.kv_cache.needed_bytes == 4 * 2048 * small.kv_cache.bytes_per_token

@@ -15,6 +15,7 @@ from oomless.errors import OomlessError
 from oomless.model.gguf_tensor_names import gguf_name
 from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
+from oomless.units import MIB
 
 
 def weights(found: oomless.ServingAnswer) -> list[int]:
@@ -272,3 +273,36 @@ def test_metal_once_ran_the_whole_graph_for_any_layers() -> None:
     ]
     assert held[0] > 6.5 * 2**30
     assert held[1] < 5 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("Q2_K", 15.64), ("Q3_K_M", 20.36), ("Q4_K_M", 26.44), ("Q5_K_M", 32.23)]
+)
+def test_files_of_2023_have_plain_experts(kind: str, size: float) -> None:
+    """TheBloke's files of Mixtral, in GB; a build reads no file that is younger than itself."""
+    asked = Resolved(engine="llamacpp", quantization=kind)
+    old, new = (
+        stored(load("mixtral-8x7b"), asked._replace(engine_version=month)).checkpoint_bytes / 1e9
+        for month in ("2023-12", "2024-06")
+    )
+    assert old == pytest.approx(size, abs=0.011)
+    assert new > old
+
+
+def test_layers_of_the_host_sent_one_matrix_before_batches_were_offloaded() -> None:
+    """koboldcpp#602 of January 2024: a context of 2,785.32 MiB, of which 1,664 are the cache."""
+    asked: dict[str, Any] = {"quantization": "Q4_K_M", "max_model_len": 16384, "n_gpu_layers": 26}
+    found = [
+        next(
+            line
+            for line in oomless.infer(
+                "mixtral-8x7b", "rtx-4090", engine="llamacpp", engine_version=month, **asked
+            )
+            .ledgers[0]
+            .lines
+            if line.key == "activations.compute_buffer"
+        )
+        for month in ("2024-01", "2024-04")
+    ]
+    assert found[0].bytes / MIB == pytest.approx(1121.32, rel=0.02)
+    assert found[1].bytes > found[0].bytes + 800 * MIB

@@ -61,6 +61,18 @@ def test_a_picture_takes_more_than_the_first_one_for_which_a_tower_is_tried() ->
     assert beyond("", "2025-09") > 1 << 30
 
 
+def test_turboquant_of_a_fork_is_a_type_of_the_cache() -> None:
+    """TheTom/llama-cpp-turboquant: 14 bytes of 32 values, 66 of 128; copies in F16 come of the pool."""
+
+    def lines(kind: str) -> dict[str, int]:
+        found = ranks(f"-ctk {kind} -ctv {kind}")[0]["lines"]
+        return {each["key"]: each["bytes"] for each in found}
+
+    plain, narrow = lines("f16"), lines("turbo3")
+    assert plain["kv_cache.needed"] - narrow["kv_cache.needed"] == (4 << 30) * 25 // 32
+    assert narrow["temporaries.running"] > plain.get("temporaries.running", 0)
+
+
 def test_a_context_that_nobody_sets_goes_by_the_build() -> None:
     """llama.cpp#7675, #10136, #16653; of 0, by hand, the model's own."""
 

@@ -234,6 +234,8 @@ class Engine(Record):
     ) = None
     """(model, question, cards, what a question leaves free on each card) -> the question as the engine
     changes it to start, and a sentence of what it changed; None: it changes nothing, or not enough."""
+    weighs_pictures: Callable[[Resolved], bool] = lambda asked: False
+    """Whether what it changes to start has room for a picture, which it reserves."""
     cuts_sessions: Callable[[Model, Resolved], bool] = lambda model, asked: False
     """Whether it cuts a session to what its pool holds, instead of waiting for room that never comes."""
     left_to_host: Callable[[Model, Resolved], tuple[list[Tensor], set[int]]] | None = None

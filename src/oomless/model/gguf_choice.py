@@ -6,7 +6,7 @@ against published files (tests).
 
 from typing import NamedTuple
 
-from .gguf_builds import SMALL_Q2_K_SINCE, USUAL, VALUES_SINCE
+from .gguf_builds import EXPERTS_SINCE, SMALL_Q2_K_SINCE, USUAL, VALUES_SINCE
 from .gguf_types import FALLBACKS, LARGE_ENDS, LOWEST, PLAIN, TYPES, default_type
 from .storage import Shape
 
@@ -121,7 +121,8 @@ def _choose(mix: str, default: str, name: str, shape: Shape, facts: Facts, nth: 
     if "attn_k.weight" in name or "attn_q.weight" in name:
         return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(mix, default)
     if "ffn_down" in name:
-        return _down(mix, default, facts, layer if facts.num_experts > 1 else nth)
+        apart = facts.num_experts > 1 and facts.build < EXPERTS_SINCE
+        return default if apart else _down(mix, default, facts, layer if facts.num_experts > 1 else nth)
     if "attn_output.weight" in name:
         return _attention_output(mix, default, facts)
     if "attn_qkv.weight" in name:
@@ -213,7 +214,7 @@ def _down(mix: str, default: str, facts: Facts, layer: int) -> str:
 def _attention_output(mix: str, default: str, facts: Facts) -> str:
     if facts.falcon:
         return "Q4_K" if mix == "Q3_K_L" else default
-    if facts.num_experts == 8:
+    if facts.num_experts == 8 and facts.build >= EXPERTS_SINCE:
         raised = "Q2_K IQ3_XS IQ3_XXS Q3_K_S Q3_K_M IQ4_NL Q4_K_S Q4_K_M IQ3_S IQ3_M IQ4_XS"
         return "Q5_K" if mix in raised.split() else default
     return {"Q2_K": "Q3_K", "IQ3_XXS": "IQ3_S", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}.get(

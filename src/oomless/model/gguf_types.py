@@ -110,6 +110,8 @@ Q6_K_R4 256 210, 216 IQ2_XXS_R4 256 66, 217 IQ2_XS_R4 256 74, 218 IQ3_XXS_R4 256
 230 BF16_R16 1 2, 233 Q6_0_R4 32 26, 335 IQ2_BN_R4 64 16 4, 337 IQ2_K_R4 256 76, 338 IQ3_K_R4 256 110, 339
 IQ4_K_R4 256 144, 340 IQ5_K_R4 256 176, 344 IQ4_KS_R4 256 136 4, 352 IQ5_KS_R4 256 168 4, 353 MXFP4_R8 32
 17, 397 Q8_K_R16 256 258, 398 Q8_KV_R8 32 32 4, 399 Q8_K_R8 256 258"""
+_TURBOQUANT = "-1 TURBO2 32 10, -2 TURBO3 32 14, -3 TURBO4 128 66"
+"""Of a cache in forks with TurboQuant (TheTom/llama-cpp-turboquant, ggml-common.h), which no file has."""
 
 
 def _types(table: str) -> dict[str, GGMLType]:
@@ -117,7 +119,7 @@ def _types(table: str) -> dict[str, GGMLType]:
     return {name: GGMLType(int(number), name, *map(int, sizes)) for number, name, *sizes in rows}
 
 
-TYPES = _types(_MAINLINE) | _types(_IK)
+TYPES = _types(_MAINLINE) | _types(_IK) | _types(_TURBOQUANT)
 """Every type by name. Numbers 4, 5 and 36 to 38 were removed upstream; ik's 36 (I2_S) has no fixed block."""
 TYPE_NUMBERS = {each.number: each for each in TYPES.values()}
 

@@ -155,7 +155,7 @@ class Asked(Record):
     override_tensor: str | None = None
     tensor_split: str | None = None
     split_mode: str = "layer"
-    fit: bool = True
+    fit: bool | None = None
     fit_target: int = 1024
     fit_ctx: int = 4096
 

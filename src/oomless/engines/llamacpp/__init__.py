@@ -15,7 +15,7 @@ from .defaults import MOST_DEVICES, resolve, stages
 from .fit import fit
 from .gguf_file import stored
 from .ollama_command import USUAL
-from .release import VERSIONS
+from .release import VERSIONS, rules_of
 from .weights import host_bytes, left_to_host, placed_weights
 
 MOST_LAYERS = 256
@@ -75,6 +75,7 @@ OLLAMA = derived(LLAMACPP, "ollama")._replace(
     candidates=LLAMACPP.candidates._replace(offloads=LLAMACPP.candidates.offloads[1:]),  # experts go unasked
     start=Start(by="modelfile", port=11434),
     tag_type=USUAL,
+    weighs_pictures=lambda asked: rules_of(asked).reserves_picture,
     spreads=lambda given: False,  # one card where one holds it (server/sched.go, SchedSpread)
     log="llamacpp.ollama_log",
 )

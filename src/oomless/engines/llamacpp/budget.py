@@ -56,7 +56,7 @@ def budget_lines(
     kinds = kinds_of_graph(model, asked, batch, hardware.card.vendor)
     compute = buffer_line(model, asked, hardware, stage, value, formula, kinds, left)
     drafts = draft_lines(model, asked, hardware, card, value, pipelined_draft)
-    drafts += tower_lines(model, asked, stage)
+    drafts += tower_lines(model, asked, stage, value)
     if asked.split_mode == "tensor" and asked.layout.pp > 1:
         drafts += (reduce_line(model, asked, hardware.card.vendor),)
     if hardware.card.vendor in HOSTS:

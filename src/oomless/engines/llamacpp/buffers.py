@@ -100,8 +100,10 @@ def host_copies(model: Model, asked: Resolved, hardware: Hardware, stage: Stage)
 
 def cast_streams(cache_type: str, asked: Resolved, hardware: Hardware) -> int:
     """Return the streams of the cache that flash attention copies to F16 in a place of the graph: those of
-    all slots, which the reserved graph has (ggml_cuda_flash_attn_ext_get_alloc_size)."""
+    all slots, which the reserved graph has (ggml_cuda_flash_attn_ext_get_alloc_size). The forks with
+    TurboQuant take them of the pool (TheTom/llama-cpp-turboquant, fattn.cu)."""
     on_card = hardware.card.vendor in ("NVIDIA", "AMD", "")
+    on_card &= "turbo" not in asked.cache_type_k + asked.cache_type_v
     if not on_card or is_ik(asked) or not rules_of(asked).reserves_cast_cache or cache_type.upper() == "F16":
         return 0
     return 1 if asked.kv_unified else asked.max_num_seqs or 1
@@ -208,7 +210,7 @@ def layer_inputs_bytes(model: Model, batch: Batch) -> int:
 def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Bytes of the largest matrix of layers left on the host: the first card multiplies it for a whole
     micro-batch, and has all matrices of a layer's experts where each of them is read expert by expert. The
-    graph itself has the copy of an output that is left there (`copied_output`)."""
+    graph itself has the copy of an output that is left there (`copied_output`). Before, it was one matrix."""
     left = offload(num_blocks(model), asked, output_first(asked))
     if hardware.card.vendor in HOSTS or stage.position or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH:
         return 0
@@ -226,6 +228,8 @@ def copied_for_layers_left(model: Model, asked: Resolved, hardware: Hardware, st
         )
         if len(each.group.shape) > 1 and each.group.name not in (EMBEDDING, HEAD)
     ]
+    if rules_of(asked).leaves_batches:
+        return max((group.format.num_bytes(group.shape) for group in matrices), default=0)
     sizes = [group.format.num_bytes(group.shape) * group.repeat for group in matrices]
     if rules_of(asked).loops_over_experts:
         experts = [
@@ -256,6 +260,7 @@ def layers_left(
         or stage.position
         or (asked.ubatch_size or 512) < MIN_OFFLOADED_BATCH
         or not first
+        or rules_of(asked).leaves_batches
     ):
         return ()
     sizes: dict[str, int] = {}

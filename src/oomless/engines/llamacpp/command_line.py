@@ -128,18 +128,19 @@ def shares_of_devices(split: str, devices: int) -> str:
 def drafts_in(ignored: list[str], flags: dict[str, Any]) -> dict[str, Any]:
     """Return what the kinds of --spec-type load in place of what --spec-draft-n-max says: the model's own MTP
     layer, which drafts three tokens unless told (common/arg.cpp, common.h), or nothing of n-grams; stages of
-    ik_llama.cpp say their tokens themselves.
+    ik_llama.cpp say their tokens themselves, and its -mtp is one.
 
     >>> drafts_in(["--spec-type ngram-mod:n_max=64", "--spec-type mtp:p_min=0.0,n_max=3"], {})[
     ...     "speculation"
     ... ].tokens
     3
-    >>> drafts_in(["--spec-type ngram-mod,draft-mtp"], {})["speculation"].tokens
-    3
+    >>> [drafts_in([said], {})["speculation"].tokens for said in ("--spec-type ngram-mod,draft-mtp", "-mtp")]
+    [3, 1]
     >>> drafts_in(["--spec-type ngram-simple"], {"speculation": Speculation("mtp", 16)})
     {'speculation': None}
     """
     said = [flag.removeprefix("--spec-type ") for flag in ignored if flag.startswith("--spec-type ")]
+    said += ["mtp"] * bool({"-mtp", "--multi-token-prediction"} & set(ignored))
     stages = (re.match(r"mtp\b(?::\S*?\bn_max=(\d{1,3}))?", words) for words in said)
     if found := next((stage for stage in stages if stage), None):
         return {"speculation": Speculation("mtp", int(found[1] or 1))}

@@ -68,10 +68,11 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp, asked.split_mode),
     )
-    if asked.n_gpu_layers is None and not alone and estimates(model, asked):
+    if not alone and estimates(model, asked):
         from .ollama_layers import on_cards  # most questions are of other engines
 
-        found = on_cards(model, hardware, found._replace(max_num_seqs=asked.max_num_seqs or 0))
+        taken = on_cards(model, hardware, found._replace(max_num_seqs=asked.max_num_seqs or 0))
+        found = taken if asked.n_gpu_layers is None else found._replace(max_num_seqs=taken.max_num_seqs)
     slots = found.max_num_seqs or 1
     if rules_of(asked).slots_have_context:
         found = found._replace(concurrency=max(found.concurrency, slots))

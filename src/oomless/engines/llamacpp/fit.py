@@ -54,10 +54,12 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     same question and "" where all is set, and it goes on; None: it changes not enough."""
     if hardware.num_gpus > MOST_DEVICES:
         return None
-    if not (rules_of(asked).fits_itself and asked.fit and asked.split_mode != "tensor") or estimates(
-        model, asked
-    ):
+    rules = rules_of(asked)
+    wanted = not rules.fits_when_told if asked.fit is None else asked.fit
+    if not (rules.fits_itself and wanted and asked.split_mode != "tensor") or estimates(model, asked):
         return asked, ""
+    if rules.fits_when_told:
+        asked = asked._replace(n_gpu_layers=None)
     by_hand = (
         asked.n_gpu_layers is not None,
         asked.tensor_split is not None and hardware.num_gpus > 1,
@@ -65,12 +67,13 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         asked.cpu_moe or asked.n_cpu_moe > 0,
         asked.split_mode != "layer",
     )
-    has_length = asked.max_model_len is not None or asked.context is not None or rules_of(asked).says_context
+    has_length = asked.max_model_len is not None or asked.context is not None
+    has_length = has_length or rules.says_context or rules.fits_when_told
     if any(by_hand) and has_length:
         return asked, ""
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
-    if rules_of(asked).deals_whole_layers:
+    if rules.deals_whole_layers:
         of_server, kept = spare, (asked.fit_target - 457) * MIB
         said = "what was not set is changed so that it starts"
 

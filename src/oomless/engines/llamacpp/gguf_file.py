@@ -19,6 +19,8 @@ def stored(model: Model, asked: Resolved) -> Model:
         return model
     word, whole, rules = asked.quantization or published_as(model), expands(model, asked), rules_of(asked)
     build = drafting_build(model) if asked.draft_tokens else ""  # what drafts has the layer that does
+    if rules.reads_first_mixes:
+        build = FIRST_MIXES
     if word == "MXFP4" and model.family in rules.keeps_16_bit_beside_mxfp4:
         word = "BF16"
     kv_b: KvB = "whole" if whole else "split"
@@ -29,6 +31,8 @@ def stored(model: Model, asked: Resolved) -> Model:
     return made
 
 
+FIRST_MIXES = "2023-12"
+"""A file is no newer than the build that reads it."""
 _IN_LIBRARY = Kept[Model](most=8)
 _FILES = Kept[Model](most=64)
 """Files by model, type and how keys and values lie in them: every stage and card asks again."""

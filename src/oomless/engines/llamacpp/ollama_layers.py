@@ -182,7 +182,7 @@ def counted_together(sizes: Sizes, free: list[int], reserves: bool = True) -> in
 
 def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     """Return the question with slots and layers as Ollama takes them: one card where all fits there, else all
-    cards; fewer slots than it would like where only so all fits."""
+    cards; fewer slots than it would like where only so all fits, or as many layers as num_gpu says."""
     rules, made = rules_of(asked), hardware.card.vendor
     if rules.fills_metal and made == "Apple":
         return asked._replace(n_gpu_layers=num_blocks(model) + 1, max_num_seqs=asked.concurrency)
@@ -191,12 +191,13 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     free = [memory - taken - asked.gpu_overhead for memory in hardware.memories(hardware.num_gpus)]
     least = asked.max_num_seqs or asked.concurrency
     most = asked.max_num_seqs or max(least, rules.auto_slots)
+    wanted = min(asked.n_gpu_layers or 0, len(model.layers) + 1)
     for cards, slots in ((each, num) for each in (sorted(free)[-1:], free) for num in (most, least)):
         sizes = sizes_of(model, asked, slots)
         counts = counted(sizes, cards, made == "Apple", rules.counts_from_front)
         if together := rules.sums_cards and made != "Apple":
             counts = [0] * (len(cards) - 1) + [counted_together(sizes, cards, rules.reserves_layer)]
-        if sum(counts) > len(model.layers):
+        if sum(counts) >= wanted > 0:
             counts[-1] += num_blocks(model) - len(model.layers)  # what drafts is not weighed, and is counted
             break
     split = ",".join(map(str, counts)) if len(counts) > 1 and any(counts) else None

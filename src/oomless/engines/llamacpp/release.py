@@ -27,6 +27,8 @@ class LlamaRules(ReleaseRules):
     """Rows of every matrix are divided over cards, where --split-mode is not known yet."""
     fits_itself: bool = False
     """It changes what was not set where a card is too small."""
+    fits_when_told: bool = False
+    """It does so where --fit is there alone, whatever -ngl says, and leaves the context as it is."""
     fits_towers: bool = False
     """It counts a file of --mmproj then."""
     deals_whole_layers: bool = False
@@ -114,6 +116,12 @@ class LlamaRules(ReleaseRules):
     """Where a buffer finds no room, the context is tried without micro-batches on several cards at once."""
     widens_for_images: bool = False
     """A micro-batch is as large as a batch where a tower is on the card."""
+    reserves_picture: bool = False
+    """Of Ollama's own engine: at the start it reserves the graph of a picture of 2048 x 2048."""
+    larger_pictures: bool = False
+    """Of Qwen2.5-VL: as large as its processor admits."""
+    flashes_towers: bool = False
+    """Of the same: flash attention, where it is on, spares the scores of a tower too."""
     tower_scores: int = 16
     """Heads whose scores of all pairs of patches a tower's buffer has at once."""
     picture_tokens: int = 0
@@ -139,6 +147,11 @@ class LlamaRules(ReleaseRules):
     # experts on the host
     lacks_interleaved_kernels: bool = False
     counts_tokens_of_experts: bool = False
+    leaves_batches: bool = False
+    """Layers of the host are the host's for large batches too; one matrix at a time is multiplied by a card,
+    which takes it out of its pool."""
+    reads_first_mixes: bool = False
+    """Its files were made before rules of llama-quantize that others follow."""
     loops_over_experts: bool = False
     """A graph multiplies a layer's experts one after the other: copies of all their matrices stay."""
 

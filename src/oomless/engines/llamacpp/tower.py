@@ -24,6 +24,22 @@ FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
 PATCHES."""
 HEADS = 16
 """Of a tower."""
+RESERVED = {
+    "gemma3": 64**2,
+    "gemma4": 48**2,
+    "llama4": 24**2,
+    "mistral3": 110**2,
+    "mllama": 4 * 1608,
+    "qwen2_5_vl": 102**2,
+    "qwen3_vl": 90**2,
+    "qwen3_5": 90**2,
+}
+"""Patches of a picture of 2048 x 2048 as Ollama's own engine cuts it (model/models/*/process_image.go), by
+how families begin."""
+OWN_ATTENTION = "qwen2_5_vl"
+"""It writes its tower's scores itself (model/models/qwen25vl/model_vision.go)."""
+SMALLER = 70**2
+"""Patches of the same before `larger_pictures`."""
 
 
 def tower_bytes(model: Model, kind: str) -> int:
@@ -93,18 +109,37 @@ def largest_picture(model: Model, asked: Resolved) -> int:
     return picture_bytes(model, MERGED * tokens, rules.tower_scores)
 
 
+def reserved_patches(model: Model, asked: Resolved) -> int:
+    """Return the patches of the picture that Ollama's own engine reserves room for; 0: llama.cpp runs it.
+
+    >>> from ...model.load import load
+    >>> releases = ("2025-08", "2026-01", "2026-08")
+    >>> [
+    ...     reserved_patches(load("qwen2.5-vl-7b"), Resolved(engine="ollama", engine_version=each))
+    ...     for each in releases
+    ... ]
+    [4900, 10404, 0]
+    """
+    rules = rules_of(asked)
+    if rules.runs_llama_server or (model.family == "mllama" and not rules.reserves_picture):
+        return 0
+    found = next((RESERVED[each] for each in RESERVED if model.family.startswith(each)), 0)
+    return found if rules.larger_pictures or model.family != OWN_ATTENTION else SMALLER
+
+
 def scores_bytes(model: Model) -> int:
     """Return the bytes of the scores of all pairs of patches: logs of gemma3 have projector.graph 1.0 GiB."""
     return HEADS * ONE_SIZE.get(model.family, PATCHES) ** 2 * F32
 
 
-def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]:
-    """What Ollama's first card holds of the tower in its model's file; of llama-server's, whose file is kept
-    room for, what a larger picture than the first takes. Ollama's own engine may keep scores of all pairs of
-    patches: logs of gemma3 have projector.weights 795.9 MiB."""
-    if stage.position:
-        return ()
+def tower_lines(model: Model, asked: Resolved, stage: Stage, graph: int) -> tuple[Line, ...]:
+    """What Ollama's card of the output (its first one, of llama.cpp's runner) holds of the tower in its
+    model's file; of llama-server's, whose file is kept room for, what a larger picture than the first takes.
+    `graph`: the buffer of the text's graph, which a picture's graph is served from too."""
     rules, what = rules_of(asked), "buffer of a first picture"
+    own = reserved_patches(model, asked) if rules.has_tower_in_file else 0
+    if stage.position if not own else not stage.last:
+        return ()
     if not rules.has_tower_in_file:
         more = largest_picture(model, asked) - first_picture(model, rules) if asked.images_per_prompt else 0
         if more <= 0:
@@ -112,14 +147,17 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage) -> tuple[Line, ...]
         said, source = "of the largest picture beyond the first", "ggml-org/llama.cpp tools/mtmd/clip.cpp"
         what, sizes = "buffer of a picture", (0, 0, more)
         return (ranged("activations.running", "engine", what, sizes, "assumed", said, source),)
-    size, buffer = tower_bytes(model, "F16"), picture_bytes(model, first_patches(model, rules))
+    size, patches = tower_bytes(model, "F16"), own or first_patches(model, rules)
     if not size or model.family in rules.drops_encoders:
         return ()
-    scores = rules.tower_scores * first_patches(model, rules) ** 2 * F32
-    value = buffer + scores * (model.family in ONE_SIZE)
-    sizes, formula = (value, buffer, buffer * 3 // 2 + scores), f"{first_patches(model, rules):,} patches"
-    source = "ollama#12000; ggml-org/llama.cpp tools/mtmd/clip.cpp"
-    return (
-        exact("weights.vision", "engine", "tower of images", size, "16 bit, vectors 32", source),
-        ranged("activations.running", "engine", what, sizes, "assumed", formula, source),
-    )
+    buffer = picture_bytes(model, patches)
+    scores = rules.tower_scores * patches**2 * F32
+    sizes = (buffer, buffer, buffer * 3 // 2 + scores)
+    if own:
+        spared = rules.flashes_towers and asked.flash_attn and model.family != OWN_ATTENTION
+        more, runs = buffer + scores * (not spared) - graph, rules.reserves_picture or asked.images_per_prompt
+        sizes = (max(more, 0), max(more - buffer, 0), max(more + buffer // 2, 0)) if runs else (0, 0, 0)
+    source = "ollama runner/ollamarunner/runner.go, reserveWorstCaseGraph; llama.cpp tools/mtmd/clip.cpp"
+    tower = exact("weights.vision", "engine", "tower of images", size, "16 bit, vectors 32", source)
+    picture = ranged("activations.running", "engine", what, sizes, "assumed", f"{patches:,} patches", source)
+    return (tower, picture) if sizes[-1] else (tower,)

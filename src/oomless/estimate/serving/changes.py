@@ -89,7 +89,28 @@ def fitted(estimate: Estimate) -> Estimate:
     if not said:
         return retried(estimate) if len(estimate.ledgers) > 1 else estimate
     found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
-    return found._replace(warnings=(said, *found.warnings), put=estimate.asked)
+    pictures = found.request.images_per_prompt or any(
+        line.key == "activations.running" for ledger in found.ledgers for line in ledger.lines
+    )
+    if not pictures or rules.weighs_pictures(found.request):
+        found = found._replace(ledgers=tuple(map(weighed, found.ledgers)))
+    ranked = [(SEVERITY[each.verdict], each.headroom_bytes) for each in found.ledgers]
+    worst = ranked.index(min(ranked))
+    return found._replace(worst_rank=worst, warnings=(said, *found.warnings), put=estimate.asked)
+
+
+def weighed(ledger: Ledger) -> Ledger:
+    """Return the ledger of a question that its engine changed until its own sum fitted, in which no doubt is
+    left of what it weighs itself: what it loads, the cache, the buffer of its graph and what the driver has
+    taken by then. It does not weigh what a draft takes."""
+    if any(line.owner == "draft" for line in ledger.lines):
+        return ledger
+    known = [line for line in ledger.lines if line.key != "temporaries.running"]
+    below, above = (
+        sum(line.bytes - line.low_bytes for line in known),
+        sum(line.high_bytes - line.bytes for line in known),
+    )
+    return ledger._replace(idle_spread=(ledger.idle_spread[0] + below, ledger.idle_spread[1] + above))
 
 
 def cut_to_pool(estimate: Estimate) -> Estimate:

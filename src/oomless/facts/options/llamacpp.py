@@ -17,10 +17,10 @@ OF_LLAMACPP: tuple[Option, ...] = (
            choices=("layer", "row", "tensor", "none", "graph", "attn"), known={LLAMA: "-sm --split-mode"}),
     Option("fit", "--fit -fit", "onoff", "llamacpp",
            "What was not set is changed where a card is too small: the context, then the layers on the "
-           "cards; Ollama always does so [on].", True, known={"llamacpp": "-fit --fit"}),
+           "cards; Ollama always does so [on; of ik_llama.cpp off].", known={IK: "-fit --fit"}),
     Option("fit_target", "--fit-target -fitt", "whole", "llamacpp",
            "MiB of each card that --fit leaves free [1024].", 1024, -1e6,
-           known={"llamacpp": "-fitt --fit-target"}),
+           known={IK: "-fitt --fit-target --fit-margin"}),
     Option("fit_ctx", "--fit-ctx -fitc", "whole", "llamacpp",
            "The context below which --fit does not go [4096].", 4096, 256,
            known={"llamacpp": "-fitc --fit-ctx"}),
