@@ -61,6 +61,16 @@ def test_a_picture_takes_more_than_the_first_one_for_which_a_tower_is_tried() ->
     assert beyond("", "2025-09") > 1 << 30
 
 
+def test_llama_cli_has_one_slot() -> None:
+    """llama.cpp#21514, Gemma 4 31B on an RTX 3090: 22.3 GB of llama-cli, 23.5 of llama-server."""
+    windows = []
+    for program in ("llama-cli", "llama-server"):
+        words = f"{program} -m gemma-4-31B-it-Q4_K_M.gguf -c 64000 -ngl 99"
+        found = call("infer", "--gpu", "a6000", "--engine-version", "b8668", "--command", words, "--json")
+        windows.append(json.loads(found.out)["request"]["max_num_seqs"])
+    assert windows == [1, 4]
+
+
 def test_turboquant_of_a_fork_is_a_type_of_the_cache() -> None:
     """TheTom/llama-cpp-turboquant: 14 bytes of 32 values, 66 of 128; copies in F16 come of the pool."""
 

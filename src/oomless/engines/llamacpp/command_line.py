@@ -67,7 +67,7 @@ BENCH = re.compile(r"llama-bench(?:\.exe)?\s")
 def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
     """Return what programs that are built on llama.cpp do otherwise than its server: one slot, all cells for
     layers with a window, nothing fitted, a context of their own (koboldcpp.py, llama_cpp/server/settings.py);
-    llama-cpp-python leaves all layers to the host unless told.
+    llama-cpp-python leaves all layers to the host unless told; llama-cli has one slot (common.h, n_parallel).
 
     >>> alone(["python", "-m", "llama_cpp.server"], [])["n_gpu_layers"], alone(["llama-server"], [])
     (0, {})
@@ -79,6 +79,8 @@ def alone(before: list[str], ignored: list[str]) -> dict[str, Any]:
         return {"fit": False}
     if "llama-bench" in program:  # flash attention was off until the spring of 2026
         return {"max_num_seqs": 1, "flash_attn": False, "fit": False}
+    if "llama-cli" in program or "llama-mtmd-cli" in program:
+        return {"max_num_seqs": 1}
     if "koboldcpp" in program:
         window = "--useswa" not in ignored
         return {"max_model_len": 8192, "max_num_seqs": 1, "swa_full": window, "fit": False}

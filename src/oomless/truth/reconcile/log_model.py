@@ -16,7 +16,7 @@ FILE_WORDS = re.compile(
 )
 """What a GGUF file's name says behind the model's."""
 TUNING = re.compile(
-    r"[-_.](?:per-channel|per-token|quarot|mtp|modelslim|mindie|ascend|npu|dummy|qat|merged|mix|smol|v\d)$"
+    r"[-_.](?:per-channel|per-token|quarot|(?:native-)?mtp(?:-preserved)?|modelslim|mindie|ascend|npu|dummy|qat|merged|mix|smol|v\d)$"
 )
 """What makers of copies write behind a name: for NPUs, trained for the packing, adapters laid in, mixes."""
 BETWEEN_FIGURES = re.compile(r"(?<=\d)_(?=\d)")
@@ -110,7 +110,7 @@ def bare(title: str) -> str:
 def model_of_file(place: str) -> str:
     """Return the catalogue's name of a GGUF file's model, or of what it was made of; "" for none.
 
-    >>> model_of_file("/m/Qwen3.6-35B-A3B-Uncensored-Aggressive-MTP-Q4_K_M.gguf"), model_of_file("m.gguf")
+    >>> model_of_file("/m/Qwen3.6-35B-A3B-Heretic-Native-MTP-Preserved-Q4_K_M.gguf"), model_of_file("m.gguf")
     ('qwen3.6-35b-a3b', '')
     >>> (
     ...     model_of_file("MythoMax-L2-13B.Q4_K_M.gguf"),
