@@ -71,6 +71,17 @@ def test_what_was_fitted_has_no_doubt_of_what_was_weighed() -> None:
     assert [json.loads(each.out)["verdict"] for each in found] == ["fits", "tight"]
 
 
+def test_fit_ignored_what_drafts_for_some_weeks() -> None:
+    """llama.cpp#23472, #23485: the context was fitted as if no layer drafted."""
+
+    def length(build: str) -> int:
+        words = "llama-server -m Qwen3.6-27B-MTP-Q4_K_M.gguf -np 1 --spec-type draft-mtp --fit on"
+        found = call("infer", "--gpu", "rtx-3090", "--engine-version", build, "--json", "--command", words)
+        return int(json.loads(found.out)["request"]["max_model_len"])
+
+    assert length("b9297") > length("b9305") + 8192
+
+
 def test_ik_fits_where_it_is_told() -> None:
     """ik_llama.cpp#1501 of March 2026: --fit takes all layers, whatever -ngl says."""
     for month, fit, verdict in (("2026-05", True, "fits"), ("2026-02", True, "does_not_fit")):

@@ -234,6 +234,8 @@ class Engine(Record):
     ) = None
     """(model, question, cards, what a question leaves free on each card) -> the question as the engine
     changes it to start, and a sentence of what it changed; None: it changes nothing, or not enough."""
+    weighs_drafts: Callable[[Resolved], bool] = lambda asked: True
+    """Whether it counts then what drafts."""
     weighs_pictures: Callable[[Resolved], bool] = lambda asked: False
     """Whether what it changes to start has room for a picture, which it reserves."""
     cuts_sessions: Callable[[Model, Resolved], bool] = lambda model, asked: False

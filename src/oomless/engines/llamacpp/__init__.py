@@ -66,6 +66,7 @@ LLAMACPP = Engine(
     cuts_at_model_positions=True,
     in_file=stored,
     fit=fit,
+    weighs_drafts=lambda asked: rules_of(asked).fits_drafts,
     left_to_host=left_to_host,
     cache_field="cache_type_k",
     spreads=lambda given: given.get("split_mode") != "none",

@@ -29,6 +29,8 @@ class LlamaRules(ReleaseRules):
     """It changes what was not set where a card is too small."""
     fits_when_told: bool = False
     """It does so where --fit is there alone, whatever -ngl says, and leaves the context as it is."""
+    fits_drafts: bool = False
+    """It counts a context that drafts then."""
     fits_towers: bool = False
     """It counts a file of --mmproj then."""
     deals_whole_layers: bool = False

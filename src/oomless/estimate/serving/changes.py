@@ -80,7 +80,8 @@ def fitted(estimate: Estimate) -> Estimate:
 
     def spare(asked: Asked) -> tuple[int, ...]:
         found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
-        return tuple(projected(ledger) - asked.fit_target * MIB for ledger in found.ledgers)
+        drafts = rules.weighs_drafts(found.request)
+        return tuple(projected(ledger, drafts) - asked.fit_target * MIB for ledger in found.ledgers)
 
     changed = fit(estimate.model, estimate.asked, cards, spare)
     if changed is None:
@@ -154,8 +155,9 @@ def retried(estimate: Estimate) -> Estimate:
     return found._replace(warnings=(said, *found.warnings), adjust=tried)
 
 
-def projected(ledger: Ledger) -> int:
-    """Return the bytes that are free by what an engine projects: it knows its buffers, and not what its
-    operations take while they run (common/fit.cpp)."""
-    running = sum(line.bytes for line in ledger.lines if line.key == "temporaries.running")
-    return ledger.headroom_bytes + running
+def projected(ledger: Ledger, drafts: bool) -> int:
+    """Return the bytes that are free by what an engine projects: it knows its buffers, of what `drafts` too
+    or not, and not what its operations take while they run (common/fit.cpp)."""
+    unknown = [line for line in ledger.lines if line.key == "temporaries.running"]
+    unknown += [line for line in ledger.lines if line.owner == "draft" and not drafts]
+    return ledger.headroom_bytes + sum(line.bytes for line in unknown)
