@@ -343,8 +343,11 @@ FRESH_28_BUDGET = Confusion(right=0.76, wrong_fits=8, wrong_does_not_fit=1, tigh
 FRESH_29_BUDGET = Confusion(right=0.9, wrong_fits=1, wrong_does_not_fit=1, tight=14, none=0)
 
 
-# the first score was 12 of 21, two wrong "fits", seven wrong "no", eleven tight, four without an answer
-FRESH_34_BUDGET = Confusion(right=0.4, wrong_fits=3, wrong_does_not_fit=4, tight=12, none=4)
+# the first score was 12 of 21, two wrong "fits", seven wrong "no", eleven tight, four without an answer:
+# sessions that LMDeploy cuts to its pool, ik_llama.cpp's --fit, files of 2023, slots of Ollama before 0.2.0.
+# Not explained: a machine of 8 GB under Windows (x-5107), the graph of Gemma 2 before Ollama knew it
+# (x-5111), a ROCm build that drafts (x-5124), a prompt that was not filled (x-5105)
+FRESH_34_BUDGET = Confusion(right=0.8, wrong_fits=3, wrong_does_not_fit=1, tight=11, none=1)
 
 
 # the first score was 14 of 18, three wrong "fits", one wrong "no", four tight, eighteen without an answer:
