@@ -128,3 +128,13 @@ def test_the_embedding_of_each_layer_lies_where_its_engine_puts_it(release: str,
     found = infer("gemma-3n-e4b", "rtx-3060", quantization="Q4_K_M", engine="ollama", engine_version=release)
     held = sum(line.bytes for line in found.ledger.lines if line.category == "weights")
     assert held / GIB == pytest.approx(on_card, abs=0.02)
+
+
+def test_a_graph_that_it_did_not_know_left_layers_too_many() -> None:
+    """ollama#5359, Gemma 2 on 4 GiB: 0.1.47 ran out, 0.1.48 knew its graph."""
+    words: dict[str, Any] = {"engine": "ollama", "quantization": "Q4_0", "context": 2048}
+    before, after = (
+        infer("gemma-2-27b", "4GiB", engine_version=release, **words) for release in ("0.1.47", "0.1.48")
+    )
+    assert (before.request.n_gpu_layers or 0) > (after.request.n_gpu_layers or 0)
+    assert before.headroom_bytes < 0 < after.headroom_bytes

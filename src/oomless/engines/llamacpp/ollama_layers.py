@@ -65,7 +65,8 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
             output += size
     tower = tower_bytes(model, "F16") + (scores_bytes(model) if family in ONE_SIZE else 0)
     of_sinks = 4 if rules_of(asked).doubles_graph_of_sinks else 2
-    return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates))
+    lacks = family in rules_of(asked).lacks_graph
+    return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates, lacks))
 
 
 class HeadsInFile(NamedTuple):
@@ -96,10 +97,10 @@ def heads_in_file(model: Model, asked: Resolved) -> HeadsInFile:
 
 
 def graph_sizes(
-    model: Model, heads: HeadsInFile, context: int, cache: int, of_sinks: int, gates: int
+    model: Model, heads: HeadsInFile, context: int, cache: int, of_sinks: int, gates: int, lacks: bool = False
 ) -> tuple[int, int]:
     """What GraphSize takes a graph for where layers stay on the host, and where none do; `cache` is that of
-    all layers, `gates` are those of a layer's experts where they are weighed."""
+    all layers, `gates` are those of a layer's experts where they are weighed; it may lack the graph."""
     hidden, words, batch = model.hidden_size, model.vocab_size, min(BATCH, context)
     family = next((each for each in ("gemma", "deepseek") if model.family.startswith(each)), model.family)
     grouped = heads.kv if family == "deepseek" else heads.num
@@ -111,7 +112,7 @@ def graph_sizes(
         "gemma": (1, 2, 2 * wide, wide, 8 * heads.key),
         "deepseek": (3, 3, 2 * wide, wide, wide),
     }
-    if family not in shapes:
+    if family not in shapes or lacks:
         size = (of_sinks if family == "gpt_oss" else 1) * heads.num // heads.least_kv * cache // 6
         return size, size
     outputs, states, more, square, rows = shapes[family]

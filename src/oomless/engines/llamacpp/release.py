@@ -47,6 +47,8 @@ class LlamaRules(ReleaseRules):
     sums_cards: bool = False
     reserves_layer: bool = False
     """Ollama's estimate keeps room for a first layer."""
+    lacks_graph: Families = NO_FAMILY
+    """Its estimate takes their graph for a share of the cache."""
     weighs_experts: bool = False
     """It knows the graph of Mixtral's experts where layers stay on the host."""
     counts_from_front: bool = False
