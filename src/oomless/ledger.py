@@ -187,7 +187,7 @@ class Ledger(Record):
     of it is needed."""
     idle_spread: tuple[int, int] = (0, 0)
     """How much of the lines' spreads below and above decides nothing: what comes beside a pool raises the
-    capacity by itself, whatever it is."""
+    capacity by itself, whatever it is, and what an engine weighed has room."""
 
     @property
     def total_bytes(self) -> int:
