@@ -39,12 +39,12 @@ def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape)
     residual."""
     norm(tape, run, "input_layernorm", source, "ln1", at.residual, run.hidden)
     heads = latent_heads(tape, run, at) if run.latent is not None else grouped_heads(tape, run, at)
-    core_attention(tape, run, backend(run, device), at, heads)
+    context = core_attention(tape, run, backend(run, device), at, heads)
     back_to_residual(
         tape,
         run,
         "linear_proj",
-        "context",
+        context,
         "attention",
         at,
         module="attn_proj",

@@ -27,17 +27,18 @@ class Heads(NamedTuple):
         return " ".join(dict.fromkeys((self.query, self.key, self.value)))
 
 
-def core_attention(tape: Tape, run: Megatron, kernel: Backend, at: Shape, heads: Heads) -> None:
-    """Write the attention down; `context` is what the output projection reads."""
+def core_attention(tape: Tape, run: Megatron, kernel: Backend, at: Shape, heads: Heads) -> str:
+    """Write the attention down; returns what the output projection reads."""
     match kernel:
         case "unfused":
             _unfused(tape, run, at, heads)
         case "flash":
             _flash(tape, run, at, heads)
         case "fused":
-            _fused(tape, run, at, heads)
+            return _fused(tape, run, at, heads)
         case _:
             assert_never(kernel)
+    return "context"
 
 
 def _context_bytes(run: Megatron, at: Shape, heads: Heads) -> int:
@@ -85,20 +86,29 @@ def _flash(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
     tape.op("to sbhd", "context.bshd", {"context": context}, module=CORE)
 
 
-def _fused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+def _fused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> str:
     """cuDNN keeps what it reads, its output and an F32 a row and head; its backward sums the query's gradient
-    in F32."""
-    rows = at.tokens * (run.heads // run.tp)
+    in F32.
+
+    Where DeepSeek-V3 was trained (DualPipe), the output is kept in E5M6 beside activations in FP8, with a
+    scale for 128 values (arXiv 2412.19437, 3.3.3): 12 bits a value.
+    """
+    rows, size = at.tokens * (run.heads // run.tp), _context_bytes(run, at, heads)
     tape.constant("lse")
+    made, kept = {"context": size, "lse": rows * 4}, "context"
+    if run.dualpipe and run.fp8_inputs and CORE not in run.recompute_modules:
+        kept, values = "context.e5m6", size // run.num_bytes
+        made[kept] = values * 12 // 8 + values // 32
     tape.op(
         "cuDNN attention",
         heads.names,
-        {"context": _context_bytes(run, at, heads), "lse": rows * 4},
-        f"{heads.names} context lse",
+        made,
+        f"{heads.names} {kept} lse",
         module=CORE,
         product=True,
         backward_temp=rows * heads.key_dim * 4,
     )
+    return kept
 
 
 def cross_attention(

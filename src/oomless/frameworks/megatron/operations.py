@@ -190,11 +190,12 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
 
 def stored(tape: Tape, run: Megatron, source: str) -> str:
     """Return what a gated activation reads: the tensor, or its copy in FP8 under
-    --activation-func-fp8-input-store (core/fusions/fused_bias_swiglu.py), which outlives it."""
+    --activation-func-fp8-input-store (core/fusions/fused_bias_swiglu.py), which outlives it. DeepSeek-V3's
+    own (DualPipe) has a scale for 128 values."""
     if not run.fp8_inputs or not run.gated:
         return source
-    name = f"{source}.stored"
-    tape.op("store", source, {name: tape.sizes[source] // run.num_bytes})
+    name, values = f"{source}.stored", tape.sizes[source] // run.num_bytes
+    tape.op("store", source, {name: values + (values // 32 if run.dualpipe else 0)})
     return name
 
 
