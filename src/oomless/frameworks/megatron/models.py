@@ -80,8 +80,7 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         switches.append("cross-entropy-loss-fusion")
         given["cross-entropy-fusion-impl"] = fusion
     given |= dict.fromkeys(switches, True)
-    run = read_arguments(given, mesh.num_ranks)
-    return run._replace(copied_bytes=8) if copies_moments(asked) else run
+    return read_arguments(given, mesh.num_ranks)._replace(copied_bytes=8 * copies_moments(asked))
 
 
 def copies_moments(asked: TrainingAsked) -> bool:
