@@ -140,3 +140,11 @@ def test_several_names_of_a_served_model_are_no_models() -> None:
 )
 def test_branches_without_end_are_read_in_the_end(text: str) -> None:
     assert starts_in(f"{text}\nfi\nesac")[0] == []
+
+
+@pytest.mark.parametrize(
+    "words", ["$MODEL -tp 8", "org/m -tp $TP", "org/m --gpu-memory-utilization=${SHARE}"]
+)
+def test_a_variable_that_nothing_sets_is_named(words: str) -> None:
+    with pytest.raises(UsageError, match=r"\$\{?(MODEL|TP|SHARE)\}? has no value in what was pasted"):
+        read_command(f"vllm serve {words}")

@@ -84,6 +84,14 @@ def harmless(line: CommandLine) -> dict[str, str]:
     return {row["flag"]: row["takes"] for row in facts.table("engine_flags") if row["engine"] == line.table}
 
 
+def without_value(variable: str) -> UsageError:
+    return UsageError(
+        f"--command: {variable} has no value in what was pasted",
+        "write its value in its place, or put NAME=VALUE before the command",
+        "command",
+    )
+
+
 class Reading:
     """The words of one command, read from left to right."""
 
@@ -110,11 +118,7 @@ class Reading:
             named += [self.model] if self.model else []
         self.model = named[-1] if named else None
         if self.model is not None and (open_ := VARIABLE.search(self.model)):
-            raise UsageError(
-                f"--command: {open_[0]} has no value in what was pasted",
-                "write its value in its place, or put NAME=VALUE before the command",
-                "command",
-            )
+            raise without_value(open_[0])
         return self.whole()
 
     def read(self, words: list[str]) -> None:
@@ -221,6 +225,8 @@ class Reading:
     def take(self, spelled: str, value: str, shown: str) -> None:
         """Note what a flag of the table says."""
         option, means = self.known[spelled]
+        if option.field != "model" and VARIABLE.fullmatch(value):
+            raise without_value(value)
         if option.field == "model":
             self.model = value
         elif option.kind == "length" and value in ENGINE_CHOOSES:
