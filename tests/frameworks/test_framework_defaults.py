@@ -183,6 +183,14 @@ def test_a_card_without_bfloat16_trains_in_float16_where_nobody_says(framework: 
     assert any("no BF16" in note for note in answer.warnings)
 
 
+@pytest.mark.parametrize("asked", [{}, {"precision": "amp-fp16"}])
+@pytest.mark.parametrize("framework", ["transformers", "trl", "llama-factory", "axolotl", "ms-swift"])
+def test_float16_is_gathered_where_fsdp_divides_float32(framework: str, asked: dict[str, Any]) -> None:
+    """accelerate, set_mixed_precision: a policy of FSDP's own stands for the autocast."""
+    answer = train("llama-3.1-8b", "v100:8", framework=framework, sharding="fsdp1", **asked)
+    assert answer.request.precision == "mixed-fp16"
+
+
 def test_post_training_frameworks_are_names() -> None:
     """prime-rl fills fully sharded F32 weights under BF16 and checkpoints; NeMo-RL's are F32 for adapters
     too; a program of one trainer is that trainer (NeMo 2.0: Megatron-Bridge)."""

@@ -112,8 +112,9 @@ BITSANDBYTES = ("nf4", "nf4-dq", "int8")
 
 def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
     """Return the recipe: the one that is named, or the framework's for the method and the sharding. FSDP
-    gathers F32 weights in 16 bit, so that autocast finds nothing to cast; a DeepSpeed engine makes its own of
-    either. What accelerate 1.6 to 1.12 divides by FSDP2 is F32, frozen weights too.
+    gathers F32 weights in 16 bit, so that autocast finds nothing to cast, whatever Trainer is told
+    (accelerate's set_mixed_precision); a DeepSpeed engine makes its own of either. What accelerate 1.6 to
+    1.12 divides by FSDP2 is F32, frozen weights too.
 
     >>> trl, none = framework("trl"), Habits()
     >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
@@ -123,6 +124,8 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
     >>> swift, asked = framework("ms-swift"), TrainingAsked(method="lora", sharding="fsdp2")
     >>> [precision_of(asked, swift, swift.habits(f"accelerate {each}")) for each in ("1.10.1", "1.13.0")]
     ['mixed-bf16', 'bf16']
+    >>> precision_of(TrainingAsked(sharding="fsdp1", precision="amp-fp16"), trl, none)
+    'mixed-fp16'
     """
     sharding = asked.sharding or of.sharding
     match asked.method:
@@ -140,6 +143,8 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
                 found = of.precision_fsdp or found
     if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
         found = asked.precision
+        if sharding in FSDP and of.precision_fsdp and recipe(found).autocast:
+            found = f"mixed-{recipe(found).arithmetic}"
     if of.zero_is_deepspeed and sharding in ("zero1", "zero2", "zero3"):
         return recipe(found).zero
     return found

@@ -163,10 +163,8 @@ def fully_shard(model: Any, axis: Any, outer: Any, asked: TrainingResolved) -> N
     torch = need("torch", "trace")
     fsdp = need("torch.distributed.fsdp", "trace")
     form = recipe(asked.precision)
-    mixed = form.name == "mixed-bf16"
-    policy = (
-        fsdp.MixedPrecisionPolicy(torch.bfloat16, torch.float32) if mixed else fsdp.MixedPrecisionPolicy()
-    )
+    half = {"mixed-bf16": torch.bfloat16, "mixed-fp16": torch.float16}.get(form.name)
+    policy = fsdp.MixedPrecisionPolicy(half, torch.float32) if half else fsdp.MixedPrecisionPolicy()
     again = not asked.keep_gathered
     kinds = {parameter.dtype for parameter in model.parameters()}
     if len(kinds) > 1:  # FSDP2 takes one type a unit; routers keep small tensors in F32
