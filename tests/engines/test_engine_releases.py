@@ -17,6 +17,7 @@ from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
 from oomless.engines.trtllm.release import RELEASES as TRTLLM
 from oomless.engines.vllm.release import RELEASES as VLLM
 from oomless.engines.vllm_ascend import RELEASES as ASCEND
+from oomless.engines.vllm_hpu import RELEASES as HPU
 from oomless.errors import UsageError
 from oomless.facts.release import Release, read_release
 from oomless.model.families import FAMILIES
@@ -25,6 +26,7 @@ Known = Releases[Any]
 ALL: tuple[Known, ...] = (
     VLLM,
     ASCEND,
+    HPU,
     SGLANG,
     TRTLLM,
     LMDEPLOY,

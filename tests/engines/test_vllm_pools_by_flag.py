@@ -138,3 +138,23 @@ def test_a_mode_and_a_level_are_defaults_of_others(flag: str, batch: tuple[int, 
     assert (asked["max_num_seqs"], asked["max_num_batched_tokens"]) == batch
     assert asked["enforce_eager"] == eager
     assert "not known" not in call("infer", "--gpu", "h100", "--command", line).out
+
+
+@pytest.mark.parametrize(("context", "fits"), [(8192, True), (131072, False)])
+def test_gaudi_shares_what_is_free(context: int, fits: bool) -> None:
+    """HabanaAI/vllm-fork#510: Llama-3.1-70B over two Gaudi 2 only works up to 8,192 tokens."""
+    found = answer(
+        "llama-3.1-70b", "gaudi-2:2", "0.5.3", tp=2, engine="vllm-hpu", max_model_len=context, context=context
+    )
+    assert (found.ranks[0].pool_bytes >= found.ranks[0].needed_bytes) == fits
+
+
+@pytest.mark.parametrize("tp", [2, 4])
+def test_a_mask_of_latents_is_as_large_over_more_ranks(tp: int) -> None:
+    """DeepSeek-V2-Lite ran out at 16,000 tokens over two NPUs and four (unified-cache-management#149)."""
+    more = []
+    for context in (15000, 17000):
+        asked: dict[str, Any] = {"engine": "vllm-ascend", "context": context, "tp": tp}
+        rank = answer("deepseek-v2-lite", f"ascend-910b:{tp}", "0.9.2", **asked).ranks[0]
+        more.append(rank.card_bytes - rank.budget_bytes - sum(line.bytes for line in rank.beside))
+    assert more[0] > 0 > more[1]

@@ -7,7 +7,7 @@ MLA pages a layer (1,152). Overheads are assumed.
 
 from ..errors import UnsupportedError
 from ..ledger import Line, exact
-from ..model.attention import DSA, V4, Linear
+from ..model.attention import DSA, MLA, V4, Linear
 from ..model.model import Model
 from ..model.storage import DTYPES
 from ..run.cards import Hardware
@@ -42,6 +42,8 @@ class AscendRules(ReleaseRules):
     """A model of text without latents reads a prompt in one step, however long."""
     may_read_whole_prompts: bool = False
     """A candidate of the release does."""
+    scores_latents_whole: bool = False
+    """A prompt that goes on is scored against all its latents at once, under a mask of its length squared."""
     serves_sparse_mla: bool = False
     serves_v4: bool = False
     serves_v41: bool = False
@@ -136,7 +138,8 @@ def v4_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
     """Return the further copies of the pool that a model with states gets: layers with a cache and layers
     with a state are allocated one after the other, though they share it (worker/model_runner_v1.py); and the
-    mask of the longest prompt that one step begins, which no profile run makes.
+    mask of the longest prompt that one step begins, which no profile run makes, nor the scores of one that
+    goes on.
 
     >>> from ..model.load import load
     >>> asked = Resolved(
@@ -166,6 +169,8 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
         if rules.may_mask_all_that_was_read:
             mask = up_to(mask, 2 * (asked.context or 0) ** 2 * width)._replace(kind="assumed")
         found.append(mask)
+    if rules.scores_latents_whole and not engine.v0:
+        found.extend(score_lines(model, asked, stage))
     copies = rules.pools_of_states - 1
     if copies and stage.kinds(model).has(Linear):
         found.append(
@@ -179,6 +184,30 @@ def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) ->
             )
         )
     return found
+
+
+def score_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
+    """Return what a layer with latents takes for the end of a prompt of more than one step: a mask in F32 of
+    all its tokens by themselves, in which elements are chosen by a Boolean one, whose indices CANN allocates
+    for all of them (two of 8 bytes); then scores in F32, twice, and the mask's rows, twice.
+
+    >>> from ..model.load import load
+    >>> asked = Resolved(layout=Layout(), context=16384, max_num_batched_tokens=2048)
+    >>> lite = load("deepseek-v2-lite")
+    >>> [each.bytes / 2**30 for each in score_lines(lite, asked, Stage(0, 1, 0, 27))]
+    [5.25]
+    >>> score_lines(lite, asked._replace(context=2048), Stage(0, 1, 0, 27))
+    []
+    """
+    step, context = asked.max_num_batched_tokens or 0, asked.context or 0
+    if not stage.kinds(model).has(MLA) or context <= step:
+        return []
+    heads = max(each.num_heads for each in stage.kinds(model).of(MLA)) // asked.layout.tp
+    chosen, scored = context * context * 21, 4 * context * context + 8 * context * step * (1 + heads)
+    formula = f"the most of {context:,} x {context:,} x (4 B + 1 + 16 of indices) and, for {step:,} of them, "
+    formula += f"{context:,} x {context:,} x 4 B + {step:,} x {context:,} x (1 + {heads} heads) x 8 B"
+    what, source = "scores of a prompt that goes on", "vllm_ascend/ops/attention.py, aclnnNonzero"
+    return [exact("temporaries.running", "engine", what, max(chosen, scored), formula, source)]
 
 
 VLLM_ASCEND = derived(VLLM, "vllm-ascend")._replace(
