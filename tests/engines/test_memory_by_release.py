@@ -411,6 +411,24 @@ def test_sglang_held_what_marlin_reorders() -> None:
     )
 
 
+@pytest.mark.parametrize(("version", "weights"), [("0.5.3", 54.6), ("0.5.6", 28.0)])
+def test_sglang_held_what_ascend_transposes(version: str, weights: float) -> None:
+    """Qwen3-235B in W8A8 on eight 910B started above 0.92 of 60.95 GiB alone (sglang#12016)."""
+    flags: dict[str, Any] = {"engine": "sglang", "engine_version": version, "quantization": "w8a8"}
+    found = answer("qwen3-235b-a22b-2507", "ascend-910b:8", 8, **flags)
+    held = sum(each.bytes for each in found.ledger.lines if each.category == "weights") / GIB
+    assert held == pytest.approx(weights, rel=0.01)
+
+
+@pytest.mark.parametrize(("cards", "free"), [(1, 60.5), (2, 60.35)])
+def test_what_an_ascend_card_has_free_before_loading(cards: int, free: float) -> None:
+    """Of 61.0: 60.81 on two and 60.56 on four, where NVIDIA's cards have taken 2.4 GiB."""
+    found = answer("qwen3-8b", f"ascend-910b:{cards}", cards, engine="sglang", engine_version="0.5.9")
+    keys = ("runtime.context", "runtime.non_torch")
+    taken = sum(each.bytes for each in found.ledger.lines if each.key in keys) / GIB
+    assert 60.95 - taken == pytest.approx(free, abs=0.15)
+
+
 def test_awq_added_up_eight_parts_of_a_product() -> None:
     """Mixtral-8x7B in AWQ ran out on two A10 under 0.2.7 (vllm#2382): 7 GiB of parts; 0.3 has none, and
     unpacks a matrix of 112 MiB as GPTQ's kernel does."""

@@ -51,6 +51,7 @@ def start_lines(asked: Resolved, hardware: Hardware) -> list[Line]:
         "multi_node": layout.num_ranks > hardware.per_node,
         "no_link": hardware.card.has_no_link,
         "amd": hardware.card.vendor == "AMD",
+        "ascend": hardware.card.vendor == "Huawei",
         "unified": hardware.card.shared_bytes > 0,
         "before_hopper": 0 < hardware.card.capability < 9 and hardware.card.vendor == "NVIDIA",
     }

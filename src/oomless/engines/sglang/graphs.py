@@ -53,7 +53,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     if asked.enforce_eager:  # its prefills alone are captured
         none = ranged("runtime.cuda_graphs", "engine", "CUDA graphs", (0, 0, 0), "fitted", "no steps", PIECES)
         return with_prefills(none, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
-    if hardware.card.vendor in MAKERS:
+    if hardware.card.vendor in (*MAKERS, "Huawei"):
         line = captured_line(model, asked, hardware, stage, tags)
     else:
         few = captures_few(asked) and "mla" not in tags
@@ -212,6 +212,7 @@ def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, 
     found = {
         "tp": asked.layout.tp > 1,
         "unified": hardware.card.shared_bytes > 0,
+        "ascend": hardware.card.vendor == "Huawei",
         "v4": model.kinds.has(V4, V41),
         "mla": model.kinds.has(MLA),
         "hopper": by_fa3(asked, hardware),

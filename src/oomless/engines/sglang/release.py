@@ -131,6 +131,8 @@ class SglangRules(ReleaseRules):
     holds_loaded_weights: Families = NO_FAMILY
     """Families whose models keep a dictionary of their experts, or of all parameters."""
     """Of Qwen3's models with experts, where a kernel puts them into another order."""
+    copies_experts_on_ascend: bool = False
+    """In 8 bit: what was loaded stays where something holds it."""
     holds_experts_of_ranks: bool = False
     """Those that EPMoE loaded, beside MI300's own FP8."""
 

@@ -23,9 +23,10 @@ def superseded(
 
     routed_experts_weights_of_layer holds experts (models/qwen3_moe.py of 0.4.7 to 0.4.10; sglang#8748),
     _cached_params_dict all parameters (0.5.1 to 0.5.9; sglang#18255). Marlin reorders what is in AWQ and GPTQ
-    (layers/quantization/utils.py, replace_parameter), aiter experts in 16 bit on ROCm. FP8 of a checkpoint is
-    changed in place, but where EPMoE, whose ranks have whole experts, names them before they get MI300's own
-    FP8 and aiter's order (w13_weight_fp8 of 0.4.8 to 0.5.3): DeepSeek-R1 took 166.59 GiB (sglang#7691).
+    (layers/quantization/utils.py, replace_parameter), aiter experts in 16 bit on ROCm, and those in 8 bit are
+    transposed on Ascend. FP8 of a checkpoint is changed in place, but where EPMoE, whose ranks have whole
+    experts, names them before they get MI300's own FP8 and aiter's order (w13_weight_fp8 of 0.4.8 to 0.5.3):
+    DeepSeek-R1 took 166.59 GiB (sglang#7691).
 
     Qwen3-235B in GPTQ on two A100, which ran out under 0.4.9 and not in vLLM (sglang#8362), GiB:
 
@@ -52,7 +53,8 @@ def superseded(
     else:
         on_amd = card.vendor == "AMD" and not form
         held = model.family in rules.holds_loaded_experts or model.family in rules.holds_loaded_weights
-        if not held or not (by_marlin or on_amd):
+        on_ascend = card.vendor == "Huawei" and form == "w8a8" and rules.copies_experts_on_ascend
+        if not held or not (by_marlin or on_amd or on_ascend):
             return []
     found = []
     for tensor in model.tensors:
