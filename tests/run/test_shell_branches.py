@@ -113,8 +113,12 @@ def test_a_model_of_kubeai_names_engine_cards_and_words() -> None:
 
 
 def test_a_file_that_a_script_writes_has_its_values() -> None:
-    text = "N=8\ncat > c.yaml <<EOF\nmax-model-len: $((N * 512))\nEOF\nvllm serve org/m --config c.yaml"
-    assert read_command(text).flags["max_model_len"] == 4096
+    text = (
+        "N=8 FILE=c.yaml\ncat > $FILE <<EOF\nmax-model-len: $((N * 512))\nEOF\n"
+        "cat << EOF >> $FILE\nmax-num-seqs: 8\nEOF\nvllm serve org/m --config $FILE"
+    )
+    flags = read_command(text).flags
+    assert (flags["max_model_len"], flags["max_num_seqs"]) == (4096, 8)
 
 
 def test_a_value_of_json_and_a_choice_of_numbers_are_read() -> None:

@@ -79,7 +79,7 @@ def read_command(text: str) -> Command:
     line, asked, others = chosen(starts)
     before = list(asked.before)
     values = {match[1]: match[2] for word in before if (match := ASSIGNED.fullmatch(word))}
-    files = {name: valued(content, values) for name, content in files.items()}
+    files = {valued(name, values): valued(content, values) for name, content in files.items()}
     command = Reading(line, before, files).command(list(asked.words))
     seen = visible(before) if asked.cards is None else asked.cards
     if line.table == "llamacpp" and (named := devices_in(list(command.ignored))):

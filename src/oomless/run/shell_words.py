@@ -138,9 +138,9 @@ def without_files(text: str) -> tuple[str, dict[str, str]]:
     files: dict[str, str] = {}
 
     def keep(found: re.Match[str]) -> str:
-        named = [word for word in (found["before"] + found["behind"]).split() if word.strip(">")]
-        if named:
-            files[named[0].strip(">'\"")] = found["content"]
+        where = found["before"] + found["behind"]
+        if named := [word.strip(">'\"") for word in where.split() if word.strip(">")]:
+            files[named[0]] = (files.get(named[0], "") if ">>" in where else "") + found["content"]
         return ""
 
     return (HEREDOC.sub(keep, text) if "<<" in text else text), files
