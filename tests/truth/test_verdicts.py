@@ -558,6 +558,40 @@ def test_verdicts_keep_their_budget(document: dict[str, Any], kind: str) -> None
     keep(document["summary"][kind], BUDGETS[kind])
 
 
+def test_the_counts_add_up(document: dict[str, Any]) -> None:
+    assert document["schema"] == "oomless/verdicts/1"
+    assert len(document["rows"]) == sum(each["num_rows"] for each in document["summary"].values()) == 99
+    for each in document["summary"].values():
+        assert each["num_firm"] + each["num_tight"] + each["num_none"] == each["num_rows"]
+        wrong = len(each["wrong_fits"]) + len(each["wrong_does_not_fit"])
+        assert each["num_right"] + wrong == each["num_firm"]
+    for row in document["rows"]:
+        assert (row["verdict"] is None) == (row["status"] != "scored") == bool(row["reason"])
+
+
+def test_a_case_is_asked_as_on_the_command_line(document: dict[str, Any]) -> None:
+    cases = {case.id: case.arguments for case in read_cases(TABLE)}
+    for row in [row for row in document["rows"] if row["verdict"]][::12]:
+        answer = json.loads(call(*cases[row["id"]]).out)
+        assert (answer["verdict"], answer["headroom_bytes"]) == (row["verdict"], row["headroom_bytes"])
+
+
+def test_the_text_names_what_was_wrong(document: dict[str, Any], tmp_path: Path) -> None:
+    wrong = {each for found in document["summary"].values() for each in found["wrong_fits"]}
+    wrong |= {row["id"] for row in document["rows"] if not row["verdict"]} | {document["rows"][0]["id"]}
+    head, *lines = TABLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    few = tmp_path / "few.csv"
+    few.write_text(
+        head + "".join(line for line in lines if line.partition(",")[0] in wrong), encoding="utf-8"
+    )
+    document, text = validated(few), call("validate", str(few)).out
+    assert wrong == {row["id"] for row in document["rows"]}
+    for kind, found in document["summary"].items():
+        assert (f"{kind}: wrong fits: {', '.join(found['wrong_fits'])}" in text) == bool(found["wrong_fits"])
+    for row in document["rows"]:
+        assert row["verdict"] or f"{row['id']}: {row['status']}: " in text
+
+
 @pytest.mark.parametrize("kind", FRESH_BUDGETS)
 def test_fresh_cases_keep_their_budget(fresh: dict[str, Any], kind: str) -> None:
     keep(fresh["summary"][kind], FRESH_BUDGETS[kind])
@@ -644,17 +678,6 @@ def keep(found: dict[str, Any], budget: Confusion) -> None:
     assert found["num_none"] <= budget.none, found
 
 
-def test_the_counts_add_up(document: dict[str, Any]) -> None:
-    assert document["schema"] == "oomless/verdicts/1"
-    assert len(document["rows"]) == sum(each["num_rows"] for each in document["summary"].values()) == 99
-    for each in document["summary"].values():
-        assert each["num_firm"] + each["num_tight"] + each["num_none"] == each["num_rows"]
-        wrong = len(each["wrong_fits"]) + len(each["wrong_does_not_fit"])
-        assert each["num_right"] + wrong == each["num_firm"]
-    for row in document["rows"]:
-        assert (row["verdict"] is None) == (row["status"] != "scored") == bool(row["reason"])
-
-
 @pytest.mark.parametrize("predictions", BLIND, ids=lambda path: path.stem)
 def test_blind_predictions_name_the_fresh_cases(predictions: Path) -> None:
     header, *made = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
@@ -665,13 +688,6 @@ def test_blind_predictions_name_the_fresh_cases(predictions: Path) -> None:
     for row in made:
         wrong = (row["verdict"], happened[row["id"]]) in {("fits", "oom"), ("does_not_fit", "ran")}
         assert bool(row.get("hypothesis")) == wrong, row["id"]
-
-
-def test_a_case_is_asked_as_on_the_command_line(document: dict[str, Any]) -> None:
-    cases = {case.id: case.arguments for case in read_cases(TABLE)}
-    for row in [row for row in document["rows"] if row["verdict"]][::12]:
-        answer = json.loads(call(*cases[row["id"]]).out)
-        assert (answer["verdict"], answer["headroom_bytes"]) == (row["verdict"], row["headroom_bytes"])
 
 
 @pytest.mark.parametrize(("day", "made_by"), [("2024-01-02", "adamw"), ("2026-08-01", "adamw-fused")])
@@ -734,19 +750,3 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["incomplete", "unsupported"]
     assert "h999" in rows[0]["reason"]
     assert "does not run" in rows[1]["reason"]
-
-
-def test_the_text_names_what_was_wrong(document: dict[str, Any], tmp_path: Path) -> None:
-    wrong = {each for found in document["summary"].values() for each in found["wrong_fits"]}
-    wrong |= {row["id"] for row in document["rows"] if not row["verdict"]}
-    head, *lines = TABLE.read_text(encoding="utf-8").splitlines(keepends=True)
-    few = tmp_path / "few.csv"
-    few.write_text(
-        head + "".join(line for line in lines if line.partition(",")[0] in wrong), encoding="utf-8"
-    )
-    document, text = validated(few), call("validate", str(few)).out
-    assert wrong == {row["id"] for row in document["rows"]}
-    for kind, found in document["summary"].items():
-        assert (f"{kind}: wrong fits: {', '.join(found['wrong_fits'])}" in text) == bool(found["wrong_fits"])
-    for row in document["rows"]:
-        assert row["verdict"] or f"{row['id']}: {row['status']}: " in text

@@ -285,6 +285,11 @@ class Optimizer(NamedTuple):
     source: str
 
     @property
+    def orthogonal(self) -> bool:
+        """Whether a matrix of a layer has one moment, and all else Adam's two."""
+        return self.name == "muon"
+
+    @property
     def projected(self) -> bool:
         """Whether its moments are of projections of gradients to a low rank."""
         return self.name.startswith(("galore", "apollo"))

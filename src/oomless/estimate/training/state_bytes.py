@@ -124,7 +124,7 @@ def moment_bytes(portion: Portion, values: int, rule: Optimizer, size: int) -> i
             return values * 4
         columns = max(1, portion.values // portion.rows)
         return -(-values * (portion.rows + columns) // portion.values) * 4
-    if rule.name == "muon":
+    if rule.orthogonal:
         return values * size * (1 if portion.matrix and portion.layers else 2)
     if rule.projected and portion.matrix and portion.layers:
         columns = max(1, portion.values // portion.rows)

@@ -333,7 +333,7 @@ def state_lines(
 
 def moments_formula(sums: StateSums, form: Recipe, rule: Optimizer) -> str:
     """Return what an optimizer keeps for its values, so that the bytes can be reckoned again."""
-    if rule.name == "muon":
+    if rule.orthogonal:
         pairs = sums.moments // form.moment - sums.values_here
         return f" x {form.moment} B, and again for {pairs:,} outside of matrices of layers"
     if rule.projected:
