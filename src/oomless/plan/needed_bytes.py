@@ -66,7 +66,7 @@ class NeededBytes:
 def key_of(asked: TrainingAsked, hardware: Hardware) -> tuple[TrainingAsked, int, int, str, int]:
     """Return what the lines of the policy follow from."""
     card = hardware.card
-    return asked, hardware.num_gpus, hardware.per_node, card.vendor, int(card.capability)
+    return asked, hardware.num_gpus, hardware.per_node, card.vendor, card.major
 
 
 def of_ledger(ledger: Ledger, full: bool) -> Needed:

@@ -75,6 +75,12 @@ class Card(Record):
             return 0.0
 
     @property
+    def major(self) -> int:
+        """The first number of the CUDA compute capability: 9 is Hopper, 10 Blackwell of data centers, 12 of
+        RTX; 0 for cards that have none."""
+        return int(self.capability)
+
+    @property
     def fresh_context_bytes(self) -> int:
         """What the driver sets aside for a process of its own accord; 0 where host and card share memory, and
         of other makers.

@@ -47,7 +47,7 @@ def step_backend(model: Model, asked: Resolved, hardware: Hardware) -> str:
         return asked.attention_backend
     if by_fa3(asked, hardware):
         return "fa3"
-    rules, blackwell = RELEASES.at(asked.engine_version), 10 <= hardware.card.capability < 11
+    rules, blackwell = RELEASES.at(asked.engine_version), hardware.card.major == 10
     if model.kinds.has(MLA):
         return "trtllm_mla" if blackwell and rules.pages_mla_on_blackwell else "triton"
     if blackwell and rules.pages_heads_on_blackwell:

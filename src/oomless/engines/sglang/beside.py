@@ -140,7 +140,7 @@ def tuning_lines(
     7.98
     """
     rules, layout = RELEASES.at(asked.engine_version), asked.layout
-    tuned = rules.tunes_with_logits and 10 <= hardware.card.capability < 11
+    tuned = rules.tunes_with_logits and hardware.card.major == 10
     narrow = model.quantization or asked.quantization
     if not (tuned and narrow and model.kinds.has_experts and asked.moe_a2a_backend == "none"):
         return []

@@ -268,9 +268,9 @@ def page_of(attention: Attention, hardware: Hardware, rules: SglangRules) -> int
         case DSA():
             return 64
         case MLA():
-            return 64 if rules.pages_mla_on_blackwell and 10 <= hardware.card.capability < 12 else 1
+            return 64 if rules.pages_mla_on_blackwell and hardware.card.major in (10, 11) else 1
         case GQA() | Sliding():
-            return 64 if rules.pages_heads_on_blackwell and 10 <= hardware.card.capability < 11 else 1
+            return 64 if rules.pages_heads_on_blackwell and hardware.card.major == 10 else 1
         case Linear():
             return 1
         case _:

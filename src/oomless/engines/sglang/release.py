@@ -189,7 +189,7 @@ def expert_ranks(asked: Resolved) -> int:
 
 def by_fa3(asked: Resolved, hardware: Hardware) -> bool:
     """Return whether attention runs on FlashAttention 3: on Hopper, where it is asked or the default."""
-    hopper = 9 <= hardware.card.capability < 10 and hardware.card.vendor != "AMD"
+    hopper = hardware.card.major == 9 and hardware.card.vendor != "AMD"
     usual = asked.attention_backend == "auto" and RELEASES.at(asked.engine_version).runs_fa3
     return hopper and (usual or asked.attention_backend == "fa3")
 

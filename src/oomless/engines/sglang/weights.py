@@ -187,7 +187,7 @@ def extra_tensors(
 def runs_fp4_by_marlin(hardware: Hardware) -> bool:
     """Return whether V4's experts in FP4 are multiplied by Marlin: on Hopper, and on Blackwell without tensor
     memory (arg_groups/overrides.py of 0.5.15; the guide of the model for Hopper)."""
-    return 9 <= hardware.card.capability < 10 or hardware.card.capability >= 12
+    return hardware.card.major == 9 or hardware.card.capability >= 12
 
 
 def padded_experts(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> list[Placed]:

@@ -29,7 +29,7 @@ def extra_tensors(
     ]
     if hardware.card.capability >= 10 and model.quantization == "fp8":
         extra += blackwell_scales(model, asked, stage, rules)
-    if rules.keeps_loaded_nvfp4_scales and 10 <= hardware.card.capability < 11:
+    if rules.keeps_loaded_nvfp4_scales and hardware.card.major == 10:
         extra += loaded_nvfp4_scales(model, asked, stage, rules)
     return extra
 

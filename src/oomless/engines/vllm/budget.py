@@ -310,7 +310,7 @@ def conditions(
         "eager": asked.enforce_eager,
         "granite": model.family.startswith("granite"),
         "before_hopper": 0 < hardware.card.capability < 9,
-        "hopper": hardware.card.vendor == "NVIDIA" and 9 <= hardware.card.capability < 10,
+        "hopper": hardware.card.vendor == "NVIDIA" and hardware.card.major == 9,
         "meshed": hardware.card.link.startswith("NVLink") and "bridge" not in hardware.card.link,
         "bridged": hardware.card.vendor == "NVIDIA" and "bridge" in hardware.card.link,
         "no_link": hardware.card.has_no_link,
@@ -323,11 +323,11 @@ def conditions(
         "tpu": hardware.card.vendor == "Google",
         "moves_experts": moves_experts(model, asked, hardware, rules),
         "unified": hardware.card.shared_bytes > 0,
-        "sm12": 12 <= hardware.card.capability < 13,
+        "sm12": hardware.card.major == 12,
         "hybrid": kinds.has(Linear),
         "experts": model.kinds.has_experts,
         "dp_experts": model.kinds.has_experts and layout.dp > 1,
-        "nvfp4_sm10": 10 <= hardware.card.capability < 11 and has_nvfp4_experts(model, asked),
+        "nvfp4_sm10": hardware.card.major == 10 and has_nvfp4_experts(model, asked),
     }
     found["nvfp4_wide"] = found["nvfp4_sm10"] and captures_wide(asked, hardware, rules)
     samplers = () if found["other_vendor"] else rules.samplers

@@ -193,7 +193,7 @@ def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked,
     slots = rules.offers_v0 and keeps_slots(model) and not rules.v1_serves_slots
     if slots or model.family in rules.leaves_to_v0:
         return True
-    return old or (in_fp8 and int(card.capability) not in reads_fp8) or drafts or staged
+    return old or (in_fp8 and card.major not in reads_fp8) or drafts or staged
 
 
 GEMMA_VIDEO = 32 * (70 + 2 + 6)
@@ -285,7 +285,7 @@ def stored_cache_dtype(
     match attention:
         case DSA():
             packed = asked in ("fp8", "fp8_e4m3") or (asked == "auto" and rules.packs_sparse_cache_unasked)
-            if packed and rules.takes_flashinfer_sparse and 10 <= hardware.card.capability < 11:
+            if packed and rules.takes_flashinfer_sparse and hardware.card.major == 10:
                 return "fp8"
             return "fp8_ds_mla" if packed else asked
         case V4() | V41():
@@ -296,7 +296,7 @@ def stored_cache_dtype(
                 )
             if asked not in ("auto", "fp8", "fp8_e4m3", "fp8_ds_mla"):
                 return asked
-            record = isinstance(attention, V41) and 10 <= hardware.card.capability < 11
+            record = isinstance(attention, V41) and hardware.card.major == 10
             return "mxfp8_ds_mla" if record else "fp8_ds_mla"
         case MLA() | GQA() | Sliding() | Linear():
             if asked.endswith("_ds_mla") and asked != "fp8_ds_mla":
@@ -321,7 +321,7 @@ def block_of(attention: Attention, rules: VllmRules, hardware: Hardware) -> int:
         case DSA():
             return 64
         case MLA():
-            blackwell = 10 <= hardware.card.capability < 12
+            blackwell = hardware.card.major in (10, 11)
             return rules.blackwell_mla_block if blackwell else 16
         case GQA() | Sliding() | Linear():
             return 16

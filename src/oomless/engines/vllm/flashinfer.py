@@ -32,9 +32,9 @@ def reads_codes(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
     card = hardware.card
     if card.vendor != "NVIDIA" or not model.kinds.has(GQA, Sliding):
         return False
-    if 9 <= card.capability < 10:
+    if card.major == 9:
         return cache_dtype == "fp8_e5m2"
-    return not 10 <= card.capability < 11 and cache_dtype.startswith(("fp8", "nvfp4"))
+    return card.major != 10 and cache_dtype.startswith(("fp8", "nvfp4"))
 
 
 def runs(model: Model, cache_dtype: str, hardware: Hardware, rules: VllmRules) -> bool:
@@ -51,7 +51,7 @@ def runs(model: Model, cache_dtype: str, hardware: Hardware, rules: VllmRules) -
     [True, True, False]
     """
     named, card = rules.named_attention, hardware.card
-    if not named or card.vendor != "NVIDIA" or 10 <= card.capability < 11:
+    if not named or card.vendor != "NVIDIA" or card.major == 10:
         return reads_codes(model, cache_dtype, hardware)
     return named == NAME and model.kinds.has(GQA, Sliding)
 

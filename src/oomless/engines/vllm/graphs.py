@@ -24,7 +24,7 @@ LARGEST_GRAPH = 512
 
 def largest_graph(hardware: Hardware, rules: VllmRules) -> int:
     """Return the tokens of the largest captured step: 0.28 doubles them on B200, B300 and GB200."""
-    doubles = rules.doubles_graphs_on_blackwell and 10 <= hardware.card.capability < 11
+    doubles = rules.doubles_graphs_on_blackwell and hardware.card.major == 10
     return LARGEST_GRAPH * 2 if doubles else LARGEST_GRAPH
 
 

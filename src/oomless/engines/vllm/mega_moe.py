@@ -23,7 +23,7 @@ def mega_moe_lines(model: Model, asked: Resolved, hardware: Hardware, rules: Vll
         raise UnsupportedError(
             f"--moe-backend {asked.moe_backend} needs expert parallelism", "add --enable-expert-parallel"
         )
-    if hardware.card.capability and int(hardware.card.capability) != 10:
+    if hardware.card.major not in (0, 10):
         name, capability = hardware.card.name, hardware.card.compute_capability
         raise UnsupportedError(
             f"--moe-backend {asked.moe_backend} needs compute capability 10; {name} has {capability}",

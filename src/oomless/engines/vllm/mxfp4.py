@@ -59,7 +59,7 @@ def multiple(hardware: Hardware, rules: VllmRules) -> int:
     """
     if hardware.card.vendor == "AMD":
         return ROCM_WIDTH
-    return padding("trtllm" if 10 <= hardware.card.capability < 11 else "marlin", rules).inner
+    return padding("trtllm" if hardware.card.major == 10 else "marlin", rules).inner
 
 
 def placed(members: list[Member], hardware: Hardware, rules: VllmRules) -> list[Placed]:

@@ -92,13 +92,13 @@ def scans_by_flashinfer(linear: Linear, hardware: Hardware, rules: VllmRules) ->
     card = hardware.card
     if card.vendor != "NVIDIA" or linear.variant != "gdn":
         return False
-    if 9 <= card.capability < 10:
+    if card.major == 9:
         return rules.scans_by_flashinfer_on_hopper
     if linear.key_head_dim != FLASHINFER_KEYS:
         return False
-    if 10 <= card.capability < 11:
+    if card.major == 10:
         return rules.scans_by_flashinfer_on_sm10
-    return 12 <= card.capability < 13 and rules.scans_by_flashinfer_on_sm12
+    return card.major == 12 and rules.scans_by_flashinfer_on_sm12
 
 
 def scan_line(run: ProfileRun, charged: list[Line]) -> Line:

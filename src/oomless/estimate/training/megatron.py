@@ -28,7 +28,7 @@ from .training_estimate import TrainingEstimate, worst_of
 
 def device_of(hardware: Hardware) -> Device:
     """What a card alone says of kernels and workspaces."""
-    return Device(int(hardware.card.capability) or 9)
+    return Device(hardware.card.major or 9)
 
 
 def estimate_megatron(
