@@ -106,7 +106,7 @@ def runs_well(form: str, card: Card) -> bool:
     """
     if form == "fp8":
         return card.capability >= NATIVE_FP8 or card.native_fp8 == "yes"
-    return card.vendor in ("NVIDIA", "")
+    return card.is_nvidia
 
 
 NATIVE_FP8 = 8.9

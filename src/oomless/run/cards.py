@@ -75,6 +75,11 @@ class Card(Record):
             return 0.0
 
     @property
+    def is_nvidia(self) -> bool:
+        """Whether NVIDIA made it; a card that is only a size counts as theirs."""
+        return self.vendor in ("NVIDIA", "")
+
+    @property
     def major(self) -> int:
         """The first number of the CUDA compute capability: 9 is Hopper, 10 Blackwell of data centers, 12 of
         RTX; 0 for cards that have none."""

@@ -9,7 +9,6 @@ from ...run.serving import Resolved
 from ...units import GIB, MIB
 from .release import BY_TRITON, RELEASES, by_fa3
 
-MAKERS = ("NVIDIA", "")
 WORKSPACES = {
     "flashinfer": 384 * MIB,
     "trtllm_mha": (384 + 512) * MIB,
@@ -41,7 +40,7 @@ def step_backend(model: Model, asked: Resolved, hardware: Hardware) -> str:
     ... ]
     ['fa3', 'flashinfer', 'trtllm_mha', 'fa3', 'triton', 'trtllm_mla', 'fa3', 'triton', 'trtllm_mha']
     """
-    if hardware.card.vendor not in MAKERS or model.kinds.has(DSA, V4, V41):
+    if not hardware.card.is_nvidia or model.kinds.has(DSA, V4, V41):
         return ""
     if asked.attention_backend != "auto":
         return asked.attention_backend

@@ -11,7 +11,7 @@ from ...run.serving import Resolved
 from ...units import GIB
 from ..overhead_lines import WORDS, measured
 from ..rank import Stage
-from .backends import MAKERS, step_backend, wrapper_bytes
+from .backends import step_backend, wrapper_bytes
 from .release import RELEASES, SglangRules, attention_ranks, by_fa3
 from .share import captures_prefills, prefill_sizes
 
@@ -53,7 +53,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     if asked.enforce_eager:  # its prefills alone are captured
         none = ranged("runtime.cuda_graphs", "engine", "CUDA graphs", (0, 0, 0), "fitted", "no steps", PIECES)
         return with_prefills(none, len(prefill_sizes(asked.max_num_batched_tokens or 0)), release, tags)
-    if hardware.card.vendor in (*MAKERS, "Huawei"):
+    if hardware.card.is_nvidia or hardware.card.vendor == "Huawei":
         line = captured_line(model, asked, hardware, stage, tags)
     else:
         few = captures_few(asked) and "mla" not in tags

@@ -241,11 +241,7 @@ def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     ) > 1:
         return 0
     if rules.fuses_shared_expert:
-        return (
-            1
-            if hardware.card.vendor in ("NVIDIA", "") and not 0 < hardware.card.capability < FUSED_CAPABILITY
-            else 0
-        )
+        return 1 if hardware.card.is_nvidia and not 0 < hardware.card.capability < FUSED_CAPABILITY else 0
     modern = hardware.card.capability >= 9 or hardware.card.vendor == "AMD"
     return asked.layout.tp if modern else 0
 

@@ -44,7 +44,7 @@ def superseded(
     0.0
     """
     card, form = hardware.card, asked.quantization or model.quantization
-    by_marlin = form in BY_MARLIN and card.vendor in ("NVIDIA", "") and card.capability >= AMPERE
+    by_marlin = form in BY_MARLIN and card.is_nvidia and card.capability >= AMPERE
     by_marlin = by_marlin and OWN_AWQ not in rules.text
     whole = rules.holds_experts_of_ranks and expert_ranks(asked) > 1
     note = "held by a dictionary of the model beside those in the kernel's order"

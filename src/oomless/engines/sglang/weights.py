@@ -153,7 +153,7 @@ def extra_tensors(
     """What loading leaves that no checkpoint stores: rotary tables (F32 on NVIDIA cards) and the absorbed MLA
     matrices."""
     extra: list[Placed] = []
-    nvidia = hardware.card.vendor in ("NVIDIA", "")
+    nvidia = hardware.card.is_nvidia
     kinds = stage.kinds(model)
     for rope in () if model.family in rules.turns_untabled else rope_tables(model):
         # of mrope vLLM's has four times the rows
@@ -257,7 +257,7 @@ def absorbed(
     """kv_b_proj of some parts of the model again, for the absorbed products (models/deepseek_v2.py,
     post_load_weights): in 16 bit, but an FP8 one in its own type before 0.4.6.post3 and on others' cards."""
     rules = RELEASES.at(asked.engine_version)
-    wide = hardware.card.vendor in ("NVIDIA", "") and rules.absorbs_in_16_bit
+    wide = hardware.card.is_nvidia and rules.absorbs_in_16_bit
     found: dict[tuple[str, int, int], list[int]] = {}
     for tensor in model.tensors:
         wanted = tensor.part in parts and tensor.name.endswith(KV_B)

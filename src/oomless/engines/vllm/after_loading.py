@@ -101,7 +101,7 @@ def workspaces(
     found: list[tuple[str, int, str]] = []
     kinds, tokens = stage.kinds(model), asked.max_num_batched_tokens or 0
     width = DTYPES[asked.dtype].bits // 8
-    if kinds.latents and rules.imports_flashinfer_mla and hardware.card.vendor in ("NVIDIA", ""):
+    if kinds.latents and rules.imports_flashinfer_mla and hardware.card.is_nvidia:
         note = "allocated when the module is imported, which choosing an MLA backend does"
         found.append(("FlashInfer MLA workspace", FLASHINFER_BYTES, note))
     topk = max((each.index_topk for each in kinds.attentions if isinstance(each, DSA | V4 | V41)), default=0)

@@ -316,7 +316,7 @@ def conditions(
         "no_link": hardware.card.has_no_link,
         "old_driver": hardware.card.vendor == "NVIDIA" and 0 < driver < SMALL_GRAPHS_DRIVER,
         "new_driver": hardware.card.vendor == "NVIDIA" and driver >= SMALL_GRAPHS_DRIVER,
-        "other_vendor": hardware.card.vendor not in ("NVIDIA", ""),
+        "other_vendor": not hardware.card.is_nvidia,
         "amd": hardware.card.vendor == "AMD",
         "radeon": hardware.card.vendor == "AMD" and not hardware.card.link,
         "ascend": hardware.card.vendor == "Huawei",

@@ -27,7 +27,7 @@ def padded_heads(heads: int, hardware: Hardware) -> int:
     >>> [padded_heads(8, parse_gpu(card)) for card in ("h200:8", "rtx-pro-6000:8", "mi300x:8")]
     [64, 16, 8]
     """
-    if hardware.card.vendor not in ("NVIDIA", ""):
+    if not hardware.card.is_nvidia:
         return heads
     taken = FLASHINFER_HEADS if hardware.card.capability >= 12 else FLASHMLA_HEADS
     return next((each for each in taken if heads <= each), heads)
@@ -75,7 +75,7 @@ def attention_bytes(
     made, quantised, scores = indexer_bytes(attention, tokens, asked, rules, width)
     if rules.scores_index_beside_queries:
         beside = quantised + max(made, copied, queries + scores)
-    elif hardware.card.vendor in ("NVIDIA", ""):
+    elif hardware.card.is_nvidia:
         beside = max(quantised + max(made, scores), copied)
     else:  # one stream: the queries come first and stay
         beside = queries + quantised + max(made, scores)

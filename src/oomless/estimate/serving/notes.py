@@ -33,7 +33,7 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
         found.append(f"memory of {card.name}: {card.memory_source}")
     if card.note.startswith(("a synthetic card", "a slice")):
         found.append(card.note)
-    if card.vendor not in ("NVIDIA", ""):
+    if not card.is_nvidia:
         found.append(f"overheads were measured on NVIDIA cards; on {card.name} they are assumed")
     found += [*beyond_known(request), *multiplied_in_16_bit(model, request, card)]
     most = engine(request.engine).most_devices
