@@ -50,12 +50,7 @@ def run_of_model(model: Model, asked: TrainingAsked, mesh: Mesh) -> Megatron:
         "hidden-dropout": 0.0,
         "attention-dropout": 0.0,
     }
-    switches = [
-        "bf16",
-        "use-distributed-optimizer",
-        "overlap-grad-reduce",
-        "overlap-param-gather",
-    ]
+    switches = ["bf16", "use-distributed-optimizer", "overlap-grad-reduce", "overlap-param-gather"]
     if mesh.ep > 1:
         given["expert-tensor-parallel-size"] = mesh.etp or 1
     if mesh.sequence_parallel:
