@@ -42,6 +42,7 @@ NOT_OF_A_QUESTION = {
         "draft_method",
         "draft_model",
         "num_speculative_tokens",
+        "optimization_level",
         "redundant_experts",
         "speculative_num_steps",
         "speculative_num_draft_tokens",
