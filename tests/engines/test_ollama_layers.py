@@ -66,6 +66,20 @@ def test_an_estimate_that_is_too_low_runs_out_of_memory() -> None:
     assert any("of 37 layers on the cards" in note for note in found.warnings)
 
 
+@pytest.mark.parametrize(
+    ("release", "model", "length"), [("0.12.7", "qwen3-vl-30b-a3b", 8192), ("0.24.0", "qwen3.6-27b", 131072)]
+)
+def test_its_own_engine_takes_layers_away_until_its_largest_graph_is_there(
+    release: str, model: str, length: int
+) -> None:
+    """ollama#12846: 23 % of qwen3-vl:30b on the host; 70 % of qwen3.6:27b with 131,072 tokens on a card of
+    24 GB (bric.pe.kr): whether the scores of a picture of 2048 x 2048 are held, it has seen."""
+    said: dict[str, Any] = {"engine": "ollama", "quantization": "Q4_K_M", "context": length}
+    found = infer(model, "rtx-3090", engine_version=release, offline=True, **said)
+    assert found.verdict == "fits"
+    assert any("layers on the cards; the rest is on the host" in note for note in found.warnings)
+
+
 def test_one_card_is_filled_where_all_fits_it() -> None:
     found = infer("qwen2.5-7b", "rtx-4090:4", engine="ollama", engine_version="0.9.0", offline=True)
     assert (found.verdict, found.request.layout.pp) == ("fits", 1)

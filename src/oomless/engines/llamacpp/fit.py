@@ -5,8 +5,9 @@ down to 4,096 tokens. If that is not enough, layers fill the cards from the last
 those of experts without their experts; then layers get their experts back from the first one on, and of one
 more layer as many matrices as there is room for. What is set by hand (-ngl, -ts, -ot, -ncmoe) stays as it
 is. Ollama starts llama-server without -ngl, and with a context; its own engine, before 0.30, knew whole
-layers alone and left 457 MiB free (llm/server.go, ml/device.go). On Apple's machines llama-server leaves
-experts to the host and gains nothing: one mapping holds them (src/llama-model.cpp, get_mapping_range;
+layers alone and left 457 MiB free (llm/server.go, ml/device.go): it made its largest graph, that of a picture
+too, and took layers away until all could be allocated, whatever their size. On Apple's machines llama-server
+leaves experts to the host and gains nothing: one mapping holds them (src/llama-model.cpp, get_mapping_range;
 ggml-org/Llama-macOS#58).
 """
 
@@ -23,8 +24,9 @@ from .placement import HOST
 from .release import LlamaRules, rules_of
 from .weights import maps_file
 
-Spare = Callable[[Asked], tuple[int, ...]]
-"""What a question leaves free on each card beyond the margin; below 0 it does not fit."""
+Spare = Callable[..., tuple[int, ...]]
+"""What a question leaves free on each card beyond the margin; below 0 it does not fit. A second argument: by
+the upper ends of what the program measures."""
 
 
 class CardShare(NamedTuple):
@@ -78,7 +80,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
         said = "what was not set is changed so that it starts"
 
         def spare(asked: Asked) -> tuple[int, ...]:
-            return tuple(each + kept for each in of_server(asked))
+            return tuple(each + kept for each in of_server(asked, True))
 
     if not has_length:
         asked = shortened(model, asked, spare)

@@ -78,10 +78,11 @@ def fitted(estimate: Estimate) -> Estimate:
     if fit is None or cards is None or estimate.verdict == "fits":
         return estimate
 
-    def spare(asked: Asked) -> tuple[int, ...]:
+    def spare(asked: Asked, surely: bool = False) -> tuple[int, ...]:
         found = estimate_serving(estimate.model, asked, cards, estimate.adjust)
         drafts = rules.weighs_drafts(found.request)
-        return tuple(projected(ledger, drafts) - asked.fit_target * MIB for ledger in found.ledgers)
+        left = (projected(ledger, drafts, surely) for ledger in found.ledgers)
+        return tuple(each - asked.fit_target * MIB for each in left)
 
     changed = fit(estimate.model, estimate.asked, cards, spare)
     if changed is None:
@@ -155,9 +156,14 @@ def retried(estimate: Estimate) -> Estimate:
     return found._replace(warnings=(said, *found.warnings), adjust=tried)
 
 
-def projected(ledger: Ledger, drafts: bool) -> int:
+def projected(ledger: Ledger, drafts: bool, surely: bool) -> int:
     """Return the bytes that are free by what an engine projects: it knows its buffers, of what `drafts` too
-    or not, and not what its operations take while they run (common/fit.cpp)."""
-    unknown = [line for line in ledger.lines if line.key == "temporaries.running"]
-    unknown += [line for line in ledger.lines if line.owner == "draft" and not drafts]
-    return ledger.headroom_bytes + sum(line.bytes for line in unknown)
+    or not, and not what its operations take while they run (common/fit.cpp). `surely`: if each of them is as
+    large as it may be."""
+    known = [
+        line
+        for line in ledger.lines
+        if line.key != "temporaries.running" and (drafts or line.owner != "draft")
+    ]
+    doubt = sum(line.high_bytes - line.bytes for line in known if line.owner != "process")
+    return ledger.capacity_bytes - sum(line.bytes for line in known) - doubt * surely
