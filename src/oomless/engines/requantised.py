@@ -42,10 +42,11 @@ FROM_16_BIT = "from 16 bit"
 
 
 ON_LOADING = ("fp8", "bitsandbytes", "tpu_int8")
-KEEP_ATTENTION, KEEP_IN_HYBRIDS = ("nvfp4", "mxfp4", "w8a8"), ("fp8-dynamic",)
+KEEP_ATTENTION, KEEP_IN_HYBRIDS = ("nvfp4", "mxfp4"), ("fp8-dynamic", "w8a8")
 """Formats whose published checkpoints often leave attention alone, nvidia's, RedHatAI's and unsloth's of
-Qwen3.6 and Qwen3.8; and those that do so beside linear attention alone: llm-compressor's examples in FP8
-name lm_head, routers and towers (examples/quantization_w8a8_fp8), as 17 published dense models have it."""
+Qwen3.6 and Qwen3.8; and those that do so beside linear attention alone: llm-compressor's examples in 8 bits
+name lm_head, routers and towers (examples/quantization_w8a8_fp8, quantization_w8a8_int8), as 17 published
+dense models have it. ModelSlim's recipes in W8A8 keep other matrices than attention, and as many."""
 KEPT_KINDS = (MLA, DSA, Linear)
 """Attention that makers of NVFP4 leave in 16 bit as a rule where experts hold the weight: nvidia's R1, GLM-5
 and GLM-5.2, Qwen3.5-122B and 397B, RedHatAI's Qwen3.6-35B; of GQA beside experts (GLM-4.7, Gemma-4) they
@@ -104,8 +105,8 @@ def kept_line(
     [388]
     >>> [line.high_bytes // 2**20 for line in kept_line(model, "awq", parts, AUTOAWQ)]
     [129]
-    >>> kept_line(model, "fp8-dynamic", parts)
-    []
+    >>> kept_line(model, "fp8-dynamic", parts), kept_line(model, "w8a8", parts)
+    ([], [])
     """
     if wanted == "bitsandbytes" and wanted != model.quantization and not model.kinds.has_experts:
         return [kept_by_unsloth(parts)]
@@ -170,7 +171,8 @@ def _kept_ends(
         form, elements = requantised(wanted, tensor.role), prod(shape) * number
         if wanted in EXPERTS_ALONE or (model.quantization and tensor.format == model.dtype):
             continue  # its packing says the groups, and all else is as published
-        keeps = wanted in KEEP_ATTENTION or by_qwen or (hybrid and wanted in KEEP_IN_HYBRIDS)
+        leaves = hybrid or maker == MODELSLIM
+        keeps = wanted in KEEP_ATTENTION or by_qwen or (leaves and wanted in KEEP_IN_HYBRIDS)
         may_keep = (experts and not by_autoawq) or (keeps and "attn" in tensor.name)
         if by_modelslim:
             may_keep = any(f".{name}." in tensor.name for name in SLIM_KEEPS)
