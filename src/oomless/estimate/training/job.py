@@ -44,6 +44,16 @@ class Job(NamedTuple):
         """What the optimizer keeps, and how its step runs."""
         return optimizer(self.request.optimizer)
 
+    @property
+    def made_in_step(self) -> int:
+        """Return the bytes a value that the optimizer itself makes and frees where DeepSpeed's engine steps a
+        partition as one tensor. Without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose
+        wrapper takes 8 B in all (fp16/fused_optimizer.py)."""
+        engine, rule = self.engine, self.optimizer
+        twice = 8 if rule.moments == 2 and not rule.moment_bits else 0
+        early = 8 if engine is None or engine.stage or engine.wide_gradients else 4
+        return {"foreach": 4, "foreach-2.0": early, "loop": twice, "in-place": 4}.get(rule.step, 0)
+
 
 def capacity_of(hardware: Hardware, reserve: str | None) -> int:
     """Return the bytes of a card that training may use: its memory less what is reserved for others."""

@@ -336,7 +336,8 @@ def pinned_by_engine(job: Job, states: RankStates, phases: tuple[StepPhase, ...]
     if engine is None or not flattens(request) or request.expandable_segments:
         return NONE_KEPT
     largest = -(-states.largest_trained // (job.mesh.dp or 1))
-    pinned = engine.pinned(states.values_here, engine.updated_at_once(states.values_here, largest))
+    at_once = engine.updated_at_once(states.values_here, largest)
+    pinned = engine.pinned(states.values_here, at_once, job.made_in_step)
     below = below_in_step(phases)
     return KeptBlocks(*(max(0, each - below) for each in pinned))
 

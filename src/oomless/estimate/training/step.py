@@ -124,8 +124,7 @@ def forward_in_loss(step: StageStep) -> StepPhase | None:
 
 def optimizer_in_step(step: StageStep) -> StepPhase:
     """Return the moment of the optimizer's step."""
-    temporaries, formula = step_temporaries(step)
-    most, _ = step_temporaries(step, groups=2 if step.job.request.method == "full" else 1)
+    temporaries, formula = step_temporaries(step, groups=2 if step.job.request.method == "full" else 1)
     rule = step.job.optimizer
     gradients = 0 if step.job.request.optimizer_in_backward else step.held.gradients
     engine = step.job.engine
@@ -141,7 +140,6 @@ def optimizer_in_step(step: StageStep) -> StepPhase:
                 f"temporaries of the {rule.name} step, {rule.step}",
                 temporaries,
                 formula,
-                most,
             ),
             step.inputs(),
         ),
@@ -150,7 +148,7 @@ def optimizer_in_step(step: StageStep) -> StepPhase:
 
 def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
     """Return what a step makes and frees, and how it is counted. `groups` of parameters: trainers make two,
-    which leaves the most open.
+    of what decays and what does not (transformers/trainer.py, create_optimizer, whatever the decay is).
 
     foreach: one value of the moments' type for each value here (torch.optim.adam, _multi_tensor_adam: the
     square roots); loop: two of the largest tensor (the square root and the quotient), in place: one; fused:
@@ -170,11 +168,7 @@ def step_temporaries(step: StageStep, groups: int = 1) -> tuple[int, str]:
         return 4 * values, f"{values:,} values x 4 B, cast on the card in these releases"
     if engine is not None:
         values = engine.updated_at_once(values, -(-held.largest_trained // (step.job.mesh.dp or 1)))
-        twice = 8 if rule.moments == 2 and not rule.moment_bits else 0  # a partition is one tensor
-        # without ZeRO, files of torch 2.0's days name DeepSpeed's own Adam, whose wrapper takes 8 B in all
-        # (fp16/fused_optimizer.py)
-        early = 8 if engine.stage or engine.wide_gradients else 4
-        made = {"foreach": 4, "foreach-2.0": early, "loop": twice, "in-place": 4}.get(rule.step, 0)
+        made = step.job.made_in_step
         most = engine.step_bytes(values, form.gradient, made, groups)
         copies = f"flat and F32 gradients, and {made} B a value of the optimizer when flat ones are gone"
         return most, f"{values:,} values at once, at most {most:,} B: {copies}"

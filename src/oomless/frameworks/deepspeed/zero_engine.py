@@ -124,22 +124,23 @@ class ZeroEngine(NamedTuple):
         given_up = 2 if self.stage in (1, 2) and groups == 1 else 0
         return max(6 if self.stage else 0, 4 + made - given_up) * values
 
-    def pinned(self, mine: int, at_once: int) -> tuple[int, int, int]:
+    def pinned(self, mine: int, at_once: int, made: int = 0) -> tuple[int, int, int]:
         """Return the value, the most and the least of the bytes that no allocator gives back to a step: rests
         of segments in which something stays that is smaller than what was there first. `mine`: values of the
-        partition, `at_once`: of a sub-group.
+        partition, `at_once`: of a sub-group, `made`: bytes a value that the optimizer makes.
 
         Stage 3 makes bucket and gradients where the zeros were that made the moments (4 B a value); to 0.18.2
         the bucket where the 16-bit copy of a sub-group was (2 B): stage3.py, _create_fp32_partitions,
         initialize_optimizer_states, _setup_for_real_optimizer. Stages 1 and 2 make the gradients of a later
         step (2 B) where F32 ones were (4 B). Steps of 0.16.9 and 0.19.8 recorded on one of 2 to 8 ranks,
         sizes x 256, through the simulated allocator: of Llama-7B on 8 ranks 3.12 GiB in stage 3, 1.54 with
-        0.19.8, 1.56 in stage 2, in which a run is known to have had less room (TRL 930).
+        0.19.8, 1.56 in stage 2 with torch's AdamW. An optimizer that makes nothing, and stage 1, were not
+        recorded.
 
         >>> ZeroEngine(3, reduce_bucket=4096**2).pinned(842_301_952, 842_301_952)
         (1651049472, 3335653376, 1651049472)
-        >>> ZeroEngine(2).pinned(842_301_952, 842_301_952)
-        (0, 1684603904, 0)
+        >>> [ZeroEngine(2).pinned(842_301_952, 842_301_952, made) for made in (0, 4)]
+        [(0, 1684603904, 0), (1684603904, 1684603904, 1684603904)]
         """
         if self.stage == 3:
             rest = 4 * at_once - HALF * mine
@@ -147,7 +148,9 @@ class ZeroEngine(NamedTuple):
             early = max(0, HALF * at_once - self.permanent) + max(0, rest)
             known = early if self.copies_sub_groups else late
             return known, early, known
-        return 0, HALF * mine if self.stage else 0, 0
+        most = HALF * mine if self.stage else 0
+        known = most if self.stage == 2 and made else 0
+        return known, most, known
 
     def gathered_at_most(self) -> int:
         """Return the values that stage 3 has whole beside the running module.
