@@ -414,7 +414,7 @@ TRAIN_6_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=1, tight
 """As first predicted 13 of 17 firm, 3 wrong "fits", 1 wrong "no", 8 tight, 1 without an answer. x-820 is a
 wrong "fits" since it says the loss of its script: graphs of a whole iteration are in no question. x-821 is a
 wrong "no", since both groups of parameters hold one tensor of gradients in ZeRO-2's step, which settles seven
-cases that ran out of memory (x-822, x-861 of this round): by recorded steps it needs 89 GiB of 79, and ran."""
+cases that ran out of memory (x-822, x-861 of this round): it ran, and needs 89 GiB by recorded steps."""
 
 
 # x-837 was right since its release was taken to have fused attention, which came later: its length and batch

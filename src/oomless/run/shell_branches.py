@@ -128,7 +128,7 @@ class Branches:
                 return None, []
             here.patterns.append(word.lstrip("(").removesuffix(")"))
             if word.endswith(")"):
-                subject = known(here.subject)
+                subject = word_of(here.subject)
                 found = None if subject is None else any(fits(subject, each) for each in here.patterns)
                 here.settle(found)
                 return self.reached("", words[at + 1 :]) if words[at + 1 :] else (None, [])
@@ -159,7 +159,7 @@ def holds(words: list[str]) -> bool | None:
     inner = inner[1:] if inner[:1] == ["test"] else inner
     if inner[:1] == ["!"] and len(inner) < MOST_WORDS:
         return holds(["!", "test", *inner[1:]])
-    texts = [known(word) for word in inner]
+    texts = [word_of(word) for word in inner]
     match texts:
         case [str(text)]:
             return bool(text)
@@ -173,7 +173,7 @@ def holds(words: list[str]) -> bool | None:
     return None
 
 
-def known(word: str) -> str | None:
+def word_of(word: str) -> str | None:
     """Return a word of a test; of a variable that nothing sets, nothing; None: it is no plain word."""
     return "" if OPEN.fullmatch(word) else None if re.search(r"\$|`", word) else word
 
