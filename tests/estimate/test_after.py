@@ -327,10 +327,11 @@ def test_logits_divided_in_place_are_copied_in_the_backward(release: str, width:
 @pytest.mark.parametrize(
     ("release", "model", "phase"),
     [
-        ("4.38", "llama-2-70b", "backward"),
-        ("4.40", "llama-2-70b", "load"),
-        ("4.41", "qwen2-72b", "backward"),
-        ("4.43", "llama-2-70b", "backward"),
+        ("2024-03-30", "llama-2-70b", "backward"),
+        ("2024-04-17", "llama-2-70b", "load"),
+        ("2024-04-17", "qwen2-72b", "backward"),
+        ("2024-07-13", "llama-2-70b", "backward"),
+        ("0.9.1", "llama-2-70b", "backward"),
     ],
 )
 def test_axolotl_moved_packed_llamas_to_each_card(release: str, model: str, phase: str) -> None:
@@ -343,7 +344,7 @@ def test_axolotl_moved_packed_llamas_to_each_card(release: str, model: str, phas
         "recompute": "full",
     }
     asked |= {"offload": "params", "seq_len": 512, "optimizer": "paged-adamw-8bit"}
-    found: Any = train(model, "rtx-3090:2", **asked, framework_version=f"transformers {release}")
+    found: Any = train(model, "rtx-3090:2", **asked, framework_version=f"axolotl {release}")
     assert found.peaks.phase == phase
     assert (found.verdict == "does_not_fit") == (phase == "load")
 

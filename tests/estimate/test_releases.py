@@ -350,14 +350,3 @@ def test_a_reward_model_of_llama_factory_makes_logits_too() -> None:
             next(each for each in found.groups[0].phases if each.moment == "in the loss").total_bytes
         )
     assert peaks[1] - peaks[0] == pytest.approx(2 * 4096 * 128256 * 6, rel=0.05)
-
-
-def test_axolotl_moved_what_fsdp_divides_next_for_three_months_of_2024() -> None:
-    """Llama-3-70B in 4 bits on two cards of 24 GB: it ran again with pull request 1742, of 12 July."""
-    asked: dict[str, Any] = {"method": "qlora", "sharding": "fsdp1", "offload": "params", "seq_len": 512}
-    days = ("axolotl 2024-03-30", "axolotl 2024-04-17", "axolotl 2024-07-13", "0.9.1")
-    found = [
-        train("llama-3-70b", "rtx-4090:2", framework="axolotl", framework_version=day, **asked).peaks.phase
-        for day in days
-    ]
-    assert [phase == "load" for phase in found] == [False, True, False, False]

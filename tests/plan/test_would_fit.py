@@ -143,7 +143,6 @@ def test_nothing_is_offered_with_more_beside_it_than_it_needs(
     ("model", "gpu", "asked"),
     [
         ("llama-3.1-405b", "v100:2", {"max_model_len": 16384, "context": 2000}),
-        ("codestral-22b", "a100:2", {"engine": "ollama", "context": 2000, "concurrency": 512}),
     ],
 )
 def test_what_llamacpp_let_go_to_start_is_not_held_fast(model: str, gpu: str, asked: dict[str, Any]) -> None:

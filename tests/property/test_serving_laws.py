@@ -285,14 +285,15 @@ def test_the_weights_of_one_rank_are_at_least_the_main_model(question: Question)
 # monotony
 
 
-def bytes_never_less(before: Estimate, after: Estimate) -> None:
+def bytes_never_less(before: Estimate, after: Estimate, unseen: int = 0) -> None:
+    """`unseen`: bytes that the larger one may take later than what is counted."""
     for less, more in zip(before.ledgers, after.ledgers, strict=True):
         assert less.total_bytes <= more.total_bytes
         fewer, further = (
             [sum(end) for end in zip(*((x.low_bytes, x.high_bytes) for x in each.lines), strict=True)]
             for each in (less, more)
         )
-        assert fewer[0] <= further[0] + len(more.lines)  # the ends of each line are rounded down
+        assert fewer[0] <= further[0] + unseen + len(more.lines)  # the ends of each line are rounded down
         assert fewer[1] <= further[1]
         slack = len(less.lines) + len(more.lines)
         assert less.capacity_bytes - less.low_bytes >= more.capacity_bytes - more.low_bytes - slack
@@ -402,10 +403,11 @@ def test_an_fp8_cache_never_needs_more(question: Question) -> None:
 
 @given(questions())
 def test_eager_never_needs_more(question: Question) -> None:
+    """Graphs beside the budget widen the interval, so verdicts may go from either end to tight. Before 0.26
+    not every capture shows FlashInfer's workspace, which the first request makes where none does."""
     eager, graphs = answer(question, enforce_eager=True), answer(question, enforce_eager=False)
-    bytes_never_less(
-        eager, graphs
-    )  # graphs beside the budget widen the interval, so verdicts may go from either end to tight
+    lines = (line for ledger in eager.ledgers for line in ledger.lines if line.key == "runtime.workspaces")
+    bytes_never_less(eager, graphs, max((line.low_bytes for line in lines), default=0))
     assert eager.headroom_bytes >= graphs.headroom_bytes
 
 

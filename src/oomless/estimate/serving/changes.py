@@ -10,7 +10,8 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
 from ...units import MIB
-from .estimate import SEVERITY, Estimate, estimate_serving
+from .contexts import longest_context
+from .estimate import SEVERITY, Estimate, again, estimate_serving
 
 
 class Change(NamedTuple):
@@ -52,11 +53,6 @@ def settled(estimate: Estimate) -> tuple[Settled, ...]:
         said = [Settled(each, again(estimate, here._replace(engine_version=each)).ledger) for each in texts]
         found += said if any(each.ledger.verdict != "tight" for each in said) else []
     return tuple(found)
-
-
-def again(estimate: Estimate, asked: Asked) -> Estimate:
-    """Return the answer to another question about the same model, cards and machine."""
-    return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)
 
 
 def fitted(estimate: Estimate) -> Estimate:
@@ -118,8 +114,6 @@ def weighed(ledger: Ledger) -> Ledger:
 def cut_to_pool(estimate: Estimate) -> Estimate:
     """Return the estimate of the longest session that the pool surely holds, where nobody set one; the same
     one where it fits, or where not even a short one does."""
-    from .contexts import longest_context
-
     asked = estimate.asked
     if estimate.verdict == "fits" or asked.max_model_len is not None or asked.context is not None:
         return estimate

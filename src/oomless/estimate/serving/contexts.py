@@ -2,8 +2,7 @@
 
 from bisect import bisect_left
 
-from .changes import again
-from .estimate import Estimate, with_layout
+from .estimate import Estimate, again, with_layout
 
 POINTS = 33
 

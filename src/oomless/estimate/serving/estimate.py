@@ -306,3 +306,8 @@ def counted_alone(kv: KVCache, cache: CacheLayout, request: Resolved) -> tuple[s
         "sequence filled a step alone; "
         "sequences that run together share one, so more of them fit",
     )
+
+
+def again(estimate: Estimate, asked: Asked) -> Estimate:
+    """Return the answer to another question about the same model, cards and machine."""
+    return estimate_serving(estimate.model, asked, estimate.cards or estimate.hardware, estimate.adjust)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ...engines import engine
 from ...errors import OomlessError
-from ...estimate.serving.changes import Change, again, fitted
-from ...estimate.serving.estimate import Estimate, estimate_serving
+from ...estimate.serving.changes import Change, fitted
+from ...estimate.serving.estimate import Estimate, again, estimate_serving
 from ...kept import tried
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
