@@ -310,6 +310,7 @@ class Resolved(Asked):
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 flash_attn=asked.flash_attn is not False,
+                fit=asked.fit is not False,
                 context=asked.context or max_model_len,
                 concurrency=asked.concurrency or 1,
             )

@@ -67,6 +67,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         if asked.kv_unified is None
         else asked.kv_unified,
         tensor_split=asked.tensor_split or by_memory(hardware, layout.pp, asked.split_mode),
+        fit=fits_itself(asked),
     )
     if not alone and estimates(model, asked):
         from .ollama_layers import on_cards  # most questions are of other engines
@@ -83,6 +84,14 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def fits_itself(asked: Asked) -> bool:
+    """Return whether a build changes what nobody set until it starts: one that can, unless it is told not to;
+    ik_llama.cpp where it is told to."""
+    rules = rules_of(asked)
+    wanted = not rules.fits_when_told if asked.fit is None else asked.fit
+    return rules.fits_itself and wanted and asked.split_mode != "tensor"
 
 
 def estimates(model: Model, asked: Asked) -> bool:

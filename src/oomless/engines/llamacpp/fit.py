@@ -19,7 +19,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
-from .defaults import CELLS, MOST_DEVICES, estimates
+from .defaults import CELLS, MOST_DEVICES, estimates, fits_itself
 from .placement import HOST
 from .release import LlamaRules, rules_of
 from .weights import maps_file
@@ -57,8 +57,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     if hardware.num_gpus > MOST_DEVICES:
         return None
     rules = rules_of(asked)
-    wanted = not rules.fits_when_told if asked.fit is None else asked.fit
-    if not (rules.fits_itself and wanted and asked.split_mode != "tensor") or estimates(model, asked):
+    if not fits_itself(asked) or estimates(model, asked):
         return asked, ""
     if rules.fits_when_told:
         asked = asked._replace(n_gpu_layers=None)
