@@ -195,7 +195,7 @@ def stage_rank(
     apart = layout.num_ranks == layout.pp  # every stage is one card
     mine = hardware.at(stage.position) if apart else hardware
     placed = rules.placed_weights(model, request, mine, stage)
-    source = f"engines, {request.engine} {request.engine_version}: weights"
+    source = place_of(rules.placed_weights, request)
     budget = rules.budget_lines(model, request, mine, stage)
     if adjust is not None:
         budget = adjust(model, request, mine, budget)
@@ -265,9 +265,20 @@ def needed_line(cache: CacheLayout, request: Resolved, rules: Engine) -> Line:
     what = f"cache for {on_a_rank} x {request.context:,} tokens" + (
         f" of {concurrency}" if groups > 1 else ""
     )
-    source = f"engines, {request.engine} {request.engine_version}: cache, {cache.dtype}"
+    source = f"{place_of(rules.cache_layout, request)}, {cache.dtype}"
     formula = f"{cache.formula}; {in_blocks(cache, needed)}"
     return exact("kv_cache.needed", "engine", what, needed, formula, source)
+
+
+def place_of(reckoned: Callable[..., object], request: Resolved) -> str:
+    """Return where an engine's number is reckoned: the file, its function, and whose release was asked.
+
+    >>> from ...engines import engine
+    >>> place_of(engine("vllm").placed_weights, Resolved(engine="vllm", engine_version="0.33.0"))
+    'engines/vllm/weights.py: placed_weights, vllm 0.33.0'
+    """
+    file = reckoned.__module__.removeprefix("oomless.").replace(".", "/")
+    return f"{file}.py: {reckoned.__name__}, {request.engine} {request.engine_version}"
 
 
 def in_blocks(cache: CacheLayout, needed: int) -> str:
