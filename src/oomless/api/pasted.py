@@ -189,9 +189,10 @@ def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
     >>> with_cards({"gpu": "h200"}, read_command("CUDA_VISIBLE_DEVICES=0,1 vllm serve m"))["gpu"]
     'h200:2'
     """
-    from ..run.hardware import parse_gpu
+    from ..run.hardware import parse_gpu, with_count
 
     gpu, count = given.get("gpu"), command.visible
+    nodes = f"x{command.nodes}" if command.nodes > 1 else ""
     if isinstance(gpu, str) and command.part and "@" not in gpu and parse_gpu(gpu).card.shared_bytes:
         name, colon, number = gpu.partition(":")
         given = {**given, "gpu": (gpu := f"{name}@{command.part}{colon}{number}")}
@@ -201,10 +202,7 @@ def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
         except OomlessError:
             return given
         gpu = command.card
-    if not isinstance(gpu, str) or not count or ":" in gpu or gpu == "local" or parse_gpu(gpu).num_gpus > 1:
-        return {**given, "gpu": gpu} if gpu is not None else given
-    nodes = f"x{command.nodes}" if command.nodes > 1 else ""
-    return {**given, "gpu": f"{gpu}:{count}{nodes}"}
+    return given if gpu is None else {**given, "gpu": with_count(gpu, f"{count}{nodes}" if count else None)}
 
 
 SIZES = ("tp", "pp", "dp")

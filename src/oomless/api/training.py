@@ -1,6 +1,5 @@
 """Will it train? One question in, one complete answer out, under the flags' names as keywords."""
 
-import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..model.checkpoint_names import form_in_name, shape_within
 from ..model.load import load
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.hardware import parse_gpu
+from ..run.hardware import parse_gpu, with_count
 from ..run.options import given
 from ..run.training_question import BESIDE, WAYS, training_question
 from .training_answer import Origin, TrainingAnswer
@@ -116,17 +115,6 @@ def train(
     if file is None:
         return TrainingAnswer(estimate, *words, (*estimate.warnings, *notes))
     return of_file(file, origin, estimate, words)
-
-
-def with_count(gpu: "str | Hardware", count: int | None) -> "str | Hardware":
-    """Return the cards, so many as a file or command is for where their number is not said.
-
-    >>> with_count("h100", 32), with_count("h100:8", 32), with_count("rtx-4090", None)
-    ('h100:32', 'h100:8', 'rtx-4090')
-    """
-    if not isinstance(gpu, str) or not count or gpu == "local" or re.search(r"[:+@]|^\d+ ?x", gpu):
-        return gpu
-    return gpu if parse_gpu(gpu).num_gpus > 1 else f"{gpu}:{count}"
 
 
 def need_division(file: "TrainingFile | None", values: dict[str, Any]) -> None:

@@ -60,6 +60,17 @@ def parse_gpu(text: str) -> Hardware:
     return Hardware(card, num, per_node, reading)
 
 
+def with_count(said: str | Hardware, count: int | str | None) -> str | Hardware:
+    """Return what --gpu says with a number of cards, where it says none itself.
+
+    >>> with_count("h100", 32), with_count("h100:8", 32), with_count("1 x h100", 32), with_count("h100", None)
+    ('h100:32', 'h100:8', '1 x h100', 'h100')
+    """
+    if not isinstance(said, str) or not count or said == "local" or re.search(r":|^\d+ ?x", said):
+        return said
+    return said if parse_gpu(said).num_gpus > 1 else f"{said}:{count}"
+
+
 def with_part(card: Card, part: str, text: str) -> Card:
     """Return a card of which so much may be taken: what sysctl iogpu.wired_limit_mb says, or GTT's limit,
     which is half of a machine by default.
