@@ -43,6 +43,7 @@ FRESH_27 = TABLES / "verdicts_blind_27.csv"
 FRESH_28 = TABLES / "verdicts_blind_28.csv"
 FRESH_29 = TABLES / "verdicts_blind_29.csv"
 FRESH_34 = TABLES / "verdicts_blind_34.csv"
+FRESH_37 = TABLES / "verdicts_blind_37.csv"
 FRESH_31 = TABLES / "verdicts_blind_31.csv"
 FRESH_32 = TABLES / "verdicts_blind_32.csv"
 FRESH_33 = TABLES / "verdicts_blind_33.csv"
@@ -104,6 +105,7 @@ BLIND = {
     TABLES / "blind" / "verdicts_28.jsonl": FRESH_28,
     TABLES / "blind" / "verdicts_29.jsonl": FRESH_29,
     TABLES / "blind" / "verdicts_34.jsonl": FRESH_34,
+    TABLES / "blind" / "verdicts_37.jsonl": FRESH_37,
     TABLES / "blind" / "verdicts_31.jsonl": FRESH_31,
     TABLES / "blind" / "verdicts_32.jsonl": FRESH_32,
     TABLES / "blind" / "verdicts_33.jsonl": FRESH_33,
@@ -351,6 +353,10 @@ FRESH_29_BUDGET = Confusion(right=0.9, wrong_fits=1, wrong_does_not_fit=1, tight
 # Not explained: a machine of 8 GB under Windows (x-5107), a ROCm build that drafts (x-5124), a prompt that
 # was not filled (x-5105)
 FRESH_34_BUDGET = Confusion(right=0.86, wrong_fits=2, wrong_does_not_fit=1, tight=10, none=1)
+
+
+# the first score was 11 of 18, five wrong "fits", two wrong "no", nine tight, nine without an answer
+FRESH_37_BUDGET = Confusion(right=0.61, wrong_fits=5, wrong_does_not_fit=2, tight=9, none=9)
 
 
 # the first score was 14 of 18, three wrong "fits", one wrong "no", four tight, eighteen without an answer:
@@ -631,6 +637,7 @@ ROUNDS = {
     FRESH_28: ("serve", FRESH_28_BUDGET),
     FRESH_29: ("serve", FRESH_29_BUDGET),
     FRESH_34: ("serve", FRESH_34_BUDGET),
+    FRESH_37: ("serve", FRESH_37_BUDGET),
     FRESH_31: ("serve", FRESH_31_BUDGET),
     FRESH_32: ("serve", FRESH_32_BUDGET),
     FRESH_33: ("serve", FRESH_33_BUDGET),
