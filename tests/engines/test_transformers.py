@@ -140,3 +140,27 @@ def test_bitsandbytes_quantises_matrices_and_nothing_else() -> None:
     assert saved[0] - saved[1] == matrices * 2 - matrices // 2 - matrices // 64 * 4
     with pytest.raises(UnsupportedError, match="stacked experts"):
         infer("qwen3-30b-a3b", "h100", engine="transformers", quantization="bitsandbytes")
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "least"),
+    [
+        ("gemma-3-27b", "5.5", 42.8),
+        ("gemma-3-27b", "4.52", 0),
+        ("llama-3.1-8b", "5.5", 0),
+        ("gemma-4-31b", "5.5", 57.1),
+    ],
+)
+def test_windows_and_wide_heads_take_the_pairs_of_a_prompt(name: str, release: str, least: float) -> None:
+    """Prompts of 123,821 tokens of Gemma ran out of four A100 (transformers#45229): masks were not seen."""
+    found = infer(
+        name,
+        "a100-80gb:4",
+        engine="transformers",
+        engine_version=release,
+        device_map="auto",
+        context=123_821,
+    ).estimate
+    assert found.verdict == ("tight" if least == 42.8 else "does_not_fit" if least else "fits")
+    lines = [line for line in found.ledgers[0].lines if line.what.startswith("masks")]
+    assert sum(line.low_bytes for line in lines) / GIB == pytest.approx(least, abs=0.1)

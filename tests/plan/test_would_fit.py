@@ -193,3 +193,14 @@ def test_whatever_is_offered_fits_with_the_headroom_that_is_said(seed: int) -> N
         assert again.verdict == "fits", change.flags
         assert again.headroom_bytes == change.headroom_bytes, change.flags
         assert sum(flag in change.flags for flag in ("--gpu-memory", "--max-num", "--enforce")) <= 3
+
+
+@pytest.mark.parametrize("split_mode", ["layer", "tensor"])
+def test_a_machine_of_unlike_cards_is_helped_without_more_of_them(split_mode: str) -> None:
+    """A third card had no place in the list of the two that are there: an IndexError (llama.cpp#21947)."""
+    asked: dict[str, Any] = {"engine": "llamacpp", "engine_version": "2026-04", "split_mode": split_mode}
+    asked |= {"quantization": "q4_k_m", "n_gpu_layers": 99, "max_model_len": 131072}
+    found = oomless.infer("gemma-4-26b-a4b", "rtx-3060-12gb+8GiB", **asked)
+    assert found.verdict == "does_not_fit"
+    assert flags(found)
+    assert not [each for each in flags(found) if "cards" in each]

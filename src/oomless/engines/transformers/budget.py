@@ -1,5 +1,6 @@
 """What transformers takes beside weights and cache, and what it leaves to the cache."""
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from ... import facts
@@ -56,7 +57,10 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
                 "cache_utils.py, DynamicLayer",
             )
         )
-    return Budget((*lines, kept_line(sum(line.bytes for line in lines[1:]), rules.release)), ())
+    kept = kept_line(sum(line.bytes for line in lines[1:]), rules.release)
+    if rules.masks_windows:
+        lines += pair_lines(stage.kinds(model).attentions, batch, asked.context, width)
+    return Budget((*lines, kept), ())
 
 
 def prefill_line(model: Model, stage: Stage, tokens: int, width: int, release: Release) -> Line:
@@ -79,6 +83,38 @@ def prefill_line(model: Model, stage: Stage, tokens: int, width: int, release: R
         f"{tokens:,} tokens x {width} B x (max(feed-forward {largest:,}, heads {heads:,}) + 4 x {hidden:,})"
     )
     return assumed_line("activations.profile_run", size, spread, formula)
+
+
+def pair_lines(attentions: Iterable[Attention], batch: int, length: int, width: int) -> tuple[Line, ...]:
+    """Return what a prompt takes for each pair of its tokens, as (least, likely, most) bytes.
+
+    Layers of windows get a mask of the whole prompt, 1 B a pair (masking_utils.py, sdpa_mask; one of all
+    tokens and no padding is left out). torch widens it to the model's type, and pads a copy where the length
+    is no multiple of 8 (attention.cpp, preprocess_mask). Heads wider than 256 take no flash kernel; where
+    several share keys and nothing is masked, the math path alone takes them (cuda/sdp_utils.cpp): scores and
+    their exponents in float32, or else, as with the tokens of a processor, a mask of all.
+
+    >>> [line.bytes for line in pair_lines([Sliding(GQA(32, 16, 128), 1024)], 1, 131072, 2)]
+    [85899345920]
+    """
+    pairs, kinds = batch * length**2, tuple(attentions)
+    least = likely = most = 0
+    if any(isinstance(each, Sliding) and each.window <= length for each in kinds):
+        least, likely, most = 1 + width, 1 + 2 * width, 1 + 2 * width
+    wide = (each for each in kinds if isinstance(each, GQA) and each.head_dim > WIDEST_FLASH)
+    if heads := max((each.num_heads for each in wide if each.num_kv_heads < each.num_heads), default=0):
+        least, likely, most = least + 1, likely + 8 * heads, most + 12 * heads
+    if not most:
+        return ()
+    sizes = (pairs * likely, pairs * least, pairs * most)
+    formula = f"{pairs:,} pairs of tokens x {likely} B, {least} to {most}"
+    words = "masks and scores of a whole prompt"
+    source = "masking_utils.py of 4.53; torch's scaled_dot_product_attention"
+    return (Line("temporaries.running", "engine", "temporaries", words, *sizes, "assumed", formula, source),)
+
+
+WIDEST_FLASH = 256
+"""The widest head of FlashAttention-2 in torch (cuda/sdp_utils.cpp, check_head_dim_size_flash)."""
 
 
 def kept_line(held: int, release: Release) -> Line:

@@ -9,6 +9,8 @@ class TransformersRules(ReleaseRules):
     caches_latents: bool = False
     has_sparse_models: bool = False
     stacks_experts: bool = False
+    masks_windows: bool = False
+    """Layers of windows get a mask of the whole prompt."""
     keeps_last_logits: bool = False
     """generate asks for the logits of the last token alone."""
 

@@ -226,9 +226,9 @@ def of_offloads(estimate: Estimate) -> Iterator[Change]:
 def of_more_cards(estimate: Estimate, flags_do: bool = False) -> Iterator[Change]:
     """Yield the fewest more of the same cards on which it fits, if need be with room beside the pool, which
     asks for no more cards where flags alone do; none where one process serves and the machine has one memory
-    (Apple's)."""
-    rules = engine(estimate.request.engine)
-    if rules.axis == "pp" and estimate.hardware.card.shared_bytes:
+    (Apple's) or unlike cards, each of which has its place."""
+    rules, hardware = engine(estimate.request.engine), estimate.hardware
+    if rules.axis == "pp" and (hardware.card.shared_bytes or hardware.mixed):
         return
     tuned = rules.candidates.tuned
     beside = {each.field for each in tuned if each.purpose in ("graphs", "share")}
