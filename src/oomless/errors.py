@@ -6,7 +6,8 @@ OomlessError            1  a file, config, hub or network failed
 +-- MissingExtra        5  an optional dependency is not installed
 """
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,7 @@ class Refusal(Record):
 
 MOST_MESSAGE = 2_000
 """Characters."""
+FLAG = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 
 
 class OomlessError(Exception):
@@ -40,9 +42,15 @@ class OomlessError(Exception):
         self.message = message
         self.hint = hint
         self.field = field
+        self.words: Mapping[str, str] = {}
+        """What a command that was pasted calls flags of ours."""
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+        return self.said(f"{self.message}\n  {self.hint}" if self.hint else self.message)
+
+    def said(self, text: str) -> str:
+        """Return a text of it, in any language, with flags as the user wrote them."""
+        return FLAG.sub(lambda found: self.words.get(found[0], found[0]), text) if self.words else text
 
     @property
     def refusal(self) -> Refusal:
@@ -63,8 +71,8 @@ class OomlessError(Exception):
             "error": {
                 "code": self.code,
                 "field": self.field or None,
-                "message": self.message,
-                "hint": self.hint,
+                "message": self.said(self.message),
+                "hint": self.said(self.hint),
             }
         }
 
@@ -124,7 +132,25 @@ def faults_of(where: str, flags: Collection[str] = ()) -> Iterator[None]:
     except UsageError as error:
         if error.field in flags:
             raise
-        raise OomlessError(f"{where}: {error.message}", error.hint, error.field) from None
+        fault = OomlessError(f"{where}: {error.message}", error.hint, error.field)
+        fault.words = error.words
+        raise fault from None
+
+
+@contextmanager
+def told_by(words: Mapping[str, str]) -> Iterator[None]:
+    """Within it, an error names flags of ours as a command that was pasted does.
+
+    >>> with told_by({"--max-num-seqs": "--max_batch_size"}):
+    ...     raise UsageError("--max-num-seqs is 0")
+    Traceback (most recent call last):
+    oomless.errors.UsageError: --max_batch_size is 0
+    """
+    try:
+        yield
+    except OomlessError as error:
+        error.words = error.words or words
+        raise
 
 
 def did_you_mean(word: str, known: "list[str] | tuple[str, ...]", what: str = "") -> str:

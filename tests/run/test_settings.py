@@ -79,8 +79,8 @@ def test_a_bad_file_is_named(config: Path, content: bytes, says: str) -> None:
     ("name", "value", "says"),
     [
         ("OOMLESS_ENGNE", "vllm", "did you mean engine"),
-        ("OOMLESS_TP", "two", "--tp takes a whole number"),
-        ("OOMLESS_STRICT", "perhaps", "--strict takes true or false"),
+        ("OOMLESS_TP", "two", "OOMLESS_TP takes a whole number"),
+        ("OOMLESS_STRICT", "perhaps", "OOMLESS_STRICT takes true or false"),
         ("OOMLESS_ENGINE", "other", "it is vllm or"),
     ],
 )

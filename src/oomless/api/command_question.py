@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, did_you_mean
+from ..errors import UsageError, did_you_mean, told_by
 from ..files import config_folder
 from ..ledger import CATEGORIES
 from ..records import Record
@@ -31,6 +31,8 @@ class PutQuestion(Record):
     how: dict[str, Any]
     """The options of the answer; None where they are not given."""
     notes: tuple[str, ...]
+    words: Mapping[str, str] = {}
+    """What a pasted command calls flags of ours."""
 
 
 def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> PutQuestion:
@@ -39,7 +41,7 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
         from .pasted import from_saved
 
         model, options = from_saved(model, options)
-    model, options, notes = unpasted(model, options)
+    model, options, notes, words = unpasted(model, options)
     options, from_settings = with_defaults(options, environ)
     notes = (*notes, *from_settings)
     model = named("infer", model)
@@ -48,14 +50,14 @@ def put_serving(model: str | None, options: dict[str, Any], environ: Mapping[str
     need_category(how["explain"])
     if not (how["compare"] or "").startswith("gpu="):
         need_cards(asked)
-    return PutQuestion(model, asked, how, notes)
+    return PutQuestion(model, asked, how, notes, words)
 
 
 def unpasted(
     model: str | None, options: dict[str, Any]
-) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """Return MODEL, options and notes with what a pasted command says, or the name of a GGUF file or of a
-    repository as MODEL; nothing is imported without one."""
+) -> tuple[str | None, dict[str, Any], tuple[str, ...], Mapping[str, str]]:
+    """Return MODEL, options, notes and what flags are called, with what a pasted command says, or the name of
+    a GGUF file or of a repository as MODEL; nothing is imported without one."""
     if "command" in options:
         from .pasted import from_command
 
@@ -63,12 +65,12 @@ def unpasted(
     if model and MAY_BE_GGUF.search(model):
         found = by_gguf_name(model, options)
         if found[0] != model:
-            return found
+            return (*found, {})
     if not model or "/" not in model:
-        return model, options, ()
+        return model, options, (), {}
     from .pasted import from_name
 
-    return from_name(model, options)
+    return (*from_name(model, options), {})
 
 
 MAY_BE_GGUF = re.compile(r":|\.gguf$|[-_.]i?q\d", re.IGNORECASE)
@@ -133,7 +135,8 @@ def need_category(explain: str | None) -> None:
 def serving_answer(put: PutQuestion, environ: Mapping[str, str]) -> ServingAnswer:
     """Return the answer to a question of `infer`, with what this machine's logs taught."""
     learned, notes = calibration(environ), put.notes
-    found = infer(put.model, adjust=learned, **put.asked)
+    with told_by(put.words):
+        found = infer(put.model, adjust=learned, **put.asked)
     if learned is not None and (said := learned.note()):
         notes = (*notes, said)
     return found.noting(*notes)
@@ -153,7 +156,7 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     from ..facts.options.simulating import OWN
     from .speed import speed
 
-    model, options, notes = unpasted(model, options)
+    model, options, notes, words = unpasted(model, options)
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
     settings, from_settings = with_defaults(rest, environ)
@@ -161,7 +164,8 @@ def speed_answer(model: str | None, options: dict[str, Any], environ: Mapping[st
     asked = {name: value for name, value in settings.items() if name in taken}
     model = named("speed", model)
     need_cards(asked)
-    return speed(model, **asked, **own, notes=(*notes, *from_settings))
+    with told_by(words):
+        return speed(model, **asked, **own, notes=(*notes, *from_settings))
 
 
 def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str, str]) -> "TuneAnswer":
@@ -172,7 +176,7 @@ def tune_answer(model: str | None, options: dict[str, Any], environ: Mapping[str
 
     of_name: tuple[str, ...] = ()
     if model and "command" not in options:
-        model, options, of_name = unpasted(model, options)
+        model, options, of_name, _ = unpasted(model, options)
     own: dict[str, Any] = {option.field: options.get(option.field) for option in OWN}
     rest = {name: value for name, value in options.items() if name not in own}
     settings, notes = with_defaults(rest, environ)

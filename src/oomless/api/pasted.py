@@ -10,29 +10,22 @@ if TYPE_CHECKING:
 
 def from_command(
     model: str | None, options: dict[str, Any]
-) -> tuple[str | None, dict[str, Any], tuple[str, ...]]:
-    """Return MODEL and options of a command line, ours first, and notes that say what was not read."""
+) -> tuple[str | None, dict[str, Any], tuple[str, ...], dict[str, str]]:
+    """Return MODEL and options of a command line, ours first, notes that say what was not read, and what it
+    calls our flags."""
     from ..engines.command_line import drafting_name, read_command
     from ..engines.llamacpp.command_line import own_length
     from ..model.catalogue_names import catalogue_name
     from ..model.checkpoint_names import is_widened
     from ..model.quantization_scheme import WIDENED
+    from ..run.options import by_keyword
+    from .command_cards import on_its_cards, with_cards
 
     command = read_command(options["command"])
     ours = {name: value for name, value in options.items() if name != "command"}
     given = {**command.flags, **ours}
     given, notes = with_remark(given, command)
-    if command.ignored:
-        notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
-    notes += [
-        f"{flag}: asked for here is the model's own length; where that is too much, the engine "
-        "takes the longest that its cache holds"
-        for flag in command.left_open
-    ]
-    if command.unknown:
-        notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
-    if command.others:
-        notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
+    notes += left_out(command)
     served, said = served_model(model, command, given.get("offline", False), given.get("revision"))
     if served is None:
         raise UsageError("MODEL is missing", "--command names no model: give one beside it", "model")
@@ -66,7 +59,26 @@ def from_command(
             given, served, command.beside, lambda file: (from_path(file)[0], type_of(file)[0])
         )
         said = (*said, *of_files)
-    return served, given, (*notes, *said)
+    spelled = {name: its for name, its in command.spelled.items() if name not in ours}
+    words = {flag: its for name, its in spelled.items() for flag in by_keyword("infer")[name].names}
+    return served, given, (*notes, *said), words
+
+
+def left_out(command: "Command") -> list[str]:
+    """Return notes on what of a command is not read, or not answered."""
+    notes = list[str]()
+    if command.ignored:
+        notes.append(f"flags that do not touch memory: {', '.join(command.ignored)}")
+    notes += [
+        f"{flag}: asked for here is the model's own length; where that is too much, the engine "
+        "takes the longest that its cache holds"
+        for flag in command.left_open
+    ]
+    if command.unknown:
+        notes.append(f"flags not known, which may change memory: {', '.join(command.unknown)}")
+    if command.others:
+        notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
+    return notes
 
 
 IN_CHECKPOINT = (
@@ -179,84 +191,6 @@ def by_modelopt(place: str) -> tuple[str, ...]:
     known = catalogue_name(place)
     made = facts.model_config(known).get("quantization_config", {}) if known else {}
     return ("modelopt_fp4", "modelopt_fp8") if made.get("quant_method") == "modelopt" else ()
-
-
-def with_cards(given: dict[str, Any], command: "Command") -> dict[str, Any]:
-    """Return options with the cards that a container asks for: its number where --gpu says none, and its name
-    where there is no --gpu.
-
-    >>> from ..engines.command_line import read_command
-    >>> with_cards({"gpu": "h200"}, read_command("CUDA_VISIBLE_DEVICES=0,1 vllm serve m"))["gpu"]
-    'h200:2'
-    """
-    from ..run.hardware import parse_gpu, with_count
-
-    gpu, count = given.get("gpu"), command.visible
-    nodes = f"x{command.nodes}" if command.nodes > 1 else ""
-    if isinstance(gpu, str) and command.part and "@" not in gpu and parse_gpu(gpu).card.shared_bytes:
-        name, colon, number = gpu.partition(":")
-        given = {**given, "gpu": (gpu := f"{name}@{command.part}{colon}{number}")}
-    if gpu is None and command.card:
-        try:
-            parse_gpu(command.card)
-        except OomlessError:
-            return given
-        gpu = command.card
-    return given if gpu is None else {**given, "gpu": with_count(gpu, f"{count}{nodes}" if count else None)}
-
-
-SIZES = ("tp", "pp", "dp")
-
-
-def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return (options, notes) of one server: a command starts no replicas, takes no more cards than its ranks
-    or what is visible, and without a size it is one rank. On cards of a maker with an engine of its own, a
-    command of the same words starts that one."""
-    from ..engines import engine
-    from ..run.hardware import parse_gpu
-
-    hardware = parse_gpu(given["gpu"])
-    given = {**given, "engine": engine_there(given["engine"], hardware.card.vendor)}
-    seen = hardware.num_gpus if command.visible is None else command.visible * command.nodes
-    used, notes = seen, list[str]()
-    if engine(given["engine"]).axis == "tp":
-        if not any(name in given for name in SIZES):
-            given = {**given, "tp": 1}
-            notes.append("the command says no number of ranks, so its engine starts one")
-        inside = given.get("enable_dp_attention", False)
-        sizes = [given.get(name) or 1 for name in SIZES if name != "dp" or not inside]
-        used = sizes[0] * sizes[1] * (1 if inside else sizes[2])
-        if used > seen and command.visible is not None:
-            raise UsageError(
-                f"the command leaves {seen} cards visible, and starts {used} ranks",
-                "name as many cards as ranks",
-                "command",
-            )
-    elif engine(given["engine"]).spreads(given) and "pp" not in given:
-        most = engine(given["engine"]).most_devices or seen
-        given = {**given, "pp": min(seen, hardware.per_node, most)}
-    name, colon, count = given["gpu"].partition(":")
-    per_node = min(used, hardware.per_node)
-    shared = "concurrency" in given and command.visible is None  # a load over all cards: copies divide it
-    narrows = 0 < used < hardware.num_gpus and not shared
-    if not narrows or not count.replace("x", "").isdecimal() or used % per_node:
-        return given, tuple(notes)
-    notes.append(f"one server on {used} of {hardware.num_gpus} cards")
-    return {**given, "gpu": f"{name}{colon}{per_node}x{used // per_node}"}, tuple(notes)
-
-
-def engine_there(name: str, vendor: str) -> str:
-    """Return the engine that a command starts on a maker's cards: one of the same words where they have their
-    own.
-
-    >>> engine_there("vllm", "Huawei"), engine_there("vllm", "NVIDIA"), engine_there("sglang", "Huawei")
-    ('vllm-ascend', 'vllm', 'sglang')
-    """
-    from ..engines import engine
-    from ..engines.command_line import line_of
-
-    line, there = line_of(name), dict(engine(name).cards.instead).get(vendor)
-    return there if there and line is not None and there in line.engines.split() else name
 
 
 def served_model(

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..engines import default_engine, engine
 from ..engines.command_line import read_command
-from ..errors import UsageError
+from ..errors import UsageError, told_by
 from ..estimate.serving.stage_rank import Adjust
 from ..facts.options.tuning import OWN
 from ..model.model import Model
@@ -18,7 +18,8 @@ from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
 from ..speed.network import need_decoder
-from .pasted import engine_there, from_command
+from .command_cards import engine_there, for_its_ranks
+from .pasted import from_command
 from .serving import beside_draft, is_gguf, loaded
 
 
@@ -69,38 +70,42 @@ def tune(
     values = given("tune", flags)
     own = {option.field: values.pop(option.field, None) for option in OWN}
     begin: dict[str, Any] = {}
-    pasted = None
+    pasted, words = None, dict[str, str]()
     if command is not None:
         word = model if isinstance(model, str) else None
-        found, begin, of_command = from_command(word, {"command": command})
+        found, begin, of_command, words = from_command(word, {"command": command})
         begin["engine"] = engine_there(begin["engine"], hardware.card.vendor)
+        if isinstance(gpu, str):
+            gpu, of_cards = for_its_ranks(gpu, {**begin, **values})
+            hardware, notes = parse_gpu(gpu), (*notes, *of_cards)
         model, notes, pasted = model or found, (*notes, *of_command), what_is_served(command, begin)
     if model is None:
         raise UsageError("MODEL is missing", "name a model: oomless tune deepseek-r1 --gpu h200:8", "model")
     known = {name: value for name, value in {**begin, **values}.items() if name != "revision"}
-    begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
-    network = beside_draft(
-        loaded(model, begun.hf_overrides, offline, revision or begin.get("revision")), begun, offline
-    )
-    need_decoder(network)
-    question = TuneQuestion(
-        network,
-        hardware,
-        with_load(begun, network, free_length=bool(begin)),
-        own["output_len"],
-        NO_PROMISE if own["slo"] is None else parse_slo(own["slo"]),
-        own["shared_prefix"] or 0,
-        own["seed"] or 0,
-        frozenset(own["allow"] or ()),
-        frozenset(values),
-        adjust,
-    )
-    place = AskedPlace(
-        model if isinstance(model, str) else model.name,
-        gpu if isinstance(gpu, str) else hardware.what,
-        pasted,
-    )
-    return TuneAnswer(tune_question(question, place, own["rows"] or 5, notes))
+    with told_by(words):
+        begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
+        network = beside_draft(
+            loaded(model, begun.hf_overrides, offline, revision or begin.get("revision")), begun, offline
+        )
+        need_decoder(network)
+        question = TuneQuestion(
+            network,
+            hardware,
+            with_load(begun, network, free_length=bool(begin)),
+            own["output_len"],
+            NO_PROMISE if own["slo"] is None else parse_slo(own["slo"]),
+            own["shared_prefix"] or 0,
+            own["seed"] or 0,
+            frozenset(own["allow"] or ()),
+            frozenset(values),
+            adjust,
+        )
+        place = AskedPlace(
+            model if isinstance(model, str) else model.name,
+            gpu if isinstance(gpu, str) else hardware.what,
+            pasted,
+        )
+        return TuneAnswer(tune_question(question, place, own["rows"] or 5, notes))
 
 
 def what_is_served(command: str, begin: dict[str, Any]) -> ServedWeights | None:

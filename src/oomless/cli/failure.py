@@ -4,7 +4,7 @@ object; a traceback only with --debug."""
 import sys
 from contextlib import suppress
 
-from ..errors import meant
+from ..errors import OomlessError, meant
 from ..files import json_text
 
 
@@ -16,5 +16,12 @@ def explain(error: Exception, debug: bool, as_json: bool) -> int:
         traceback.print_exception(error, file=sys.stderr)
     failure = meant(error)
     with suppress(OSError):  # a stderr that is full or closed: the code still says it
-        print(json_text(failure.to_json()) if as_json else f"oomless: {failure}", file=sys.stderr)
+        print(json_text(failure.to_json()) if as_json else told(failure), file=sys.stderr)
     return failure.code
+
+
+def told(failure: OomlessError) -> str:
+    """Return what is printed: in the reader's language, then with the words of a command that was pasted."""
+    put = getattr(sys.stderr, "plain", str)
+    text = f"{failure.message}\n  {failure.hint}" if failure.hint else failure.message
+    return failure.said(put(f"oomless: {text}") if failure.words else f"oomless: {text}")

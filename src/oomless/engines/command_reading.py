@@ -57,6 +57,8 @@ class Command(NamedTuple):
     """What variables say of how its release runs, as it stands in brackets behind a release."""
     others: int = 0
     """Commands beside it that start an engine too."""
+    spelled: Mapping[str, str] = {}
+    """What it calls a field."""
 
 
 def spellings(line: CommandLine) -> dict[str, tuple[Option, str]]:
@@ -105,6 +107,7 @@ class Reading:
         self.unknown: list[str] = []
         self.left_open: list[str] = []
         self.beside: dict[str, str] = {}
+        self.spelled: dict[str, str] = {}
         self.built = ""
 
     def command(self, words: list[str]) -> Command:
@@ -113,7 +116,7 @@ class Reading:
         words = [*flags_of(self.before, self.line.table), *words]
         named = list[str]()
         for each in (words, of_file) if self.line.config_wins else (of_file, words):
-            self.model = None
+            self.model, self.mark = None, "--" if each is of_file else ""
             self.read(each)
             named += [self.model] if self.model else []
         self.model = named[-1] if named else None
@@ -225,6 +228,7 @@ class Reading:
     def take(self, spelled: str, value: str, shown: str) -> None:
         """Note what a flag of the table says."""
         option, means = self.known[spelled]
+        self.spelled[option.field] = shown.split()[0].removeprefix(self.mark)
         if option.field != "model" and VARIABLE.fullmatch(value):
             raise without_value(value)
         if option.field == "model":
@@ -271,12 +275,11 @@ class Reading:
             flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
         table = by_keyword("infer")
         if self.line.prompts:
-            flags |= {
-                field: parsed(table[field], value, f"--command: {name}", {})
-                for field, (name, value) in variables(self.before).items()
-            }
+            for field, (name, value) in variables(self.before).items():
+                flags[field] = parsed(table[field], value, f"--command: {name}", {})
+                self.spelled[field] = name
         flags = {
-            field: parsed(table[field], value, f"--command: {table[field].flag}", {})
+            field: parsed(table[field], value, f"--command: {self.spelled.get(field)}", {})
             if table[field].kind in JSON_KINDS
             else value
             for field, value in flags.items()
@@ -306,6 +309,7 @@ class Reading:
             beside=self.beside,
             batch=batch,
             remark=self.remark(flags),
+            spelled=self.spelled,
         )
 
     def of_trtllm(self, flags: dict[str, Any]) -> dict[str, Any]:
@@ -331,10 +335,10 @@ class Reading:
 
 TOWER_ON_HOST = "--no-mmproj-offload"
 PREFILLS = "--disaggregation-mode prefill"
-OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
-"""Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""
 """SGLang's server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of
 prompts (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
+OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
+"""Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""
 LIKE_A_TYPO = 0.9
 """Of likeness, 0 to 1: `--tensor-paralel-size` has 0.98."""
 OFF_WORDS = ("false", "off", "0", "no")

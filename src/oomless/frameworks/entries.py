@@ -64,6 +64,18 @@ class Entries:
         """Whether one of the names has a value of its own."""
         return any(self.values.get(self.prefix + name) not in UNSET for name in names)
 
+    def named(self, value: Any) -> str:
+        """Return the one entry that was read with a value; "" where none or several were.
+
+        >>> entries = Entries(Path("x"), "trl", {"lora_r": 0, "packing": False})
+        >>> entries.whole("lora_r", default=16), entries.named(0), entries.named(16)
+        (0, 'lora_r', '')
+        """
+        found = [
+            name for name, _, said in (each.partition(" = ") for each in self.read) if said == _short(value)
+        ]
+        return found[0] if len(found) == 1 else ""
+
     def _find(self, names: Sequence[str], default: Any) -> tuple[str, Any, bool]:
         names = [self.prefix + name for name in names]
         self.asked.update(names)

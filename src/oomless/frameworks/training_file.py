@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..errors import OomlessError, UnsupportedError
+from ..errors import OomlessError, UnsupportedError, UsageError
 from ..run.from_answer import SCHEMA, question
+from ..run.options import by_keyword
 from ..run.text_files import content_of, flat, json_of, toml_of, yaml_of
 from ..run.training import TrainingAsked
 from . import CONFIGURED, framework
@@ -70,7 +71,7 @@ def question_of(name: str, values: dict[str, Any], path: Path, version: str | No
     assert reads is not None
     model, training, num_gpus = reads(entries)
     training = training._replace(keep_gathered=entries.keeps_gathered)
-    training.check()
+    need_meant(training, entries)
     return TrainingFile(
         name,
         model,
@@ -82,6 +83,16 @@ def question_of(name: str, values: dict[str, Any], path: Path, version: str | No
         beside=entries.beside,
         missing=entries.missing,
     )
+
+
+def need_meant(training: TrainingAsked, entries: Entries) -> None:
+    """Refuse what no framework can mean, by the name of the one entry that says it."""
+    try:
+        training.check()
+    except UsageError as error:
+        said = entries.named(training.value(error.field))
+        error.words = {by_keyword("train")[error.field].flag: said} if said else {}
+        raise
 
 
 def framework_of(values: Mapping[str, Any], path: Path) -> str:

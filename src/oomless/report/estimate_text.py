@@ -129,7 +129,10 @@ def rank_table(ledger: Ledger, mark: str, bar: Bar) -> Any:
     """One group of ranks: a row a category, in GiB, with a bar of its share of the capacity."""
     from rich.table import Table
 
-    title = f"{ledger.group}, {ledger.num_ranks} of them, {format_bytes(ledger.capacity_bytes)} each{mark}"
+    room = f"{format_bytes(ledger.capacity_bytes)} each"
+    if ledger.overrun_bytes:
+        room += " beside a pool that is taken whole"
+    title = f"{ledger.group}, {ledger.num_ranks} of them, {room}{mark}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("category")
     table.add_column("GiB", justify="right")

@@ -66,7 +66,7 @@ def with_count(said: str | Hardware, count: int | str | None) -> str | Hardware:
     >>> with_count("h100", 32), with_count("h100:8", 32), with_count("1 x h100", 32), with_count("h100", None)
     ('h100:32', 'h100:8', '1 x h100', 'h100')
     """
-    if not isinstance(said, str) or not count or said == "local" or re.search(r":|^\d+ ?x", said):
+    if not isinstance(said, str) or not count or said in ("cpu", "local") or re.search(r":|^\d+ ?x", said):
         return said
     return said if parse_gpu(said).num_gpus > 1 else f"{said}:{count}"
 

@@ -56,17 +56,17 @@ def parsed(option: Option, text: str, where: str, suffixes: Mapping[str, int]) -
             case _:
                 return typed(option, text, where)
     except (ValueError, KeyError, OverflowError):
-        raise UsageError(f"{where} is {text[:60]!r}", takes(option), option.field) from None
+        raise UsageError(f"{where} is {text[:60]!r}", takes(option, where), option.field) from None
 
 
-def takes(option: Option) -> str:
-    """Return what is written behind an option.
+def takes(option: Option, where: str) -> str:
+    """Return what is written behind an option, under the name that it has where it was said.
 
     >>> from .options import by_flag
-    >>> takes(by_flag("infer")["-ngl"])
-    '--n-gpu-layers takes a whole number, or all'
+    >>> takes(by_flag("infer")["-ngl"], "--command: -ngl")
+    '-ngl takes a whole number, or all'
     """
-    return f"{option.flag or option.field} takes {WANTED[option.kind]}"
+    return f"{where.rpartition(': ')[2]} takes {WANTED[option.kind]}"
 
 
 WANTED = {
@@ -145,7 +145,7 @@ def typed(option: Option, value: Any, where: str) -> Any:
             meant = value if isinstance(value, str) else None
     if meant is None:
         names = choices_of(option)
-        hint = f"it is {' or '.join(names)}" if names else takes(option)
+        hint = f"it is {' or '.join(names)}" if names else takes(option, where)
         raise UsageError(f"{where} is {shown(value)}", hint, option.field)
     return meant
 

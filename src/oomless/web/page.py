@@ -181,8 +181,8 @@ def refused(error: OomlessError, status: int, words: Phrases) -> Reply:
     part = el(
         "div",
         el("p", words("error"), class_="verdict no"),
-        el("p", words.said(error.message), class_="message"),
-        el("p", coded(words.said(error.hint)), class_="hint") if error.hint else None,
+        el("p", error.said(words.said(error.message)), class_="message"),
+        el("p", coded(error.said(words.said(error.hint))), class_="hint") if error.hint else None,
         class_="refused",
     )
     return Reply(status, json_text({"html": part, "field": error.field}).encode())

@@ -253,9 +253,11 @@ SEVERITY: dict[Verdict, int] = {"does_not_fit": 0, "tight": 1, "fits": 2}
 def check_layout(layout: Layout, hardware: Hardware) -> None:
     """Refuse a layout for which there are too few cards, or cards that cannot share a model."""
     if layout.num_ranks > hardware.num_gpus:
+        inside = layout.num_ranks == layout.tp * layout.pp
+        sizes = {"--tp": layout.tp, "--pp": layout.pp, "--dp": 1 if inside else layout.dp}
+        asked = " x ".join(f"{flag} {size}" for flag, size in sizes.items() if size > 1)
         raise UsageError(
-            f"--tp {layout.tp} x --pp {layout.pp} x --dp {layout.dp} needs {layout.num_ranks} "
-            f"cards, --gpu gives {hardware.num_gpus}",
+            f"{asked} needs {layout.num_ranks} cards, --gpu gives {hardware.num_gpus}",
             f"their number stands behind the card, --gpu CARD:{layout.num_ranks}; or ask for smaller sizes",
         )
     if hardware.card.alone and layout.num_ranks > 1:
