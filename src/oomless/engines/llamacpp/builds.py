@@ -7,13 +7,14 @@ from functools import cache
 from ... import facts
 from ...errors import UsageError
 
+COUNTED = r"(?!20\d\d$)b?(\d{1,6})\b(?!\.).*"
 NUMBERED = {
-    "llamacpp": (r"(?!20\d\d$)b?(\d{1,6})\b(?!\.).*", "write its build or its month: b5200, 2025-04"),
+    "llamacpp": (COUNTED, "write its build or its month: b5200, 2025-04"),
+    "ik-llamacpp": (COUNTED, "write its build or its month: 3860, 2025-08"),
     "ollama": (r"v?(\d{1,3}(?:\.\d{1,3}){1,2})\b.*", "write its release or its month: 0.6.2, 2025-03"),
 }
-"""How each program counts, and how a build of it is written."""
-BY_MONTH = "write the month of its build: 2025-04"
-"""ik_llama.cpp counts builds of its own, of which no day is known here."""
+"""How each program counts, and how a build of it is written; ik_llama.cpp counts its own commits, from those
+that it began with on."""
 
 
 @cache
@@ -27,20 +28,23 @@ def dated(engine: str, text: str) -> str:
         return text
     found = build_day(engine, text)
     if found is None:
-        told = NUMBERED[engine][1] if engine in NUMBERED else BY_MONTH
-        raise UsageError(f"--engine-version {text!r} is no build of {engine} that is known", told)
+        raise UsageError(
+            f"--engine-version {text!r} is no build of {engine} that is known", NUMBERED[engine][1]
+        )
     return found
 
 
 def build_day(engine: str, text: str) -> str | None:
     """Return the day of a numbered build: of a release of Ollama that of the last one known up to it; of
-    llama.cpp, which makes some ten builds a day, the day between the known ones. None: it has no number, or
-    is older than all that are known.
+    llama.cpp and ik_llama.cpp, which make some a day, the day between the known ones. None: it has no number,
+    or is older than all that are known.
 
     >>> build_day("llamacpp", "8054 (01d8eaa28)"), build_day("llamacpp", "b8054-01d8eaa28")
     ('2026-02-15', '2026-02-15')
     >>> build_day("llamacpp", "0.19.0"), build_day("ollama", "0.0.0"), build_day("ollama", "v0.12.6-rocm")
     (None, None, '2025-10-16')
+    >>> build_day("ik-llamacpp", "3860 (0cc32ff0)")
+    '2025-08-26'
     """
     found = re.fullmatch(NUMBERED[engine][0], text) if engine in NUMBERED else None
     if found is None:
