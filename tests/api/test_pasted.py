@@ -544,6 +544,11 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert (alone["verdict"], large["verdict"]) == ("fits", "does_not_fit")
     assert small["headroom_bytes"] < alone["headroom_bytes"]
     assert any("which drafts" in note for note in small["warnings"])
+    twice = [  # ik_llama.cpp kept the context that it had loaded the draft with (ik_llama.cpp#731)
+        pasted(f"{serve} -md Qwen2.5-Coder-0.5B-Instruct-Q8_0.gguf", "--engine", "ik-llamacpp", *release)
+        for release in (("--engine-version", "3860"), ("--engine-version", "4416"))
+    ]
+    assert twice[1]["headroom_bytes"] - twice[0]["headroom_bytes"] > 16384 * 24 * 2 * 256
     own = "llama-server -m DeepSeek-V4-Flash-0731-Q8_0.gguf -ncmoe 43 -md dspark-DeepSeek-V4-Flash-0731.gguf"
     assert any("5.06 GiB of each card" in note for note in pasted(own, gpu="rtx-3090:2")["warnings"])
     seeing = "llama-server -m Qwen3-VL-8B-Instruct-Q8_0.gguf -c 8192 -ngl 99"

@@ -110,7 +110,8 @@ def length_of(given: dict[str, Any], served: str | None) -> int:
 
 
 def draft(given: dict[str, Any], served: str | None, file: str, files: Files) -> tuple[int, str]:
-    """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer."""
+    """Return (bytes, model) of a model that drafts: weights, a cache as long as the other's and a buffer; two
+    of both, where the context that it was loaded with stays beside its slot's."""
     if found := OWN_LAYERS.match(file):
         return own_layers(given["gpu"], model_name(file[found.end() :]) or "")
     if file.lower().endswith(".gguf"):
@@ -127,8 +128,14 @@ def draft(given: dict[str, Any], served: str | None, file: str, files: Files) ->
         "fit": False,
     }
     answer = infer(name, given["gpu"], offline=True, **asked)
+    again = 1 + build_of(given).keeps_loaded_draft
     sizes = [
-        sum(line.bytes for line in ledger.lines if line.key != "runtime.context") for ledger in answer.ledgers
+        sum(
+            line.bytes * (1 if line.category == "weights" else again)
+            for line in ledger.lines
+            if line.key != "runtime.context"
+        )
+        for ledger in answer.ledgers
     ]
     return max(sizes), name
 

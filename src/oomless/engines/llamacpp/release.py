@@ -29,6 +29,8 @@ class LlamaRules(ReleaseRules):
     """It changes what was not set where a card is too small."""
     fits_when_told: bool = False
     """It does so where --fit is there alone, whatever -ngl says, and leaves the context as it is."""
+    keeps_loaded_draft: bool = False
+    """The context that a model which drafts was loaded with stays beside the slot's."""
     fits_drafts: bool = False
     """It counts a context that drafts then."""
     fits_towers: bool = False
