@@ -58,8 +58,12 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             )
         )
     kept = kept_line(sum(line.bytes for line in lines[1:]), rules.release)
-    if rules.masks_windows:
-        lines += pair_lines(stage.kinds(model).attentions, batch, asked.context, width)
+    pairs = batch * asked.context**2
+    attentions = stage.kinds(model).attentions
+    if model.family in rules.scores_eagerly:
+        lines += eager_lines(attentions, pairs, width, model.family in rules.may_fuse)
+    elif rules.masks_windows:
+        lines += pair_lines(attentions, asked.context, pairs, width)
     return Budget((*lines, kept), ())
 
 
@@ -85,7 +89,7 @@ def prefill_line(model: Model, stage: Stage, tokens: int, width: int, release: R
     return assumed_line("activations.profile_run", size, spread, formula)
 
 
-def pair_lines(attentions: Iterable[Attention], batch: int, length: int, width: int) -> tuple[Line, ...]:
+def pair_lines(attentions: Iterable[Attention], length: int, pairs: int, width: int) -> tuple[Line, ...]:
     """Return what a prompt takes for each pair of its tokens, as (least, likely, most) bytes.
 
     Layers of windows get a mask of the whole prompt, 1 B a pair (masking_utils.py, sdpa_mask; one of all
@@ -94,23 +98,56 @@ def pair_lines(attentions: Iterable[Attention], batch: int, length: int, width: 
     several share keys and nothing is masked, the math path alone takes them (cuda/sdp_utils.cpp): scores and
     their exponents in float32, or else, as with the tokens of a processor, a mask of all.
 
-    >>> [line.bytes for line in pair_lines([Sliding(GQA(32, 16, 128), 1024)], 1, 131072, 2)]
+    >>> [line.bytes for line in pair_lines([Sliding(GQA(32, 16, 128), 1024)], 131072, 131072**2, 2)]
     [85899345920]
     """
-    pairs, kinds = batch * length**2, tuple(attentions)
+    kinds = tuple(attentions)
     least = likely = most = 0
     if any(isinstance(each, Sliding) and each.window <= length for each in kinds):
         least, likely, most = 1 + width, 1 + 2 * width, 1 + 2 * width
     wide = (each for each in kinds if isinstance(each, GQA) and each.head_dim > WIDEST_FLASH)
     if heads := max((each.num_heads for each in wide if each.num_kv_heads < each.num_heads), default=0):
         least, likely, most = least + 1, likely + 8 * heads, most + 12 * heads
-    if not most:
+    return of_pairs(
+        pairs, (likely, least, most), "masking_utils.py of 4.53; torch's scaled_dot_product_attention"
+    )
+
+
+def eager_lines(attentions: Iterable[Attention], pairs: int, width: int, may_fuse: bool) -> tuple[Line, ...]:
+    """Return what eager attention takes for each pair of a prompt's tokens: the scores of all heads of one
+    layer, the same with the mask, and their exponents in float32, made before the first two go (llama of
+    4.31, gpt_oss); nothing, where it may be fused.
+
+    >>> [line.bytes for line in eager_lines([GQA(32, 32, 128)], 20000**2, 2, False)]
+    [102400000000]
+    """
+    heads = max((heads_of(each) for each in attentions), default=0)
+    most = heads * (2 * width + 4)
+    return of_pairs(pairs, (most, 0 if may_fuse else most - heads * width, most), "LlamaAttention of 4.31")
+
+
+def heads_of(attention: Attention) -> int:
+    """Return the heads whose scores a layer has; none of linear attention."""
+    match attention:
+        case Sliding():
+            return attention.inner.num_heads
+        case DSA():
+            return attention.mla.num_heads
+        case GQA() | MLA() | V4() | V41():
+            return attention.num_heads
+        case Linear():
+            return 0
+
+
+def of_pairs(pairs: int, sizes: tuple[int, int, int], source: str) -> tuple[Line, ...]:
+    """Return the line of (likely, least, most) bytes a pair of tokens; none where it is 0."""
+    if not sizes[0]:
         return ()
-    sizes = (pairs * likely, pairs * least, pairs * most)
-    formula = f"{pairs:,} pairs of tokens x {likely} B, {least} to {most}"
-    words = "masks and scores of a whole prompt"
-    source = "masking_utils.py of 4.53; torch's scaled_dot_product_attention"
-    return (Line("temporaries.running", "engine", "temporaries", words, *sizes, "assumed", formula, source),)
+    words, formula = "masks and scores of a whole prompt", f"{pairs:,} pairs of tokens x {sizes[0]} B"
+    likely, least, most = (pairs * size for size in sizes)
+    return (
+        ranged("temporaries.running", "engine", words, (likely, least, most), "assumed", formula, source),
+    )
 
 
 WIDEST_FLASH = 256

@@ -1,6 +1,6 @@
 """The releases of transformers that were read, and what each of them does (facts/engine_rules.csv)."""
 
-from ..releases import ReleaseRules, Releases
+from ..releases import NO_FAMILY, Families, ReleaseRules, Releases
 
 
 class TransformersRules(ReleaseRules):
@@ -9,10 +9,14 @@ class TransformersRules(ReleaseRules):
     caches_latents: bool = False
     has_sparse_models: bool = False
     stacks_experts: bool = False
+    scores_eagerly: Families = NO_FAMILY
+    """Attention keeps the scores of all pairs of tokens."""
+    may_fuse: Families = NO_FAMILY
+    """A kernel may spare these."""
     masks_windows: bool = False
     """Layers of windows get a mask of the whole prompt."""
     keeps_last_logits: bool = False
     """generate asks for the logits of the last token alone."""
 
 
-RELEASES = Releases("transformers", TransformersRules, ("4.44", "4.57", "5.24"), first="4.40")
+RELEASES = Releases("transformers", TransformersRules, ("4.44", "4.57", "5.24"), first="4.0")
