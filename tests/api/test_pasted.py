@@ -544,6 +544,10 @@ def test_what_is_loaded_beside_a_model_is_kept_back() -> None:
     assert (alone["verdict"], large["verdict"]) == ("fits", "does_not_fit")
     assert small["headroom_bytes"] < alone["headroom_bytes"]
     assert any("which drafts" in note for note in small["warnings"])
+    read = pasted(f"{serve} -md qwen2.5-coder-7b-instruct-q8_0.gguf -ngld 99", gpu="rtx-3090")
+    assert (read["headroom_bytes"], read["warnings"]) == (large["headroom_bytes"], large["warnings"])
+    on_host = pasted(f"{serve} -md qwen2.5-coder-7b-instruct-q8_0.gguf -ngld 0", gpu="rtx-3090")
+    assert on_host["headroom_bytes"] == alone["headroom_bytes"]
     twice = [  # ik_llama.cpp kept the context that it had loaded the draft with (ik_llama.cpp#731)
         pasted(f"{serve} -md Qwen2.5-Coder-0.5B-Instruct-Q8_0.gguf", "--engine", "ik-llamacpp", *release)
         for release in (("--engine-version", "3860"), ("--engine-version", "4416"))

@@ -14,7 +14,7 @@ from ..run.option_values import ENGINE_CHOOSES, parsed
 from ..run.options import asked_of, by_keyword
 from ..run.shell_words import VARIABLE
 from .config_words import config_words
-from .llamacpp.command_line import alone, as_asked, drafts_in, taken_along
+from .llamacpp.command_line import alone, as_asked, beside_on_card, drafts_in, taken_along
 from .llamacpp.ollama_command import tagged, variables
 from .lmdeploy.command_line import as_lmdeploy
 from .sglang import command_line as of_sglang
@@ -292,10 +292,8 @@ class Reading:
             if not unsaid.get("fit", True):
                 flags.pop("fit", None)  # these programs never fit, whatever their parser takes
             engine, model, flags = as_asked(model, {**unsaid, **flags})
-            self.beside = {**taken_along(engine, model, self.ignored), **self.beside}
-            if TOWER_ON_HOST in self.unknown:
-                self.unknown.remove(TOWER_ON_HOST)
-                self.beside.pop("tower", None)
+            files = {**taken_along(engine, model, self.ignored), **self.beside}
+            self.beside, self.unknown = beside_on_card(files, self.unknown)
         if self.line.prompts and model is not None:
             model, kind = tagged(model)
             flags["quantization"] = kind
@@ -333,7 +331,6 @@ class Reading:
         return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else self.built
 
 
-TOWER_ON_HOST = "--no-mmproj-offload"
 PREFILLS = "--disaggregation-mode prefill"
 """SGLang's server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of
 prompts (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""

@@ -1,6 +1,7 @@
 """llama-server's words and ours: its context is that of all slots, and it is told what drafts."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ...model.catalogue_names import GGUF, catalogue_name
@@ -100,6 +101,33 @@ def taken_along(engine: str, model: str | None, ignored: list[str]) -> dict[str,
     if engine == "llamacpp" and repository and "--no-mmproj" not in ignored:
         return {"tower": OF_REPOSITORY}
     return {}
+
+
+def beside_on_card(files: Mapping[str, str], unknown: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return (files that are loaded beside the model onto cards, flags that are not read here): a tower and a
+    model that drafts may be left to the host. A part of its layers counts as all.
+
+    >>> files = {"tower": "mmproj-F16.gguf", "draft": "Qwen3-0.6B-Q8_0.gguf"}
+    >>> beside_on_card(files, ["-ngld 99", "--no-mmproj-offload"])
+    ({'draft': 'Qwen3-0.6B-Q8_0.gguf'}, [])
+    >>> beside_on_card(files, ["-ngld 0", "-devd CUDA1"])
+    ({'tower': 'mmproj-F16.gguf'}, ['-devd CUDA1'])
+    """
+    on_host, unread = set[str](), list[str]()
+    for flag in unknown:
+        layers = DRAFT_LAYERS.fullmatch(flag)
+        if flag == "--no-mmproj-offload":
+            on_host.add("tower")
+        elif layers is None:
+            unread.append(flag)
+        elif layers[1] in ("0", "none"):
+            on_host.add("draft")
+    return {what: file for what, file in files.items() if what not in on_host}, unread
+
+
+DRAFT_LAYERS = re.compile(
+    r"(?:-ngld|--(?:n-)?gpu-layers-draft|--spec-draft-ngl|-devd|--device-draft)[ =](\d{1,4}|all|auto|none)"
+)
 
 
 def devices_in(ignored: list[str]) -> int | None:
