@@ -11,9 +11,9 @@ from bench.megatron_named import measured
 
 from oomless import facts
 from oomless.truth.tables import read_table
-from oomless.truth.validate import Scored, score
+from oomless.truth.validate import Scored, is_inside, score
 from oomless.units import MIB
-from tables.score import TABLES, Budget, check_errors, errors, is_inside
+from tables.score import TABLES, Budget, check_errors, errors
 
 TABLE = TABLES / "megatron.jsonl"
 PRE_TRAINING = ("gpt", "moe", "mixtral", "bert", "t5", "hybrid")

@@ -8,7 +8,7 @@ confidence had 11 % in the median, and 38 % of them lay above their interval: QL
 LoRA under FSDP1, experts of transformers 4, its losses (facts/habits.csv). Its rows of ZeRO-3
 were within 3 % while the step was taken to hold all gradients twice, and are 4 % low since it steps by
 sub-groups as the source has it: the one budget that grew. Budgets are held for each round by
-itself.
+itself; those of the rounds from the third on stand in row_budgets.csv.
 
 A third round (training_round3.csv) had 12 % in the median (A, reserved) as first predicted, 69 % inside, and
 32 % (B, reserved): what torchtitan's experts and Mamba-2 keep was too much. Its rows of the second kind are
@@ -58,18 +58,12 @@ from oomless.truth.serving_rows import Incomplete
 from oomless.truth.tables import read_table
 from oomless.truth.training_predict import estimate, group_of
 from oomless.truth.training_rows import question, unit_factor
-from oomless.truth.validate import Scored, score, summarize
-from tables.score import TABLES, Budget, check, check_errors, errors, is_inside, records
+from oomless.truth.validate import Scored, is_inside, score, summarize
+from tables.score import TABLES, Budget, check, check_errors, errors, records
 
 TABLE, FRESH = TABLES / "training.csv", TABLES / "training_fresh.csv"
-THIRD = TABLES / "training_round3.csv"
-FOURTH = TABLES / "training_round4.csv"
 FIFTH = TABLES / "training_round5.csv"
-SIXTH = TABLES / "training_round6.csv"
-SEVENTH = TABLES / "training_round7.csv"
-EIGHTH = TABLES / "training_round8.csv"
-NINTH = TABLES / "training_round9.csv"
-ROUNDS = (THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)
+ROUNDS = [TABLES / f"training_round{number}.csv" for number in range(3, 8)]
 
 BUDGETS = {
     "peak_allocated": Budget(median=0.01, p90=0.09, scored=1.0),
@@ -86,49 +80,6 @@ FRESH_BEST, FRESH_INFERRED = Budget(median=0.05, p90=0.12, scored=1.0, inside=IN
 SECOND_BEST = Budget(median=0.036, p90=0.15, scored=1.0, inside=0.87, above=0.04)
 SECOND_INFERRED = 0.1
 SECOND_ALLOCATED = Budget(median=0.006, p90=0.04, scored=1.0)
-THIRD_BEST = Budget(median=0.08, p90=0.23, scored=1.0, inside=0.92, above=0.08)
-THIRD_INFERRED = Budget(median=0.2, p90=0.74, scored=1.0)
-THIRD_ALLOCATED = Budget(median=0.08, p90=0.14, scored=1.0)
-FOURTH_BUDGETS = {
-    "peak_reserved": Budget(median=0.11, p90=0.27, scored=1.0, inside=0.86),
-    "peak_allocated": Budget(median=0.04, p90=0.3, scored=1.0, inside=0.85),
-    "nvidia_smi": Budget(median=0.1, p90=0.2, scored=1.0, inside=1.0),
-}
-FIFTH_BUDGETS = {
-    ("A", "peak_reserved"): Budget(median=0.03, p90=0.06, scored=1.0, inside=1.0),
-    ("A", "peak_allocated"): Budget(median=0.03, p90=0.24, scored=1.0, inside=1.0),
-    ("B", "peak_reserved"): Budget(median=0.09, p90=0.21, scored=0.86, inside=0.87),
-    ("B", "peak_allocated"): Budget(median=0.04, p90=0.25, scored=0.66, inside=0.87),
-    ("B", "nvidia_smi"): Budget(median=0.09, p90=0.14, scored=1.0, inside=1.0),
-}
-"""Rows of models whose catalogue leaves multi-token prediction out are refused."""
-SIXTH_BUDGETS = {
-    ("A", "peak_reserved"): Budget(median=0.03, p90=0.14, scored=1.0, inside=0.9),
-    ("B", "peak_reserved"): Budget(median=0.09, p90=0.29, scored=1.0, inside=0.89),
-    ("B", "nvidia_smi"): Budget(median=0.08, p90=0.1, scored=1.0, inside=1.0),
-}
-SEVENTH_BUDGETS = {
-    ("A", "peak_reserved"): Budget(median=0.05, p90=0.19, scored=1.0, inside=0.76),
-    ("B", "peak_reserved"): Budget(median=0.15, p90=0.46, scored=1.0, inside=0.65),
-    ("B", "peak_allocated"): Budget(median=0.07, p90=0.81, scored=1.0, inside=1.0),
-    ("B", "nvidia_smi"): Budget(median=0.4, p90=0.4, scored=1.0, inside=1.0),
-    ("B", "unspecified"): Budget(median=1.12, p90=1.6, scored=1.0, inside=1.0),
-}
-EIGHTH_BUDGETS = {
-    ("A", "peak_reserved"): Budget(median=0.03, p90=0.16, scored=1.0, inside=0.87),
-    ("A", "peak_allocated"): Budget(median=0.27, p90=0.29, scored=1.0, inside=1.0),
-    ("B", "peak_reserved"): Budget(median=0.16, p90=1.53, scored=0.89, inside=0.83),
-    ("B", "peak_allocated"): Budget(median=0.18, p90=0.22, scored=0.6, inside=0.66),
-    ("B", "unspecified"): Budget(median=0.11, p90=0.11, scored=1.0, inside=1.0),
-}
-NINTH_BUDGETS = {
-    ("A", "peak_reserved"): Budget(median=0.04, p90=0.05, scored=1.0, inside=1.0),
-    ("A", "peak_allocated"): Budget(median=0.02, p90=0.03, scored=1.0, inside=1.0),
-    ("B", "peak_reserved"): Budget(median=0.04, p90=0.07, scored=0.75, inside=1.0),
-    ("B", "nvidia_smi"): Budget(median=0.61, p90=0.74, scored=1.0, inside=0.5),
-    ("B", "unspecified"): Budget(median=0.16, p90=0.23, scored=1.0, inside=0.8),
-}
-"""Two rows of a model with two modules of multi-token prediction are refused."""
 LEFT_OUT = Budget(median=0.06, p90=0.25, scored=0.8)
 
 
@@ -212,61 +163,6 @@ def test_rows_of_the_second_round(fresh: dict[str, tuple[Scored, ...]]) -> None:
     check(fresh["A"], SECOND_BEST)
     check_errors(allocated, SECOND_ALLOCATED)
     assert median(inferred) <= SECOND_INFERRED
-
-
-def test_rows_of_the_third_round() -> None:
-    found = scored_rows(THIRD)
-    check(found["A"], THIRD_BEST)
-    check_errors(errors(found["B"], "peak_reserved"), THIRD_INFERRED)
-    check_errors(errors(found["B"], "peak_allocated"), THIRD_ALLOCATED)
-    assert len(errors(found["B"])) == len(found["B"]) == 29
-
-
-@pytest.mark.parametrize("quantity", sorted(FOURTH_BUDGETS))
-def test_rows_of_the_fourth_round(quantity: str) -> None:
-    found = scored_rows(FOURTH)["B"]
-    assert len(found) == 52
-    check([row for row in found if row.quantity == quantity], FOURTH_BUDGETS[quantity], quantity)
-
-
-@pytest.mark.parametrize(("grade", "quantity"), sorted(FIFTH_BUDGETS))
-def test_rows_of_the_fifth_round(grade: str, quantity: str) -> None:
-    found = scored_rows(FIFTH)
-    assert (len(found["A"]), len(found["B"])) == (16, 50)
-    rows = [row for row in found[grade] if row.quantity == quantity]
-    check(rows, FIFTH_BUDGETS[grade, quantity], quantity)
-
-
-@pytest.mark.parametrize(("grade", "quantity"), sorted(SIXTH_BUDGETS))
-def test_rows_of_the_sixth_round(grade: str, quantity: str) -> None:
-    found = scored_rows(SIXTH)
-    assert (len(found["A"]), len(found["B"])) == (14, 30)
-    rows = [row for row in found[grade] if row.quantity == quantity]
-    check(rows, SIXTH_BUDGETS[grade, quantity], quantity)
-
-
-@pytest.mark.parametrize(("grade", "quantity"), sorted(SEVENTH_BUDGETS))
-def test_rows_of_the_seventh_round(grade: str, quantity: str) -> None:
-    found = scored_rows(SEVENTH)
-    assert (len(found["A"]), len(found["B"])) == (13, 27)
-    rows = [row for row in found[grade] if row.quantity == quantity]
-    check(rows, SEVENTH_BUDGETS[grade, quantity], quantity)
-
-
-@pytest.mark.parametrize(("grade", "quantity"), sorted(EIGHTH_BUDGETS))
-def test_rows_of_the_eighth_round(grade: str, quantity: str) -> None:
-    found = scored_rows(EIGHTH)
-    assert (len(found["A"]), len(found["B"])) == (16, 26)
-    rows = [row for row in found[grade] if row.quantity == quantity]
-    check(rows, EIGHTH_BUDGETS[grade, quantity], quantity)
-
-
-@pytest.mark.parametrize(("grade", "quantity"), sorted(NINTH_BUDGETS))
-def test_rows_of_the_ninth_round(grade: str, quantity: str) -> None:
-    found = scored_rows(NINTH)
-    assert (len(found["A"]), len(found["B"])) == (5, 30)
-    rows = [row for row in found[grade] if row.quantity == quantity]
-    check(rows, NINTH_BUDGETS[grade, quantity], quantity)
 
 
 def test_allocated_peaks_of_later_rounds_lie_in_their_intervals() -> None:

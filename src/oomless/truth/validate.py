@@ -228,7 +228,7 @@ def summarize(rows: tuple[Scored, ...]) -> dict[str, Summary]:
         mine = [row for row in rows if row.quantity == quantity]
         errors = sorted(abs(row.rel_error) for row in mine if row.rel_error is not None)
         pairs = [row for row in mine if row.predicted is not None]
-        inside = [_inside(row) for row in pairs]
+        inside = [is_inside(row) for row in pairs]
         widths = [((row.high or 0) - (row.low or 0)) / row.predicted for row in pairs if row.predicted]
         summaries[quantity] = Summary(
             len(mine),
@@ -254,8 +254,8 @@ def ninth_decile(sizes: list[float]) -> float:
     return quantiles(sizes, n=10, method="inclusive")[8] if len(sizes) > 1 else sizes[0]
 
 
-def _inside(row: Scored) -> bool:
-    """Whether the measured value lies in the interval, as far as its printed digits tell."""
+def is_inside(row: Scored) -> bool:
+    """Return whether the measured value lies in the interval, as far as its printed digits tell."""
     text = f"{row.measured!r}"
     digit = 10.0 ** -len(text.partition(".")[2]) / 2 if "." in text and not text.endswith(".0") else 0.5
     return (row.low or 0) - digit <= row.measured <= (row.high or 0) + digit
