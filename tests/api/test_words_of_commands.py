@@ -84,3 +84,34 @@ def test_a_number_that_is_given_counts_and_so_does_a_slice() -> None:
     assert "cannot share a model" in mig.err
     tuned = call("tune", "--gpu", "h100", "--command", command, "--json", "--rows", "1")
     assert json.loads(tuned.out)["request"]["gpu"] == "h100:4"
+
+
+def test_megatrons_launcher_says_how_many_cards_it_takes() -> None:
+    script = (
+        "N=4\ntorchrun --nproc_per_node 8 --nnodes $N pretrain_gpt.py --num-layers 32 --hidden-size 4096 "
+        "--num-attention-heads 32 --seq-length 4096 --max-position-embeddings 4096 --micro-batch-size 1 "
+        "--global-batch-size 64 --bf16 --tensor-model-parallel-size 4 --vocab-size 32000"
+    )
+    found = call("train", "--gpu", "h100", "--command", script, "--json")
+    assert json.loads(found.out)["request"]["gpu"]["num_gpus"] == 32
+    assert "16 is not divisible" not in call("train", "--gpu", "h100:16", "--command", script).err
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (
+            "model:\n  _component_: torchtune.models.llama3_1.lora_llama3_1_8b\n",
+            "tune run lora_finetune_single",
+        ),
+        ("model_name_or_path: Qwen/Qwen3-8B\nattn_implementation: sdpa\nnum_generations: 8\n", "trl grpo"),
+    ],
+)
+def test_a_file_that_a_command_reads_says_which(text: str, command: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert f'--command "{command}' in call("train", "--gpu", "h100", "--from", str(path)).err
+
+
+def test_sizes_that_want_more_cards_say_where_their_number_stands() -> None:
+    assert "--gpu CARD:8" in call("train", "qwen3-8b", "--gpu", "h100", "--tp", "8").err

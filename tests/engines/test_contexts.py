@@ -38,3 +38,15 @@ def test_llama_cpp_leaves_as_much_unaccounted_for() -> None:
         answer = oomless.infer("qwen3-4b", gpu=gpu, engine="llamacpp", quantization="Q4_K_M", context=4096)
         line = next(line for line in answer.ledgers[0].lines if line.key == "runtime.context")
         assert line.bytes / GIB == pytest.approx(left, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("day", "cells"),
+    [("2024-01-05", 65536), ("2024-02-01", 40960), ("2024-05-03", 65536), ("0.9.2", 65536), ("0.9.3", 40960)],
+)
+def test_ollama_makes_no_context_that_is_longer_than_the_models(day: str, cells: int) -> None:
+    """ollama eaed6f8c4, #3988, #11175; what is cut is said whether it is made or not."""
+    for asked in ({"context": 65536}, {"max_model_len": 65536}):
+        found = oomless.infer("qwen3-14b", "h200", engine="ollama", engine_version=day, **asked)
+        assert (found.request.context, found.request.max_model_len) == (cells, cells)
+        assert any("65,536 are not served" in note for note in found.warnings)

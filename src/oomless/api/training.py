@@ -88,7 +88,9 @@ def train(
     if megatron_args is not None:
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     if command is not None and (script := script_of(command, model)) is not None:
-        return train_megatron("--command", gpu, script=script, **flags)
+        text, num_gpus = script
+        gpu = None if gpu is None else with_count(gpu, num_gpus)
+        return train_megatron("--command", gpu, script=text, **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
         file, model = file_read(from_file, command, model, flags.get("framework_version"), offline)
@@ -139,9 +141,9 @@ def need_one_source(
         raise UsageError(f"--{first} and --{more[0]} say the same thing", "give one of them", more[0])
 
 
-def script_of(command: str, model: str | Model | None) -> str | None:
-    """Return the text of a command that starts Megatron-LM, whose arguments say the model; None: it starts
-    something else."""
+def script_of(command: str, model: str | Model | None) -> tuple[str, int | None] | None:
+    """Return the text of a command that starts Megatron-LM, whose arguments say the model, and the cards that
+    it takes; None: it starts something else."""
     from ..frameworks.training_command import megatron_script
 
     script = megatron_script(command)

@@ -31,6 +31,8 @@ FOLDERS = {
 the tables know all that is known here."""
 CONFIGURED = ("torchtitan", "deepspeed", "axolotl", "llama-factory")
 """Frameworks whose configuration files are read."""
+BY_COMMAND = ("torchtune",)
+"""Frameworks whose configuration files are read with the command that names them."""
 PLANNED: dict[Method, tuple[str, ...]] = {
     "full": ("fsdp", "deepspeed", "megatron-lm"),
     "lora": ("peft", "llama-factory", "axolotl"),

@@ -1,6 +1,7 @@
 """torchtune: configurations of its recipes, its own ones by name (facts/torchtune_configs.csv), and files."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .. import facts
@@ -126,4 +127,14 @@ def _adapters(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     )
 
 
-RECORDS = {"torchtune": of_facts("torchtune")._replace(title="torchtune", reads=read)}
+def refuses(values: Mapping[str, Any]) -> str | None:
+    """Return why a file alone is not read: the recipe that runs it says how ranks divide states."""
+    model = values.get("model")
+    builder = str(model.get("_component_", "")) if isinstance(model, dict) else ""
+    if not builder.startswith("torchtune."):
+        return None
+    recipe = f"{'lora' if 'lora_' in builder else 'full'}_finetune_single_device"
+    return f'a file of torchtune, which its command reads: --command "tune run {recipe} --config FILE"'
+
+
+RECORDS = {"torchtune": of_facts("torchtune")._replace(title="torchtune", reads=read, refuses=refuses)}

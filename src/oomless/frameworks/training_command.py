@@ -90,6 +90,7 @@ ELSEWHERE = {
     r"\blitgpt (?:finetune|pretrain)": "litgpt",
     r"\bxtuner train\b": "xtuner",
     r"\bopenrlhf\.cli\b": "openrlhf",
+    r"\bunsloth-cli\.py\b": "unsloth",
 }
 """What starts other programs -> the framework to ask about."""
 FLASH = re.compile(r"train_(?:mem|xformers)\.py$")
@@ -133,18 +134,25 @@ def read_training_command(text: str, version: str | None = None) -> TrainingFile
     raise UsageError(f"--command: {start} trains nothing that is known here", HINT, "command")
 
 
-def megatron_script(text: str) -> str | None:
-    """Return the text of a command or script that starts Megatron-LM; None: it starts something else.
+def megatron_script(text: str) -> tuple[str, int | None] | None:
+    """Return the text of a command or script that starts Megatron-LM, and the cards that it takes; None: it
+    starts something else.
 
-    >>> megatron_script("torchrun --nproc_per_node 8 pretrain_gpt.py --num-layers 32")[:8]
-    'torchrun'
+    >>> megatron_script("torchrun --nproc_per_node 8 --nnodes 2 pretrain_gpt.py --num-layers 32")[1]
+    16
     >>> megatron_script("trl sft --model_name_or_path m") is None
     True
     """
     if not MEGATRON.search(whole := pasted_text(text, "give a script that starts training")):
         return None
     commands = commands_in(without_files(whole)[0])
-    return None if any(_program(command) for command in commands) else whole
+    if any(_program(command) for command in commands):
+        return None
+    for command in commands:
+        at = next((at for at, word in enumerate(command.words) if MEGATRON.search(word)), None)
+        if at is not None:
+            return whole, _num_cards([*command.before, *command.words[:at]])
+    return whole, None
 
 
 def _program(command: ShellCommand) -> tuple[Program, str, list[str], list[str]] | None:

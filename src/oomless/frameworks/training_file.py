@@ -11,7 +11,7 @@ from ..run.from_answer import SCHEMA, question
 from ..run.options import by_keyword
 from ..run.text_files import content_of, flat, json_of, toml_of, yaml_of
 from ..run.training import TrainingAsked
-from . import CONFIGURED, framework
+from . import BY_COMMAND, CONFIGURED, framework
 from .entries import Entries
 
 
@@ -102,7 +102,7 @@ def framework_of(values: Mapping[str, Any], path: Path) -> str:
     'axolotl'
     """
     records = [framework(name) for name in CONFIGURED]
-    for each in records:
+    for each in (*records, *map(framework, BY_COMMAND)):
         if each.refuses is not None and (reason := each.refuses(values)):
             raise UnsupportedError(f"{path}: {reason}", "ask by flags, or with its usual file")
     found = {each.name: sum(mark in values for mark in each.marks) for each in records}

@@ -196,7 +196,7 @@ class Search(CardSearch[PlanRow]):
             if not self.hopeless or isinstance(error, UnsupportedError):
                 return self.without(NOT_RUN)
             return self.without(TOO_LONG if error.field in LENGTHS else NO_DIVISION)
-        if cut_off(self.model, estimate.request):
+        if cut_off(self.model, asked):
             return self.without(TOO_LONG)
         self.bounds[key] = self.bound_of(estimate)
         if estimate.verdict == "does_not_fit":

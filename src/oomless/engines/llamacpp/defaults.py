@@ -39,6 +39,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         layout = layout._replace(pp=1)
     if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
         asked = asked._replace(split_mode="row")
+    if rules_of(asked).cuts_context:
+        most = model.max_positions
+        asked = asked._replace(
+            context=asked.context and min(asked.context, most),
+            max_model_len=asked.max_model_len and min(asked.max_model_len, most),
+        )
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and is_ik(asked):

@@ -22,6 +22,8 @@ class LlamaRules(ReleaseRules):
     """Families whose context is longer on cards that are not small."""
     tiers_context: bool = False
     """It goes by the memory of all cards."""
+    cuts_context: bool = False
+    """No context is made that is longer than the model's own."""
     offloads_output_first: bool = False
     divides_rows_unasked: bool = False
     """Rows of every matrix are divided over cards, where --split-mode is not known yet."""

@@ -15,6 +15,7 @@ from ...units import GIB, format_bytes, parse_bytes
 from .notes import (
     beyond_context,
     beyond_load,
+    cut_off,
     left_to_host,
     of_library,
     peaks_while_loading,
@@ -222,6 +223,7 @@ def with_layout(
         tuple(ranks),
         (
             *notes,
+            *cut_off(model, asked),
             *counted_alone(kv, ranks[worst].cache, request),
             *tier_of_host(kv, request),
             *unconfirmed(known, model, request),

@@ -51,11 +51,6 @@ def warnings(model: Model, request: Resolved, hardware: Hardware, worst: Ledger)
     assumed = [line.what for line in worst.lines if line.kind == "assumed"]
     if assumed:
         found.append(f"assumed, not measured for this case: {', '.join(assumed)}")
-    if cut_off(model, request):
-        found.append(
-            f"{request.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
-            f"whatever room there is: {request.context:,} are not served"
-        )
     if request.context > request.max_model_len:
         raise UsageError(
             f"--context {request.context} is more than --max-model-len {request.max_model_len}",
@@ -131,16 +126,21 @@ def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[s
     return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
 
 
-def cut_off(model: Model, request: Resolved) -> bool:
-    """Whether a sequence is longer than what the engine serves of the model, though it takes the length and
-    starts.
+def cut_off(model: Model, asked: Asked) -> tuple[str, ...]:
+    """Return a note where a sequence is longer than what the engine serves of the model, though it takes the
+    length and starts.
 
-    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), TensorRT-LLM the
-    longest sequence at the positions of the config (pyexecutor/model_engine.py); vLLM and SGLang refuse
-    instead.
+    llama-server caps a slot at the file's context_length (tools/server/server-context.cpp), Ollama the
+    context that it makes, TensorRT-LLM the longest sequence at the positions of the config
+    (pyexecutor/model_engine.py); vLLM and SGLang refuse instead.
     """
-    cuts = engine(request.engine).cuts_at_model_positions
-    return cuts and (request.context or 0) > model.max_positions
+    context = asked.context or asked.max_model_len or 0
+    if not engine(asked.engine).cuts_at_model_positions or context <= model.max_positions:
+        return ()
+    return (
+        f"{asked.engine} cuts a sequence off at the {model.max_positions:,} positions of {model.name}, "
+        f"whatever room there is: {context:,} are not served",
+    )
 
 
 def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:

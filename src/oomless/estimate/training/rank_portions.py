@@ -97,7 +97,9 @@ def check_mesh(model: Model, mesh: Mesh, num_gpus: int) -> Mesh:
         raise UsageError(
             f"--tp {mesh.tp} x --pp {mesh.pp} x --cp {mesh.cp} is {inner}, which does "
             f"not divide {num_gpus} cards",
-            "choose sizes whose product divides the cards",
+            f"their number stands behind the card, --gpu CARD:{inner}; or ask for smaller sizes"
+            if inner > num_gpus
+            else "choose sizes whose product divides the cards",
         )
     if dp * inner > num_gpus:
         raise UsageError(

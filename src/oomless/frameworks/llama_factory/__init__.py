@@ -21,7 +21,8 @@ OF_TRL = ("use_peft", "load_in_4bit", "lora_r", "max_length", "dataset_name", "a
 def refuses(values: Mapping[str, Any]) -> str | None:
     """Return why a file is not read: it is one of the new trainer, or of TRL, whose entries look alike."""
     if "model_name_or_path" in values and any(mark in values for mark in OF_TRL):
-        return 'a file of TRL, which its command reads: --command "trl sft --config FILE"'
+        task = "grpo" if "num_generations" in values else "sft"
+        return f'a file of TRL, which its command reads: --command "trl {task} --config FILE"'
     if "model" in values and any(mark in values for mark in OF_V1):
         return "a file of LLaMA-Factory's new trainer (USE_V1), whose rules are not known"
     return None
