@@ -58,12 +58,9 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             )
         )
     kept = kept_line(sum(line.bytes for line in lines[1:]), rules.release)
-    pairs = batch * asked.context**2
-    attentions = stage.kinds(model).attentions
-    if model.family in rules.scores_eagerly:
-        lines += eager_lines(attentions, pairs, width, model.family in rules.may_fuse)
-    elif rules.masks_windows:
-        lines += pair_lines(attentions, asked.context, pairs, width)
+    eager = (model.family in rules.scores_eagerly) + (model.family in rules.may_fuse)
+    if eager or rules.masks_windows:
+        lines += pair_lines(stage.kinds(model).attentions, asked.context, batch, width, eager)
     return Budget((*lines, kept), ())
 
 
@@ -89,69 +86,39 @@ def prefill_line(model: Model, stage: Stage, tokens: int, width: int, release: R
     return assumed_line("activations.profile_run", size, spread, formula)
 
 
-def pair_lines(attentions: Iterable[Attention], length: int, pairs: int, width: int) -> tuple[Line, ...]:
-    """Return what a prompt takes for each pair of its tokens, as (least, likely, most) bytes.
+def pair_lines(
+    attentions: Iterable[Attention], length: int, batch: int, width: int, eager: int
+) -> tuple[Line, ...]:
+    """Return what a prompt takes for each pair of its tokens.
 
-    Layers of windows get a mask of the whole prompt, 1 B a pair (masking_utils.py, sdpa_mask; one of all
-    tokens and no padding is left out). torch widens it to the model's type, and pads a copy where the length
-    is no multiple of 8 (attention.cpp, preprocess_mask). Heads wider than 256 take no flash kernel; where
-    several share keys and nothing is masked, the math path alone takes them (cuda/sdp_utils.cpp): scores and
-    their exponents in float32, or else, as with the tokens of a processor, a mask of all.
+    Eager attention (2: it may be fused) has the scores of all heads, the same with the mask, and their
+    exponents in float32. Else layers of windows have a mask of the whole prompt, 1 B a pair (sdpa_mask),
+    which torch widens, and pads in a copy where the length is no multiple of 8 (attention.cpp). Heads wider
+    than 256 that share keys have no kernel where nothing is masked (sdp_utils.cpp): scores and exponents in
+    float32; or else a mask of all.
 
-    >>> [line.bytes for line in pair_lines([Sliding(GQA(32, 16, 128), 1024)], 131072, 131072**2, 2)]
-    [85899345920]
+    >>> [pair_lines([GQA(32, 16, 128)], 20000, 1, 2, eager)[0].low_bytes for eager in (1, 2)]
+    [76800000000, 0]
     """
     kinds = tuple(attentions)
+    inner = [each.inner if isinstance(each, Sliding) else each for each in kinds]
+    grouped = [each for each in inner if isinstance(each, GQA)]
     least = likely = most = 0
-    if any(isinstance(each, Sliding) and each.window <= length for each in kinds):
-        least, likely, most = 1 + width, 1 + 2 * width, 1 + 2 * width
-    wide = (each for each in kinds if isinstance(each, GQA) and each.head_dim > WIDEST_FLASH)
-    if heads := max((each.num_heads for each in wide if each.num_kv_heads < each.num_heads), default=0):
-        least, likely, most = least + 1, likely + 8 * heads, most + 12 * heads
-    return of_pairs(
-        pairs, (likely, least, most), "masking_utils.py of 4.53; torch's scaled_dot_product_attention"
-    )
-
-
-def eager_lines(attentions: Iterable[Attention], pairs: int, width: int, may_fuse: bool) -> tuple[Line, ...]:
-    """Return what eager attention takes for each pair of a prompt's tokens: the scores of all heads of one
-    layer, the same with the mask, and their exponents in float32, made before the first two go (llama of
-    4.31, gpt_oss); nothing, where it may be fused.
-
-    >>> [line.bytes for line in eager_lines([GQA(32, 32, 128)], 20000**2, 2, False)]
-    [102400000000]
-    """
-    heads = max((heads_of(each) for each in attentions), default=0)
-    most = heads * (2 * width + 4)
-    return of_pairs(pairs, (most, 0 if may_fuse else most - heads * width, most), "LlamaAttention of 4.31")
-
-
-def heads_of(attention: Attention) -> int:
-    """Return the heads whose scores a layer has; none of linear attention."""
-    match attention:
-        case Sliding():
-            return attention.inner.num_heads
-        case DSA():
-            return attention.mla.num_heads
-        case GQA() | MLA() | V4() | V41():
-            return attention.num_heads
-        case Linear():
-            return 0
-
-
-def of_pairs(pairs: int, sizes: tuple[int, int, int], source: str) -> tuple[Line, ...]:
-    """Return the line of (likely, least, most) bytes a pair of tokens; none where it is 0."""
-    if not sizes[0]:
+    if eager:
+        heads = max((each.num_heads for each in grouped), default=0)
+        least, likely, most = heads * (width + 4) * (eager < 2), *[heads * (2 * width + 4)] * 2
+    else:
+        if any(isinstance(each, Sliding) and each.window <= length for each in kinds):
+            least, likely, most = 1 + width, *[1 + 2 * width] * 2
+        wide = (each for each in grouped if each.num_kv_heads < each.num_heads and each.head_dim > 256)
+        if heads := max((each.num_heads for each in wide), default=0):
+            least, likely, most = least + 1, likely + 8 * heads, most + 12 * heads
+    if not most:
         return ()
-    words, formula = "masks and scores of a whole prompt", f"{pairs:,} pairs of tokens x {sizes[0]} B"
-    likely, least, most = (pairs * size for size in sizes)
-    return (
-        ranged("temporaries.running", "engine", words, (likely, least, most), "assumed", formula, source),
-    )
-
-
-WIDEST_FLASH = 256
-"""The widest head of FlashAttention-2 in torch (cuda/sdp_utils.cpp, check_head_dim_size_flash)."""
+    pairs, words = batch * length**2, "masks and scores of a whole prompt"
+    sizes, formula = (pairs * likely, pairs * least, pairs * most), f"{pairs:,} pairs of tokens x {likely} B"
+    source = "masking_utils.py and modeling files; torch's attention"
+    return (ranged("temporaries.running", "engine", words, sizes, "assumed", formula, source),)
 
 
 def kept_line(held: int, release: Release) -> Line:

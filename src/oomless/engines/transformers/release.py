@@ -10,11 +10,9 @@ class TransformersRules(ReleaseRules):
     has_sparse_models: bool = False
     stacks_experts: bool = False
     scores_eagerly: Families = NO_FAMILY
-    """Attention keeps the scores of all pairs of tokens."""
     may_fuse: Families = NO_FAMILY
-    """A kernel may spare these."""
+    """A kernel may spare their scores."""
     masks_windows: bool = False
-    """Layers of windows get a mask of the whole prompt."""
     keeps_last_logits: bool = False
     """generate asks for the logits of the last token alone."""
 
