@@ -88,9 +88,8 @@ def train(
     if megatron_args is not None:
         return train_megatron(megatron_args, gpu, world_size=world_size, **flags)
     if command is not None and (script := script_of(command, model)) is not None:
-        text, num_gpus = script
-        gpu = None if gpu is None else with_count(gpu, num_gpus)
-        return train_megatron("--command", gpu, script=text, **flags)
+        gpu = None if gpu is None else with_count(gpu, script[1])
+        return train_megatron("--command", gpu, script=script[0], **flags)
     file, origin = None, from_file or "--command"
     if from_file is not None or command is not None:
         file, model = file_read(from_file, command, model, flags.get("framework_version"), offline)

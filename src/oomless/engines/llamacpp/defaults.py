@@ -37,14 +37,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     check_asked(model, asked, layout)
     if asked.split_mode == "none":
         layout = layout._replace(pp=1)
-    if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
-        asked = asked._replace(split_mode="row")
-    if rules_of(asked).cuts_context:
-        most = model.max_positions
-        asked = asked._replace(
-            context=asked.context and min(asked.context, most),
-            max_model_len=asked.max_model_len and min(asked.max_model_len, most),
-        )
+    asked = as_built(model, asked)
     length = asked.max_model_len or asked.context or default_length(model, hardware, asked)
     mode = asked.mla_attn
     if mode is None and is_ik(asked):
@@ -90,6 +83,20 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
             "llama.cpp does not start: ask for fewer --max-num-seqs, or more --context",
         )
     return found._replace(ubatch_size=asked.ubatch_size or default_ubatch(model, hardware, found))
+
+
+def as_built(model: Model, asked: Asked) -> Asked:
+    """Return the question as a build takes it: rows where it divides no layers, no context that is longer
+    than the model's own where it makes none."""
+    if asked.split_mode == "layer" and rules_of(asked).divides_rows_unasked:
+        asked = asked._replace(split_mode="row")
+    if not rules_of(asked).cuts_context:
+        return asked
+    most = model.max_positions
+    return asked._replace(
+        context=asked.context and min(asked.context, most),
+        max_model_len=asked.max_model_len and min(asked.max_model_len, most),
+    )
 
 
 def fits_itself(asked: Asked) -> bool:
