@@ -4,11 +4,13 @@ mamba_utils.py, kv_cache_interface.py)."""
 import pytest
 
 from oomless import infer
-from oomless.engines.vllm.cache import state_bytes
+from oomless.engines.rank import Stage
+from oomless.engines.vllm.cache import cache_layout, state_bytes
 from oomless.model.attention import Linear
 from oomless.model.families import build
 from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
+from oomless.run.speculation import Speculation
 from small_configs import SMALL
 
 
@@ -91,3 +93,15 @@ def test_a_trial_of_whole_steps_makes_the_workspace_of_flashinfer(
     [graphs] = [line for line in lines if line.key == "runtime.cuda_graphs"]
     assert graphs.low_bytes <= gib * 2**30 <= graphs.high_bytes
     assert graphs.bytes == pytest.approx(gib * 2**30, rel=0.3)
+
+
+def test_a_sequence_of_qwen4_exp_holds_the_blocks_that_its_log_divides_by() -> None:
+    """vllm-project/recipes#870: 389,084 tokens and 1.48 x 262,144, which is 518 of 349 blocks, at TP4 with 3
+    drafted tokens and prefix caching; LMCache/LMCache#5042: blocks of 784 tokens at TP4 without a draft."""
+    flash = load("qwen3.8-flash-next")
+    asked = Resolved(dtype="bfloat16", layout=Layout(tp=4), engine_version="0.32.0")
+    assert cache_layout(flash, asked, Stage(0, 1, 0, 48)).groups[0].block_size == 784
+    drafted = asked._replace(enable_prefix_caching=True, speculation=Speculation("mtp", 3))
+    groups = cache_layout(flash, drafted, Stage(0, 1, 0, 48)).groups
+    assert sum(group.blocks(262144, 8192) for group in groups) == 349
+    assert int(518 / 349 * 262144) == 389084

@@ -144,9 +144,7 @@ def class_count(values: dict[str, Any]) -> tuple[int, int]:
 def ours(model: Model) -> int:
     """What a class without MTP layers holds: the main model and its encoders, without copies."""
     return sum(
-        tensor.num_parameters
-        for tensor in model.tensors
-        if tensor.part in ("main", "vision") and not tensor.copy_of
+        tensor.num_parameters for tensor in model.tensors if tensor.part != "mtp" and not tensor.copy_of
     )
 
 

@@ -37,6 +37,8 @@ class GQA(Record):
     """Heads of an indexer that picks blocks of the cache, with one key of `index_dim` a token (MiniMax-M3);
     0: none."""
     index_dim: int = 0
+    index_pool: int = 1
+    """Tokens whose keys it pools to one (Qwen3.8-Flash-Next)."""
     causal: bool = True
     """False: tokens see those behind them too, and nothing is cached (encoders)."""
     rotary: bool = True
@@ -199,6 +201,8 @@ class Linear(Record):
     """Mamba-1: norms on step, B and C (Jamba); lightning attention: norms on queries and keys."""
     plain_norm: bool = True
     """Mamba-2: a norm before the output projection."""
+    looks_up: bool = False
+    """N-grams are looked up before it, with a state of their own (Qwen3.8-Flash-Next)."""
     kind: Literal["linear"] = "linear"
 
     @property

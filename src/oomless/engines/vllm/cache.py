@@ -228,8 +228,8 @@ def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 
 def block_index_row(attention: Attention, asked: Resolved) -> int:
-    """Bytes of the key by which an indexer of MiniMax-M3 picks blocks: one head, on every rank, in BF16 or
-    FP8 (models/minimax_m3).
+    """Bytes a token of the key by which an indexer of MiniMax-M3 or Qwen4-Exp picks blocks: one head, on
+    every rank, in BF16 or FP8, one key for the tokens that are pooled (models/minimax_m3, qwen4_exp).
 
     >>> block_index_row(GQA(64, 4, 128, index_heads=4, index_dim=128), Resolved())
     256
@@ -240,7 +240,8 @@ def block_index_row(attention: Attention, asked: Resolved) -> int:
         raise UnsupportedError(
             "this indexer keeps its keys in BF16 or FP8", "leave out --attention-config or ask for fp8"
         )
-    return attention.index_dim * (1 if asked.indexer_kv_dtype == "fp8" else 2)
+    width = 1 if asked.indexer_kv_dtype == "fp8" else 2
+    return attention.index_dim * width // attention.index_pool
 
 
 def hybrid_groups(
@@ -295,16 +296,20 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
         raise UnsupportedError(
             "how vLLM before 0.10.2 holds recurrent states is not known here", "ask for 0.10.2 or later"
         )
-    rows = {row_bytes(each, asked, rules) for each in attentions if not isinstance(each, Linear)}
+    cached = [each for each in attentions if not isinstance(each, Linear)]
+    rows = {(row_bytes(each, asked, rules), block_index_row(each, asked)) for each in cached}
     if not rows:
         return states_layout(attentions, asked)
-    states = [state_bytes(each, asked) for each in attentions if isinstance(each, Linear)]
+    linear = [each for each in attentions if isinstance(each, Linear)]
+    states = [state_bytes(each, asked) for each in linear]
+    tables = sum(each.looks_up for each in linear)
     if len(rows) != 1 or any(isinstance(each, Sliding) for each in attentions):
         raise UnsupportedError("states beside caches of several sizes", "not known for this engine version")
-    row = rows.pop()
+    row, index_row = rows.pop()
     aligned = max(block, 16)
     block = max(block, aligned * -(-max(states) // (aligned * row)))
-    num_full = len(attentions) - len(states)
+    row += index_row  # keys of indexers lie beside a block that is long enough without them
+    num_full = len(cached)
     size = group_size([num_full, len(states)], rules)
     page = size * block * row
     prefixes = asked.enable_prefix_caching or rules.keeps_states_of_prefixes
@@ -313,7 +318,11 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(
         -len(states) // size
     )
-    fixed = len(states) * block * row * pages
+    if tables:
+        groups.append(CacheGroup("last n-grams", size, block, page, fixed_blocks=pages))
+    if any(isinstance(each, GQA) and each.index_pool > 1 for each in cached):
+        groups.append(CacheGroup("keys before they are pooled", size, block, page, fixed_blocks=1))
+    fixed = (len(states) + tables) * block * row * pages
     formula = (
         f"{num_full} layers x {row} B + {len(states)} states x {max(states)} B in "
         f"pages of {block * row} B x {pages}"
@@ -342,6 +351,8 @@ def state_bytes(linear: Linear, asked: Resolved) -> int:
     1603584
     """
     tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
+    if linear.conv_kernel > 1:  # inputs of drafted tokens too, until they are accepted
+        linear = linear._replace(conv_kernel=linear.conv_kernel + asked.draft_tokens)
     return recurrent_state_bytes(linear, tp, width, state_width(linear, asked, width))
 
 

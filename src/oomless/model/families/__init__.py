@@ -40,7 +40,10 @@ READERS = {
     "glm_vl": "glm4v glm46v glm4v_moe glm_ocr",
     "internvl": "internvl interns1 internvl_chat",
     "hearing": "qwen2_audio qwen3_asr voxtral",
-    "qwen_hybrid": "qwen3_next qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text olmo_hybrid",
+    "qwen_hybrid": (
+        "qwen3_next qwen3_5 qwen3_5_text qwen3_5_moe qwen3_5_moe_text qwen4_exp qwen4_exp_text "
+        "qwen3_8_flash_next qwen3_8_flash_next_text olmo_hybrid"
+    ),
     "pre_llama": "gpt2 gpt_neox opt falcon qwen bloom chatglm codegen gpt_bigcode gpt_neo gptj mpt",
     "llava": "llava llava_next",
     "siglip_eyes": "aya_vision cohere2_vision idefics3 lfm2_vl llava_onevision paligemma smolvlm",

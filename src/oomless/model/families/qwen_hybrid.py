@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from ..attention import GQA, Attention, Linear
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
-from ..layer_weights import block_tensors
+from ..layer_weights import PAIR, block_tensors
 from ..model import Layer, Model, Tensor
 from ..scope import Scope, Storage
 from ..storage import DTYPES, Format
 from .decoder import decoder
 from .layer_types import STATES, read_layer_types
 from .nested import unread_inside, with_outer
+from .qwen4 import NONE, with_index, with_streams
 from .qwen_vl import largest_image, read_tower, with_eyes
 from .rope_and_storage import read_rope, read_storage, rotary_dim
 
@@ -22,7 +23,7 @@ def read(config: Config, name: str) -> Model:
     family = config.word("model_type")
     if family == "olmo_hybrid":
         return read_olmo(config, name)
-    if family in ("qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"):
+    if family == "qwen3_next" or family.endswith("_text"):
         return read_text(config, name)
     for key in (
         "video_token_id",
@@ -44,7 +45,8 @@ def read_text(config: Config, name: str) -> Model:
     """The decoder; each layer's kind by layer_types, or every full_attention_interval-th full."""
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
-    full, linear = read_full(config), read_linear(config)
+    full, linear = with_index(config, read_full(config)), read_linear(config)
+    streams = config.has("hc_count")
     interval = config.size("full_attention_interval", 4)
     if config.has("layer_types"):
         kinds = read_layer_types(config, num_layers, STATES)
@@ -60,10 +62,14 @@ def read_text(config: Config, name: str) -> Model:
     if config.flag("mtp_use_dedicated_embeddings", False):
         config.fault("mtp_use_dedicated_embeddings is on, which no published config has")
     config.word("output_gate_type", "swish")
-    model = decoder(config, name, layers, ropes=(rope,))
+    norms = NONE if streams else PAIR
+    model = decoder(config, name, layers, norms=norms, ropes=(rope,))
     draft = (Layer(full, ffn),) * num_mtp
     stored, _ = read_storage(config)
-    return model._replace(draft=draft, tensors=(*model.tensors, *mtp_tensors(draft, model, stored)))
+    if not streams:
+        return model._replace(draft=draft, tensors=(*model.tensors, *mtp_tensors(draft, model, stored)))
+    mtp = mtp_tensors(draft, model, stored, config.size("hc_count"))
+    return with_streams(config, model._replace(draft=draft, tensors=(*model.tensors, *mtp)), stored)
 
 
 def read_olmo(config: Config, name: str) -> Model:
@@ -150,16 +156,20 @@ def read_ffn(config: Config) -> FeedForward:
     )
 
 
-def mtp_tensors(draft: tuple[Layer, ...], model: Model, stored: Storage) -> Iterator[Tensor]:
-    """The MTP layer: one full-attention block, fc (2h x h), three norms; published quantised checkpoints
-    leave it in 16 bit."""
+def mtp_tensors(
+    draft: tuple[Layer, ...], model: Model, stored: Storage, streams: int = 1
+) -> Iterator[Tensor]:
+    """The MTP layer: one full-attention block, fc (2h x h), three norms, the last of which mixers stand for
+    where there are streams; published quantised checkpoints leave it in 16 bit."""
     if not draft:
         return
     first, hidden = len(model.layers), model.hidden_size
     block: Format = stored.linear if model.quantization == "fp8" else stored.plain
     whole = Storage(stored.plain, block, stored.expert if model.quantization == "fp8" else stored.plain)
     scope = Scope(tuple(range(first, first + len(draft))), whole, "mtp.layers.{}.", "mtp")
-    yield from block_tensors(draft[0], hidden, model.vocab_size, scope)
+    yield from block_tensors(draft[0], hidden, model.vocab_size, scope, PAIR if streams == 1 else NONE)
     yield scope.tensor("fc.weight", (hidden, 2 * hidden), "plain")
-    for norm in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm"):
-        yield scope.tensor(f"{norm}.weight", (hidden,), "plain")
+    yield scope.tensor("pre_fc_norm_embedding.weight", (hidden,), "plain")
+    yield scope.tensor("pre_fc_norm_hidden.weight", (streams * hidden,), "plain")
+    if streams == 1:
+        yield scope.tensor("norm.weight", (hidden,), "plain")
