@@ -115,3 +115,20 @@ def test_a_file_that_a_command_reads_says_which(text: str, command: str, tmp_pat
 
 def test_sizes_that_want_more_cards_say_where_their_number_stands() -> None:
     assert "--gpu CARD:8" in call("train", "qwen3-8b", "--gpu", "h100", "--tp", "8").err
+
+
+@pytest.mark.parametrize("compared", ["gpu=h100:1,l40s:2", "tp=1,2"])
+def test_a_variant_of_a_command_is_answered_as_alone(compared: str) -> None:
+    """One rank where the command says no size: cards that are free hold no second."""
+    words = ("--command", "vllm serve Qwen/Qwen3-32B --max-model-len 16k")
+    name, _, values = compared.partition("=")
+    cards = () if name == "gpu" else ("--gpu", "l40s:2")
+    beside = json.loads(call("infer", *words, *cards, "--compare", compared, "--json").out)["answers"]
+    for answer, value in zip(beside, values.split(","), strict=True):
+        alone = json.loads(call("infer", *words, *cards, f"--{name}", value, "--json").out)
+        assert (answer["verdict"], answer["headroom_bytes"]) == (alone["verdict"], alone["headroom_bytes"])
+
+
+def test_models_are_compared_without_one_beside_them() -> None:
+    found = call("infer", "--gpu", "h100", "--compare", "model=qwen3-8b,qwen3-14b", "--json")
+    assert [each["model"]["name"] for each in json.loads(found.out)["answers"]] == ["qwen3-8b", "qwen3-14b"]

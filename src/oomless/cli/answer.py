@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def answer_infer(model: str | None, options: dict[str, Any]) -> int:
     """Print the answer as text or JSON; nothing reaches stdout before all of it is known."""
+    if options.get("compare"):
+        return compare(model, options)
     put = put_serving(model, options, os.environ)
     how = put.how
-    if how["compare"]:
-        return compare(put.model, put.asked, how)
     estimate = serving_answer(put, os.environ)
     if how["plot"]:
         write_plot(estimate, how["plot"])
@@ -63,28 +63,31 @@ def exit_code(verdict: Verdict, strict: bool) -> int:
             return 3
 
 
-def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
-    """Several answers side by side, which differ in one flag, the cards or the model."""
+def compare(model: str | None, options: dict[str, Any]) -> int:
+    """Several answers side by side, which differ in one flag, the cards or the model; each is asked as
+    alone."""
     from ..api.compare import variants
-    from ..errors import OomlessError, UsageError
+    from ..errors import OomlessError, UsageError, told_by
 
-    asked_for = variants("infer", how["compare"], "kv-cache-dtype=auto,fp8")
-    if how.get("plot") or how.get("explain"):
+    asked_for = variants("infer", options["compare"], "kv-cache-dtype=auto,fp8")
+    if options.get("plot") or options.get("explain"):
         raise UsageError("--compare has neither --plot nor --explain", "ask for one variant alone")
     found: list[ServingAnswer | OomlessError] = []
+    models = asked_for.field == "model"
     for value in asked_for.values:
+        changed = {} if models else {asked_for.field: value}
         try:
-            found.append(
-                infer(value, **asked)
-                if asked_for.field == "model"
-                else infer(model, **{**asked, asked_for.field: value})
+            put = put_serving(
+                value if models and "command" not in options else model, {**options, **changed}, os.environ
             )
+            with told_by(put.words):
+                found.append(infer(value if models else put.model, **put.asked))
         except OomlessError as error:  # one that cannot run is an answer too, beside others
             found.append(error)
     answered = [each for each in found if not isinstance(each, OomlessError)]
     if not answered:
         raise next(each for each in found if isinstance(each, OomlessError))
-    if how["json"]:
+    if options.get("json"):
         from ..report.estimate_text import variant_json
 
         document = {
@@ -99,7 +102,7 @@ def compare(model: str, asked: dict[str, Any], how: dict[str, Any]) -> int:
         from .terminal import colour, width
 
         print_comparison(list(asked_for.words), found, width(), colour())
-    return min(exit_code(estimate.verdict, bool(how.get("strict"))) for estimate in answered)
+    return min(exit_code(estimate.verdict, bool(options.get("strict"))) for estimate in answered)
 
 
 def write_plot(answer: ServingAnswer, path: str) -> None:
