@@ -31,6 +31,7 @@ COUNTED = [name for name, row in ROWS.items() if row["checked"] == "yes" and row
 
 ROTARY_AND_MASKS = "rotary frequencies and attention masks are stored as buffers"
 HUB_COUNTS_MORE = {
+    "a.x-k1": (-4352, "a norm of the dense layer, which the class has not, and no router biases: 60 x 192"),
     "deepseek-v4-flash-base": (17669120, "scales of experts, which models_index.csv counts apart"),
     "deepseek-v4-pro-base": (97408000, "scales of experts, which models_index.csv counts apart"),
     "devstral-small-2-24b": (560, "one scale a quantised matrix and input"),

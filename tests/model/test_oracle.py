@@ -48,6 +48,7 @@ NO_CLASS = {
     "phi4mm",
     "qwen",
     "mimo_v2",
+    "unlimited-ocr",
     "step3p5",
 }
 """Families that run from remote code or in engines alone; the hub's counts hold them (test_families.py)."""

@@ -12,11 +12,12 @@ from ..quantization import with_rules
 READERS = {
     "llama": "llama mistral qwen2 qwen3",
     "mixtral": (
-        "mixtral qwen2_moe qwen3_moe granitemoe granitemoeshared phimoe minimax minimax_m1 minimax_m2 "
-        "minimax_text_01"
+        "mixtral qwen2_moe qwen3_moe granitemoe granitemoeshared granitemoe_swa phimoe minimax minimax_m1 "
+        "minimax_m2 minimax_text_01"
     ),
     "deepseek": (
-        "deepseek deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 glm4_moe_lite mistral4 youtu minicpm3"
+        "deepseek deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 glm4_moe_lite mistral4 youtu minicpm3 axk1 "
+        "sarvam_mla"
     ),
     "deepseek_v4": "deepseek_v4",
     "deepseek_v41": "deepseek_v41",
@@ -26,9 +27,10 @@ READERS = {
     "gemma": "gemma gemma2 gemma3 gemma3_text",
     "gemma3n": "gemma3n gemma3n_text",
     "dense": (
-        "apertus arcee baichuan cohere cohere2 ernie4_5 exaone4 glm glm4 granite hunyuan_v1_dense internlm2 "
-        "internlm3 ministral3 olmo2 olmo3 cwm exaone helium hyperclovax iquestcoder minicpm ministral "
-        "nanochat nemotron olmo orion PanguEmbedded phi phi3 seed_oss smollm3 stablelm starcoder2"
+        "apertus arcee baichuan bitnet cohere cohere2 ernie4_5 exaone4 glm glm4 granite "
+        "granite_swa hunyuan_v1_dense internlm2 internlm3 ministral3 olmo2 olmo3 cwm exaone "
+        "helium hyperclovax iquestcoder jais2 minicpm ministral nanochat nemotron olmo orion "
+        "PanguEmbedded phi phi3 seed_oss smollm3 stablelm starcoder2"
     ),
     "llama4": "llama4 llama4_text",
     "mistral3": "mistral3",
@@ -67,7 +69,7 @@ READERS = {
     "stepfun": "step3p7",
     "early_experts": "arctic dbrx git grok-1",
     "encoder": "bert camembert mobilebert modernbert new nomic_bert roberta xlm-roberta",
-    "multimodal": "deepseek_vl_v2 multi_modality",
+    "multimodal": "deepseek_vl_v2 unlimited-ocr multi_modality",
 }
 """File -> the model_types that it reads."""
 FAMILIES = {model_type: file for file, types in READERS.items() for model_type in types.split()}

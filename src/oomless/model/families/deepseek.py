@@ -17,6 +17,7 @@ from .rope_and_storage import read_rope, read_storage
 def read(config: Config, name: str) -> Model:
     """Layers before first_k_dense_replace are dense, the others are experts; MTP layers follow the last
     one."""
+    config.values = {SPELLINGS.get(key, key): value for key, value in config.values.items()}
     hidden, vocab = config.size("hidden_size"), config.size("vocab_size")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
@@ -51,9 +52,15 @@ def read(config: Config, name: str) -> Model:
         *stack_tensors(layers, hidden, vocab, stored),
         *mtp_tensors(draft, num_layers, hidden, vocab, stored),
     )
+    if config.word("model_type") == "axk1":
+        behind = Scope(tuple(range(num_dense, num_layers)), stored)
+        tensors = (*tensors, behind.tensor("mlp.post_mlp_layernorm.weight", (hidden,), "plain"))
     ropes = (read_rope(config, rope_dim, max_positions),)
     return assembled(config, name, stored, quantization, layers, tensors, ropes, tied=tied, draft=draft)
 
+
+SPELLINGS = {"num_experts": "n_routed_experts", "num_shared_experts": "n_shared_experts"}
+"""Of Sarvam's config."""
 
 DENSE = ("youtu", "minicpm3")
 """Latent attention without experts; both tie head and embedding."""
@@ -87,7 +94,7 @@ def read_experts(config: Config) -> MoE:
     experts = config.size("n_routed_experts", most=MAX_EXPERTS)
     active = config.size("num_experts_per_tok", most=MAX_EXPERTS)
     width = config.size("moe_intermediate_size")
-    usual = "noaux_tc" if config.word("model_type") == "deepseek_v3" else "greedy"
+    usual = "noaux_tc" if config.word("model_type") in CORRECTED else "greedy"
     if active > experts:
         config.fault(f"num_experts_per_tok {active} is more than the {experts} experts there are")
     chosen, groups = (config.size(key, 1, least=0) or 1 for key in ("topk_group", "n_group"))
@@ -100,6 +107,10 @@ def read_experts(config: Config) -> MoE:
         shared_bias=has_mlp_bias(config),
         group_share=min(1.0, chosen / groups),
     )
+
+
+CORRECTED = ("axk1", "deepseek_v3", "sarvam_mla")
+"""Families whose routers always have a bias."""
 
 
 def has_mlp_bias(config: Config) -> bool:

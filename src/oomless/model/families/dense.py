@@ -1,7 +1,7 @@
 """Plain decoders that differ from llama in biases, norms, gates and defaults: one row a family says how.
 
 Each row is the family's class in transformers: Granite, OLMo, Cohere, Phi, StarCoder2, StableLM, InternLM,
-GLM-4, EXAONE and others.
+GLM-4, EXAONE, BitNet, Jais 2 and others.
 """
 
 from typing import NamedTuple
@@ -34,6 +34,13 @@ class Variant(NamedTuple):
     """Share of a head that is rotated, where the config says nothing."""
     ignores: tuple[str, ...] = ()
     """Keys without effect on memory in this class."""
+    on: bool = False
+    """Whether the keys named here hold where the config says nothing."""
+    sinks: bool = False
+    every: int = 0
+    """Without layer_types, the first layer of so many does not slide; 0: all do."""
+    sub_norms: bool = False
+    """Norms within the blocks, before what gives their output (BitNet)."""
 
 
 AFTER = BlockNorms(("post_attention", "post_feedforward"))
@@ -47,6 +54,7 @@ VARIANTS = {
     "apertus": Variant(output_bias="attention_bias", qk_norm=True, gated=False),
     "arcee": Variant(output_bias="attention_bias", gated=False),
     "baichuan": Variant(),
+    "bitnet": Variant(output_bias="attention_bias", sub_norms=True),
     "cohere": Variant(
         norms=ONE,
         qk_norm="use_qk_norm",
@@ -66,12 +74,20 @@ VARIANTS = {
         output_bias="attention_bias",
         ignores=GRANITE,
     ),
+    "granite_swa": Variant(
+        output_bias="attention_bias",
+        tied=True,
+        sinks=True,
+        every=4,
+        ignores=(*GRANITE, "layer_rope_theta"),
+    ),
     "helium": Variant(),
     "hyperclovax": Variant(norms=AROUND, output_bias="attention_bias", ignores=GRANITE),
     "iquestcoder": Variant(output_bias="attention_bias"),
     "hunyuan_v1_dense": Variant(qk_norm=True, output_bias="attention_bias", tied=True),
     "internlm2": Variant(qkv_bias="bias", output_bias="bias"),
     "internlm3": Variant(qkv_bias="qkv_bias", output_bias="bias", mlp_bias="bias"),
+    "jais2": Variant(norms=WITH_BIAS, output_bias="attention_bias", gated=False, on=True),
     "minicpm": Variant(tied=True, ignores=("scale_emb", "scale_depth", "dim_model_base", "num_experts")),
     "ministral": Variant(),
     "ministral3": Variant(),
@@ -134,17 +150,21 @@ def read(config: Config, name: str) -> Model:
         variant = variant._replace(norms=variant.norms._replace(names=ONE.names))
     max_positions = config.size("max_position_embeddings")
     gqa = read_gqa(config, variant)
-    dense = Dense(config.size("intermediate_size"), says(config, variant.mlp_bias), variant.gated)
+    dense = Dense(config.size("intermediate_size"), says(config, variant.mlp_bias, variant.on), variant.gated)
     for key in variant.ignores:
         config.used.add(key)
     if config.values.get("qk_layernorm") and "qk_layernorm" in variant.ignores:
         config.fault("qk_layernorm is on, which no published config of this family has")
-    layers = tuple(Layer(each, dense) for each in read_windows(config, gqa, num_layers, max_positions))
+    layers = tuple(
+        Layer(each, dense) for each in read_windows(config, gqa, num_layers, max_positions, variant.every)
+    )
     rope = read_rope(config, rotary_dim(config, gqa.head_dim, variant.rotary), max_positions)
     head_bias = says(config, variant.head_bias)
     model = decoder(
         config, name, layers, norms=variant.norms, ropes=(rope,), tied=variant.tied, head_bias=head_bias
     )
+    if variant.sub_norms:
+        return with_norms_inside(model, gqa.num_heads * gqa.head_dim, dense.intermediate_size)
     return with_activation(model) if model.family == "apertus" else model
 
 
@@ -152,19 +172,22 @@ def read_gqa(config: Config, variant: Variant) -> GQA:
     """The attention by the keys that all these families share."""
     return GQA(
         *read_heads(config),
-        qkv_bias=says(config, variant.qkv_bias),
-        output_bias=says(config, variant.output_bias),
+        qkv_bias=says(config, variant.qkv_bias, variant.on),
+        output_bias=says(config, variant.output_bias, variant.on),
         qk_norm=says(config, variant.qk_norm),
         wide_norm=variant.wide_norm,
+        sinks=variant.sinks,
     )
 
 
-def says(config: Config, key: str | bool) -> bool:
+def says(config: Config, key: str | bool, silent: bool = False) -> bool:
     """What a row of VARIANTS holds always, or what the config says under the key that it names."""
-    return key if isinstance(key, bool) else config.flag(key, False)
+    return key if isinstance(key, bool) else config.flag(key, silent)
 
 
-def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) -> list[Attention]:
+def read_windows(
+    config: Config, gqa: GQA, num_layers: int, max_positions: int, every: int = 0
+) -> list[Attention]:
     """Each layer's attention. A window as long as the model's own length hides nothing and counts as none."""
     window = config.size("sliding_window", max_positions)
     config.has("sliding_window_pattern")  # layer_types says it in full
@@ -173,7 +196,8 @@ def read_windows(config: Config, gqa: GQA, num_layers: int, max_positions: int) 
         config.has("layer_types")
         return [gqa] * num_layers
     if not config.has("layer_types"):
-        return [Sliding(gqa, window)] * num_layers
+        slides = Sliding(gqa, window)
+        return [gqa if every and layer % every == 0 else slides for layer in range(num_layers)]
     return windowed(read_layer_types(config, num_layers), gqa, window)
 
 
@@ -187,3 +211,13 @@ def with_activation(model: Model) -> Model:
         repeat=2,
     )
     return model._replace(tensors=(*model.tensors, learned))
+
+
+def with_norms_inside(model: Model, *widths: int) -> Model:
+    """BitNet norms what heads and gate give before it is projected."""
+    every = tuple(range(len(model.layers)))
+    inside = (
+        Tensor(f"model.layers.{{}}.{part}_sub_norm.weight", (width,), model.dtype, layers=every)
+        for part, width in zip(("self_attn.attn", "mlp.ffn"), widths, strict=True)
+    )
+    return model._replace(tensors=(*model.tensors, *inside))

@@ -6,6 +6,7 @@ from ..config import MAX_EXPERTS, MAX_LAYERS, Config
 from ..feedforward import Dense, FeedForward, MoE
 from ..layer_weights import PAIR, BlockNorms
 from ..model import Layer, Model
+from . import dense
 from .decoder import decoder
 from .layer_types import STATES, read_layer_types
 from .llama import read_gqa, read_windows
@@ -18,7 +19,7 @@ def read(config: Config, name: str) -> Model:
 
 
 LIGHTNING = ("minimax_text_01", "minimax_m1", "minimax")
-LOCAL = ("granitemoe", "granitemoeshared", "phimoe", "minimax_m2", *LIGHTNING)
+LOCAL = ("granitemoe", "granitemoeshared", "granitemoe_swa", "phimoe", "minimax_m2", *LIGHTNING)
 
 
 def read_local(config: Config, name: str) -> Model:
@@ -27,7 +28,7 @@ def read_local(config: Config, name: str) -> Model:
     family = config.word("model_type")
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     max_positions = config.size("max_position_embeddings")
-    gqa = read_gqa(config)
+    gqa = read_gqa(config)._replace(sinks=family == "granitemoe_swa")
     if config.flag("use_qk_norm", False):
         gqa = gqa._replace(qk_norm=True, wide_norm=config.word("qk_norm_type", "per_layer") == "per_layer")
     moe = MoE(
@@ -39,6 +40,7 @@ def read_local(config: Config, name: str) -> Model:
     )
     for key in (
         "attention_multiplier",
+        "layer_rope_theta",
         "embedding_multiplier",
         "logits_scaling",
         "residual_multiplier",
@@ -50,7 +52,9 @@ def read_local(config: Config, name: str) -> Model:
         if config.size("sliding_window", max_positions) < max_positions
         else [gqa] * num_layers
     )
-    if family in LIGHTNING:
+    if gqa.sinks:
+        attentions = dense.read_windows(config, gqa, num_layers, max_positions, 4)
+    elif family in LIGHTNING:
         attentions = with_lightning(config, gqa, attentions)
     elif any(kind != 1 for kind in (config.sizes("attn_type_list") if config.has("attn_type_list") else ())):
         config.fault("attn_type_list marks layers without softmax attention, which MiniMax-M2 has none of")
@@ -107,7 +111,7 @@ def read_qwen(config: Config, name: str) -> Model:
     num_layers = config.size("num_hidden_layers", most=MAX_LAYERS)
     attentions = read_windows(config, read_gqa(config), num_layers)
     moe = read_experts(config)
-    dense: FeedForward = moe
+    other: FeedForward = moe
     step, dense_layers = 1, frozenset[int]()
     if config.word("model_type") != "mixtral":
         step = config.size("decoder_sparse_step", 1)
@@ -116,9 +120,9 @@ def read_qwen(config: Config, name: str) -> Model:
         )
         config.has("intermediate_size")  # always stored, without meaning unless some layers are dense
         if step > 1 or dense_layers:
-            dense = Dense(config.size("intermediate_size"))
+            other = Dense(config.size("intermediate_size"))
     layers = tuple(
-        Layer(attention, dense if index in dense_layers or (index + 1) % step else moe)
+        Layer(attention, other if index in dense_layers or (index + 1) % step else moe)
         for index, attention in enumerate(attentions)
     )
     return decoder(config, name, layers)

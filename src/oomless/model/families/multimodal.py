@@ -1,5 +1,5 @@
-"""Models around a language model: DeepSeek-VL2, -OCR, -OCR-2 (with their vision towers) and Janus (language
-part alone)."""
+"""Models around a language model: DeepSeek-VL2, -OCR, -OCR-2 and Baidu's Unlimited-OCR (with their vision
+towers; windows of the latter are of its attention, not of vLLM's cache) and Janus (language part alone)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def read(config: Config, name: str) -> Model:
     vision = config.section("vision_config")
     for key in ("aligner_config", "gen_aligner_config", "gen_head_config", "gen_vision_config"):
         config.section(key)
-    for key in ("candidate_resolutions", "global_view_pos", "tile_tag", "torch_dtype"):
+    for key in ("candidate_resolutions", "global_view_pos", "rswa_window", "tile_tag", "torch_dtype"):
         config.has(key)
     if config.word("model_type") == "multi_modality":
         warning = (
