@@ -148,6 +148,22 @@ def test_a_long_command_is_read_in_linear_time(word: str) -> None:
         assert within(asks, "--command", command, "--gpu", "h200").code == 2
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        "".join(f"cat > f.yaml <<E{end}\n" for end in range(9_000)),
+        "cat > f.yaml <<EOF\n" * 9_000,
+        f"cat <<{'A' * 80_000}\n" + "x\n" * 40_000,
+        f"cat {'<<' * 60_000}\n",
+    ],
+    ids=["every end", "one end", "a long end", "no end"],
+)
+def test_files_that_a_script_begins_and_never_ends(files: str, tmp_path: Path) -> None:
+    script = written(tmp_path, "serve.sh", f"{files}vllm serve qwen3-8b\n")
+    for asks in ("infer", "train"):
+        assert within(asks, "--command", f"@{script}", "--gpu", "h200").code in (0, 2)
+
+
 # M7: tables; H9: many names for one file
 
 

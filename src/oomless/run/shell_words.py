@@ -4,6 +4,7 @@ start others."""
 import os
 import re
 import shlex
+from bisect import bisect_left
 from typing import NamedTuple
 
 from ..errors import OomlessError, UsageError
@@ -18,10 +19,7 @@ MOST_COMMANDS = 1_000
 MOST_VALUE = 512
 """Characters of a variable that is put in where it is used."""
 HEREDOC = re.compile(
-    r"^[ \t]*(?:cat|tee|python[\d.]*)\b(?P<before>[^\n]*)"
-    r"<<-?[ \t]*['\"]?(?P<end>\w+)['\"]?(?P<behind>[^\n]*)\n"
-    r"(?P<content>(?:(?![ \t]*(?P=end)[ \t]*$)[^\n]*\n)*+)[ \t]*(?P=end)[ \t]*$",
-    re.MULTILINE,
+    r"[ \t]*(?:cat|tee|python[\d.]*)\b(?P<before>.*)<<-?[ \t]*['\"]?(?P<end>\w+)['\"]?(?P<behind>.*)"
 )
 """A file that a script writes before it is used: cat > FILE <<EOF."""
 ENDS = re.compile(r"[;&|\n]+")
@@ -136,14 +134,26 @@ def without_files(text: str) -> tuple[str, dict[str, str]]:
     ('\\ntrtllm-serve m --config x.yml', {'x.yml': 'a: 1\\n'})
     """
     files: dict[str, str] = {}
-
-    def keep(found: re.Match[str]) -> str:
+    if "<<" not in text:
+        return text, files
+    lines, kept, at = text.split("\n"), list[str](), 0
+    ends: dict[str, list[int]] = {}
+    for place, line in enumerate(lines):
+        ends.setdefault(line.strip(" \t"), []).append(place)
+    while at < len(lines):
+        at += 1
+        found = HEREDOC.fullmatch(lines[at - 1])
+        places = ends.get(found["end"], []) if found else []
+        if found is None or (end := bisect_left(places, at)) == len(places):
+            kept.append(lines[at - 1])
+            continue
         where = found["before"] + found["behind"]
         if named := [word.strip(">'\"") for word in where.split() if word.strip(">")]:
-            files[named[0]] = (files.get(named[0], "") if ">>" in where else "") + found["content"]
-        return ""
-
-    return (HEREDOC.sub(keep, text) if "<<" in text else text), files
+            content = "".join(f"{line}\n" for line in lines[at : places[end]])
+            files[named[0]] = (files.get(named[0], "") if ">>" in where else "") + content
+        kept.append("")
+        at = places[end] + 1
+    return "\n".join(kept), files
 
 
 def commands_in(text: str, every: bool = False) -> list[ShellCommand]:
