@@ -135,8 +135,9 @@ def is_shown(node: ast.AST, shown: set[str]) -> bool:
     return False
 
 
-WITH_FORMULAS = ("engines", "estimate", "frameworks", "model", "plan", "recording", "run", "speed")
-"""Rooms to which `--explain` sends a reader: their functions keep formula, units and source."""
+WITH_FORMULAS = ("engines", "estimate", "frameworks", "model", "recording", "run", "speed")
+"""Rooms that the source of a line names, or that what it names is made of: their functions keep formula,
+units and source."""
 
 
 def for_readers(module: str, shown: set[str] | None) -> str:

@@ -130,6 +130,7 @@ def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     assert said("monitor/pytest_plugin", "memory_budget")
     assert said("engines/vllm/budget", "budget_bytes")
     assert not said("api/pasted", "by_its_name")
+    assert not said("plan/ranking", "rank")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
