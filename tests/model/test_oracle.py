@@ -48,6 +48,8 @@ NO_CLASS = {
     "phi4mm",
     "qwen",
     "mimo_v2",
+    "bidirectional_pplx_qwen3",
+    "llama_bidirec",
     "unlimited-ocr",
     "step3p5",
 }
@@ -102,6 +104,7 @@ PARAMETERS = [
 
 VECTORS = (
     "BertModel",
+    "MPNetModel",
     "RobertaModel",
     "MistralModel",
     "Qwen3Model",

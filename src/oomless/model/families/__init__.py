@@ -10,7 +10,7 @@ from ..model import Model, headless
 from ..quantization import with_rules
 
 READERS = {
-    "llama": "llama mistral qwen2 qwen3",
+    "llama": "llama mistral qwen2 qwen3 llama_bidirec bidirectional_pplx_qwen3",
     "mixtral": (
         "mixtral qwen2_moe qwen3_moe granitemoe granitemoeshared granitemoe_swa phimoe minimax minimax_m1 "
         "minimax_m2 minimax_text_01"
@@ -37,7 +37,7 @@ READERS = {
     "muse_glimmer": "muse_glimmer muse_glimmer_text",
     "mllama": "mllama",
     "kimi": "kimi_vl kimi_k25",
-    "qwen_vl": "qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe",
+    "qwen_vl": "exaone4_5 qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe",
     "qwen_omni": "qwen2_5_omni qwen2_5_omni_thinker qwen3_omni_moe qwen3_omni_moe_thinker",
     "glm_vl": "glm4v glm46v glm4v_moe glm_ocr",
     "internvl": "internvl interns1 internvl_chat",
@@ -68,7 +68,7 @@ READERS = {
     "ling_hybrid": "bailing_hybrid",
     "stepfun": "step3p7",
     "early_experts": "arctic dbrx git grok-1",
-    "encoder": "bert camembert mobilebert modernbert new nomic_bert roberta xlm-roberta",
+    "encoder": "bert camembert distilbert mobilebert modernbert mpnet new nomic_bert roberta xlm-roberta",
     "multimodal": "deepseek_vl_v2 unlimited-ocr multi_modality",
 }
 """File -> the model_types that it reads."""
@@ -141,6 +141,15 @@ HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["
 """Classes of decoders without their head, as embedding models are published."""
 ENCODERS = ("electra", "megatron-bert", "rembert", "xlm-roberta-xl")
 """Encoders that transformers has with a language head, so that `oomless trace` runs them."""
+WITH_ENCODER = frozenset(
+    (
+        "bart bigbird_pegasus blenderbot florence2 led longt5 m2m_100 marian mbart moonshine mt5 "
+        "nllb-moe pegasus prophetnet seamless_m4t_v2 speech_to_text switch_transformers t5 "
+        "t5gemma t5gemma2 trocr umt5 vision-encoder-decoder whisper"
+    ).split()
+)
+OTHERS = frozenset("clip deit dinov2 encodec hubert siglip siglip2 vit vits wav2vec2 wavlm".split())
+"""Of pictures and of sound."""
 
 
 def _nearest(model_type: str) -> str:
@@ -148,14 +157,23 @@ def _nearest(model_type: str) -> str:
 
     >>> _nearest("electra").partition("; ")[0]
     'an encoder: `oomless trace` runs a step of it and its language head'
-    >>> _nearest("retnet")
+    >>> _nearest("hyena")
     '`oomless models --families` lists all'
+    >>> _nearest("whisper").partition("; ")[0]
+    'an encoder with a decoder, whose keys of each input are not counted here'
     """
     if model_type in ENCODERS:
         return (
             "an encoder: `oomless trace` runs a step of it and its language head; "
             "`oomless models --families` lists all"
         )
+    if model_type in WITH_ENCODER:
+        return (
+            "an encoder with a decoder, whose keys of each input are not counted here; "
+            "`oomless top` shows what a run of it takes"
+        )
+    if model_type in OTHERS:
+        return "no language model; `oomless top` shows what a run of it takes"
     return did_you_mean(model_type, sorted(FAMILIES), "oomless models --families")
 
 

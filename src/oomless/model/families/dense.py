@@ -67,7 +67,9 @@ VARIANTS = {
     "cwm": Variant(),
     "ernie4_5": Variant(qkv_bias="use_bias", output_bias="use_bias", mlp_bias="use_bias", tied=True),
     "exaone": Variant(output_bias="attention_bias"),
-    "exaone4": Variant(norms=AFTER, qk_norm=True),
+    "exaone4": Variant(
+        norms=AFTER, qk_norm=True, ignores=("max_window_layers", "num_kv_heads", "reorder_qk_norm")
+    ),
     "glm": Variant(rotary=0.5),
     "glm4": Variant(norms=AROUND, rotary=0.5),
     "granite": Variant(

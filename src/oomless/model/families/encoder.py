@@ -15,11 +15,18 @@ from .rope_and_storage import read_rope, read_storage
 ROTARY = ("modernbert", "new", "nomic_bert")
 """Families with a rotation in place of a table of positions, and a gate."""
 UNBIASED = ("modernbert", "nomic_bert")
-NO_POOLER = ("mobilebert", *ROTARY)
+NO_POOLER = ("distilbert", "mobilebert", *ROTARY)
 """Families whose AutoModel has no matrix behind the first token."""
+SPELLINGS = {
+    **NAMES,
+    "dim": "hidden_size",
+    "dropout": "hidden_dropout_prob",
+    "hidden_dim": "intermediate_size",
+    "n_inner": "intermediate_size",
+}
 ELSEWHERE = (
-    "classifier_,cls_,decoder_b,determin,global_r,gradient_c,local_r,mlp_d,norm_b,position_e,refer,repad,"
-    "sparse_"
+    "activation,classifier_,cls_,decoder_b,determin,global_r,gradient_c,local_r,mlp_d,norm_b,position_e,qa_,"
+    "refer,repad,seq_cl,sinusoid,sparse_,tie_weights_"
 )
 """How keys begin that change no tensor."""
 
@@ -27,8 +34,7 @@ ELSEWHERE = (
 def read(config: Config, name: str) -> Model:
     """Return the encoder with its tables, its first norm, and the head that its class has."""
     family = config.word("model_type")
-    names = {**NAMES, "n_inner": "intermediate_size"}
-    config.values = {"torch_dtype": "float32"} | {names.get(k, k): v for k, v in config.values.items()}
+    config.values = {"torch_dtype": "float32"} | {SPELLINGS.get(k, k): v for k, v in config.values.items()}
     config.used.update(key for key in config.values if key.startswith(tuple(ELSEWHERE.split(","))))
     rotary, bias = family in ROTARY, family not in UNBIASED
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
@@ -62,6 +68,11 @@ def _tensors(config: Config, layers: tuple[Layer, ...], stored: Storage) -> list
         shapes["embed_types.weight"] = (types, hidden)
     if family not in ROTARY:
         shapes["embed_positions.weight"] = (config.size("max_position_embeddings"), hidden)
+    if family == "mpnet":
+        shapes["relative_bias.weight"] = (
+            config.size("relative_attention_num_buckets", 32),
+            config.size("num_attention_heads"),
+        )
     narrow = config.size("embedding_size", hidden) if family == "mobilebert" else hidden
     found = [Tensor(EMBEDDING, (vocab, narrow), stored.plain, VOCABULARY, lookup=True)]
     found += [

@@ -4,7 +4,7 @@ qwen2, qwen3."""
 from ..attention import GQA, Attention, Sliding
 from ..config import MAX_LAYERS, Config
 from ..feedforward import Dense
-from ..model import Layer, Model
+from ..model import Layer, Model, headless
 from .decoder import decoder, read_heads
 
 
@@ -14,18 +14,28 @@ def read(config: Config, name: str) -> Model:
     attention = read_gqa(config)
     dense = Dense(config.size("intermediate_size"), config.flag("mlp_bias", False))
     attentions = read_windows(config, attention, num_layers)
-    return decoder(config, name, tuple(Layer(each, dense) for each in attentions))
+    model = decoder(config, name, tuple(Layer(each, dense) for each in attentions))
+    if attention.causal:
+        return model
+    config.used.update(("pooling", "num_labels"))
+    return headless(model)
+
+
+BOTH_WAYS = {"bidirectional_pplx_qwen3": "qwen3", "llama_bidirec": "llama"}
+"""Decoders that were made encoders: a vector comes out, and every token sees all others."""
 
 
 def read_gqa(config: Config) -> GQA:
     """The attention that a config of these families describes, by the rules of the family's own class."""
-    family = config.word("model_type")
+    said = config.word("model_type")
+    family = BOTH_WAYS.get(said, said)
     bias, own_biases = config.flag("attention_bias", False), family in ("qwen2", "qwen2_moe")
     return GQA(
         *read_heads(config),
         qkv_bias=bias or own_biases,
         output_bias=bias and not own_biases,
         qk_norm=family in ("qwen3", "qwen3_moe"),
+        causal=said == family,
     )
 
 

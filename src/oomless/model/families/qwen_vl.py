@@ -1,16 +1,23 @@
-"""Qwen with eyes: Qwen2-VL, 2.5-VL, 3-VL. A Qwen decoder with positions in three axes, and a tower that
-merges patches."""
+"""Qwen with eyes: Qwen2-VL, 2.5-VL, 3-VL, and EXAONE 4.5, whose tower is 2.5-VL's. A decoder with positions
+in three axes, and a tower that merges patches."""
 
 from ..config import MAX_LAYERS, Config
 from ..model import Model, Rope, Vision
 from ..scope import columns, rows
 from ..storage import Format
 from .nested import read_nested, text_of, unread_inside
+from .sparse_experts_mtp import with_draft
 from .vision import Tower
 
-TEXT = {"qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe"}
+TEXT = {
+    "exaone4_5": "exaone4",
+    "qwen2_vl": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen3_vl": "qwen3",
+    "qwen3_vl_moe": "qwen3_moe",
+}
 """The decoder that each has."""
-MOST_PIXELS = {"qwen2_vl": 12845056, "qwen2_5_vl": 12845056}
+MOST_PIXELS = {"exaone4_5": 12845056, "qwen2_vl": 12845056, "qwen2_5_vl": 12845056}
 """max_pixels of the image processors; from Qwen3-VL on 2**24."""
 
 
@@ -18,15 +25,14 @@ def read(config: Config, name: str) -> Model:
     """The decoder (under text_config, or spelled out beside vision_config) and the tower."""
     family = config.word("model_type")
     vision = config.section("vision_config")
-    for key in (
-        "video_token_id",
-        "vision_start_token_id",
-        "vision_end_token_id",
-        "vision_token_id",
-    ):
-        config.has(key)
     text = text_of(config)
+    for key in ("video_token_id", "vision_start_token_id", "vision_end_token_id", "vision_token_id"):
+        config.has(key)
+        text.has(key)
     model = read_nested(text, name, model_type=TEXT[family])
+    if family == "exaone4_5":
+        text.values = {**text.values, "model_type": TEXT[family]}
+        model = with_draft(model, text, text.size("intermediate_size"))
     tower = (
         read_old_tower(vision, family, model) if family in MOST_PIXELS else read_tower(vision, model.dtype)
     )
@@ -63,7 +69,7 @@ def largest_image(vision: Config, pixels: int) -> Vision:
 def read_old_tower(vision: Config, family: str, model: Model) -> Tower:
     """Qwen2-VL's and 2.5-VL's ViT: no position table; RMS norms and a gated MLP from 2.5 on; one merger at
     the end."""
-    gated = family == "qwen2_5_vl"
+    gated = family != "qwen2_vl"
     width = vision.size("hidden_size" if gated else "embed_dim")
     vision.size("out_hidden_size" if gated else "hidden_size")
     inner = vision.size("intermediate_size") if gated else int(width * vision.number("mlp_ratio", 4.0))
@@ -75,7 +81,8 @@ def read_old_tower(vision: Config, family: str, model: Model) -> Tower:
     tower = Tower(width, model.dtype)
     tower.add("patch_embed.weight", (width, channels, vision.size("temporal_patch_size"), patch, patch))
     num_layers, heads = vision.size("depth", most=MAX_LAYERS), vision.size("num_heads")
-    tower.blocks(num_layers, inner, heads, gated=gated, norm_bias=not gated)
+    keys = width // heads * vision.size("num_key_value_heads", 8) if family == "exaone4_5" else 0
+    tower.blocks(num_layers, inner, heads, gated=gated, norm_bias=not gated, keys=keys)
     tower.norm("merger.ln_q", width, bias=not gated)
     tower.linear("merger.fc1", merged, merged, columns(merged))
     tower.linear("merger.fc2", model.hidden_size, merged, rows(merged))

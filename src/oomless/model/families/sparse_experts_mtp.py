@@ -1,8 +1,8 @@
 """MTP layers of families in sparse.py: one block of the main model's kind, a projection of token and hidden
 state, norms.
 
-Each row is read off the hub's element counts: with it the counts of ERNIE-4.5-21B-A3B-PT, Hy3-preview,
-K-EXAONE-236B-A23B and Step-3.5-Flash are exact.
+Each row is read off the hub's element counts: with it the counts of ERNIE-4.5-21B-A3B-PT, EXAONE-4.5-33B,
+Hy3-preview, K-EXAONE-236B-A23B and Step-3.5-Flash are exact.
 """
 
 from collections.abc import Iterator
@@ -32,6 +32,7 @@ class Draft(NamedTuple):
 DRAFTS = {
     "bailing_hybrid": Draft(sparse=True),
     "ernie4_5_moe": Draft(num_norms=2),
+    "exaone4": Draft(),
     "exaone_moe": Draft(),
     "hy_v3": Draft(sparse=True),
     "step3p5": Draft(head=True, last_layer=-2),

@@ -41,16 +41,17 @@ class Tower:
         gated: bool = False,
         norm_bias: bool = True,
         attention_width: int = 0,
+        keys: int = 0,
         mlp_bias: bool | None = None,
         whole: bool = False,
     ) -> None:
-        """Encoder layers: merged query, key and value, output, a plain or gated MLP, two norms; `whole`:
-        every rank holds all of it."""
+        """Encoder layers: merged query, key and value, output, a plain or gated MLP, two norms; `keys`: width
+        of keys and of values where it is not that of queries; `whole`: every rank holds all of it."""
         inside, width = attention_width or self.width, self.width
         mlp_bias = bias if mlp_bias is None else mlp_bias
         by_heads, by_inner = (WHOLE, WHOLE) if whole else (columns(heads), columns(inner))
         from_heads, from_inner = (WHOLE, WHOLE) if whole else (rows(heads), rows(inner))
-        self.linear("blocks.attn.qkv", 3 * inside, width, by_heads, bias, num_layers)
+        self.linear("blocks.attn.qkv", inside + 2 * (keys or inside), width, by_heads, bias, num_layers)
         self.linear("blocks.attn.out", width, inside, from_heads, bias, num_layers)
         self.linear("blocks.fc1", inner * (2 if gated else 1), width, by_inner, mlp_bias, num_layers)
         self.linear("blocks.fc2", width, inner, from_inner, mlp_bias, num_layers)
