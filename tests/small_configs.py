@@ -121,6 +121,22 @@ SMALL: dict[str, dict[str, Any]] = {
         },
         "bidirectional_pplx_qwen3": {"head_dim": 16},
         "llama_bidirec": {"pooling": "avg"},
+        "minicpmv4_6": {
+            **NOT_OUTSIDE,
+            "text_config": {
+                **BASE,
+                "model_type": "qwen3_5_text",
+                "head_dim": 32,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": 16,
+                "linear_value_head_dim": 16,
+                "linear_conv_kernel_dim": 4,
+                "layer_types": STATES,
+                "mtp_num_hidden_layers": 1,
+            },
+            "vision_config": VIT,
+        },
         "distilbert": {
             **NOT_OUTSIDE,
             "dim": 64,

@@ -50,7 +50,7 @@ READERS = {
     "llava": "llava llava_next",
     "siglip_eyes": "aya_vision cohere2_vision idefics3 lfm2_vl llava_onevision paligemma smolvlm",
     "ocr": "dots_ocr hunyuan_vl paddleocr_vl",
-    "minicpm_v": "minicpmv",
+    "minicpm_v": "minicpmv minicpmv4_6",
     "phi_eyes": "phi3_v phi4mm",
     "mamba_attention": "granitemoehybrid lfm2 nemotron_h lfm2_moe",
     "nemotron_nas": "nemotron-nas",

@@ -1,10 +1,11 @@
 """MiniCPM-V: SigLIP, a resampler that makes a fixed number of tokens of a slice, and the decoder that the
-version names: Llama 3 (2.5), Qwen2 (2.6), MiniCPM4 (4.0), Qwen3 (4.5). Counts are the hub's, to the unit."""
+version names: Llama 3 (2.5), Qwen2 (2.6), MiniCPM4 (4.0), Qwen3 (4.5). 4.6 has a tower that merges patches
+halfway, before Qwen3.5. Counts are the hub's, to the unit."""
 
 from ...errors import UnsupportedError
 from ..config import Config
 from ..model import Model, Vision
-from .nested import read_nested
+from .nested import read_nested, unread_inside, with_outer
 from .vision import Tower, siglip
 
 DECODERS = {2.5: "llama", 2.6: "qwen2", 4.0: "llama", 4.5: "qwen3"}
@@ -12,6 +13,9 @@ DECODERS = {2.5: "llama", 2.6: "qwen2", 4.0: "llama", 4.5: "qwen3"}
 MOST_SLICES = 9
 """max_slice_nums of the published configs; a view of the whole comes with them."""
 WITHOUT_EFFECT = (
+    "downsample_mode",
+    "merge_kernel_size",
+    "video_token_id",
     "batch_3d_resampler",
     "batch_vision_input",
     "drop_vision_last_layer",
@@ -32,6 +36,8 @@ def read(config: Config, name: str) -> Model:
     family, version = config.word("model_type"), config.number("version", 2.5)
     for key in WITHOUT_EFFECT:
         config.has(key)
+    if family == "minicpmv4_6":
+        return read_merging(config, name)
     if version not in DECODERS:
         raise UnsupportedError(
             f"{config.where}: version {version:g} of {family} is not known",
@@ -55,6 +61,49 @@ def read(config: Config, name: str) -> Model:
         tensors=(*model.tensors, *tower.tensors),
         vision=Vision(slices * queries, slices * 3 * 448**2),
     )
+
+
+def read_merging(config: Config, name: str) -> Model:
+    """4.6: four patches become one behind a layer of the tower, and four of those one token. The MTP layer
+    that its decoder's config counts is in no checkpoint."""
+    text = with_outer(config, "text_config")
+    model = read_nested(text, name, mtp_num_hidden_layers=0)
+    vision = config.section("vision_config")
+    outer = vision.values
+    vision.values = {**TOWER, **outer, "vision_use_head": False}
+    tower, inner = siglip(vision, model.dtype), vision.size("intermediate_size")
+    vision.values = outer
+    wide = 4 * tower.width
+    tower.linear("vit_merger.attn.qkv", 3 * tower.width, tower.width)
+    tower.linear("vit_merger.attn.out", tower.width, tower.width)
+    tower.norm("vit_merger.layer_norm1", tower.width)
+    tower.norm("vit_merger.pre_norm", wide)
+    tower.linear("vit_merger.linear_1", 4 * inner, wide)
+    tower.linear("vit_merger.linear_2", tower.width, 4 * inner)
+    times = config.size("merger_times", 1, most=8)
+    for turn in range(times):
+        tower.norm(f"merger.{turn}.pre_norm", wide)
+        tower.linear(f"merger.{turn}.linear_1", wide, wide)
+        tower.linear(f"merger.{turn}.linear_2", model.hidden_size if turn + 1 == times else tower.width, wide)
+    config.check()
+    slices, side = MOST_SLICES + 1, 448
+    return model._replace(
+        family="minicpmv4_6",
+        tensors=(*model.tensors, *tower.tensors),
+        vision=Vision(slices * (side // vision.size("patch_size", 14)) ** 2 // 16, slices * 3 * side**2),
+        warnings=(*model.warnings, *unread_inside(text)),
+    )
+
+
+TOWER = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 16,
+}
+"""Of the class that vision_config of 4.6 leaves out."""
 
 
 def add_resampler(tower: Tower, queries: int, hidden: int) -> None:

@@ -89,8 +89,8 @@ def table(config: Config, order: int, scope: Scope, wide: int, hidden: int) -> I
     name = "ple.ple_embedding."
     yield scope.tensor(f"{name}ngram_embedding.weight", (rows, width // heads), form, VOCABULARY)
     yield scope.tensor(f"{name}hashes", (sizes + 2 * heads,), I64)
-    yield scope.tensor("ple.key_proj.weight", (wide, width), "linear", columns(wide))
-    yield scope.tensor("ple.value_proj.weight", (hidden, width), "linear", columns(hidden))
+    yield scope.tensor("ple.key_proj.weight", (wide, width), "plain", columns(wide))
+    yield scope.tensor("ple.value_proj.weight", (hidden, width), "plain", columns(hidden))
     for norm in ("key", "query", "conv"):
         yield scope.tensor(f"ple.norm_{norm}.weight", (wide,), "plain")
     yield scope.tensor("ple.conv1d.weight", (wide, 1, config.size("ple_conv_kernel_size", 4)), "plain")
