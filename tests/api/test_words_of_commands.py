@@ -132,3 +132,18 @@ def test_a_variant_of_a_command_is_answered_as_alone(compared: str) -> None:
 def test_models_are_compared_without_one_beside_them() -> None:
     found = call("infer", "--gpu", "h100", "--compare", "model=qwen3-8b,qwen3-14b", "--json")
     assert [each["model"]["name"] for each in json.loads(found.out)["answers"]] == ["qwen3-8b", "qwen3-14b"]
+
+
+@pytest.mark.parametrize(("gpu", "cards"), [("a100-80gb", "a100-80gb:2"), ("h100:4", "h100:4")])
+def test_a_container_that_names_its_card_is_tuned_on_those_that_are_given(gpu: str, cards: str) -> None:
+    model = (
+        "apiVersion: kubeai.org/v1\nkind: Model\nmetadata: {name: m}\nspec:\n  url: hf://Qwen/Qwen3-8B\n"
+        "  engine: VLLM\n  args: [--max-model-len=8192]\n  resourceProfile: nvidia-gpu-h100:2\n"
+    )
+    found = call("tune", "--gpu", gpu, "--command", model, "--json", "--rows", "1")
+    assert json.loads(found.out)["request"]["gpu"] == cards
+
+
+def test_a_file_of_containers_without_an_engine_is_told_what_is_looked_for() -> None:
+    built = "services:\n  vllm:\n    build: .\n    command: --model Qwen/Qwen2.5-3B-Instruct\n"
+    assert "image: vllm/vllm-openai" in call("infer", "--gpu", "h100", "--command", built).err

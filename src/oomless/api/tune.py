@@ -18,7 +18,7 @@ from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
 from ..speed.network import need_decoder
-from .command_cards import engine_there, for_its_ranks
+from .command_cards import engine_there, for_its_ranks, with_cards
 from .pasted import from_command
 from .serving import beside_draft, is_gguf, loaded
 
@@ -73,10 +73,12 @@ def tune(
     pasted, words = None, dict[str, str]()
     if command is not None:
         word = model if isinstance(model, str) else None
-        found, begin, of_command, words = from_command(word, {"command": command})
+        found, begin, of_command, words = from_command(word, {"command": command, "gpu": hardware})
+        del begin["gpu"]
         begin["engine"] = engine_there(begin["engine"], hardware.card.vendor)
         if isinstance(gpu, str):
-            gpu, of_cards = for_its_ranks(gpu, {**begin, **values})
+            counted = with_cards({"gpu": gpu}, read_command(command))["gpu"]
+            gpu, of_cards = for_its_ranks(counted, {**begin, **values})
             hardware, notes = parse_gpu(gpu), (*notes, *of_cards)
         model, notes, pasted = model or found, (*notes, *of_command), what_is_served(command, begin)
     if model is None:

@@ -32,6 +32,7 @@ HINT = (
     "`trtllm-serve MODEL ...` or `ollama run NAME:TAG`, or paste a Compose file or a Kubernetes object; "
     "@FILE reads it from a file"
 )
+OF_IMAGES = "an engine is known by its image or its program: write `image: vllm/vllm-openai`, or `command:`"
 
 
 def line_of(engine: str) -> CommandLine | None:
@@ -73,7 +74,7 @@ def read_command(text: str) -> Command:
             raise UsageError(f"--command starts {other}", OTHER_WORDS[other], "command")
         raise UsageError(
             f"--command: {shown(' '.join(text[:999].split()), 60)!r} starts no engine that is known here",
-            HINT,
+            OF_IMAGES if is_manifest(text) else HINT,
             "command",
         )
     line, asked, others = chosen(starts)
