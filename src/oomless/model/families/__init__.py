@@ -142,13 +142,9 @@ HEADLESS = (["MistralModel"], ["Qwen2Model"], ["Qwen3Model"], ["LlamaModel"], ["
 ENCODERS = ("electra", "megatron-bert", "rembert", "xlm-roberta-xl")
 """Encoders that transformers has with a language head, so that `oomless trace` runs them."""
 WITH_ENCODER = frozenset(
-    (
-        "bart bigbird_pegasus blenderbot florence2 led longt5 m2m_100 marian mbart moonshine mt5 "
-        "nllb-moe pegasus prophetnet seamless_m4t_v2 speech_to_text switch_transformers t5 "
-        "t5gemma t5gemma2 trocr umt5 vision-encoder-decoder whisper"
-    ).split()
+    "bart florence2 led m2m_100 marian mbart mt5 pegasus t5 t5gemma t5gemma2 trocr umt5 whisper".split()
 )
-OTHERS = frozenset("clip deit dinov2 encodec hubert siglip siglip2 vit vits wav2vec2 wavlm".split())
+OTHERS = frozenset("clip dinov2 hubert siglip siglip2 vit vits wav2vec2 wavlm".split())
 """Of pictures and of sound."""
 
 

@@ -3,13 +3,14 @@ norms; indexers pick blocks for the full layers; one layer looks n-grams up in a
 transformers' class and, with the MTP layer, the hub's."""
 
 from collections.abc import Iterator
+from math import isqrt
 
 from ..attention import GQA, Linear
 from ..config import Config
 from ..layer_weights import BlockNorms
 from ..model import VOCABULARY, Model, Tensor
 from ..scope import Scope, Storage, columns
-from ..storage import FP8_TENSOR, I64, NVFP4, Format, Shape
+from ..storage import FP8_TENSOR, I64, NVFP4, Format
 
 NONE = BlockNorms((), weight=False)
 """The streams' mixers norm what a block reads."""
@@ -32,16 +33,10 @@ def with_index(config: Config, full: GQA) -> GQA:
 
 
 def mixer(scope: Scope, name: str, wide: int, rank: int, streams: int = 0) -> Iterator[Tensor]:
-    """Return what joins the streams before a block, and what spreads its output over them."""
-    shapes: dict[str, Shape] = {
-        "hc_norm": (wide,),
-        "input_mix_weight_down": (rank, wide),
-        "input_mix_weight_up": (wide, rank),
-    }
-    if streams:
-        shapes["block_inject_weight"] = (streams, wide)
-    for part, shape in shapes.items():
-        yield scope.tensor(f"{name}.{part}.weight", shape, "plain")
+    """Return what joins the streams before a block, with the rows that spread its output over them."""
+    yield scope.tensor(f"{name}.hc_norm.weight", (wide,), "plain")
+    yield scope.tensor(f"{name}.input_mix_weight_down.weight", (rank + streams, wide), "plain")
+    yield scope.tensor(f"{name}.input_mix_weight_up.weight", (wide, rank), "plain")
 
 
 def with_streams(config: Config, model: Model, stored: Storage) -> Model:
@@ -96,8 +91,7 @@ def table(config: Config, order: int, scope: Scope, wide: int, hidden: int) -> I
     yield scope.tensor("ple.conv1d.weight", (wide, 1, config.size("ple_conv_kernel_size", 4)), "plain")
 
 
-MOST_HEADS = 16
-MOST_TABLES = 4
+MOST_HEADS, MOST_TABLES = 16, 4
 """Each head of each table takes the search for a prime."""
 
 
@@ -107,12 +101,11 @@ def primes(least: int, number: int) -> list[int]:
     >>> -(-sum(primes(20_000_000, 16)) // 128) * 128  # rows of Qwen3.8-Flash-Next's table
     320001536
     """
-    small = [each for each in range(2, 1 << 8) if all(each % by for by in range(2, int(each**0.5) + 1))]
     found: list[int] = []
     while len(found) < number:
-        root = int(least**0.5) + 1
-        tried = (by for by in (*small, *range(257, root + 1, 2)) if by < root + 1 and by != least)
-        if least > 1 and all(least % by for by in tried):
+        if least == 2 or (
+            least > 2 and least % 2 and all(least % by for by in range(3, isqrt(least) + 1, 2))
+        ):
             found.append(least)
         least += 1
     return found
