@@ -19,12 +19,15 @@ from ..run.serving import Asked
 from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, valued, without_files
 from .command_reading import Command, Reading
 from .config_words import without_config, written
-from .llamacpp.command_line import as_started, devices_in, in_its_words, shares_of_devices
+from .llamacpp import command_line as of_llamacpp
+from .llamacpp.command_line import in_its_words
 from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
 from .python_call import of_python
-from .sglang.command_line import drafting_words
+from .sglang import command_line as of_sglang
 
+AS_STARTED = {"llamacpp": of_llamacpp.as_started, "sglang": of_sglang.as_started}
+"""Engines that are told more than field by field."""
 MOST_START_WORDS = 64
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
 HINT = (
@@ -82,13 +85,7 @@ def read_command(text: str) -> Command:
     values = {match[1]: match[2] for word in before if (match := ASSIGNED.fullmatch(word))}
     files = {valued(name, values): valued(content, values) for name, content in files.items()}
     command = Reading(line, before, files).command(list(asked.words))
-    seen = visible(before) if asked.cards is None else asked.cards
-    if line.table == "llamacpp" and (named := devices_in(list(command.ignored))):
-        seen = named
-        if split := command.flags.get("tensor_split"):
-            command = command._replace(
-                flags={**command.flags, "tensor_split": shares_of_devices(split, named)}
-            )
+    seen = command.visible or (visible(before) if asked.cards is None else asked.cards)
     limit = re.search(r"\biogpu\.wired_limit_mb=(\d{1,7})\b", text)
     part = f"{limit[1]}MiB" if limit and int(limit[1]) else ""
     command = command._replace(visible=seen, nodes=asked.nodes, card=asked.card, part=part, others=others)
@@ -295,11 +292,8 @@ def command_words(asked: Asked, without: tuple[str, ...] = ()) -> list[str]:
         if field not in (*OF_THE_LOAD, *without)
     }
     words: list[str] = []
-    if line is not None and line.table == "llamacpp":
-        words, wanted = as_started(wanted, asked)
-    if line is not None and line.table == "sglang" and (said := wanted.get("speculation")) is not None:
-        words = drafting_words(said)
-        wanted = {name: value for name, value in wanted.items() if not words or name != "speculation"}
+    if line is not None and line.table in AS_STARTED:
+        words, wanted = AS_STARTED[line.table](wanted, asked)
     for field in sorted(wanted, key=_order):
         value = wanted[field]
         if field == "tp" and value == 1 and (field not in own or engines_of(table[field]) == ()):

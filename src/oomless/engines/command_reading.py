@@ -7,25 +7,36 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .. import facts
-from ..errors import UnsupportedError, UsageError
+from ..errors import UsageError
 from ..facts.options import Option
 from ..facts.options.command_lines import CommandLine
 from ..run.option_values import ENGINE_CHOOSES, parsed
 from ..run.options import asked_of, by_keyword
 from ..run.shell_words import VARIABLE
+from .command_words import CommandWords
 from .config_words import config_words
-from .llamacpp.command_line import alone, as_asked, beside_on_card, drafts_in, taken_along
-from .llamacpp.ollama_command import tagged, variables
-from .lmdeploy.command_line import as_lmdeploy
+from .llamacpp import command_line as of_llamacpp
+from .llamacpp import ollama_command as of_ollama
+from .llamacpp.ollama_command import variables
+from .lmdeploy import command_line as of_lmdeploy
 from .sglang import command_line as of_sglang
-from .sglang.command_line import as_sglang, need_own_experts, with_variables
+from .trtllm import command_line as of_trtllm
 from .variables import flags_of, unread_variables
 from .vllm import command_line as of_vllm
-from .vllm.command_line import as_vllm, is_read
+from .vllm.command_line import is_read
 
 SECRET = re.compile(r"key|token(?!s|ize)|password", re.IGNORECASE)
 JSON_KINDS = ("json", "images", "speculation")
 """Options that take JSON, or its keys one by one."""
+IN_OUR_WORDS = {
+    "vllm": of_vllm.in_our_words,
+    "sglang": of_sglang.in_our_words,
+    "llamacpp": of_llamacpp.in_our_words,
+    "ollama": of_ollama.in_our_words,
+    "trtllm": of_trtllm.in_our_words,
+    "lmdeploy": of_lmdeploy.in_our_words,
+}
+"""By the table of a command line."""
 
 
 class Command(NamedTuple):
@@ -108,7 +119,6 @@ class Reading:
         self.left_open: list[str] = []
         self.beside: dict[str, str] = {}
         self.spelled: dict[str, str] = {}
-        self.built = ""
 
     def command(self, words: list[str]) -> Command:
         """Return what the words behind the program ask for, and the file that they name."""
@@ -235,10 +245,8 @@ class Reading:
             self.model = value
         elif option.kind == "length" and value in ENGINE_CHOOSES:
             self.left_open.append(shown)
-        elif (
-            value in ("-1", "0") and option.field == "max_num_batched_tokens" and self.line.table == "sglang"
-        ):
-            self.flags["no_enable_chunked_prefill"] = True
+        elif value in ("-1", "0") and option.field in self.line.off:
+            self.flags[self.line.off[option.field]] = True
         elif option.kind == "switch":
             self.flags[option.field] = value.lower() not in OFF_WORDS
         elif option.kind == "words":
@@ -252,90 +260,51 @@ class Reading:
             self.flags[option.field] = parsed(option, text, f"--command: {spelled}", self.line.suffixes)
 
     def whole(self) -> Command:
-        """Return all that was read, with JSON put together and the engine's own words in ours."""
-        flags = self.flags
+        """Return all that was read, with JSON put together and what is its engine's own in our words."""
+        flags, table = self.flags, by_keyword("infer")
         self.unknown += unread_variables(self.before, self.line.table)
         for spelled, found in self.keys.items():
             field = self.known[spelled][0].field
             flags[field] = with_keys(flags.get(field), found)
-        if self.line.table == "vllm":
-            flags, unread = as_vllm(flags, self.unknown)
-            self.unknown += unread
-        if self.line.table == "sglang":
-            need_own_experts(self.unknown)
-            flags = with_variables(as_sglang(flags), self.before)
-            if PREFILLS in self.ignored:
-                self.ignored.remove(PREFILLS)
-                flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
-        if self.line.table == "trtllm":
-            flags = self.of_trtllm(flags)
-        if self.line.table == "lmdeploy":
-            flags = as_lmdeploy(flags)
-        if "rope_scaling" in flags:
-            flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
-        table = by_keyword("infer")
+            self.spelled.setdefault(field, spelled)
         if self.line.prompts:
             for field, (name, value) in variables(self.before).items():
                 flags[field] = parsed(table[field], value, f"--command: {name}", {})
                 self.spelled[field] = name
+        batch = flags.get("batch_size") or 0
+        said = IN_OUR_WORDS[self.line.table](
+            CommandWords(
+                self.line.engines.split()[0],
+                self.model,
+                flags,
+                self.before,
+                self.ignored,
+                self.unknown,
+                self.spelled,
+                self.beside,
+            )
+        )
         flags = {
             field: parsed(table[field], value, f"--command: {self.spelled.get(field)}", {})
-            if table[field].kind in JSON_KINDS
+            if table[field].kind in JSON_KINDS and value is not None
             else value
-            for field, value in flags.items()
+            for field, value in said.flags.items()
         }
-        engine, model = self.line.engines.split()[0], self.model
-        batch = flags.get("batch_size") or 0
-        if self.line.table == "llamacpp":
-            flags |= drafts_in(self.ignored, flags)
-            unsaid = alone(self.before, self.ignored)
-            if not unsaid.get("fit", True):
-                flags.pop("fit", None)  # these programs never fit, whatever their parser takes
-            engine, model, flags = as_asked(model, {**unsaid, **flags})
-            files = {**taken_along(engine, model, self.ignored), **self.beside}
-            self.beside, self.unknown = beside_on_card(files, self.unknown)
-        if self.line.prompts and model is not None:
-            model, kind = tagged(model)
-            flags["quantization"] = kind
         return Command(
-            engine,
-            model,
+            said.engine,
+            said.model,
             {name: value for name, value in flags.items() if value is not None},
-            tuple(self.ignored),
-            tuple(flag for flag in self.unknown if self.line.table != "vllm" or not is_read(flag)),
+            tuple(said.ignored),
+            tuple(said.unknown),
             tuple(self.left_open),
-            beside=self.beside,
+            visible=said.visible,
+            beside=said.beside,
             batch=batch,
-            remark=self.remark(flags),
+            remark=said.remark,
             spelled=self.spelled,
         )
 
-    def of_trtllm(self, flags: dict[str, Any]) -> dict[str, Any]:
-        """Return flags of TensorRT-LLM in our words; what it keeps of whole prompts is refused."""
-        from .trtllm.build_command import as_built  # few commands are its
 
-        if each := next((each for each in self.unknown if each.startswith(OF_PROMPTS)), None):
-            raise UnsupportedError(
-                f"{each}: logits of whole prompts are not computed", "leave it out", "command"
-            )
-        program = self.before[-1] if self.before else ""
-        flags, self.built = as_built(program, flags, self.unknown, self.ignored)
-        if "speculation" in flags:  # MTP, Eagle3, NGram
-            flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
-        return flags
-
-    def remark(self, flags: dict[str, Any]) -> str:
-        """Return what the command says of how its release runs."""
-        if self.line.table == "sglang":
-            return of_sglang.remark(flags)
-        return of_vllm.remark(self.before, self.unknown) if self.line.table == "vllm" else self.built
-
-
-PREFILLS = "--disaggregation-mode prefill"
-"""SGLang's server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of
-prompts (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
-OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
-"""Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""
 LIKE_A_TYPO = 0.9
 """Of likeness, 0 to 1: `--tensor-paralel-size` has 0.98."""
 OFF_WORDS = ("false", "off", "0", "no")
@@ -378,19 +347,3 @@ def _loaded(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def with_rope(scaling: str, overrides: str | None) -> str:
-    """Return vLLM's --rope-scaling as the --hf-overrides that it was made into (config.py of 0.8 to 0.11).
-
-    >>> with_rope('{"rope_type": "yarn", "factor": 4.0}', None)
-    '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}'
-    """
-    try:
-        return json.dumps({**json.loads(overrides or "{}"), "rope_scaling": json.loads(scaling)})
-    except (ValueError, TypeError, RecursionError):
-        raise UsageError(
-            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON",
-            "quote the command as the shell takes it",
-            "command",
-        ) from None

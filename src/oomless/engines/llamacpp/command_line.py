@@ -9,7 +9,8 @@ from ...model.gguf_mixes import usual
 from ...model.gguf_names import type_in_name
 from ...model.load import load
 from ...run.serving import Asked
-from ...run.speculation import Speculation
+from ...run.speculation import Speculation, read_speculation
+from ..command_words import CommandWords
 from .defaults import served_as
 from .ollama_command import USUAL
 from .release import rules_of
@@ -26,6 +27,28 @@ KOBOLD_CARDS = re.compile(
 )
 """What a number behind it selects is the one card that is used."""
 KEPT_IN = ("f16", "q8_0", "q4_0")
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of llama.cpp, or of a program that is built on it, in our words."""
+    flags = dict(said.flags)
+    if "speculation" in flags:
+        flags["speculation"] = read_speculation(
+            flags["speculation"], f"--command: {said.spelled['speculation']}"
+        )
+    flags |= drafts_in(said.ignored, flags)
+    unsaid = alone(said.before, said.ignored)
+    if not unsaid.get("fit", True):
+        flags.pop("fit", None)  # these programs never fit, whatever their parser takes
+    engine, model, flags = as_asked(said.model, {**unsaid, **flags})
+    files = {**taken_along(engine, model, said.ignored), **said.beside}
+    beside, unknown = beside_on_card(files, said.unknown)
+    named = devices_in(said.ignored)
+    if named and (split := flags.get("tensor_split")):
+        flags["tensor_split"] = shares_of_devices(split, named)
+    return said._replace(
+        engine=engine, model=model, flags=flags, unknown=unknown, beside=beside, visible=named
+    )
 
 
 def in_its_words(text: str) -> str:

@@ -4,6 +4,7 @@ import re
 
 from ...model.library_names import library_model
 from ...model.load import hub_id_of
+from ..command_words import CommandWords
 
 RUNS_TAGS = "ollama"
 """The engine whose library calls models by tags."""
@@ -52,6 +53,14 @@ def variables(words: list[str]) -> dict[str, tuple[str, str]]:
 
 NO_B = re.compile(r"(:\d+(?:\.\d+)?)(?=-)")
 """phi3's 3.8-mini-128k-instruct-q4_0."""
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of Ollama in our words: its model's name says the type."""
+    if said.model is None:
+        return said
+    model, kind = tagged(said.model)
+    return said._replace(model=model, flags={**said.flags, "quantization": kind})
 
 
 def tagged(name: str) -> tuple[str, str]:

@@ -3,11 +3,17 @@
 from typing import Any
 
 from ...errors import UnsupportedError
+from ..command_words import CommandWords
 
 CACHES = {"0": "auto", "4": "int4", "8": "int8"}
 """--quant-policy -> the type of the cache (lmdeploy/messages.py)."""
 PLAIN = ("hf", "llama")
 """--model-format of weights that are not quantised."""
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of LMDeploy in our words."""
+    return said._replace(flags=as_lmdeploy(said.flags))
 
 
 def as_lmdeploy(flags: dict[str, Any]) -> dict[str, Any]:

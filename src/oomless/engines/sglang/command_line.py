@@ -5,7 +5,23 @@ import re
 from typing import Any
 
 from ...errors import UnsupportedError, UsageError
+from ...run.serving import Asked
 from ...run.speculation import Speculation
+from ..command_words import CommandWords
+
+PREFILLS = "--disaggregation-mode prefill"
+"""The server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of prompts
+(server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of SGLang in our words."""
+    need_own_experts(said.unknown)
+    flags = with_variables(as_sglang(said.flags), said.before)
+    if PREFILLS in said.ignored:
+        flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
+    ignored = [flag for flag in said.ignored if flag != PREFILLS]
+    return said._replace(flags=flags, ignored=ignored, remark=remark(flags))
 
 
 def need_own_experts(unknown: list[str]) -> None:
@@ -127,6 +143,13 @@ UNSAID = {"DSPARK": 7, "DFLASH": 15}
 """Tokens that a method drafts where nothing is said (DEFAULT_DSPARK_GAMMA of dspark_config.py; the block of
 RadixArk's heads; speculative/dflash_utils.py: 16 are verified)."""
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")
+
+
+def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:
+    """Return (words that come first, fields): a head or another model that drafts takes several words."""
+    said = wanted.get("speculation")
+    words = [] if said is None else drafting_words(said)
+    return words, {name: value for name, value in wanted.items() if not words or name != "speculation"}
 
 
 def drafting_words(said: Speculation) -> list[str]:

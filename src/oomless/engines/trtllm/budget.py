@@ -12,8 +12,8 @@ from ...units import gib
 from ..overhead_lines import WORDS, context_line, measured
 from ..rank import Budget, Stage
 from ..runtime_formats import runtime_format
-from .build_command import SCORES, scores_bytes
 from .cache import cache_layout
+from .command_line import SCORES, scores_bytes
 from .release import RELEASES
 from .weights import kept, placed_weights
 

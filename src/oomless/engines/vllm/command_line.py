@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ...run.option_values import images_of
+from ..command_words import CommandWords
 from .release import (
     ATTENTION,
     BEYOND,
@@ -64,6 +65,19 @@ PERFORMANCE = re.compile(r"--performance[-_]mode[ =](balanced|throughput)")
 NAMED_ATTENTION = re.compile(
     rf"(?:--attention-backend[ =]|VLLM_ATTENTION_BACKEND=)({'|'.join(ATTENTION)})", re.IGNORECASE
 )
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of vLLM in our words."""
+    flags, unread = as_vllm(said.flags, said.unknown)
+    unknown = [*said.unknown, *unread]
+    if "rope_scaling" in flags:
+        flags["hf_overrides"] = with_rope(flags.pop("rope_scaling"), flags.get("hf_overrides"))
+    return said._replace(
+        flags=flags,
+        unknown=[flag for flag in unknown if not is_read(flag)],
+        remark=remark(said.before, unknown),
+    )
 
 
 def is_read(flag: str) -> bool:
@@ -224,6 +238,22 @@ PARTS = (
     "optimization_level",
     "redundant_experts",
 )
+
+
+def with_rope(scaling: str, overrides: str | None) -> str:
+    """Return vLLM's --rope-scaling as the --hf-overrides that it was made into (config.py of 0.8 to 0.11).
+
+    >>> with_rope('{"rope_type": "yarn", "factor": 4.0}', None)
+    '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}'
+    """
+    try:
+        return json.dumps({**json.loads(overrides or "{}"), "rope_scaling": json.loads(scaling)})
+    except (ValueError, TypeError, RecursionError):
+        raise UsageError(
+            f"--command: --rope-scaling {scaling[:60]!r} is not valid JSON",
+            "quote the command as the shell takes it",
+            "command",
+        ) from None
 
 
 def _object(text: str, flag: str) -> dict[str, Any]:

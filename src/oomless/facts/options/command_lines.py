@@ -42,6 +42,8 @@ class CommandLine(NamedTuple):
     """Words among its flags that say what is done, not with what."""
     of_router: str = ""
     """How flags begin of a router that starts it (sglang_router/launch_server.py of 0.1.4 to 0.3.2)."""
+    off: Mapping[str, str] = {}
+    """A field that -1 or 0 switches off -> the field of that switch."""
     beginnings: bool = False
     """Its parser, Python's argparse, takes the beginning of a flag where no other begins so."""
 
@@ -88,6 +90,7 @@ COMMAND_LINES = (
         image="lmsysorg/sglang",
         config_flags=("--config",),
         table="sglang",
+        off={"max_num_batched_tokens": "no_enable_chunked_prefill"},
         beginnings=True,
         of_router="--router-",
     ),

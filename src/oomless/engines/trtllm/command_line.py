@@ -1,17 +1,33 @@
-"""What the commands say that build engines: build.py of a family to 0.7, then trtllm-build."""
+"""TensorRT-LLM's words in ours, and those that build engines: build.py of a family to 0.7, trtllm-build."""
 
 from typing import Any
 
+from ...errors import UnsupportedError
 from ...model.attention import GQA
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
+from ..command_words import CommandWords
+from ..sglang.command_line import as_sglang
 
 SCORES = "attention by scores"
 """Of an engine whose attention plugin keeps scores of prompts: without context FMHA."""
 OF_LLAMA = {"--max_input_len": 2048, "--max_output_len": 512}
 LLAMA_BATCH, F32 = 8, 4
 """examples/llama/build.py of 0.5 to 0.7, where nobody says more."""
+OF_PROMPTS = ("--gather_context_logits", "--gather_all_token_logits")
+"""Flags of engine builds that keep logits of prompts: the vocabulary for each token (TensorRT-LLM#3636)."""
+
+
+def in_our_words(said: CommandWords) -> CommandWords:
+    """Return a command of TensorRT-LLM in our words; what it keeps of whole prompts is refused."""
+    if each := next((each for each in said.unknown if each.startswith(OF_PROMPTS)), None):
+        raise UnsupportedError(f"{each}: logits of whole prompts are not computed", "leave it out", "command")
+    unknown = [*said.unknown]
+    flags, remark = as_built(said.before[-1] if said.before else "", said.flags, unknown, said.ignored)
+    if "speculation" in flags:  # MTP, Eagle3, NGram
+        flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
+    return said._replace(flags=flags, unknown=unknown, remark=remark)
 
 
 def as_built(
