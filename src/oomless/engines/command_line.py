@@ -314,7 +314,7 @@ def spoken(option: Option, value: Any, line: CommandLine) -> str | None:
     if option.kind == "speculation":
         beside = value.head or ("draft_model" if value.drafter else value.method)
         method = line.drafts if value.own_draft else beside
-        if line.table != "vllm":
+        if not line.drafts_in_json:
             return str(value.tokens) if not line.drafts else method
         value = value._replace(method=method, accepted_length=None)
     return text_of(option, value)

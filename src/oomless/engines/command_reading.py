@@ -123,7 +123,7 @@ class Reading:
     def command(self, words: list[str]) -> Command:
         """Return what the words behind the program ask for, and the file that they name."""
         words, of_file = config_words(self.line, words, self.files)
-        words = [*flags_of(self.before, self.line.table), *words]
+        words = [*flags_of(self.before, self.line.flag_variables), *words]
         named = list[str]()
         for each in (words, of_file) if self.line.config_wins else (of_file, words):
             self.model, self.mark = None, "--" if each is of_file else ""

@@ -8,7 +8,6 @@ from .sglang.command_line import READ as OF_SGLANG
 from .vllm.command_line import READ as OF_VLLM
 
 SET = re.compile(r"(?:--env=|-e)?([A-Z][A-Z0-9_]*)=(.*)", re.DOTALL)
-OF_FLAGS = "LLAMA_ARG_"
 OTHER_LETTERS = {
     "batch": "batch-size",
     "ubatch": "ubatch-size",
@@ -43,18 +42,16 @@ WITHOUT_MEMORY = frozenset(
 Ollama's envconfig/config.go."""
 
 
-def flags_of(before: list[str], table: str) -> list[str]:
-    """Return the flags that variables of llama.cpp are; those that were typed come behind them and win.
+def flags_of(before: list[str], begins: str) -> list[str]:
+    """Return the flags that variables are which begin so; those that were typed come behind them and win.
 
-    >>> flags_of(["LLAMA_ARG_CTX_SIZE=8192", "A=1", "LLAMA_ARG_N_PARALLEL=2"], "llamacpp")
+    >>> flags_of(["LLAMA_ARG_CTX_SIZE=8192", "A=1", "LLAMA_ARG_N_PARALLEL=2"], "LLAMA_ARG_")
     ['--ctx-size=8192', '--parallel=2']
     """
-    if table != "llamacpp":
-        return []
     found: list[str] = []
     for name, value in said(before):
-        if name.startswith(OF_FLAGS) and value:
-            flag = name.removeprefix(OF_FLAGS).lower().replace("_", "-")
+        if begins and name.startswith(begins) and value:
+            flag = name.removeprefix(begins).lower().replace("_", "-")
             found.append(f"--{OTHER_LETTERS.get(flag, flag)}={value}")
     return found
 

@@ -42,6 +42,10 @@ class CommandLine(NamedTuple):
     """Words among its flags that say what is done, not with what."""
     of_router: str = ""
     """How flags begin of a router that starts it (sglang_router/launch_server.py of 0.1.4 to 0.3.2)."""
+    drafts_in_json: bool = False
+    """What drafts is said in JSON; elsewhere by its method or, without `drafts`, by how many tokens."""
+    flag_variables: str = ""
+    """How variables begin that are flags in other letters."""
     off: Mapping[str, str] = {}
     """A field that -1 or 0 switches off -> the field of that switch."""
     beginnings: bool = False
@@ -66,6 +70,7 @@ COMMAND_LINES = (
         image="vllm/vllm-openai",
         config_flags=("--config",),
         table="vllm",
+        drafts_in_json=True,
         beginnings=True,
     ),
     CommandLine(
@@ -109,6 +114,7 @@ COMMAND_LINES = (
         image=r"llama\.cpp",
         release=r"(?:[a-z\d]+-)+(b\d+)",
         table="llamacpp",
+        flag_variables="LLAMA_ARG_",
         beside=dict.fromkeys(
             ("-md", "--model-draft", "--spec-draft-model", "-hfd", "--hf-repo-draft"), "draft"
         )
