@@ -113,11 +113,11 @@ def engine_rows() -> Rows:
 def price_rows(gpu: str | None, table: "tuple[Price, ...] | None") -> Rows:
     """Return every rent that is known, of one kind of card or of all, cheapest first, card by card; `table`
     None: those of the tables."""
-    from ..plan.cards import short_name
     from ..plan.prices import known_prices
+    from ..run.card_names import flag_name
     from ..run.hardware import parse_gpu
 
-    wanted = short_name(parse_gpu(gpu).card) if gpu else None
+    wanted = flag_name(parse_gpu(gpu).card) if gpu else None
     prices = known_prices() if table is None else table
     rows = [each for each in prices if wanted in (None, each.card)]
     rows.sort(key=lambda each: (each.card, each.usd_per_gpu_hour, each.label))

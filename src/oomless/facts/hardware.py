@@ -45,3 +45,14 @@ def first_number(text: str) -> float:
         elif digits:
             break
     return float(digits or 0)
+
+
+def watts(short: str) -> float:
+    """Return the power of a card at its limit; 0 where it is not known. Of a range, the higher end.
+
+    >>> watts("h100-80gb-sxm5"), watts("ascend-910b")
+    (700.0, 400.0)
+    """
+    text = cards_by_short_name().get(short, {}).get("tdp_w", "")
+    numbers = [float(part) for part in text.replace("-", " ").split() if part.replace(".", "").isdecimal()]
+    return max(numbers, default=0.0)

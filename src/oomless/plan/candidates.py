@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
+from ..run.card_names import flag_name
 from ..run.cards import Card, Hardware, cards
 from ..run.hardware import parse_gpu
 from ..units import format_bytes
-from .cards import short_name
 from .goals import Wanted
 from .launch import Launch
 from .prices import Price, cheapest
@@ -208,7 +208,7 @@ class CardSearch(Generic[AnyRow]):
                 yield card, None
 
     def price(self, hardware: Hardware) -> Price | None:
-        card, wanted = short_name(hardware.card), self.wanted
+        card, wanted = flag_name(hardware.card), self.wanted
         return (
             cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
             if card
@@ -237,7 +237,7 @@ def gpu_word(hardware: Hardware, words: tuple[str, ...]) -> str:
     >>> gpu_word(parse_gpu("h100:16"), ()), gpu_word(parse_gpu("rtx-3090+rtx-4090"), ("rtx-3090+rtx-4090",))
     ('h100-80gb-sxm5:8x2', 'rtx-3090+rtx-4090')
     """
-    name = short_name(hardware.card)
+    name = flag_name(hardware.card)
     if hardware.mixed or not name:
         for word in words:
             meant = parse_gpu(word)

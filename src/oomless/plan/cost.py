@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UsageError
+from ..facts.hardware import watts
+from ..run.card_names import flag_name
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.option_values import value_of
@@ -26,7 +28,6 @@ from .buy_or_rent import (
     sensitivity,
     usd_per_million_tokens,
 )
-from .cards import short_name, watts
 from .prices import Price, cheapest, check_provider, check_region, purchases, rate
 
 
@@ -162,7 +163,7 @@ def inputs_of(
     given: CostFlags, hardware: Hardware, table: Sequence[Price] | None
 ) -> tuple[tuple[CostInput, ...], Price | None]:
     """Return every input, given or looked up, in the order of the answer, and the price of the rent."""
-    card, spread = short_name(hardware.card), given.spread
+    card, spread = flag_name(hardware.card), given.spread
     rented, rent_price = _rent(given, hardware, card, table)
     inputs = [
         _purchase(given, hardware, card),

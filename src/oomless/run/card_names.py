@@ -5,7 +5,7 @@ from functools import cache, lru_cache
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..facts.hardware import alias_row, card_row, cards_by_short_name
+from ..facts.hardware import alias_row, card_row, cards_by_full_name, cards_by_short_name
 from ..units import GIB
 from .cards import Card, card, card_of_row, cards
 
@@ -19,6 +19,16 @@ def aliases() -> dict[str, tuple[str, str]]:
 def is_card(name: str) -> bool:
     """Return whether a word is the short name or another name of a card."""
     return alias_row(name) is not None or card_row(name) is not None
+
+
+def flag_name(card: Card) -> str:
+    """Return the name of a card that `--gpu` takes; "" for a card that is only a size.
+
+    >>> from .hardware import parse_gpu
+    >>> flag_name(parse_gpu("h100").card)
+    'h100-80gb-sxm5'
+    """
+    return cards_by_full_name().get(card.name, {}).get("short_name", "")
 
 
 MAKERS = frozenset(

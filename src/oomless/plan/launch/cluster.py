@@ -6,9 +6,9 @@ from ... import facts
 from ...engines import engine
 from ...facts.options import DEFAULT_ENGINE
 from ...files import safe_name
+from ...run.card_names import flag_name
 from ...run.cards import Hardware
 from ...run.serving import Asked
-from ..cards import short_name
 from . import Code, FileText
 from .documents import yaml
 from .shell import command as words
@@ -53,7 +53,7 @@ def cluster_files(
 
 def sky_name(hardware: Hardware) -> str:
     """SkyPilot's name of the cards; "" where it rents none."""
-    short = short_name(hardware.card)
+    short = flag_name(hardware.card)
     return next((row["skypilot"] for row in facts.table("cluster_names") if row["card"] == short), "")
 
 

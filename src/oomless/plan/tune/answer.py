@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ..cards import short_name
+from ...run.card_names import flag_name
 from ..prices import cheapest
 from .question import TuneQuestion
 from .rows import AskedPlace, TunedSetting, best_of_each, tuned_setting
@@ -84,7 +84,7 @@ def tune_question(
     every = search.run()
     ranked = best_of_each(every)
     shown = ranked[:rows]
-    card = short_name(question.hardware.card)
+    card = flag_name(question.hardware.card)
     price = cheapest(card, question.hardware.num_gpus) if card and shown else None
     settings = tuple(tuned_setting(question, place, row, shown[0], price) for row in shown)
     excluded = {**search.excluded, SAME_LAYOUT: len(every) - len(ranked)}

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from ...estimate.serving.estimate import Estimate
 from ...ledger import Compared, Observed
 from ...plan.answer import arguments_of
-from ...plan.cards import short_name
 from ...plan.training_answer import arguments_of as training_arguments
 from ...recording.held_places import HeldPlace
 from ...recording.snapshot_file import AllocatorSnapshot
+from ...run.card_names import flag_name
 from ...run.cards import Hardware, card
 from ...units import GIB, MIB, format_exact
 from .compare import Comparison
@@ -108,7 +108,7 @@ def gpu_word(hardware: Hardware) -> str:
     >>> gpu_word(parse_gpu("rtx-4090:2")), gpu_word(parse_gpu("20GiB"))
     ('rtx-4090:2', '20GiB:1')
     """
-    short, seen = short_name(hardware.card), hardware.card.memory_bytes
+    short, seen = flag_name(hardware.card), hardware.card.memory_bytes
     if short and abs(card(short).memory_bytes / seen - 1) < ABOUT:
         return f"{short}:{hardware.num_gpus}"
     return f"{format_exact(seen)}:{hardware.num_gpus}"
