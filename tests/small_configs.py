@@ -119,7 +119,6 @@ SMALL: dict[str, dict[str, Any]] = {
             "first_k_dense_replace": 1,
             "num_attention_heads": 4,
         },
-        "bidirectional_pplx_qwen3": {"head_dim": 16},
         "llama_bidirec": {"pooling": "avg"},
         "minicpmv4_6": {
             **NOT_OUTSIDE,
@@ -633,7 +632,6 @@ WITHOUT_CLASS = (
     "bailing_moe_v2",
     "chatglm",
     "PanguEmbedded",
-    "bidirectional_pplx_qwen3",
     "llama_bidirec",
     "kimi_k3",
     "minimax_m3",

@@ -48,7 +48,6 @@ NO_CLASS = {
     "phi4mm",
     "qwen",
     "mimo_v2",
-    "bidirectional_pplx_qwen3",
     "llama_bidirec",
     "unlimited-ocr",
     "step3p5",

@@ -10,7 +10,7 @@ from ..model import Model, headless
 from ..quantization import with_rules
 
 READERS = {
-    "llama": "llama mistral qwen2 qwen3 llama_bidirec bidirectional_pplx_qwen3",
+    "llama": "llama mistral qwen2 qwen3 llama_bidirec",
     "mixtral": (
         "mixtral qwen2_moe qwen3_moe granitemoe granitemoeshared granitemoe_swa phimoe minimax minimax_m1 "
         "minimax_m2 minimax_text_01"

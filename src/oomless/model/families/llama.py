@@ -21,21 +21,16 @@ def read(config: Config, name: str) -> Model:
     return headless(model)
 
 
-BOTH_WAYS = {"bidirectional_pplx_qwen3": "qwen3", "llama_bidirec": "llama"}
-"""Decoders that were made encoders: a vector comes out, and every token sees all others."""
-
-
 def read_gqa(config: Config) -> GQA:
     """The attention that a config of these families describes, by the rules of the family's own class."""
-    said = config.word("model_type")
-    family = BOTH_WAYS.get(said, said)
+    family = config.word("model_type")
     bias, own_biases = config.flag("attention_bias", False), family in ("qwen2", "qwen2_moe")
     return GQA(
         *read_heads(config),
         qkv_bias=bias or own_biases,
         output_bias=bias and not own_biases,
         qk_norm=family in ("qwen3", "qwen3_moe"),
-        causal=said == family,
+        causal=family != "llama_bidirec",  # made an encoder, which gives a vector
     )
 
 

@@ -70,7 +70,7 @@ def read_merging(config: Config, name: str) -> Model:
     model = read_nested(text, name, mtp_num_hidden_layers=0)
     vision = config.section("vision_config")
     outer = vision.values
-    vision.values = {**TOWER, **outer, "vision_use_head": False}
+    vision.values = {**outer, "vision_use_head": False}
     tower, inner = siglip(vision, model.dtype), vision.size("intermediate_size")
     vision.values = outer
     wide = 4 * tower.width
@@ -80,11 +80,10 @@ def read_merging(config: Config, name: str) -> Model:
     tower.norm("vit_merger.pre_norm", wide)
     tower.linear("vit_merger.linear_1", 4 * inner, wide)
     tower.linear("vit_merger.linear_2", tower.width, 4 * inner)
-    times = config.size("merger_times", 1, most=8)
-    for turn in range(times):
-        tower.norm(f"merger.{turn}.pre_norm", wide)
-        tower.linear(f"merger.{turn}.linear_1", wide, wide)
-        tower.linear(f"merger.{turn}.linear_2", model.hidden_size if turn + 1 == times else tower.width, wide)
+    config.size("merger_times", 1, most=1)
+    tower.norm("merger.pre_norm", wide)
+    tower.linear("merger.linear_1", wide, wide)
+    tower.linear("merger.linear_2", model.hidden_size, wide)
     config.check()
     slices, side = MOST_SLICES + 1, 448
     return model._replace(
@@ -93,17 +92,6 @@ def read_merging(config: Config, name: str) -> Model:
         vision=Vision(slices * (side // vision.size("patch_size", 14)) ** 2 // 16, slices * 3 * side**2),
         warnings=(*model.warnings, *unread_inside(text)),
     )
-
-
-TOWER = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "image_size": 224,
-    "patch_size": 16,
-}
-"""Of the class that vision_config of 4.6 leaves out."""
 
 
 def add_resampler(tower: Tower, queries: int, hidden: int) -> None:
