@@ -34,8 +34,23 @@ def test_adapters_of_deepspeed_chat_are_where_a_linears_name_says_so(
     """DeepSpeed's issue 3671 trains GPT-J with OPT's names of layers: nothing was frozen."""
     found = read_training_command(CHAT.format("opt-1.3b") + words)
     assert (found.training.method, found.beside["value_method"]) == (method, critic)
-    other = read_training_command(CHAT.format("bloom-7b1") + words)
-    assert other.training.method == ("lora" if "transformer" in words else "full")
+    for name in ("bloom-7b1", "gpt-neo-1.3B"):
+        other = read_training_command(CHAT.format(name) + words)
+        assert other.training.method == ("lora" if "transformer" in words else "full")
+
+
+@pytest.mark.parametrize(
+    ("model", "part", "method"),
+    [
+        ("pythia-1b", "gpt_neox.layers.", "lora"),
+        ("gpt-neox-20b", "gpt_neox.layers.", "lora"),
+        ("Llama-2-7b-hf", "layers.", "lora"),
+        ("Llama-2-7b-hf", "decoder.layers.", "full"),
+    ],
+)
+def test_llama_and_neox_are_no_opt(model: str, part: str, method: str) -> None:
+    found = read_training_command(f"{CHAT.format(model)} --actor_lora_module_name {part}")
+    assert found.training.method == method
 
 
 def test_the_hybrid_engine_of_deepspeed_chat_is_counted() -> None:

@@ -14,8 +14,9 @@ LIVE = 30_000_000
 """stage3_prefetch_bucket_size and stage3_max_live_parameters of get_train_ds_config."""
 LAYERS = (
     ("opt-", "decoder.layers.0.self_attn.q_proj"),
-    ("gpt-j bloom gpt2 codegen", "h.0.attn.self_attention.q_proj"),
     ("neox pythia", "layers.0.attention.query_key_value"),
+    ("gpt-neo gpt-j bloom gpt2 codegen", "h.0.attn.self_attention.q_proj"),
+    ("llama vicuna mistral", "layers.0.self_attn.q_proj"),
 )
 """Words of a model's name -> how a linear's name goes on behind that of the model in it (transformers)."""
 UNPINNED = 4096
@@ -70,10 +71,17 @@ def _rank(entries: Entries, prefix: str, model: str) -> int:
     part = entries.text(f"{prefix}lora_module_name", default="decoder.layers.") or ""
     name = (entries.text(model) or "").lower()
     linear = next((path for words, path in LAYERS if any(word in name for word in words.split())), part)
-    if not rank or part.removeprefix("model.").removeprefix("transformer.").strip("0123456789.") in linear:
+    if not rank or _bare(part) in linear:
         return rank
     entries.note(f"{prefix}lora_module_name = {part} is in no linear's name: no adapters")
     return 0
+
+
+def _bare(part: str) -> str:
+    """Return a part of a linear's name without the name of the model in it, and without a layer's number."""
+    for model in ("model.", "transformer.", "gpt_neox."):
+        part = part.removeprefix(model)
+    return part.strip("0123456789.")
 
 
 def _kernel(entries: Entries) -> str | None:
