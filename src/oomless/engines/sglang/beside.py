@@ -124,9 +124,9 @@ def tuning_lines(
     model: Model, asked: Resolved, hardware: Hardware, rows: int, later: tuple[Line, ...]
 ) -> list[Line]:
     """The line of the logits that FlashInfer's tuning of experts makes on Blackwell before graphs are
-    captured: of as many requests as `rows`, which ranks with attention of their own gather, twice while the
-    parts of the words are joined, and once in F32 (model_runner.py, _dummy_run; logits_processor.py). `later`
-    is taken when they are gone. From 0.5.13 on no logits are made (autotune_dummy_run_mode).
+    captured: of as many requests as `rows`, and of each rank with attention of its own, twice while the parts
+    of the words are joined, and once in F32 (model_runner.py, _dummy_run; logits_processor.py). `later` is
+    taken when they are gone. From 0.5.13 on no logits are made (autotune_dummy_run_mode).
 
     GLM-5.1-FP8 at DP8 lacked 6.38 GiB of them on B200 with 0.9 (sglang#25453):
 
@@ -138,17 +138,22 @@ def tuning_lines(
     >>> [line] = tuning_lines(load("glm-5.1-fp8"), asked, parse_gpu("b200:8"), 2765, ())
     >>> round(line.low_bytes / 2**30, 2)  # 8 x 2,765 x 154,880 x 2 B, and 2,765 x 154,880 x 4 B
     7.98
+    >>> asked = Resolved(engine_version="0.5.11", layout=Layout(tp=4), dtype="bfloat16")
+    >>> [line] = tuning_lines(load("deepseek-r1-nvfp4"), asked, parse_gpu("gb200:4"), 4096, ())
+    >>> round(line.low_bytes / 2**30, 2)  # 4,096 x 129,280 x 6 B
+    2.96
     """
     rules, layout = RELEASES.at(asked.engine_version), asked.layout
     tuned = rules.tunes_with_logits and hardware.card.major == 10
     narrow = model.quantization or asked.quantization
     if not (tuned and narrow and model.kinds.has_experts and asked.moe_a2a_backend == "none"):
         return []
-    if model.kinds.has(V4) or asked.enable_dp_lm_head or not layout.enable_dp_attention:
+    if model.kinds.has(V4) or asked.enable_dp_lm_head:
         return []
     words, width = model.num_logits, DTYPES[asked.dtype].bits // 8
-    gathered, kept = rows * layout.dp * words * width, rows * words * F32.bits // 8
-    most = gathered * 2 + gathered // layout.tp + kept
+    ranks = layout.dp if layout.enable_dp_attention else 1
+    gathered, kept = rows * ranks * words * width, rows * words * F32.bits // 8
+    most = gathered + (gathered + gathered // layout.tp) * (layout.tp > 1) + kept
     gone, gone_most = sum(each.bytes for each in later), sum(each.high_bytes for each in later)
     sizes = (max(most - gone, 0), max(gathered + kept - gone_most, 0), most)
     return [
@@ -158,7 +163,7 @@ def tuning_lines(
             "logits of all requests while experts are tuned",
             sizes,
             "assumed",
-            f"{layout.dp} x {rows:,} requests x {words:,} x {width} B, twice, less what comes later",
+            f"{ranks} x {rows:,} requests x {words:,} x {width} B, twice, less what comes later",
             "model_executor/model_runner.py, _flashinfer_autotune; sgl-project/sglang#25453",
         )
     ]
