@@ -37,6 +37,9 @@ from .weights import placed_weights
 
 MAX_PREFILL_TOKENS = 16384
 """--max-prefill-tokens of every release, where nothing else is asked."""
+V4_HEADS, V4_TOKENS = 64, 11673
+"""Heads that FlashMLA takes at least; the longest prompts that it takes as steps (dsv4/metadata.py,
+_LARGE_INDEXER_QUERY_THRESHOLD)."""
 TABLE_EXTRA = 4
 """Columns of the table of requests beyond the longest length."""
 
@@ -118,7 +121,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     """
     rules = RELEASES.at(asked.engine_version)
     rows = table_rows(model, asked, hardware, stage)
-    beside = [*activation_lines(model, asked, stage), request_table(asked, rows)]
+    beside = [*activation_lines(model, asked, hardware, stage), request_table(asked, rows)]
     loaded = [
         measured(
             "sglang",
@@ -250,12 +253,33 @@ def gathers(asked: Resolved) -> bool:
     return asked.layout.enable_dp_attention and asked.moe_a2a_backend == "none"
 
 
-def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
+def v4_values(attention: V4, asked: Resolved, hardware: Hardware, tokens: int) -> int:
+    """Return the values of a token that V4's attention holds at once: padded queries and results, and, until
+    prompts had a kernel of their own, a result in F32 of every token and part (FlashMLA, o_accum).
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from ...run.serving import Layout
+    >>> flash, card = load("deepseek-v4-flash").kinds.of(V4)[0], parse_gpu("h200:8")
+    >>> asked = [Resolved(engine_version=each, layout=Layout(tp=8)) for each in ("0.5.14", "0.5.15")]
+    >>> [v4_values(flash, each, card, 8192) for each in asked]  # 64 heads x 512 values, 4 times and twice
+    [131072, 65536]
+    """
+    rules, ranks = RELEASES.at(asked.engine_version), attention_ranks(asked)
+    heads, least = attention.num_heads // ranks, V4_HEADS
+    if ranks > 1 and not (rules.has_v4_heads_on_sm120 and hardware.card.major == 12):
+        heads = attention.num_heads if heads > least or rules.pads_v4_to_all_heads else least
+    joined = rules.joins_parts_of_v4 and tokens <= V4_TOKENS and hardware.card.major in (9, 10)
+    return heads * attention.head_dim * (4 if joined else 2)
+
+
+def activation_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Line]:
     """A chunk of prefill, by shapes: T * b * (3 * inner + 4 * h), experts T * k * b * (3 * width + h),
     expanded heads of MLA; then the logits, where those are more. At least what is carried past a layer, what
     it reads and what it writes, and the sum with a shared expert's (models/llama4.py). Under data-parallel
     attention a layer's feed-forward runs on the tokens of all groups, gathered in one buffer and written to
-    another, unless tokens are sent to experts (layers/dp_attention.py, DpPaddingMode.SUM_LEN).
+    another, unless tokens are sent to experts (layers/dp_attention.py, DpPaddingMode.SUM_LEN). V4's streams
+    are there once beside a layer's parts, and twice while they are mixed (models/deepseek_v4.py, hc_post).
 
     Not fitted: no log of a prefill's peak is known. SGLang itself keeps 1.5 MiB a token
     (arg_groups/memory_hook.py).
@@ -281,10 +305,13 @@ def activation_lines(model: Model, asked: Resolved, stage: Stage) -> list[Line]:
             largest,
             mla.num_heads // attention_ranks(asked) * 4 * (mla.qk_nope_head_dim + mla.qk_rope_head_dim),
         )
-    rules = RELEASES.at(asked.engine_version)
-    spread = facts.constant("sglang", "activation_spread", rules.release)
-    size = tokens * width * (largest + 4 * hidden * model.streams)
-    formula = f"{tokens:,} tokens x {width} B x ({largest:,} + 4 x {hidden * model.streams:,})"
+    rules, carried, plain = RELEASES.at(asked.engine_version), 4 * hidden * model.streams, True
+    for v4 in stage.kinds(model).of(V4):
+        carried, plain = (model.streams + 1) * hidden, False
+        largest = max(largest, model.streams * hidden, v4_values(v4, asked, hardware, tokens))
+    spread = facts.constant("sglang", "activation_spread", rules.release, *(() if plain else ("v4",)))
+    size = tokens * width * (largest + carried)
+    formula = f"{tokens:,} tokens x {width} B x ({largest:,} + {carried:,})"
     line = assumed_line("activations.profile_run", size, spread, formula)
     if asked.moe_a2a_backend == "none":  # else ranks may share the tokens between layers
         beside = any(isinstance(ffn, MoE) and ffn.shared_width for ffn in model.kinds.ffns)

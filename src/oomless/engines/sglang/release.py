@@ -159,6 +159,11 @@ class SglangRules(ReleaseRules):
     bounds_scores: bool = False
     """An indexer's scores of prompts are made in parts where they are many."""
     bounds_scores_of_v4: bool = False
+    pads_v4_to_all_heads: bool = False
+    """Queries of a rank are as wide as all ranks'; later as FlashMLA's 64 heads."""
+    has_v4_heads_on_sm120: bool = False
+    joins_parts_of_v4: bool = False
+    """Prompts run by the kernel of steps, which joins results of parts in F32."""
     indexes_every_layer: bool = False
     divides_pool_by_plain_rows: bool = False
     divides_pool_by_index_rows: bool = False
