@@ -147,3 +147,11 @@ def test_a_container_that_names_its_card_is_tuned_on_those_that_are_given(gpu: s
 def test_a_file_of_containers_without_an_engine_is_told_what_is_looked_for() -> None:
     built = "services:\n  vllm:\n    build: .\n    command: --model Qwen/Qwen2.5-3B-Instruct\n"
     assert "image: vllm/vllm-openai" in call("infer", "--gpu", "h100", "--command", built).err
+
+
+@pytest.mark.parametrize(("load", "noted"), [(("8192", "4"), True), (("8192", "2"), False)])
+def test_a_load_that_a_context_does_not_hold_is_said(load: tuple[str, str], noted: bool) -> None:
+    command = "llama-server -hf unsloth/Qwen3-32B-GGUF:Q4_K_M -c 16384"
+    words = ("--command", command, "--context", load[0], "--concurrency", load[1])
+    found = call("infer", "--gpu", "h100", *words).out
+    assert ("context of 16,384 tokens is less than this load: answered for 32,768" in found) == noted

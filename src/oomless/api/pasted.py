@@ -25,7 +25,7 @@ def from_command(
     ours = {name: value for name, value in options.items() if name != "command"}
     given = {**command.flags, **ours}
     given, notes = with_remark(given, command)
-    notes += left_out(command)
+    notes += [*left_out(command), *beyond_its_context(given, command)]
     served, said = served_model(model, command, given.get("offline", False), given.get("revision"))
     if served is None:
         raise UsageError("MODEL is missing", "--command names no model: give one beside it", "model")
@@ -79,6 +79,15 @@ def left_out(command: "Command") -> list[str]:
     if command.others:
         notes.append(f"{command.others + 1} commands start an engine: the first one is answered")
     return notes
+
+
+def beyond_its_context(given: dict[str, Any], command: "Command") -> list[str]:
+    """Return a note where a load that stands beside a command of llama.cpp is more than all its slots
+    hold."""
+    its, asked = ((of.get("context") or 0) * (of.get("concurrency") or 1) for of in (command.flags, given))
+    if not its or asked <= its:
+        return []
+    return [f"the command's context of {its:,} tokens is less than this load: answered for {asked:,}"]
 
 
 IN_CHECKPOINT = (
