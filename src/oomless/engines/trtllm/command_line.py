@@ -24,21 +24,21 @@ def in_our_words(said: CommandWords) -> CommandWords:
     if each := next((each for each in said.unknown if each.startswith(OF_PROMPTS)), None):
         raise UnsupportedError(f"{each}: logits of whole prompts are not computed", "leave it out", "command")
     unknown = [*said.unknown]
-    flags, remark = as_built(said.before[-1] if said.before else "", said.flags, unknown, said.ignored)
+    flags, remark = with_shapes(said.before[-1] if said.before else "", said.flags, unknown, said.ignored)
     if "speculation" in flags:  # MTP, Eagle3, NGram
         flags = as_sglang({**flags, "speculation": flags["speculation"].lower()})
     return said._replace(flags=flags, unknown=unknown, remark=remark)
 
 
-def as_built(
+def with_shapes(
     program: str, flags: dict[str, Any], unknown: list[str], ignored: list[str]
 ) -> tuple[dict[str, Any], str]:
     """Return (flags, remark) with the shapes that a build's lengths make: a sequence is as long as input and
     output together, and inputs of a whole batch are read at once. What is read leaves `unknown`.
 
-    >>> as_built("examples/llama/build.py", {}, ["--max_input_len 1024"], [])[0]
+    >>> with_shapes("examples/llama/build.py", {}, ["--max_input_len 1024"], [])[0]
     {'max_num_batched_tokens': 8192, 'max_model_len': 1536, 'max_num_seqs': 8}
-    >>> as_built("trtllm-build", {}, [], ["--context_fmha disable"])
+    >>> with_shapes("trtllm-build", {}, [], ["--context_fmha disable"])
     ({}, 'attention by scores')
     """
     by_script = program.endswith("build.py")
