@@ -12,6 +12,7 @@ import oomless
 from oomless.engines.command_line import command_words, read_command
 from oomless.errors import OomlessError, UnsupportedError, UsageError
 from oomless.ledger import Ledger
+from oomless.model.attention import Sliding
 from oomless.model.draft_head import DraftHead, assumed_head, model_of_head, published_head, read_head
 from oomless.model.load import load
 from oomless.model.model import EMBEDDING
@@ -157,6 +158,25 @@ DFLASH_122B = {
     "dflash_config": {"mask_token_id": 1, "target_layer_ids": [1, 11, 22, 33, 44]},
 }
 """z-lab/Qwen3.5-122B-A10B-DFlash, of its config.json."""
+
+
+def test_dflash2_has_a_selector_beside_the_layers_and_a_window() -> None:
+    """1.924 G values in BF16, 1.2 GB in W4A16 (facts/draft_heads.csv)."""
+    target = load("qwen3.8-27b")
+    for name, size in (("z-lab/Qwen3.8-27B-DFlash2", 3.85e9), ("syvai/Qwen3.8-27B-DFlash2-W4A16", 1.2e9)):
+        head = published_head(name)
+        assert head is not None
+        made = model_of_head(head, target, name)
+        own = [each for each in made.tensors if not each.copy_of]
+        assert sum(each.num_parameters for each in own) == pytest.approx(1.924e9, rel=0.001)
+        assert sum(each.num_bytes for each in own) == pytest.approx(size, rel=0.02)
+        assert all(isinstance(layer.attention, Sliding) for layer in made.layers)
+    several: dict[str, Any] = {"layer_types": ["sliding_attention"] * 6, "sliding_window": 2048}
+    several["dflash_config"] = {"target_layer_ids": [1, 11], "selector_rank": 256}
+    read = read_head({**DFLASH_122B, **several}, "dflash", "config")
+    assert (read.window, read.rank, read.states) == (2048, 256, 2)
+    several["layer_types"] = ["sliding_attention"] * 5 + ["full_attention"]
+    assert read_head({**DFLASH_122B, **several}, "dflash", "config").window == 0
 
 
 def test_a_dflash_head_is_layers_over_joined_states() -> None:

@@ -7,6 +7,8 @@ from oomless import infer
 from oomless.engines.rank import Stage
 from oomless.engines.vllm.cache import cache_layout, state_bytes
 from oomless.model.attention import Linear
+from oomless.model.draft_head import model_of_head, published_head
+from oomless.model.drafting import with_draft
 from oomless.model.families import build
 from oomless.model.load import load
 from oomless.run.serving import Layout, Resolved
@@ -105,3 +107,38 @@ def test_a_sequence_of_qwen4_exp_holds_the_blocks_that_its_log_divides_by() -> N
     groups = cache_layout(flash, drafted, Stage(0, 1, 0, 48)).groups
     assert sum(group.blocks(262144, 8192) for group in groups) == 349
     assert int(518 / 349 * 262144) == 389084
+
+
+@pytest.mark.parametrize(
+    ("draft", "window", "needed"),
+    [
+        # noonghunna/club-3090#96, 0.20.1: "Add 2 padding layers" beside 48, "Add 4" beside 16
+        ("z-lab/Qwen3.6-27B-DFlash", 0, None),
+        # its dflash2.yml, 0.27.1: 262,144 tokens need "~10.93 GiB"
+        ("syvai/Qwen3.8-27B-DFlash2-W4A16", 2048, 10.93),
+    ],
+)
+def test_layers_of_a_draft_with_other_heads_are_a_kind_of_their_own(
+    draft: str, window: int, needed: float | None
+) -> None:
+    """Five layers of 8 heads x 128 beside 16 of 4 x 256: their rows are as long, and a group has five."""
+    target = load("qwen3.8-27b")
+    head = published_head(draft)
+    assert head is not None
+    model = with_draft(target, model_of_head(head, target, draft), shares=True)
+    asked = Resolved(
+        dtype="bfloat16",
+        layout=Layout(tp=2),
+        engine_version="0.27.1",
+        speculation=Speculation("dflash", 7, draft=draft),
+        enable_prefix_caching=True,
+    )
+    layout = cache_layout(model, asked, Stage(0, 1, 0, 64))
+    assert {group.num_layers for group in layout.groups} == {5}
+    assert [group.window for group in layout.groups] == [0] * 4 + [window] + [0] * 10
+    if needed:
+        blocks = sum(group.blocks(262144, 8192) for group in layout.groups)
+        assert blocks * layout.block_bytes / 2**30 == pytest.approx(needed, rel=0.015)
+    own = target._replace(draft=(target.layers[3],))  # an MTP layer has the model's heads
+    [size] = {group.num_layers for group in cache_layout(own, asked, Stage(0, 1, 0, 64)).groups}
+    assert size == 17

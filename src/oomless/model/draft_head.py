@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from .. import facts
 from ..records import Record
-from .attention import GQA
+from .attention import GQA, Sliding
 from .config import MAX_LAYERS, Config
 from .families.gemma import SANDWICH
+from .families.layer_types import read_layer_types
 from .feedforward import Dense
 from .layer_weights import block_tensors, stack_tensors
 from .model import EMBEDDING, HEAD, VOCABULARY, Layer, Model, Tensor
 from .scope import Scope, Storage
-from .storage import BF16, F16, I64
+from .storage import BF16, F16, I64, Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,12 @@ class DraftHead(Record):
     """Layers of the model whose states EAGLE-3 and DFlash read; 1: the last one's alone, as they are."""
     bias: bool = False
     """Of queries, keys and values."""
+    window: int = 0
+    """Tokens that every layer sees; 0: all of them."""
+    rank: int = 0
+    """Of the selector of candidates by which DFlash2 drafts; 0: DFlash, which has none."""
+    bits: int = 0
+    """Of its matrices, by 128; 0: as its model's embedding."""
 
 
 ASSUMED_HEADS, ASSUMED_DIM, ASSUMED_WIDTHS, ASSUMED_VOCAB = 64, 128, 6, 32_000
@@ -103,8 +110,9 @@ def published_head(name: str) -> DraftHead | None:
         if name.lower() in (known := row["hub_id"].lower(), known.rpartition("/")[2]):
             sizes = [int(word) for word in row["sizes"].split()]
             hidden, width, heads, kv_heads, dim, vocab = sizes[:6]
-            layers, states = sizes[6] if len(sizes) > 6 else 1, sizes[7] if len(sizes) > 7 else 3
-            return DraftHead(row["method"], hidden, width, heads, kv_heads, dim, vocab, layers, states)
+            layers, states, *more = (*sizes[6:], *(1, 3, 0, 0, 0)[len(sizes) - 6 :])
+            shape = hidden, width, heads, kv_heads, dim, vocab, layers, states, False
+            return DraftHead(row["method"], *shape, *more)
     return None
 
 
@@ -123,11 +131,14 @@ def read_head(values: dict[str, Any], method: str, where: str) -> DraftHead:
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     if config.has("kv_lora_rank"):
         config.fault("kv_lora_rank says that it keeps latents: such heads are not known")
-    dflash = whole.section("dflash_config")
+    dflash, window = whole.section("dflash_config"), 0
     listed = next((each for each in (whole, eagle) if each.has(STATES)), None)
     states = len(listed.sizes(STATES)) if listed else 3
+    layers = config.size("num_hidden_layers", 1, most=MAX_LAYERS)
     if method in BLOCKS:
         states = len(dflash.sizes("target_layer_ids", least=0))
+        kinds = read_layer_types(config, layers) if config.has("layer_types") else ["full_attention"]
+        window = 0 if "full_attention" in kinds else config.size("sliding_window")
     head = DraftHead(
         method,
         hidden,
@@ -136,9 +147,11 @@ def read_head(values: dict[str, Any], method: str, where: str) -> DraftHead:
         config.size("num_key_value_heads", heads),
         config.size("head_dim", hidden // heads or 1),
         whole.size("draft_vocab_size", 0, least=0) if method == "eagle3" else 0,
-        config.size("num_hidden_layers", 1, most=MAX_LAYERS),
+        layers,
         states if eagle.flag("use_aux_hidden_state", True) else 1,
         config.flag("attention_bias", False),
+        window,
+        dflash.size("selector_rank", 0, least=0),
     )
     config.check()
     return head
@@ -161,13 +174,16 @@ def model_of_head(head: DraftHead, target: Model, name: str) -> Model:
     (1447881984, 8)
     """
     stored = Storage(plain, plain, plain) if (plain := target.dtype) in (BF16, F16) else BF16_ALONE
+    if head.bits:
+        stored = stored._replace(linear=Format(f"int{head.bits} by 128", head.bits, (1, 128), 16))
     attention = GQA(head.num_heads, head.num_kv_heads, head.head_dim, qkv_bias=head.bias)
     last = attention
     if head.method == "assistant":
         attention = attention._replace(qk_norm=True, borrows_cache=True)
         last = attention._replace(head_dim=max(each.head_dim for each in gqa_of(target)))
     kinds = (*(attention,) * (head.num_layers - 1), last)
-    layers = tuple(Layer(each, Dense(head.width, False)) for each in kinds)
+    seen = [Sliding(each, head.window) if head.window else each for each in kinds]
+    layers = tuple(Layer(each, Dense(head.width, False)) for each in seen)
     return target._replace(
         name=name,
         family="llama",
@@ -190,6 +206,25 @@ def model_of_head(head: DraftHead, target: Model, name: str) -> Model:
     )
 
 
+def selector_tensors(head: DraftHead, target: Model, stored: Storage) -> "Iterator[Tensor]":
+    """What DFlash2 has beside DFlash: a convolution before both halves of a layer, whose kernel is of the
+    states, and a selector of candidates (header of z-lab/Qwen3.8-27B-DFlash2, code index ids 71641068593,
+    71622274746)."""
+    hidden, rank = head.hidden, head.rank
+    for number in range(head.num_layers):
+        for half in ("attention", "mlp"):
+            name = f"model.layers.{number}.{half}_conv."
+            yield Tensor(name + "base_kernel", (2, 2, hidden), stored.plain)
+            kernels = hidden // CONV_SHARE, hidden
+            yield Tensor(name + "kernel_projection.weight", kernels, stored.linear, role="linear")
+    name = "model.candidate_selector."
+    yield Tensor(name + "hidden_projection.weight", (rank, hidden), stored.linear, role="linear")
+    for side in ("predecessor", "successor"):
+        yield Tensor(f"{name}{side}_codebook", (target.vocab_size, rank), stored.plain)
+
+
+CONV_SHARE = 4
+"""Of the hidden size in a kernel: two sides of two steps for 16 channels (conv_group_size)."""
 READ_BOTH = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
 """What reads the states beside the embedding in EAGLE-3's first layer."""
 BF16_ALONE = Storage(BF16, BF16, BF16)
@@ -230,7 +265,7 @@ def head_tensors(
     yield Tensor(EMBEDDING, vocabulary, plain, VOCABULARY, lookup=True, copy_of=shared)
     joined = target.hidden_size * head.states if third else hidden + target.hidden_size
     if not third or head.states > 1:
-        yield Tensor("model.fc.weight", (hidden, joined), plain, role="linear")
+        yield Tensor("model.fc.weight", (hidden, joined), stored.linear, role="linear")
     for number in range(head.num_layers):
         for tensor in block_tensors(layer, hidden, target.vocab_size, Scope((number,), stored)):
             if head.method == "eagle3" and not number and tensor.name.endswith(READ_BOTH):
@@ -246,5 +281,7 @@ def head_tensors(
     if head.method == "dspark":
         for name in ("w1", "w2"):
             yield Tensor(f"model.markov_head.markov_{name}.weight", (target.vocab_size, MARKOV_RANK), plain)
+    if head.rank:
+        yield from selector_tensors(head, target, stored)
     if head.vocab:
         yield Tensor("model.draft_id_to_target_id", (head.vocab,), I64)

@@ -4,6 +4,8 @@ that it prints.
 v1/core/kv_cache_utils.py and kv_cache_interface.py of 0.8.5 to 0.33; worker/cache_engine.py of 0.7.2.
 """
 
+from collections import Counter
+
 from ...errors import UnsupportedError, UsageError
 from ...ledger import Line, exact
 from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Sliding
@@ -288,6 +290,7 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
     """Layers with a state beside layers with a cache (v1/core/kv_cache_utils.py; platforms/interface.py
     _align_hybrid_block_size).
 
+    Kinds are padded to groups of the rarest's size: a draft with heads of its own makes all groups smaller.
     A block of the cache is made so long that its page holds a state; a state's page is padded to it; a
     sequence holds one page a layer with a state, one more for each token of a draft, and another one where
     prefix caching keeps the state of its last whole block (kv_cache_interface.py, MambaSpec).
@@ -297,24 +300,27 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
             "how vLLM before 0.10.2 holds recurrent states is not known here", "ask for 0.10.2 or later"
         )
     cached = [each for each in attentions if not isinstance(each, Linear)]
-    rows = {(row_bytes(each, asked, rules), block_index_row(each, asked)) for each in cached}
-    if not rows:
+    if not cached:
         return states_layout(attentions, asked)
+    rows = {(row_bytes(each, asked, rules), block_index_row(each, asked)) for each in cached}
     linear = [each for each in attentions if isinstance(each, Linear)]
     states = [state_bytes(each, asked) for each in linear]
     tables = sum(each.looks_up for each in linear)
-    if len(rows) != 1 or any(isinstance(each, Sliding) for each in attentions):
+    if len(rows) != 1 or any(isinstance(each, Sliding) and each.chunked for each in cached):
         raise UnsupportedError("states beside caches of several sizes", "not known for this engine version")
     row, index_row = rows.pop()
     aligned = max(block, 16)
     block = max(block, aligned * -(-max(states) // (aligned * row)))
     row += index_row  # keys of indexers lie beside a block that is long enough without them
-    num_full = len(cached)
-    size = group_size([num_full, len(states)], rules)
+    kinds = Counter(kind_of(each, asked, rules) for each in cached)
+    size = group_size([*kinds.values(), len(states)], rules)
     page = size * block * row
     prefixes = asked.enable_prefix_caching or rules.keeps_states_of_prefixes
     pages = 1 + int(prefixes) + asked.draft_tokens
-    groups = [CacheGroup("full attention", size, block, page)] * -(-num_full // size)
+    groups = []
+    for (_, _, window), num in kinds.items():
+        what = "sliding window" if window else "full attention"
+        groups += [CacheGroup(what, size, block, page, window)] * -(-num // size)
     groups += [CacheGroup("linear attention state", size, block, page, fixed_blocks=pages)] * -(
         -len(states) // size
     )
@@ -322,12 +328,25 @@ def linear_layout(attentions: list[Attention], block: int, asked: Resolved, rule
         groups.append(CacheGroup("last n-grams", size, block, page, fixed_blocks=pages))
     if any(isinstance(each, GQA) and each.index_pool > 1 for each in cached):
         groups.append(CacheGroup("keys before they are pooled", size, block, page, fixed_blocks=1))
-    fixed = (len(states) + tables) * block * row * pages
-    formula = (
-        f"{num_full} layers x {row} B + {len(states)} states x {max(states)} B in "
-        f"pages of {block * row} B x {pages}"
+    windows = {window: num for (_, _, window), num in kinds.items() if window}
+    num_full = len(cached) - sum(windows.values())
+    fixed = (len(states) + tables) * block * row * pages + sum(row * num * w for w, num in windows.items())
+    formula = " + ".join(
+        [f"{num_full} layers x {row} B"]
+        + [f"{num} layers x {row} B up to {window} tokens" for window, num in windows.items()]
+        + [f"{len(states)} states x {max(states)} B in pages of {block * row} B x {pages}"]
     )
     return CacheLayout(tuple(groups), page, row * num_full, fixed, page, formula, asked.kv_cache_dtype)
+
+
+def kind_of(attention: Attention, asked: Resolved, rules: VllmRules) -> tuple[int, int, int]:
+    """Heads of a rank, their size, and the window: layers that differ in one are of two kinds, however long
+    their rows are (KVCacheSpec of v1/kv_cache_interface.py)."""
+    window = attention.window if isinstance(attention, Sliding) and rules.caches_windows else 0
+    core = attention.core
+    if isinstance(core, GQA):
+        return max(core.num_kv_heads // asked.layout.tp, 1), core.head_dim, window
+    return 1, row_bytes(core, asked, rules), window
 
 
 def states_layout(attentions: list[Attention], asked: Resolved) -> CacheLayout:
