@@ -286,6 +286,19 @@ def test_a_length_beyond_the_positions_is_let_through_by_a_variable() -> None:
     assert answer.request.max_model_len == 65536
 
 
+def test_weights_that_are_quantised_on_the_host_never_lie_in_16_bit_on_the_card() -> None:
+    """A variable of Intel's fork (intel/llm-scaler#339); a rank of Qwen3.5-27B has 27 GB in 16 bit."""
+    from oomless.api.serving import infer
+
+    said = REMARKS["VLLM_OFFLOAD_WEIGHTS_BEFORE_QUANT=1"]
+    kept, passed = (
+        infer("qwen3.5-27b", "arc-pro-b60:2", quantization="fp8", engine_version=text, tp=2)
+        for text in ("0.14.0", f"0.14.0 ({said})")
+    )
+    told = "loads a rank in 16 bit"
+    assert [told in " ".join(each.warnings) for each in (kept, passed)] == [True, False]
+
+
 def test_a_bench_of_batches_does_not_fit_itself() -> None:
     """ggml-org/llama.cpp#28970: it calls no common_init_from_params."""
     found = read_command("llama-batched-bench -m Qwen3.6-35B-A3B-Q8_0.gguf -npl 1,2 -c 120000 -fit on")

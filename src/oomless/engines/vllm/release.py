@@ -30,6 +30,9 @@ default (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
 ATTENTION = ("FLASHINFER", "FLASH_ATTN", "TRITON_ATTN", "FLEX_ATTENTION")
 """Kernels of attention that the text may name (--attention-backend, or before 0.14 VLLM_ATTENTION_BACKEND);
 those of latents have names of their own."""
+FROM_HOST = "from the host"
+"""What it says where Intel's fork makes weights on the host, and moves them when they are quantised
+(VLLM_OFFLOAD_WEIGHTS_BEFORE_QUANT)."""
 OFFLINE = "LLM class"
 """What it says of an engine that a script starts by LLM(), whose steps are larger than a server's."""
 DOUBLED = "batch doubled"

@@ -18,7 +18,7 @@ from ..runtime_formats import check_quantization, runtime_format
 from .after_loading import extra_tensors
 from .gguf_file import stored
 from .rank_tensors import shard, stage_layers
-from .release import RELEASES, VllmRules
+from .release import FROM_HOST, RELEASES, VllmRules
 
 if TYPE_CHECKING:
     from ..requantised import Loading
@@ -67,7 +67,8 @@ def loading(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> 
     94.53
     """
     rules = RELEASES.at(asked.engine_version)
-    if model.quantization or asked.quantization not in ("fp8", "tpu_int8") or rules.quantises_while_loading:
+    as_it_comes = rules.quantises_while_loading or FROM_HOST in rules.text
+    if model.quantization or asked.quantization not in ("fp8", "tpu_int8") or as_it_comes:
         return None
     from ..requantised import FROM_16_BIT, Loading  # few questions come here
 
