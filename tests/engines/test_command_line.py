@@ -299,6 +299,22 @@ def test_weights_that_are_quantised_on_the_host_never_lie_in_16_bit_on_the_card(
     assert [told in " ".join(each.warnings) for each in (kept, passed)] == [True, False]
 
 
+def test_an_intel_gpu_captures_graphs_where_a_variable_or_a_late_release_says_so() -> None:
+    """vllm#38193, #51600; a tile of a Max 1550 under 0.10.1 captures none, and counts 427 MiB beside PyTorch
+    (code index id 7031462013)."""
+    from oomless.api.serving import infer
+
+    said = REMARKS["VLLM_XPU_ENABLE_XPU_GRAPH=1"]
+    none, asked, late = (
+        infer("llama-2-7b", "max-1550", dtype="float16", engine_version=text).estimate.ledger
+        for text in ("0.10.1", f"0.30.0 ({said})", "0.31.0")
+    )
+    keys = [{line.key for line in ledger.lines} for ledger in (none, asked, late)]
+    assert ["runtime.cuda_graphs" in each for each in keys] == [False, True, True]
+    [beside] = [line for line in none.lines if line.key == "runtime.non_torch"]
+    assert beside.low_bytes <= 128 * 2**20 < 427 * 2**20 <= beside.high_bytes
+
+
 def test_a_bench_of_batches_does_not_fit_itself() -> None:
     """ggml-org/llama.cpp#28970: it calls no common_init_from_params."""
     found = read_command("llama-batched-bench -m Qwen3.6-35B-A3B-Q8_0.gguf -npl 1,2 -c 120000 -fit on")

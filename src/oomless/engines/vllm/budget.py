@@ -321,6 +321,7 @@ def conditions(
         "radeon": hardware.card.vendor == "AMD" and not hardware.card.link,
         "ascend": hardware.card.vendor == "Huawei",
         "tpu": hardware.card.vendor == "Google",
+        "xpu": hardware.card.vendor == "Intel GPU",
         "moves_experts": moves_experts(model, asked, hardware, rules),
         "unified": hardware.card.shared_bytes > 0,
         "sm12": hardware.card.major == 12,
@@ -344,7 +345,7 @@ def _measured(key: Key, quantity: str, rules: VllmRules, tags: tuple[str, ...]) 
     line = measured("vllm", key, quantity, rules.release, tags, category)
     if "other_vendor" not in tags or {"ascend", "tpu"} & set(tags):
         return line
-    if facts.select("engines", ("vllm", quantity), tags, rules.release).when & {"amd", "radeon"}:
+    if facts.select("engines", ("vllm", quantity), tags, rules.release).when & {"amd", "radeon", "xpu"}:
         return line
     return line._replace(low_bytes=0, high_bytes=2 * line.high_bytes, kind="assumed")
 

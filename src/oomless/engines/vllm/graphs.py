@@ -157,7 +157,7 @@ def graph_lines(
     measured before the cache is emptied (gpu_model_runner.py, profile_cudagraph_memory): an estimate of 4.99
     GiB by a capture of 4.13 for GLM-5 on four GB200 (0.26, code index id 61511710941).
     """
-    if asked.enforce_eager or "tpu" in tags:
+    if asked.enforce_eager or "tpu" in tags or ("xpu" in tags and not rules.captures_on_this_xpu):
         return []
     most = largest_graph(hardware, rules)
     in_pieces, whole, whole_tokens = graph_sizes(asked, rules, most, model.family)

@@ -33,6 +33,8 @@ those of latents have names of their own."""
 FROM_HOST = "from the host"
 """What it says where Intel's fork makes weights on the host, and moves them when they are quantised
 (VLLM_OFFLOAD_WEIGHTS_BEFORE_QUANT)."""
+XPU_GRAPHS = "XPU graphs"
+"""What it says where an Intel GPU captures graphs though the release does not (VLLM_XPU_ENABLE_XPU_GRAPH)."""
 OFFLINE = "LLM class"
 """What it says of an engine that a script starts by LLM(), whose steps are larger than a server's."""
 DOUBLED = "batch doubled"
@@ -161,6 +163,7 @@ class VllmRules(ReleaseRules):
     captures_graphs: bool = False
     charges_graphs: bool = False
     charges_graphs_on_rocm: bool = False
+    captures_on_xpu: bool = False
     second_runner_charges_graphs: bool = False
     second_runner_tries_images: bool = False
     captures_all_sizes: bool = False
@@ -278,6 +281,10 @@ class VllmRules(ReleaseRules):
         [True, False, False]
         """
         return TRIED in self.text or (self.charges_graphs and UNTRIED not in self.text)
+
+    @property
+    def captures_on_this_xpu(self) -> bool:
+        return self.captures_on_xpu or XPU_GRAPHS in self.text
 
     @property
     def is_compiled(self) -> bool:
