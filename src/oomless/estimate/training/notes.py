@@ -132,7 +132,7 @@ def unusual(model: Model) -> tuple[str, ...]:
 def on_experts(model: Model, request: TrainingResolved) -> list[str]:
     """Return what is to be said of experts that QLoRA may or may not pack, and of Megatron-SWIFT's."""
     if request.mesh.ep > 1 and framework(request.framework).groups_adapters:
-        return ["its examples with experts took 5 to 11 GiB more than is counted here"]
+        return ["its examples with experts took 4 to 14 GiB that nothing explains: the middle is counted"]
     stacked = any(tensor.role == "expert" for tensor in model.tensors) and not packs_apart(model, request)
     if request.method != "qlora" or not stacked:
         return []

@@ -273,7 +273,7 @@ def held_beyond(
     vary leave blocks of many sizes behind, unless segments expand. The optimizer's step, `above` the others'
     peak where it is the worst, takes blocks of the same sizes every time, and finds them in what the backward
     left. A fitted share was measured against estimates, so that its spread holds theirs too: both together
-    are as wide as the share's. What the engine pins is there in any case. Slack is what may be held beyond
+    are as wide as the share's. What the engine pins is there in any case. Slack is what is held beyond
     the share, however little comes and goes.
     """
     conditions = words(job.request)
@@ -287,6 +287,7 @@ def held_beyond(
         low += sum(line.bytes - line.low_bytes for line in lines)
         high -= sum(line.high_bytes - line.bytes for line in lines)
     low, high = max(0, min(low, value)), max(high, value) + round(slack.high * GIB)
+    value += round(slack.value * GIB)
     return ranged(
         "fragmentation.reserved",
         "policy",
@@ -296,6 +297,7 @@ def held_beyond(
         (f"{apart:,} B of other streams + " if apart else "")
         + f"{transient:,} B x ({row.value} - 1)"
         + (f" - {above:,} B that the optimizer takes of it" if above and value else "")
+        + (f" + {slack.value:g} GiB however little" if slack.value else "")
         + f", at most what the card leaves, or {kept.value:,} B",
         row.source,
     )
