@@ -36,6 +36,12 @@ def test_every_message_has_a_chinese_sentence() -> None:
     assert not missing, "no Chinese in report/words/messages.csv:\n" + "\n".join(missing)
 
 
+def test_a_message_has_one_chinese_sentence() -> None:
+    for table in ("messages", "claims", "printed"):
+        said = [row["en"] for row in rows_of(table)]
+        assert not sorted({each for each in said if said.count(each) > 1}), table
+
+
 def test_every_message_of_the_terminal_has_a_chinese_sentence() -> None:
     """What compress, trace, monitor, recordings and the command line say: report/words/printed.csv."""
     known = {row["en"] for table in ("messages", "printed", "help") for row in rows_of(table)}

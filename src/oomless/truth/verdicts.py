@@ -12,6 +12,7 @@ from ..errors import OomlessError
 from ..files import read_whole_text, shown
 from ..frameworks import framework, names
 from ..frameworks.releases import on_day
+from ..frameworks.training_command import megatron_script
 from ..run.training import TrainingAsked
 
 VERDICT_COLUMNS = ("id", "kind", "outcome", "args")
@@ -121,9 +122,11 @@ def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
     ('--framework-version', 'transformers 4.47, deepspeed 0.16.0, torch 2.5, accelerate 0.20')
     >>> of_its_day(("train", "qwen3-8b", "--framework", "torchtune"), "2024-12-05")
     ('train', 'qwen3-8b', '--framework', 'torchtune')
+    >>> of_its_day(("train", "--command", "torchrun pretrain_gpt.py --num-layers 2"), "2024-12-05")
+    ('train', '--command', 'torchrun pretrain_gpt.py --num-layers 2')
     """
     name = value_of("--framework", arguments) or TrainingAsked().framework
-    if name not in names():
+    if name not in names() or is_of_megatron(arguments):
         return arguments
     said = value_of("--framework-version", arguments)
     read = names() if "--command" in arguments else (name,)  # a command names its framework itself
@@ -133,6 +136,19 @@ def of_its_day(arguments: tuple[str, ...], day: str) -> tuple[str, ...]:
         return arguments
     at = len(arguments) if said is None else arguments.index("--framework-version")
     return (*arguments[:at], *arguments[at + 2 :], "--framework-version", version)
+
+
+def is_of_megatron(arguments: tuple[str, ...]) -> bool:
+    """Return whether Megatron-LM's own arguments say all that is asked.
+
+    >>> asked = ("train", "--command", "trl sft 'unfinished"), ("train", "--megatron-args", "file")
+    >>> [is_of_megatron(each) for each in asked]
+    [False, True]
+    """
+    try:
+        return "--megatron-args" in arguments or bool(megatron_script(value_of("--command", arguments) or ""))
+    except OomlessError:  # what cannot be read is said by the question
+        return False
 
 
 def value_of(flag: str, arguments: tuple[str, ...]) -> str | None:
