@@ -1,5 +1,7 @@
 """Contexts of cards: what is taken of one before an engine counts, as logs have it."""
 
+from functools import partial
+
 import pytest
 
 import oomless
@@ -46,7 +48,7 @@ def test_llama_cpp_leaves_as_much_unaccounted_for() -> None:
 )
 def test_ollama_makes_no_context_that_is_longer_than_the_models(day: str, cells: int) -> None:
     """ollama eaed6f8c4, #3988, #11175; what is cut is said whether it is made or not."""
-    for asked in ({"context": 65536}, {"max_model_len": 65536}):
-        found = oomless.infer("qwen3-14b", "h200", engine="ollama", engine_version=day, **asked)
+    of_day = partial(oomless.infer, "qwen3-14b", "h200", engine="ollama", engine_version=day)
+    for found in (of_day(context=65536), of_day(max_model_len=65536)):
         assert (found.request.context, found.request.max_model_len) == (cells, cells)
         assert any("65,536 are not served" in note for note in found.warnings)

@@ -1,6 +1,5 @@
 """The cards that a pasted command runs on."""
 
-import re
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -82,14 +81,11 @@ def num_ranks(given: dict[str, Any]) -> int:
     >>> num_ranks({"engine": "llamacpp", "tensor_split": "3,1"}), num_ranks({"engine": "llamacpp"})
     (2, 1)
     """
-    if engine(given["engine"]).axis != "tp":
-        return given.get("pp") or len(SHARE.findall(given.get("tensor_split") or "1"))
+    its = engine(given["engine"])
+    if its.axis != "tp":
+        return given.get("pp") or its.num_named(given)
     inside = given.get("enable_dp_attention", False)
     return prod(given.get(name) or 1 for name in SIZES if name != "dp" or not inside)
-
-
-SHARE = re.compile(r"[^,/]+")
-"""Of a card, in --tensor-split."""
 
 
 def for_its_ranks(gpu: str, given: dict[str, Any]) -> tuple[str, list[str]]:

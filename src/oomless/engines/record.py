@@ -193,6 +193,8 @@ class Engine(Record):
     each."""
     spreads: Callable[[Mapping[str, Any]], bool] = lambda given: False
     """Whether a server of these options deals its layers over all cards that it sees."""
+    num_named: Callable[[Mapping[str, Any]], int] = lambda given: 1
+    """How many cards its options name, one after the other."""
     share_flag: str = ""
     """The flag of the share of the card that it takes whole at start; "": it takes no share."""
     axis: Literal["tp", "pp"] = "tp"

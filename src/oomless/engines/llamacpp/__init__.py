@@ -15,6 +15,7 @@ from .defaults import MOST_DEVICES, resolve, stages
 from .fit import fit
 from .gguf_file import stored
 from .ollama_command import USUAL
+from .placement import num_named
 from .release import VERSIONS, rules_of
 from .weights import host_bytes, left_to_host, placed_weights
 
@@ -70,6 +71,7 @@ LLAMACPP = Engine(
     left_to_host=left_to_host,
     cache_field="cache_type_k",
     spreads=lambda given: given.get("split_mode") != "none",
+    num_named=num_named,
     log="llamacpp.log",
 )
 OLLAMA = derived(LLAMACPP, "ollama")._replace(

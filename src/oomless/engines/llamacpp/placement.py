@@ -2,9 +2,9 @@
 (load_tensors), common/arg.cpp."""
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import UsageError
 from ...files import shown
@@ -84,6 +84,15 @@ def shares_of(text: str) -> list[float]:
             f"--tensor-split {text!r} is no list of shares", "write one number for each card: 3,1"
         )
     return shares
+
+
+def num_named(given: Mapping[str, Any]) -> int:
+    """Return how many cards have a share in a command's options.
+
+    >>> num_named({"tensor_split": "3,1"}), num_named({})
+    (2, 1)
+    """
+    return len(re.split(r"[,/]", given.get("tensor_split") or "1"))
 
 
 def deal(num_layers: int, asked: Resolved, output_first: bool, drafting: int = 0) -> list[Stage]:
