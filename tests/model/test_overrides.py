@@ -70,6 +70,13 @@ def test_an_engine_that_cuts_off_says_so(engine: str) -> None:
     assert not any("cuts" in note for note in oomless.infer("qwen3-8b", "h200", engine=engine).warnings)
 
 
+def test_a_scaled_length_that_nobody_asked_for_is_cut_off_too() -> None:
+    found = oomless.infer("deepseek-coder-1.3b", "h100", engine="trtllm")
+    (note,) = (each for each in found.warnings if "cuts" in each)
+    assert "16,384 positions" in note
+    assert "65,536 are not served" in note
+
+
 def test_a_plan_has_no_row_that_cuts_the_load_off() -> None:
     document = oomless.plan("qwen3-8b", gpu=["h200:1"], context=131072).to_json()
     assert document["rows"] == []

@@ -223,7 +223,7 @@ def with_layout(
         tuple(ranks),
         (
             *notes,
-            *cut_off(model, asked),
+            *(cut_off(model, asked) or cut_off(model, request)),
             *counted_alone(kv, ranks[worst].cache, request),
             *tier_of_host(kv, request),
             *unconfirmed(known, model, request),

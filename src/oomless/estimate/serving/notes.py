@@ -126,7 +126,7 @@ def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[s
     return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
 
 
-def cut_off(model: Model, asked: Asked) -> tuple[str, ...]:
+def cut_off(model: Model, asked: Asked | Resolved) -> tuple[str, ...]:
     """Return a note where a sequence is longer than what the engine serves of the model, though it takes the
     length and starts.
 
