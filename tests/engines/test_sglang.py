@@ -548,3 +548,9 @@ def test_prefills_are_captured_in_pieces_beside_no_graphs_of_steps() -> None:
 
     assert graphs("0.5.13")[0] > 0.88
     assert graphs("0.5.9") == graphs("0.5.15") == graphs("0.5.13", disable_prefill_cuda_graph=True) == []
+
+
+def test_the_keys_that_pick_blocks_are_in_the_pool() -> None:
+    """MiniMax-M3: one head of 128 in BF16 for each of 57 layers, on every rank (MiniMaxSparseKVPool)."""
+    found = infer("minimax-m3", "h200:8", engine="sglang", tp=8)
+    assert found.kv_cache.bytes_per_token == 60 * 512 + 57 * 256

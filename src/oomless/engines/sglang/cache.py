@@ -102,10 +102,22 @@ def splits_pools(model: Model, rules: SglangRules) -> bool:
     return model.family in rules.splits_window_pools
 
 
-def index_bytes(attention: Attention, rules: SglangRules) -> int:
-    """Return the bytes of a token's index key in a layer; 0 where it has none."""
-    indexed = isinstance(attention, DSA) and (attention.owns_indexer or rules.indexes_every_layer)
-    return INDEX_ROW_BYTES if indexed else 0
+def index_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
+    """Return the bytes of a token's index key in a layer; 0 where it has none. That which picks blocks for
+    heads of their own (MiniMax-M3) is one head in the model's type, on every rank
+    (mem_cache/memory_pool.py, MiniMaxSparseKVPool).
+
+    >>> blocks = GQA(64, 4, 128, index_heads=4, index_dim=128)
+    >>> index_bytes(blocks, Resolved(dtype="bfloat16", kv_cache_dtype="fp8_e4m3"), RELEASES.at("0.5.20"))
+    256
+    """
+    match attention:
+        case DSA():
+            return INDEX_ROW_BYTES if attention.owns_indexer or rules.indexes_every_layer else 0
+        case GQA() if attention.index_heads:
+            return attention.index_dim * DTYPES[asked.dtype].bits // 8 // attention.index_pool
+        case _:
+            return 0
 
 
 class TokenRows(NamedTuple):
@@ -116,6 +128,8 @@ class TokenRows(NamedTuple):
     swa: int
     """In layers with windows, where they have a pool of their own."""
     index_keys: int
+    num_indexers: int
+    """Layers with an index key."""
     window: int
     """Tokens."""
     num_windows: int
@@ -128,7 +142,7 @@ def token_rows(
     model: Model, asked: Resolved, attentions: Sequence[Attention], own: int, rules: SglangRules
 ) -> TokenRows:
     """Return what a token takes in these layers: the first `own` are the model's, the rest a draft's."""
-    full = window = index = swa = num_windows = num_full = 0
+    full = window = index = indexers = swa = num_windows = num_full = 0
     splits = splits_pools(model, rules)
     for number, attention in enumerate(attentions):
         row = row_bytes(attention, asked, rules)
@@ -137,8 +151,9 @@ def token_rows(
         else:
             full += row if number >= own and isinstance(attention, DSA) else ceil(row / asked.layout.dcp)
             num_full += row > 0
-        index += index_bytes(attention, rules)
-    return TokenRows(full, swa, index, window, num_windows, num_full)
+        index += (key := index_bytes(attention, asked, rules))
+        indexers += key > 0
+    return TokenRows(full, swa, index, indexers, window, num_windows, num_full)
 
 
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
@@ -159,7 +174,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     drafts = divides_by_draft(asked, stage, rules)
     attentions += counted_drafts(model) if drafts else []
     page = (asked.block_size or 1) * dcp
-    full, swa, index, window, num_windows, num_full = token_rows(model, asked, attentions, own, rules)
+    full, swa, index, indexers, window, num_windows, num_full = token_rows(
+        model, asked, attentions, own, rules
+    )
     if drafts and model.drafter is not None:
         full += draft_rows(model, asked, stage, rules)[0]
     ratio = asked.swa_full_tokens_ratio or SWA_RATIO
@@ -171,7 +188,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if swa:
         groups.append(CacheGroup("windows", len(attentions), page, page * swa, window))
     formula = rows_in_layers(full, num_full)
-    formula += f" + {index // INDEX_ROW_BYTES} indexers x {INDEX_ROW_BYTES} B" if index else ""
+    formula += f" + {indexers} indexers x {index // indexers} B" if indexers else ""
     formula += f", one token of {dcp}" if dcp > 1 else ""
     formula += f" + {ratio:g} x {swa:,} B in windows of {window}" if swa else ""
     fixed = window * swa
@@ -252,7 +269,7 @@ def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) 
         attention = layer.attention
         apart = isinstance(attention, Sliding) and splits_pools(model, rules)
         if not isinstance(attention, Linear) and not apart:
-            rows.append(row_bytes(attention, asked, rules) + index_bytes(attention, rules))
+            rows.append(row_bytes(attention, asked, rules) + index_bytes(attention, asked, rules))
     return len(model.draft) * sum(rows) // max(len(rows), 1), held
 
 
