@@ -20,7 +20,7 @@ from oomless.speed.dynamic import Dynamic
 from oomless.speed.load import Load, Split
 from oomless.speed.matrices import matrices_of
 from oomless.speed.network import network
-from oomless.speed.serving import ServingSpeed, serving_speed
+from oomless.speed.serving import ServingSpeed, serving_speed, setup_of
 from oomless.truth.speed_harness import predict_speed
 
 
@@ -118,6 +118,15 @@ def test_as_many_run_as_infer_says_run_at_once() -> None:
         )
         assert isinstance(found.speed, ServingSpeed)
         assert found.speed.running == pytest.approx(found.at_once, abs=1)
+
+
+def test_a_chunk_is_divided_over_groups_of_attention_once() -> None:
+    """SGLang's chunk was divided by `infer` and by `speed`: prompts were read in pieces of 32 tokens."""
+    whole = setup_of(estimate(engine="sglang", max_num_batched_tokens=8192))
+    groups = Layout(tp=8, dp=8, enable_dp_attention=True)
+    assert (
+        setup_of(estimate(engine="sglang", max_num_batched_tokens=8192, layout=groups)).budget == whole.budget
+    )
 
 
 def test_a_workload_has_the_room_that_a_steady_load_has() -> None:

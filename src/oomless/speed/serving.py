@@ -188,8 +188,7 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     machine = machines_of(estimate.hardware)[0]
     layout = request.worked
     split = split_of(layout, request.engine, estimate.hardware.per_node)
-    groups = 1 if layout.enable_dp_attention else layout.dp  # SGLang divides its chunk over the groups
-    budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * groups
+    budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * layout.dp  # of all groups
     parts = divided(estimate, host)
     net, hosted = parts or (network(estimate.model, request.quantization), None)
     return Setup(
