@@ -58,13 +58,14 @@ class RuleRow(Record):
 def rule_rows(engine: str) -> tuple[RuleRow, ...]:
     """Return the rows of an engine; a row may be of several."""
     return tuple(
-        RuleRow(row["rule"], _bound(row["since"]), _bound(row["until"]), _value(row["value"]))
+        RuleRow(row["rule"], bound(row["since"]), bound(row["until"]), _value(row["value"]))
         for row in facts.rows_with("engine_rules", engine)
         if engine in row["engine"].split()
     )
 
 
-def _bound(cell: str) -> Release:
+def bound(cell: str) -> Release:
+    """Return the release that a cell of `since` or `until` names; an empty one bounds nothing."""
     return read_release(cell) if cell else ()
 
 

@@ -5,20 +5,69 @@ An engine's record says its class (`speed_class`); derived engines share their p
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, NamedTuple
+
+from .. import facts
+from ..facts.release import Release, read_release
+from .releases import Families, RuleRow, bound
 
 Words = frozenset[str]
 """Conditions of rows of facts/efficiencies.csv and kernels.csv."""
+NEWEST: Release = (9999,)
+"""After every version and every day."""
 
 
-def never(release: str, sparse: bool) -> Words:
-    """Return no condition."""
-    return frozenset()
+def is_date(text: str) -> bool:
+    """Return whether a text is the date of a build rather than a version."""
+    return text[:4].isdigit()
 
 
-def one_family(family: str, kind: str, conditions: Words) -> str:
-    """Return no family of kernels: an engine's experts have one on a card."""
-    return ""
+class KernelRow(NamedTuple):
+    """One row of facts/kernel_releases.csv."""
+
+    span: RuleRow
+    dated: bool
+    """It ends or begins with a day, not with a version."""
+    experts: str
+    """"routed" or "dense": models with routed experts on an NVIDIA card, or all others; "": either."""
+
+
+@cache
+def kernel_rows(name: str) -> tuple[KernelRow, ...]:
+    """Return the rows of a class."""
+    rows = (row for row in facts.table("kernel_releases") if row["engine"] == name)
+    return tuple(
+        KernelRow(
+            RuleRow(row["condition"], bound(row["since"]), bound(row["until"]), True),
+            is_date(row["since"] or row["until"]),
+            row["experts"],
+        )
+        for row in rows
+    )
+
+
+class ExpertRow(NamedTuple):
+    """One row of facts/expert_kernels.csv: the first that applies says the kernels."""
+
+    kernels: str
+    weights: Families
+    families: Families
+    conditions: Words
+
+
+@cache
+def expert_rows(name: str) -> tuple[ExpertRow, ...]:
+    """Return the rows of a class; an empty cell is for all."""
+    return tuple(
+        ExpertRow(
+            row["kernels"],
+            Families((row["weights"] or "*").split()),
+            Families((row["families"] or "*").split()),
+            frozenset(row["condition"].split()),
+        )
+        for row in facts.rows_with("expert_kernels", name)
+    )
 
 
 class SpeedClass(NamedTuple):
@@ -27,13 +76,10 @@ class SpeedClass(NamedTuple):
     name: str
     spelled: str = ""
     """The pattern of its names in tables of measured speed, in small letters; "": none is known."""
-    conditions: Callable[[str, bool], Words] = never
-    """(release, whether routed experts run on an NVIDIA card) -> conditions that hold."""
-    row_conditions: Callable[[str, str, bool], Words] = lambda word, date, sparse: frozenset()
-    """(the table's word, date, the same) -> conditions that hold."""
-    expert_kernels: Callable[[str, str, Words], str] = one_family
-    """(type of model, type of weights, conditions) -> family of kernels of routed experts, as
-    facts/kernel_curves.csv calls it where an engine has several on a card."""
+    dated: bool = False
+    """Its builds are known by their dates; a version tells nothing of them."""
+    others: tuple[tuple[str, Words], ...] = ()
+    """(how words of its tables begin that mean another program, conditions of that)."""
     reduces_in_switch: bool = True
     """NCCL may add up in the switch."""
     multiplies_vectors: bool = False
@@ -62,6 +108,68 @@ class SpeedClass(NamedTuple):
     running: int = 256
     """Sequences at once where nobody says a number."""
 
+    def conditions(self, release: str, sparse: bool) -> Words:
+        """Return what a release does with its kernels; "" is the newest, `sparse` whether routed experts run
+        on an NVIDIA card.
+
+        >>> [sorted(speed_class("vllm").conditions(release, True)) for release in ("0.11.0", "0.12.0", "")]
+        [['marlin_mxfp4', 'own_experts'], ['own_experts'], []]
+        >>> llamacpp = speed_class("llamacpp")
+        >>> sorted(llamacpp.conditions("2024-01", False)), sorted(llamacpp.conditions("2025-11-02", False))
+        (['eager'], ['fused'])
+        >>> sorted(llamacpp.conditions("2025-03", True)), sorted(llamacpp.conditions("2025-08-23", True))
+        (['apart', 'eager', 'host_sorted'], ['host_sorted'])
+        """
+        if not release or is_date(release) != self.dated:
+            return self.holding(NEWEST, NEWEST, sparse)
+        number = read_release(release)
+        return self.holding(NEWEST, number, sparse) if self.dated else self.holding(number, NEWEST, sparse)
+
+    def row_conditions(self, word: str, date: str, sparse: bool) -> Words:
+        """Return what a row of its tables was measured with, by the release or else the date that it names;
+        one that names neither is taken for none."""
+        for begin, conditions in self.others:
+            if word.startswith(begin):
+                return conditions
+        named = re.search(r" (\d+\.\d+[\w.+-]*)", word)
+        version = read_release(named[1]) if named and not self.dated else None
+        day = re.match(r"\d{4}(-\d\d){0,2}", date)
+        return self.holding(version, read_release(day[0]) if day else NEWEST, sparse)
+
+    def holding(self, version: Release | None, day: Release, sparse: bool) -> Words:
+        """Return the conditions of the rows that hold of a version (None: of none of them) and of a day."""
+        numbers = {False: version, True: day}
+        experts = "routed" if sparse else "dense"
+        return frozenset(
+            each.span.rule
+            for each in kernel_rows(self.name)
+            if each.experts in ("", experts)
+            and (number := numbers[each.dated]) is not None
+            and each.span.holds(number)
+        )
+
+    def expert_kernels(self, family: str, kind: str, conditions: Words) -> str:
+        """Return the family of kernels of routed experts, as facts/kernel_curves.csv calls it, for a type of
+        model and of weights; "": the engine has one on a card.
+
+        >>> [
+        ...     speed_class("sglang").expert_kernels(family, "fp8_block", frozenset())
+        ...     for family in ("deepseek_v3", "minimax_m2")
+        ... ]
+        ['flashinfer', 'triton']
+        >>> gpt_oss = speed_class("vllm")
+        >>> [gpt_oss.expert_kernels("gpt_oss", "mxfp4", gpt_oss.conditions(v, True)) for v in ("0.11.0", "")]
+        ['marlin', '']
+        """
+        return next(
+            (
+                each.kernels
+                for each in expert_rows(self.name)
+                if kind in each.weights and family in each.families and each.conditions <= conditions
+            ),
+            "",
+        )
+
 
 MMQ_TILE = 128
 """llama.cpp chooses the tile by the tokens of the whole batch, whatever one expert has of them
@@ -89,136 +197,10 @@ def triton_tile(conditions: Words, tokens: float, experts: int) -> int:
     return 16 if tokens <= experts else 64
 
 
-def vllm_row(word: str, date: str, sparse: bool) -> Words:
-    """Return what a row of vLLM was measured with: it captures decoding as CUDA graphs since 0.2.3."""
-    release = re.search(r" (\d+\.\d+\S*)", word)
-    own = vllm(release[1], sparse) if release else frozenset()
-    return own | {"eager"} if date and date < "2023-12" else own
-
-
-def trtllm(release: str, sparse: bool) -> Words:
-    """Return what a release of TensorRT-LLM does: in-flight batching since 0.10."""
-    from ..facts.release import read_release
-
-    return frozenset(("eager",)) if release and read_release(release) < (0, 10) else frozenset()
-
-
-def trtllm_row(word: str, date: str, sparse: bool) -> Words:
-    """Return what a row of TensorRT-LLM was measured with: from 0.10 on its tables are of in-flight batching;
-    before, of static batches of gptSessionBenchmark (perf-overview.md)."""
-    if word.startswith("tensorrt edge"):
-        return frozenset(("edge",))
-    release = re.search(r" (\d+\.\d+)", word)
-    return trtllm(release[1], sparse) if release else frozenset()
-
-
-def sglang(release: str, sparse: bool) -> Words:
-    """Return what a release of SGLang does: from 0.5.10 on it runs prompts as pieces of CUDA graphs; before,
-    it launches their kernels one by one. "" is the newest.
-
-    >>> sorted(sglang("0.5.9", True)), sorted(sglang("", True))
-    ([], ['captured'])
-    """
-    from ..facts.release import read_release
-
-    return frozenset() if release and read_release(release) < (0, 5, 10) else frozenset(("captured",))
-
-
-def sglang_row(word: str, date: str, sparse: bool) -> Words:
-    """Return what a row of SGLang was measured with; one that names no release is taken for an older one."""
-    release = re.search(r" (\d+\.\d+\S*)", word)
-    return sglang(release[1], sparse) if release else frozenset()
-
-
-TRTLLM_GEN = ("deepseek_v3", "deepseek_v32", "glm_moe_dsa", "kimi_k2", "kimi_k25", "mistral3", "qwen3_moe")
-"""Types of models whose FP8 experts SGLang gives to FlashInfer's TensorRT-LLM kernels on Blackwell
-(arg_groups/overrides.py; sgl-project/sglang#11816 of October, #13489 of November 2025)."""
-
-
-def sglang_experts(family: str, kind: str, conditions: Words) -> str:
-    """Return FlashInfer for experts in four bits and for those in FP8 of some models, else Triton
-    (sgl-project/sglang#38374: what is not asked for lands there).
-
-    >>> (
-    ...     sglang_experts("deepseek_v3", "fp8_block", frozenset()),
-    ...     sglang_experts("minimax_m2", "fp8_block", frozenset()),
-    ... )
-    ('flashinfer', 'triton')
-    """
-    fp8 = kind.startswith("fp8") and family in TRTLLM_GEN
-    return "flashinfer" if fp8 or kind in ("fp4", "mxfp4", "int4") else "triton"
-
-
-def vllm_experts(family: str, kind: str, conditions: Words) -> str:
-    """Return Marlin for MXFP4 where OpenAI's Triton kernels were not installed, else Triton for releases
-    before those whose own choice on Blackwell was measured as FlashInfer's (0.19 and 0.24: moe_perf of
-    aiconfigurator-core 0.12.0).
-
-    >>> vllm_experts("gpt_oss", "mxfp4", vllm("0.11.0", True)), vllm_experts("gpt_oss", "mxfp4", frozenset())
-    ('marlin', '')
-    """
-    if kind == "mxfp4" and "marlin_mxfp4" in conditions:
-        return "marlin"
-    return "triton" if "own_experts" in conditions else ""
-
-
-def vllm(release: str, sparse: bool) -> Words:
-    """Return what a release of vLLM does: up to 0.19 its own fused kernels run routed experts on Blackwell;
-    before 0.11.1 it comes without the package of Triton kernels for MXFP4, so that Marlin's run them
-    (vllm-project/vllm#27370). "" is the newest.
-
-    >>> sorted(vllm("0.11.0", True)), sorted(vllm("0.12.0", True)), sorted(vllm("", True))
-    (['marlin_mxfp4', 'own_experts'], ['own_experts'], [])
-    """
-    from ..facts.release import read_release
-
-    number = read_release(release) if release else ()
-    own = {"own_experts"} if number and number < (0, 20) else set()
-    return frozenset(own | {"marlin_mxfp4"} if number and number < (0, 11, 1) else own)
-
-
-def llamacpp(release: str, sparse: bool) -> Words:
-    """Return what llama.cpp of a date does with its kernels: launches them one by one, captures them, fuses
-    them; "" is the newest.
-
-    It captures a token's kernels as a CUDA graph since #6766 for dense models, and since 2025-08 with routed
-    experts, whose ids the host had to read before (ggml-cuda.cu: MUL_MAT_ID switched capturing off). Norms
-    with their weights, additions, gates and the choice of experts are one kernel each since 2025-09 (#14800,
-    #15631, #16130). The experts of a prompt are one product since 2025-04-30 (#13199), and sorted for on the
-    card since 2025-08-25 (#15525). A token's gate and up, their activation and vectors that are added to
-    products are one kernel each since 2025-10-26 (#16715), rotary and cache write since 2025-11-13 (#16884).
-
-    >>> sorted(llamacpp("2024-01", False)), sorted(llamacpp("", False))
-    (['eager'], ['fused', 'fused_rope'])
-    >>> sorted(llamacpp("2025-10-18", False)), sorted(llamacpp("2025-11-02", False))
-    (['fused', 'split_gate'], ['fused'])
-    >>> sorted(llamacpp("2025-03", True)), sorted(llamacpp("2025-08-23", True))
-    (['apart', 'eager', 'host_sorted'], ['host_sorted'])
-    """
-    date = release if release[:4].isdigit() else ""
-    if not date or date >= "2025-09":
-        if not date or date >= "2025-11-13":
-            return frozenset(("fused", "fused_rope"))
-        return frozenset(("fused", "split_gate") if date < "2025-10-26" else ("fused",))
-    own = {"eager"} if date < ("2025-08" if sparse else "2024-06") else set()
-    if sparse:
-        own |= {"apart"} if date < "2025-04-30" else set()
-        own |= {"host_sorted"} if date < "2025-08-25" else set()
-    return frozenset(own)
-
-
-def llamacpp_row(word: str, date: str, sparse: bool) -> Words:
-    """Return what a row of llama.cpp was measured with; distributed-llama has kernels of its own."""
-    return frozenset() if word.startswith("distributed") else llamacpp(date, sparse)
-
-
 SPEED_CLASSES = (
     SpeedClass(
         "vllm",
         "^vllm",
-        vllm,
-        vllm_row,
-        expert_kernels=vllm_experts,
         tile=triton_tile,
         reduces_in_switch=False,  # it sets NCCL_CUMEM_ENABLE=0
         running=1024,
@@ -226,9 +208,6 @@ SPEED_CLASSES = (
     SpeedClass(
         "sglang",
         "^sglang",
-        sglang,
-        sglang_row,
-        expert_kernels=sglang_experts,
         tile=triton_tile,
         mixes_prompts=False,  # managers/scheduler.py: --enable-mixed-chunk is off by default
         reduces_in_switch=False,  # NCCL_NVLS_ENABLE is 0 by default
@@ -241,8 +220,8 @@ SPEED_CLASSES = (
     SpeedClass(
         "llamacpp",
         "llama",
-        llamacpp,
-        llamacpp_row,
+        dated=True,
+        others=(("distributed", frozenset()),),
         multiplies_vectors=True,
         multiplies_integers=True,
         tile=mmq_tile,
@@ -251,15 +230,14 @@ SPEED_CLASSES = (
     SpeedClass(
         "trtllm",
         "^tensorrt",
-        trtllm,
-        trtllm_row,
+        others=(("tensorrt edge", frozenset(("edge",))),),
         tile=triton_tile,
         cache_as_weights=True,
         divides_sequences_with_experts=True,
         pool="share of free",
         running=2048,
     ),
-    SpeedClass("transformers", conditions=lambda release, sparse: frozenset(("eager",))),
+    SpeedClass("transformers"),
 )
 
 
