@@ -129,6 +129,15 @@ def test_a_chunk_is_divided_over_groups_of_attention_once() -> None:
     )
 
 
+def test_requests_of_a_server_are_those_of_all_groups_of_attention() -> None:
+    """SGLang divides --max-running-requests over data-parallel groups; each was given all of them."""
+    groups = Layout(tp=8, dp=8, enable_dp_attention=True)
+    asked: dict[str, Any] = {"engine": "sglang", "layout": groups, "max_num_seqs": 16, "max_model_len": 4096}
+    found = estimate(**asked, context=2000, concurrency=64)
+    speed = serving_speed(found, input_len=1500, output_len=500, concurrency=64)
+    assert (found.at_once, speed.running, speed.waiting) == (16, 16, 48)
+
+
 def test_a_workload_has_the_room_that_a_steady_load_has() -> None:
     """The simulator's cache of V4 held a fifth of the sequences that run together."""
     asked: dict[str, Any] = {"tp": 4, "max_model_len": 32768, "input_len": "28672", "output_len": "4096"}

@@ -264,7 +264,8 @@ class Asked(Record):
 class Resolved(Asked):
     """The question with every default that the engine chooses: a question too, in which these are never None.
 
-    `max_num_seqs` and `max_num_batched_tokens` are 0 where an engine has no such limit.
+    `max_num_seqs` and `max_num_batched_tokens` are what one data-parallel group may run and work on at once,
+    whatever the engine's flags count; 0 where an engine has no such limit.
     """
 
     __slots__ = ()

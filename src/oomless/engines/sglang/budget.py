@@ -164,14 +164,11 @@ LATER = ("activations.profile_run", "logits.sampler", "runtime.cuda_graphs")
 
 def table_rows(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> int:
     """Return the requests that a rank's tables are made for: no more than states, and unless they are asked
-    512 for as many tokens as the model's length has, from 2,048 to 4,096. What is asked is divided by ranks
-    with attention of their own, the default is not (model_runner.py, later model_runner_kv_cache_mixin.py,
-    _resolve_max_num_reqs)."""
+    512 for as many tokens as the model's length has, from 2,048 to 4,096 (model_runner.py, later
+    model_runner_kv_cache_mixin.py, _resolve_max_num_reqs)."""
     rows = asked.max_num_seqs or 1
     states = stage.kinds(model).has(Linear)
-    if states or rows != DEFAULT_REQUESTS:
-        rows = max(rows // (asked.layout.dp if asked.layout.enable_dp_attention else 1), 1)
-    if not states and asked.max_num_seqs != DEFAULT_REQUESTS:
+    if not states and rows != DEFAULT_REQUESTS:
         return rows
     layout, pool = pool_expected(model, asked, hardware, stage)
     if states:

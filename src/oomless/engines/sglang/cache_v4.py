@@ -118,8 +118,7 @@ def prices(attentions: list[V4 | V41], asked: Resolved, rules: SglangRules) -> P
 
 def request_slots(asked: Resolved) -> int:
     """Requests that one rank may run, and one more."""
-    layout = asked.layout
-    return max(asked.max_num_seqs // (layout.dp if layout.enable_dp_attention else 1), 1) + 1
+    return max(asked.max_num_seqs, 1) + 1
 
 
 def window_slots(window: int, asked: Resolved) -> int:

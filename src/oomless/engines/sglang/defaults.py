@@ -72,12 +72,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         share *= rules.share_beside_aiter
     if compressed and not asked.swa_full_tokens_ratio and not rules.sizes_v4_windows_by_requests:
         found = found._replace(swa_full_tokens_ratio=V4_WINDOWS)
-    requests = asked.max_num_seqs or usual_requests(model)
-    if asked.speculative and not asked.max_num_seqs and not compressed and not rules.drafts_unpadded:
-        requests = EARLY_DRAFTED if rules.drafts_for_32 else SPECULATIVE_REQUESTS
+    said = asked.max_num_seqs or usual_requests(model, asked, rules)  # tp_worker.py: divided by the groups
+    requests = max(said // divided, 1) if said else DEFAULT_REQUESTS
     states = fixed_slots(asked, rules) if model.kinds.has(Linear) else None
     if states is not None:
-        requests = min(requests, max(states // slots_of_request(model.kinds.attentions, asked, rules), 1))
+        slots = slots_of_request(model.kinds.attentions, asked, rules)
+        requests = min(requests, max(states // divided // slots, 1))
     return found._replace(
         dtype=resolve_dtype(model, asked.dtype, hardware),
         kv_cache_dtype=resolve_cache_dtype(model, found, hardware, rules),
@@ -102,9 +102,16 @@ def cuts_prompts(model: Model, asked: Asked, rules: SglangRules) -> bool:
     return not (asked.no_enable_chunked_prefill or model.canvas or unpadded)
 
 
-def usual_requests(model: Model) -> int:
-    """Return the requests that may run where nobody says more: one that denoises blocks (dllm/config.py)."""
-    return 1 if model.canvas else V4_REQUESTS if model.kinds.has(V4, V41) else DEFAULT_REQUESTS
+def usual_requests(model: Model, asked: Asked, rules: SglangRules) -> int | None:
+    """Return the requests that may run on all ranks where nobody says more, of which each has its share: one
+    that denoises blocks (dllm/config.py). None: as many as a rank's own tables hold."""
+    if model.canvas:
+        return 1
+    if model.kinds.has(V4, V41):
+        return V4_REQUESTS
+    if not asked.speculative or rules.drafts_unpadded:
+        return None
+    return EARLY_DRAFTED if rules.drafts_for_32 else SPECULATIVE_REQUESTS
 
 
 def longest_request(asked: Asked, page: int) -> int:

@@ -134,9 +134,8 @@ def captured_sizes(asked: Resolved, rules: SglangRules) -> list[int]:
     >>> captured_sizes(asked._replace(max_num_seqs=10), RELEASES.at("0.5.3"))
     [1, 2, 4, 8, 10]
     """
-    groups = asked.layout.dp if asked.layout.enable_dp_attention else 1
     graphs = asked.cuda_graph_max_bs or 1
-    most = max(min(graphs, (asked.max_num_seqs or graphs * groups) // groups), 1)
+    most = max(min(graphs, asked.max_num_seqs or graphs), 1)
     few = (1, 2, 4, 8, 12) if rules.captures_twelve else (1, 2, 4, 8)
     last = (*range(512, most + 1, 32),) if rules.captures_twelve else ()
     listed = (
@@ -182,9 +181,8 @@ def captures_few(asked: Resolved) -> bool:
     >>> [captures_few(asked._replace(max_num_seqs=num)) for num in (4, 64)]
     [True, False]
     """
-    groups = asked.layout.dp if asked.layout.enable_dp_attention else 1
     graphs = asked.cuda_graph_max_bs or FEW_BATCH + 1
-    return min(graphs, (asked.max_num_seqs or graphs) // groups) <= FEW_BATCH
+    return min(graphs, asked.max_num_seqs or graphs) <= FEW_BATCH
 
 
 def with_prefills(line: Line, num_sizes: int, release: Release, tags: tuple[str, ...]) -> Line:

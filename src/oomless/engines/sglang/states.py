@@ -101,7 +101,7 @@ def state_pool(attentions: Sequence[Attention], asked: Resolved, rules: SglangRu
         recurrent_state_bytes(each, ranks, width, state_width(each, asked, F32.bits // 8)) for each in states
     )
     groups = layout.dp if layout.enable_dp_attention else 1
-    requests, slots = asked.max_num_seqs // groups, slots_of_request(attentions, asked, rules)
+    requests, slots = asked.max_num_seqs, slots_of_request(attentions, asked, rules)
     drafts = asked.draft_tokens + 1 if asked.speculative else 0  # the token that is verified, too
     if not rules.shares_pool_with_states:
         drafts = 0
