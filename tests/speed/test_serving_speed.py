@@ -133,7 +133,7 @@ def test_requests_of_a_server_are_those_of_all_groups_of_attention() -> None:
     """SGLang divides --max-running-requests over data-parallel groups; each was given all of them."""
     groups = Layout(tp=8, dp=8, enable_dp_attention=True)
     asked: dict[str, Any] = {"engine": "sglang", "layout": groups, "max_num_seqs": 16, "max_model_len": 4096}
-    found = estimate(**asked, context=2000, concurrency=64)
+    found = estimate(gpu="b200:8", **asked, context=2000, concurrency=64)
     speed = serving_speed(found, input_len=1500, output_len=500, concurrency=64)
     assert (found.at_once, speed.running, speed.waiting) == (16, 16, 48)
 
