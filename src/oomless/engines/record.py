@@ -40,6 +40,8 @@ class Tunable(Record):
     field: str
     values: tuple[Any, ...]
     purpose: Purpose
+    counts_groups: bool = False
+    """It counts what all data-parallel groups of attention have together."""
 
 
 class Candidates(Record):

@@ -129,8 +129,8 @@ ROWS = EngineRows(
 TUNED = (
     Tunable("mem_fraction_static", (0.94, 0.9, 0.85), "share"),
     Tunable("cuda_graph_max_bs", tuple(1 << bits for bits in range(10)), "captures"),
-    Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace"),
-    Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch"),
+    Tunable("max_num_batched_tokens", (2048, 4096, 8192, 16384), "pace", counts_groups=True),
+    Tunable("max_num_seqs", tuple(1 << bits for bits in range(12)), "batch", counts_groups=True),
     Tunable("enforce_eager", (True,), "graphs"),
 )
 """The levers of docs/advanced_features/hyperparameter_tuning.md: the static share, chunks, requests, the

@@ -26,6 +26,7 @@ class Lever(NamedTuple):
     purpose: Purpose
     field: str
     values: tuple[Any, ...]
+    counts_groups: bool = False
 
 
 class TuneSpace(NamedTuple):
@@ -70,14 +71,18 @@ def meaningful(lever: Lever, start: Asked, layout: Layout) -> tuple[Any, ...]:
     that holds it, one far below makes nearly all of it wait, and a batch without a graph is slow."""
     if lever.purpose not in ("batch", "captures"):
         return lever.values
-    whole = layout.enable_dp_attention and lever.purpose == "batch"
-    load = -(-(start.concurrency or 1) // (1 if whole else layout.dp))
+    load = -(-(start.concurrency or 1) * groups_counted(lever, layout) // layout.dp)
     most = 1 << (load - 1).bit_length()
     least = max(most // SHORTEST_SHARE, 1) if lever.purpose == "batch" else most
     return (
         lever.values[0],
         *(each for each in lever.values[1:] if each is None or least <= each <= most),
     )
+
+
+def groups_counted(lever: "Lever | Tunable", layout: Layout) -> int:
+    """Return how many data-parallel groups a flag counts together: those of attention, or one."""
+    return layout.dp if lever.counts_groups and layout.enable_dp_attention else 1
 
 
 def tune_space(
@@ -99,6 +104,7 @@ def tune_space(
             tunable.purpose,
             tunable.field,
             (start.value(tunable.field), *others(tunable.values, start.value(tunable.field))),
+            tunable.counts_groups,
         )
         for tunable in rules.tuned
         if tunable.field not in fixed and applies(tunable, start)

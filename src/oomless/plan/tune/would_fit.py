@@ -17,7 +17,7 @@ from ..goals import Goal, Wanted
 from ..nearest_cards import NearestCards
 from ..search import Search
 from .order import flag_words
-from .space import applies, reached
+from .space import applies, groups_counted, reached
 
 MOST_FLAGS = 3
 """Flags that are changed together."""
@@ -126,12 +126,12 @@ def milder_first(estimate: Estimate) -> dict[str, tuple[Any, ...]]:
     for tunable in engine(request.engine).candidates.tuned:
         if not applies(tunable, asked):
             continue
-        now = request.value(tunable.field)
+        now, groups = request.value(tunable.field), groups_counted(tunable, layout)
+        now = now * groups if groups > 1 else now
         values = [each for each in tunable.values if each != now]
         match tunable.purpose:
             case "batch" | "captures":
-                whole = layout.enable_dp_attention and tunable.purpose == "batch"
-                load = -(-request.concurrency // (1 if whole else layout.dp))
+                load = -(-request.concurrency * groups // layout.dp)
                 values = [each for each in sorted(values, reverse=True) if load <= each < (now or 0)][::2]
             case "pace":
                 values = [each for each in sorted(values, reverse=True) if each < (now or 0)]
