@@ -152,3 +152,13 @@ def test_a_graph_that_it_did_not_know_left_layers_too_many() -> None:
     )
     assert (before.request.n_gpu_layers or 0) > (after.request.n_gpu_layers or 0)
     assert before.headroom_bytes < 0 < after.headroom_bytes
+
+
+@pytest.mark.parametrize(("release", "graph"), [("0.11.3", 9.1), ("0.11.5", 4.6)])
+def test_sinks_were_joined_to_the_scores(release: str, graph: float) -> None:
+    """ollama#11753, 36,864 tokens: its log says a graph of 9.0 GiB, and flash attention is not there."""
+    words: dict[str, Any] = {"engine": "ollama", "engine_version": release, "context": 36864}
+    for flash in (None, True)[: 2 if graph > 5 else 1]:
+        found = infer("gpt-oss-20b", "rtx-3090", flash_attn=flash, offline=True, **words)
+        (line,) = (each for each in found.ledger.lines if each.what == "compute buffer")
+        assert line.bytes / GIB == pytest.approx(graph, abs=0.1)

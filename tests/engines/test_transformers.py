@@ -172,13 +172,16 @@ def test_windows_and_wide_heads_take_the_pairs_of_a_prompt(name: str, release: s
         ("llama-7b", "4.31", (192, 256)),
         ("llama-7b", "4.40", (0, 0)),
         ("chatglm2-6b", "4.28", (0, 256)),
+        ("chatglm3-6b-32k", "4.37", (0, 256)),
+        ("chatglm3-6b-32k", "4.48", (0, 0)),
         ("gpt-oss-20b", "4.57", (0, 512)),
     ],
 )
 def test_eager_attention_takes_the_scores_of_all_heads(
     name: str, release: str, pairs: tuple[int, int]
 ) -> None:
-    """7B models ran out of 80 GB with 20,000 tokens in 2023 (LongBench#17, ChatGLM2-6B#594)."""
+    """7B models ran out of 80 GB with 20,000 tokens in 2023 (LongBench#17, ChatGLM2-6B#594),
+    and classes of a checkpoint go by torch alone (ChatGLM3#1294, LongBench#44)."""
     found = infer(name, "a100-80gb", engine="transformers", engine_version=release, context=2048)
     lines = [line for line in found.ledgers[0].lines if line.what.startswith("masks")]
     ends = (sum(line.low_bytes for line in lines), sum(line.high_bytes for line in lines))

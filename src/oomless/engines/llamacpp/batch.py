@@ -96,6 +96,9 @@ class Batch(NamedTuple):
     host_activation: bool = False
     """The host computes the activation of a feed-forward layer, for which the card has no kernel."""
 
+    joins_sinks: bool = False
+    """Ollama before 0.11.5: the sinks are joined to the scores, and cut off after."""
+
     left: Left | None = None
     """The layer lies on the host, and the card multiplies it for a whole micro-batch."""
 

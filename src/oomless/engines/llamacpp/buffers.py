@@ -12,7 +12,7 @@ from ...run.serving import Resolved
 from ..rank import Stage
 from .batch import F32, Batch, Left
 from .cache import drafting_layers, has_windows, one_slot, states_of_slot, window_cells
-from .defaults import CELLS, HOSTS, flash, num_cells, output_first, stages
+from .defaults import CELLS, HOSTS, flash, has_sinks, num_cells, output_first, stages
 from .gguf_file import expands, stored
 from .graphs import buffer_bytes, experts_bytes, representative
 from .placement import HOST, by_hand, device_of, held, offload
@@ -72,6 +72,7 @@ def batch_of(
         turns_values=rules.turns_quantised and TYPES[asked.cache_type_v.upper()].block > 1,
         keeps_states=bool(asked.draft_tokens and drafting_layers(model, asked, stage)),
         host_activation=model.family in rules.activates_on_host and not host,
+        joins_sinks=rules.joins_sinks and has_sinks(model),
     )
 
 
@@ -321,8 +322,7 @@ def kinds_of_graph(model: Model, asked: Resolved, batch: Batch, vendor: str) -> 
         variants = {each.variant for each in attentions if isinstance(each, Linear)}
         if variants == {"gdn"} and vendor == "NVIDIA" and not by_hand(asked):
             kinds.add("in_order")
-    heads = (each.core for each in attentions)
-    if not batch.flash and any(isinstance(each, GQA) and each.sinks for each in heads):
+    if not (batch.flash or batch.joins_sinks) and has_sinks(model):
         kinds.add("sinks")
     return kinds
 

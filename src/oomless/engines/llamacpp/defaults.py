@@ -113,14 +113,17 @@ def estimates(model: Model, asked: Asked) -> bool:
     return rules.estimates_layers and not (rules.measures_layers and model.family in rules.own_engine)
 
 
+def has_sinks(model: Model) -> bool:
+    return any(isinstance(each.core, GQA) and each.core.sinks for each in model.kinds.attentions)
+
+
 def flashes_unasked(model: Model, asked: Resolved) -> bool:
     """Return whether flash attention runs where nobody says so: a cache of quantised values needs it, and
     builds turned it on by themselves one after the other."""
     rules = rules_of(asked)
-    sinks = any(isinstance(each.core, GQA) and each.core.sinks for each in model.kinds.attentions)
     return (
         rules.flashes_unasked
-        or (sinks and rules.flashes_sinks_unasked)
+        or (rules.flashes_sinks_unasked and has_sinks(model))
         or model.family in rules.flashes_families_unasked
         or TYPES[asked.cache_type_v.upper()].block > 1
     )
@@ -267,7 +270,9 @@ def padded(cells: int, asked: Resolved) -> int:
 
 def flash(model: Model, asked: Resolved) -> bool:
     """Whether flash attention runs. llama.cpp's kernels have none for keys wider than values, so there it
-    turns itself off."""
+    turns itself off; Ollama's graph of joined sinks has none either."""
+    if rules_of(asked).joins_sinks and has_sinks(model):
+        return False
     heads_differ = expands(model, asked) and model.kinds.has(MLA, DSA)
     return asked.flash_attn is not False and (is_ik(asked) or not heads_differ)
 

@@ -82,6 +82,8 @@ def many_heads(
         return graph.expand(graph.view(graph.op(out, graph.view(query), keys, values, mask)))
     scores = graph.op(cells * tokens * heads * F32, keys, graph.view(query))
     scores = graph.op(scores.size, scores, mask, in_place=True)
+    if batch.joins_sinks:
+        scores = graph.op(scores.size, graph.op(scores.size + tokens * heads * F32, scores))
     if not batch.ik and not batch.transposed_values:
         values = graph.op(cells * kv_heads * value_dim * F16, values)
     product = graph.op(out, values, scores)

@@ -64,7 +64,7 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
         if not each.layers and each.name == (EMBEDDING if model.tied else HEAD):
             output += size
     tower = tower_bytes(model, "F16") + (scores_bytes(model) if family in ONE_SIZE else 0)
-    of_sinks = 4 if rules_of(asked).doubles_graph_of_sinks else 2
+    of_sinks = 4 if rules_of(asked).joins_sinks else 2
     lacks = family in rules_of(asked).lacks_graph
     return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates, lacks))
 

@@ -58,7 +58,8 @@ class LlamaRules(ReleaseRules):
     counts_from_front: bool = False
     divides_width: bool = False
     """A head is the hidden state divided by their number."""
-    doubles_graph_of_sinks: bool = False
+    joins_sinks: bool = False
+    """Of Ollama's own engine: scores are laid out anew with the sinks, and without them again."""
     serves_v4: bool = False
     runs_llama_server: bool = False
     """Of Ollama: its own engine is left."""
