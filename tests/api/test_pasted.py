@@ -519,6 +519,13 @@ def test_a_server_of_ollama_and_what_it_serves_are_one_question() -> None:
     )
 
 
+@pytest.mark.parametrize(("release", "slots"), [("0.1.48", 1), ("0.5.7", 4), ("0.9.0", 2), ("0.12.6", 1)])
+def test_no_number_in_parallel_is_what_a_release_does_unasked(release: str, slots: int) -> None:
+    for said in ("", "OLLAMA_NUM_PARALLEL=0 "):
+        request = pasted(f"{said}ollama run llama3.1:8b", "--engine-version", release)["request"]
+        assert (request["max_num_seqs"], request["concurrency"]) == (slots, 1)
+
+
 def test_a_modelfile_says_layers_and_a_dockerfile_is_none() -> None:
     layers = pasted("FROM qwen3:8b\nPARAMETER num_gpu 20\nPARAMETER num_ctx 4096")
     assert layers["request"]["n_gpu_layers"] == 20

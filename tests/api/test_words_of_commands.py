@@ -15,7 +15,7 @@ FAULTS = {
     "trtllm-serve Qwen/Qwen3-8B --max_batch_size 0": "--max_batch_size is 0",
     "cat > x.yml <<E\nmax_batch_size: 0\nE\ntrtllm-serve m/Qwen3-8B --config x.yml": "max_batch_size is 0",
     "vllm serve Qwen/Qwen3-8B -tp 3": "-tp 3 does not divide",
-    "OLLAMA_NUM_PARALLEL=0 ollama run llama3.1:8b": "OLLAMA_NUM_PARALLEL is 0",
+    "OLLAMA_NUM_PARALLEL=-1 ollama run llama3.1:8b": "OLLAMA_NUM_PARALLEL is -1",
     "OLLAMA_CONTEXT_LENGTH=abc ollama run llama3.1:8b": "OLLAMA_CONTEXT_LENGTH takes a whole number",
     "llama-server -m Qwen3-8B-Q4_K_M.gguf -ngl abc": "-ngl takes a whole number, or all",
 }

@@ -44,10 +44,13 @@ def of_modelfile(text: str) -> str:
 def variables(words: list[str]) -> dict[str, tuple[str, str]]:
     """Return the fields that variables before the program set: name and text of the variable.
 
-    >>> variables(["OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=0.0.0.0"])
+    No release takes OLLAMA_NUM_PARALLEL=0 as a number: up to 0.1 it is refused and left, from 0.2 on it means
+    what the release does unasked (envconfig/config.go, server/sched.go).
+
+    >>> variables(["OLLAMA_CONTEXT_LENGTH=8192", "OLLAMA_HOST=0.0.0.0", "OLLAMA_NUM_PARALLEL=0"])
     {'max_model_len': ('OLLAMA_CONTEXT_LENGTH', '8192')}
     """
-    said = (word.partition("=") for word in words)
+    said = (word.partition("=") for word in words if word != "OLLAMA_NUM_PARALLEL=0")
     return {field: (name, value) for name, _, value in said if value for field in VARIABLES.get(name, ())}
 
 
