@@ -27,3 +27,13 @@ def test_unsloth_loads_its_own_checkpoint_for_a_model_in_4_bits() -> None:
         assert any(line.key == KEPT for line in found.ledger.lines) is keeps
     experts = train("gpt-oss-20b", "t4", framework="unsloth", method="qlora")
     assert not any(line.key == KEPT for line in experts.ledger.lines)
+
+
+def test_hybrids_in_awq_hold_what_their_makers_keep() -> None:
+    """vLLM said 18.37 and 18.83 GiB of two makers' 27B in AWQ, text alone (0.24 loads QuantTrio's)."""
+    served = infer(
+        "qwen3.6-27b", "a10", quantization="awq", engine_version="0.24.0", language_model_only=True
+    )
+    held = [line for line in served.ledger.lines if line.category in ("weights", "fragmentation")]
+    assert 18 * GIB < sum(line.bytes for line in held) < 18.37 * GIB
+    assert 18.83 * GIB < sum(line.high_bytes for line in held) < 19.3 * GIB

@@ -59,8 +59,10 @@ KEPT_OF_HYBRIDS = 0.5
 """Share of all that a checkpoint in 4 bits may hold more that is counted of models with linear attention,
 which llm-compressor's makers write. The commonest are in groups of 32, with shared experts and most attention
 in 16 bit: 0.94 of Qwen3.5-122B (36.73 GiB a card, vLLM 0.16.1rc1), 0.90 of Qwen3-Next (22.53, 0.13), 0.82 of
-35B (22.05, 0.17); another Qwen3-Next has 0.3 by its pool (16.63, 0.27.1), llm-compressor's own recipe none.
-Without experts, in AWQ: 0.73 of Qwen3.5-9B (7.55, groups of 32 without zero points), 1.1 of 27B (18.37)."""
+35B (22.05, 0.17); another Qwen3-Next has 0.3 by its pool (16.63, 0.27.1), llm-compressor's recipe none."""
+KEPT_OF_DENSE_HYBRIDS = (1.1, 1.6)
+"""The same without experts in AWQ, usual and most, of what groups of 32 take: 0.73 of Qwen3.5-9B (7.55,
+groups of 32 without zero points), 1.1 of 27B (18.37), 1.55 of QuantTrio's Qwen3.6-27B (18.83, 0.24)."""
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
@@ -192,9 +194,12 @@ def _kept_ends(
         return usual, max(kept, grouped)  # Qwen's groups have 128 columns
     if by_modelslim:
         return kept, kept + grouped
-    if hybrid and wanted in (("awq", "w4a16") if experts else ("awq",)) and not by_autoawq:
-        usual = int(KEPT_OF_HYBRIDS * (kept + grouped))
-    return usual, kept + grouped
+    most = kept + grouped
+    if hybrid and experts and wanted in ("awq", "w4a16") and not by_autoawq:
+        usual = int(KEPT_OF_HYBRIDS * most)
+    elif hybrid and wanted == "awq" and not by_autoawq:
+        usual, most = (int(share * most) for share in KEPT_OF_DENSE_HYBRIDS)
+    return usual, most
 
 
 def _groups(form: Format) -> bool:
