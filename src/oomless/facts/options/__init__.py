@@ -142,6 +142,18 @@ class Option(Record):
         """
         return next((name for name in self.names if name.startswith("--")), "")
 
+    def flag_of(self, engine: str) -> str:
+        """Return the spelling that is ours and an engine's own; where none is both, our first.
+
+        >>> known = {"sglang": "--page-size"}
+        >>> option = Option("block_size", "--block-size --page-size", "whole", "load", "", known=known)
+        >>> option.flag_of("sglang"), option.flag_of("vllm")
+        ('--page-size', '--block-size')
+        """
+        own = (flags.split() for names, flags in (self.known or {}).items() if engine in names.split())
+        both = [each for flags in own for each in flags if each in self.names and each.startswith("--")]
+        return next(iter(both), self.names[0])
+
 
 TITLES: Mapping[Group, str] = {
     "cards": "Cards",

@@ -113,7 +113,8 @@ NOT_SET = ("context", "concurrency", "engine", "engine_version")
 
 
 def flag_words(start: Asked, asked: Asked, fields: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the changes as flags: what is set, and what is left out.
+    """Return the changes as flags, in the engine's own spelling where it is one of ours: what is set, and
+    what is left out.
 
     >>> flag_words(Asked(enforce_eager=True), Asked(layout=Layout(tp=8)), ("tp", "enforce_eager"))
     ('--tp 8', 'without --enforce-eager')
@@ -122,11 +123,12 @@ def flag_words(start: Asked, asked: Asked, fields: tuple[str, ...]) -> tuple[str
     usual = Asked(asked.engine)
     for field in fields:
         option, value = table[field], asked.value(field)
+        flag = option.names[0] if field in Layout._fields else option.flag_of(asked.engine)
         if value == usual.value(field) and not (field in Layout._fields and value == 1):
-            found.append(f"without {option.names[0]}")
+            found.append(f"without {flag}")
             continue
         text = text_of(option, value)
-        found.append(option.names[0] if text is None else f"{option.names[0]} {text}")
+        found.append(flag if text is None else f"{flag} {text}")
     return tuple(found)
 
 
