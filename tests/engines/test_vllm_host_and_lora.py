@@ -45,6 +45,31 @@ def test_a_card_too_small_holds_a_model_whose_layers_stay_on_the_host() -> None:
     assert 14 * GIB <= found.ram_bytes <= 15 * GIB
 
 
+@pytest.mark.parametrize(
+    ("model", "last", "first"),
+    [
+        ("qwen2.5-32b", "0.5.3.post1", "0.5.4"),
+        ("gemma-2-9b", "0.6.2", "0.6.3"),
+        ("glm-4-9b-chat", "0.6.3.post1", "0.6.4"),
+    ],
+)
+def test_layers_that_a_release_builds_itself_all_stay_on_the_card(model: str, last: str, first: str) -> None:
+    """A 12 GB card was said to hold GLM-4-9B with --cpu-offload-gb 12 on 0.6.3, where it ran out of memory
+    (vllm#9339)."""
+    flags: dict[str, Any] = {"max_model_len": 2048, "swap_space": 0.0}
+    before, after, without = (
+        oomless.infer(model, "h100", engine_version=release, cpu_offload_gb=gib, **flags)
+        for release, gib in ((last, 8.0), (first, 8.0), (last, 0.0))
+    )
+    assert before.ram_bytes == 0
+    assert after.ram_bytes == 8 * GIB
+    assert [any("--cpu-offload-gb does" in note for note in each.warnings) for each in (before, after)] == [
+        True,
+        False,
+    ]
+    assert weights(before) == weights(without) >= weights(after) + 7.9 * GIB
+
+
 def test_v0_sets_swap_space_aside() -> None:
     found = oomless.infer("deepseek-v2-lite", "h100:2", tp=2, engine_version="0.7.2", max_model_len=8192)
     assert found.ram_bytes == 2 * 4 * GIB

@@ -61,6 +61,7 @@ def resolve(
             dtype=resolve_dtype(model, asked.dtype, hardware),
             gpu_memory_utilization=share,
             kv_cache_dtype=cache_dtype,
+            cpu_offload_gb=0.0 if model.family in rules.keeps_all_on_card else asked.cpu_offload_gb,
             block_size=asked.block_size or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
             images_per_prompt=_images(asked, rules),

@@ -245,6 +245,8 @@ class VllmRules(ReleaseRules):
     adapts_experts: bool = False
     adapts_ends: Families = NO_FAMILY
     """Families whose embedding and head take adapters; of others only the layers do."""
+    keeps_all_on_card: Families = NO_FAMILY
+    """Families of which --cpu-offload-gb leaves nothing on the host."""
     runs_mxfp4_by_triton: bool = False
     runs_mxfp4_by_marlin_after_blackwell: bool = False
     trtllm_mxfp4_padding: int = 128

@@ -93,7 +93,10 @@ def of_library(asked: Asked, request: Resolved, rules: Engine) -> tuple[str, ...
 
 
 def left_to_host(model: Model, asked: Asked, request: Resolved) -> tuple[str, ...]:
-    """Return a note where the engine leaves layers to the host by itself."""
+    """Return a note where the engine leaves layers to the host by itself, or none though it was asked to."""
+    if asked.cpu_offload_gb and not request.cpu_offload_gb:
+        release = f"{request.engine} {request.engine_version}"
+        return (f"--cpu-offload-gb does nothing: {release} keeps all of {model.name} on the card",)
     layers = request.n_gpu_layers
     if asked.n_gpu_layers is not None or layers is None:
         return ()
