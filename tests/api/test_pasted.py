@@ -430,6 +430,18 @@ def test_modelslim_keeps_of_latents_what_its_recipes_say() -> None:
     assert found["request"]["quantization"] == "w4a8"
 
 
+def test_what_modelslim_made_of_a_checkpoint_in_16_bit_is_not_guessed() -> None:
+    """It was answered in 16 bit (vllm-ascend#5689: 480B in W8A8 on 16 cards)."""
+    for start in (
+        "vllm serve Qwen/Qwen3-32B --quantization ascend",
+        "vllm serve /data/Qwen3-32B -q ascend",
+        "sglang serve --model-path Qwen/Qwen3-32B --quantization modelslim --attention-backend ascend",
+    ):
+        assert "the checkpoint's own files" in refused(start, gpu="ascend-910b:1")
+        found = pasted(start, "--quantization", "w8a8", gpu="ascend-910b:1")
+        assert found["request"]["quantization"] == "w8a8"
+
+
 @pytest.mark.parametrize(("name", "left"), [("int4-AutoRound", False), ("int4-mixed-AutoRound", True)])
 def test_autorounds_own_scheme_leaves_nothing_to_its_maker(name: str, left: bool) -> None:
     """Intel/gemma-4-31B-it-int4-AutoRound and six other published files: groups of 128, no layer kept."""

@@ -104,6 +104,7 @@ IN_CHECKPOINT = (
 )
 """Words for a checkpoint that describes its own types: on Ascend (quant_model_description.json), vLLM's and
 SGLang's."""
+BY_MODELSLIM = ("ascend", "modelslim")
 SAME_FORM = {
     "awq_marlin": "awq",
     "gptq_marlin": "gptq",
@@ -140,7 +141,7 @@ def with_remark(given: dict[str, Any], command: "Command") -> tuple[dict[str, An
 
 def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return (options, notes) with the form that the name of a checkpoint says, where another shape stands
-    for it; what nobody says is refused.
+    for it; what nobody says is refused, as what ModelSlim made (ascend) of a checkpoint in 16 bit.
 
     >>> with_form({}, "novita/Deepseek-R1-0528-W4AFP8", False)
     ({'quantization': 'w4afp8'}, ('w4afp8 is read from the name of novita/Deepseek-R1-0528-W4AFP8',))
@@ -154,6 +155,7 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     word = given.get("quantization")
     if word is not None and word not in IN_CHECKPOINT and not (known and word in by_modelopt(place)):
         return {**given, "quantization": SAME_FORM.get(word, word)}, ()
+    known = known and (word not in BY_MODELSLIM or bool(config_of(place).get("quantization_config")))
     if known or place.lower().endswith(".gguf"):
         return {name: value for name, value in given.items() if name != "quantization"}, ()
     form = form_in_name(place.rpartition("/")[2])
@@ -194,12 +196,17 @@ def by_modelopt(place: str) -> tuple[str, ...]:
     >>> by_modelopt("nvidia/DeepSeek-R1-0528-FP4-v2"), by_modelopt("deepseek-ai/DeepSeek-R1")
     (('modelopt_fp4', 'modelopt_fp8'), ())
     """
+    made = config_of(place).get("quantization_config", {})
+    return ("modelopt_fp4", "modelopt_fp8") if made.get("quant_method") == "modelopt" else ()
+
+
+def config_of(place: str) -> dict[str, Any]:
+    """Return the config of a checkpoint of the catalogue; nothing for another."""
     from .. import facts
     from ..model.catalogue_names import catalogue_name
 
     known = catalogue_name(place)
-    made = facts.model_config(known).get("quantization_config", {}) if known else {}
-    return ("modelopt_fp4", "modelopt_fp8") if made.get("quant_method") == "modelopt" else ()
+    return facts.model_config(known) if known else {}
 
 
 def served_model(
