@@ -5,7 +5,9 @@ import pytest
 
 from oomless import infer
 from oomless.engines.rank import Stage
-from oomless.engines.vllm.cache import cache_layout, state_bytes
+from oomless.engines.vllm.cache import cache_layout
+from oomless.engines.vllm.release import RELEASES
+from oomless.engines.vllm.states import state_bytes, typed
 from oomless.model.attention import Linear
 from oomless.model.draft_head import model_of_head, published_head
 from oomless.model.drafting import with_draft
@@ -39,6 +41,31 @@ def state_of(name: str, tp: int) -> int:
 )
 def test_state_of_one_layer(name: str, tp: int, expected: int) -> None:
     assert state_of(name, tp) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "said", "bits"),
+    [
+        ("qwen3-next-80b-a3b", "0.16.0", "float32", 0),  # not heeded
+        ("qwen3-next-80b-a3b", "0.17.0", "float32", 32),
+        ("qwen3.5-27b", "0.17.0", "auto", 32),
+        ("qwen3.5-27b", "0.17.0", "bfloat16", 16),
+        ("kimi-linear-48b-a3b", "0.29.0", "bfloat16", 32),
+        ("kimi-linear-48b-a3b", "0.30.0", "bfloat16", 16),
+        ("nemotron-3-nano-30b-a3b", "0.12.0", "auto", 0),  # its config says F32
+        ("nemotron-3-nano-30b-a3b", "0.13.0", "auto", 32),
+        ("nemotron-nano-9b-v2", "0.19.0", "auto", 0),
+        ("nemotron-nano-9b-v2", "0.20.0", "auto", 32),
+        ("nemotron-nano-9b-v2", "0.11.0", "float32", 32),
+    ],
+)
+def test_the_type_of_a_state_by_release(name: str, release: str, said: str, bits: int) -> None:
+    model = load(name)
+    linear = next(layer.attention for layer in model.layers if isinstance(layer.attention, Linear))
+    asked = Resolved(mamba_ssm_cache_dtype=said)
+    found = typed(linear, model.family, asked, RELEASES.at(release))
+    assert isinstance(found, Linear)
+    assert found.state_bits == bits
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
 from ..rank import CacheGroup, CacheLayout, Stage
-from ..recurrent_states import recurrent_state_bytes, state_width
 from .rank_tensors import draft_layers
 from .release import RELEASES, WINDOWS_WHOLE, VllmRules
+from .states import state_bytes, typed
 from .v0_states import keeps_slots
 
 INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
@@ -185,7 +185,9 @@ def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if rules.v0 and keeps_slots(model):
         attentions = [attention for attention in attentions if not isinstance(attention, Linear)]
     if any(isinstance(attention, Linear) for attention in attentions):
-        return linear_layout(attentions, block, asked, rules)
+        return linear_layout(
+            [typed(each, model.family, asked, rules) for each in attentions], block, asked, rules
+        )
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
     index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
     counts: dict[tuple[Attention, bool], int] = {}
@@ -357,22 +359,6 @@ def states_layout(attentions: list[Attention], asked: Resolved) -> CacheLayout:
     group = CacheGroup("states", len(states), length, page, fixed_blocks=1)
     formula = f"{len(states)} states x {max(states)} B a sequence"
     return CacheLayout((group,), page, 0, page, page, formula, asked.kv_cache_dtype)
-
-
-def state_bytes(linear: Linear, asked: Resolved) -> int:
-    """Bytes of one layer's state for one sequence on one rank: the last inputs of its convolution, and the
-    recurrent state.
-
-    >>> from ...run.serving import Layout
-    >>> state_bytes(
-    ...     Linear(16, 48, 128, 128, 4, state_bits=32), Resolved(dtype="bfloat16", layout=Layout(tp=2))
-    ... )  # Qwen3.6-27B
-    1603584
-    """
-    tp, width = asked.layout.tp, DTYPES[asked.dtype].bits // 8
-    if linear.conv_kernel > 1:  # inputs of drafted tokens too, until they are accepted
-        linear = linear._replace(conv_kernel=linear.conv_kernel + asked.draft_tokens)
-    return recurrent_state_bytes(linear, tp, width, state_width(linear, asked, width))
 
 
 def check_context_parallel(model: Model, asked: Resolved) -> None:

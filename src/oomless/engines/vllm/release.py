@@ -101,6 +101,12 @@ class VllmRules(ReleaseRules):
     serves_v4: bool = False
     serves_v41: bool = False
     serves_states: bool = False
+    reads_state_types: bool = False
+    """The state of Nemotron-H has the type that its config names."""
+    types_delta_states: bool = False
+    """--mamba-ssm-cache-dtype is heeded by the gated delta rule, as by Mamba; next, by KDA."""
+    types_kda_states: bool = False
+    keeps_f32_states: Families = NO_FAMILY
 
     # how the cache is laid out and counted
     packs_sparse_cache_unasked: bool = False
