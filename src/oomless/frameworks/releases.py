@@ -64,6 +64,8 @@ class Habits(NamedTuple):
     """FSDP1 gives up no frozen weights that a backward gathered before it is over."""
     widens_frozen: bool = False
     """What FSDP2 divides is put into F32 before, frozen weights of 16 bit too."""
+    loads_wide: bool = False
+    """What FSDP divides is loaded in F32, unless it is packed."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -178,6 +180,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         keeps_layers=found.get("kept") == "some",
         frozen_stay=found.get("frozen") == "stay",
         widens_frozen=found.get("frozen_types") == "wide",
+        loads_wide=found.get("loaded_types") == "wide",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         batch_of_prompts=found.get("batch") == "prompts",
