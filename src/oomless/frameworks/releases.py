@@ -51,8 +51,9 @@ class Habits(NamedTuple):
     """DeepSpeed makes F32 masters of a 16-bit copy of each sub-group."""
     wide_gradients: bool = False
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
-    loaded_whole: str = ""
-    """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
+    loaded_whole: tuple[str, ...] = ()
+    """Shardings before which each card has the whole model, "zero2/4" in so many bytes of what is trained in
+    full, or families whose packed models FSDP moved."""
     rotary_tables: tuple[str, ...] = ()
     """Families of models whose layers each keep cosines and sines of every position, "gemma/4" in so many
     bytes; a scaling that has them too; a number: of no more positions, unless the sequence is longer."""
@@ -174,7 +175,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         offload_step=found.get("offload_step"),
         copies_sub_groups=found.get("masters") == "copied",
         wide_gradients=found.get("gradients") == "wide",
-        loaded_whole=found.get("loaded", ""),
+        loaded_whole=tuple(found.get("loaded", "").split()),
         rotary_tables=tuple(found.get("rotary", "").split()),
         originals_stay=found.get("originals") == "stay",
         keeps_layers=found.get("kept") == "some",
