@@ -47,7 +47,7 @@ FROZEN_BY_ITSELF = ("vision_tower", "tune_mm_llm", "tune_mm_mlp")
 USUAL_TARGETS = ("q_proj", "v_proj")
 """What PEFT gives adapters to in most families where nobody says (peft/utils/constants.py)."""
 FLASH = ("use_flash_attn",)
-ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "sdpa": "sdpa", "eager": "eager"}
+ATTENTION = {"flash_attention_2": "flash", "flash_attention_3": "flash", "eager": "eager"}
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
@@ -177,7 +177,7 @@ def _load(entries: Entries, asked: TrainingAsked, start: Launcher) -> TrainingAs
         seq_len=_length(entries, asked.task),
         data_workers=entries.whole("dataloader_num_workers", default=0),
         recompute="full" if start.recompute else own,
-        attention=ATTENTION.get(attention, "auto"),
+        attention=None if attention == "auto" else ATTENTION.get(attention, "auto"),
         kernels="liger" if liger else None,
         loss="fused" if liger and asked.task in ("pretrain", "sft") else None,
         packed=entries.switch("packing", default=False),
