@@ -5,7 +5,7 @@ from ...errors import UnsupportedError
 from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
-from . import chat
+from . import chat, qlora
 from .accelerate import Launcher, by_trainer, launcher
 from .evaluation import note_evaluation
 
@@ -54,6 +54,8 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, where accelerate's file says how many."""
     if entries.has(*chat.KEYS) and entries.framework == "transformers":
         return chat.read(entries)
+    if entries.has(*qlora.KEYS) and entries.framework == "transformers":
+        return qlora.read(entries)
     model = entries.text(*MODELS)
     task = TASKS[entries.text("task", default="sft") or "sft"]
     method = _method(entries)
