@@ -466,7 +466,6 @@ def test_a_repository_without_a_tag_is_the_type_that_it_holds() -> None:
     [
         ("python -m ktransformers.local_chat --model_path m", "--cpu-moe"),
         ("docker run ghcr.io/huggingface/text-generation-inference:3.0 --model-id m", "vllm"),
-        ("mlx_lm.server --model m", "llamacpp"),
     ],
 )
 def test_programs_that_are_not_known_have_one_that_is_near(command: str, hint: str) -> None:

@@ -11,6 +11,7 @@ from command import call
 from oomless import facts
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.lmdeploy.release import RELEASES as LMDEPLOY
+from oomless.engines.mlx import RELEASES as MLX
 from oomless.engines.releases import Families, Releases, first_with, rule_rows
 from oomless.engines.sglang.release import RELEASES as SGLANG
 from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
@@ -30,6 +31,7 @@ ALL: tuple[Known, ...] = (
     SGLANG,
     TRTLLM,
     LMDEPLOY,
+    MLX,
     TRANSFORMERS,
     LLAMACPP_BUILDS,
     IK_BUILDS,

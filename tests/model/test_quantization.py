@@ -330,11 +330,3 @@ def test_modelopt_of_old_in_a_file_of_its_own(tmp_path: Path) -> None:
 def test_a_list_of_modules_that_is_none(ignored: object) -> None:
     with pytest.raises(OomlessError, match="no list of names"):
         read({"quant_method": "fp8", "ignored_layers": ignored})
-
-
-@pytest.mark.parametrize("key", ["quantization", "quantization_config"])
-def test_what_mlx_packed_is_refused_by_name(key: str) -> None:
-    """mlx-community's configs name no method; the first ones have another key alone, and would be read as 16
-    bit."""
-    with pytest.raises(UnsupportedError, match="MLX"):
-        build({**LLAMA, key: {"group_size": 64, "bits": 4}}, "x", "config.json")

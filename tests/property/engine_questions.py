@@ -18,6 +18,7 @@ CARDS = {
     "vllm-hpu": ["gaudi-2", "gaudi-3"],
     "sglang": "h200 h100 b200 rtx-4090 mi300x".split(),
     "trtllm": "h200 h100 l40s b200".split(),
+    "mlx": "m3-ultra-512gb m4-max-128gb m1-max-32gb".split(),
     "transformers": "h100 a100-80gb rtx-4090".split(),
 }
 LLAMA_CARDS = "rtx-4090 rtx-3090 h100 24GiB m3-ultra-512gb".split()
@@ -48,7 +49,7 @@ def layouts_of(draw: st.DrawFn, rules: Engine, most_pp: int = 3) -> Layout:
     """A layout of at most 16 ranks that the engine can be asked for."""
     pp = draw(st.sampled_from([size for size in (1, 1, 2, 3) if size <= most_pp]))
     if not knows(rules, "tp"):
-        return Layout(pp=pp)
+        return Layout(pp=pp if knows(rules, "pp") else 1)
     tp = draw(st.sampled_from([1, 1, 2, 4, 8]))
     expert_parallel = draw(st.booleans()) if tp > 1 and knows(rules, "enable_expert_parallel") else False
     return Layout(tp=tp, pp=min(pp, 16 // tp), enable_expert_parallel=expert_parallel)

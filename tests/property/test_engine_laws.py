@@ -26,7 +26,7 @@ from property.engine_questions import CARDS, LLAMA_CARDS, MIXED, engine_question
 from property.questions import VERDICTS, Question, answer, charges_segments, sizes
 
 FEW = settings(max_examples=30)
-"""Ten engines take turns, so that the whole file is done within two minutes."""
+"""Eleven engines take turns, so that the whole file is done within two minutes."""
 DIVIDED = [name for name in ENGINE_NAMES if knows(engine(name), "tp")]
 """Engines whose ranks divide tensors."""
 DEALT = [name for name in ENGINE_NAMES if name not in DIVIDED]

@@ -25,6 +25,7 @@ NOT_OF_A_QUESTION = {
         "revision",
         "offline",
         "rope_scaling",
+        "mlx_benchmark",
         "batch_size",
         "hf_file",
         "capture_sizes",

@@ -151,6 +151,7 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     ({}, ())
     """
     from ..model.checkpoint_names import form_in_name
+    from ..model.mlx_forms import mlx_form
 
     word = given.get("quantization")
     if word is not None and word not in IN_CHECKPOINT and not (known and word in by_modelopt(place)):
@@ -158,7 +159,7 @@ def with_form(given: dict[str, Any], place: str, known: bool) -> tuple[dict[str,
     known = known and (word not in BY_MODELSLIM or bool(config_of(place).get("quantization_config")))
     if known or place.lower().endswith(".gguf"):
         return {name: value for name, value in given.items() if name != "quantization"}, ()
-    form = form_in_name(place.rpartition("/")[2])
+    form = mlx_form(place) or form_in_name(place.rpartition("/")[2])
     if form:
         return {**given, "quantization": form}, (f"{form} is read from the name of {place}",)
     if word is None:
@@ -255,12 +256,13 @@ def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str,
 
     from ..model.catalogue_names import GGUF
     from ..model.checkpoint_names import UNREAD_FORMS, form_in_name, is_widened, shape_by_name, shape_within
+    from ..model.mlx_forms import is_unread, mlx_form
 
     shape, rest = shape_by_name(repo_id)
-    form = shape and form_in_name(rest)
+    form = shape and (mlx_form(repo_id) or form_in_name(rest))
     if not form and not (shape and (is_widened(rest, shape) or rest.endswith(GGUF))):
         shape = "" if GGUF in repo_id.lower() else shape_within(repo_id)
-    if not shape or revision or re.search(UNREAD_FORMS, repo_id.lower()):
+    if not shape or revision or is_unread(repo_id) or re.search(UNREAD_FORMS, repo_id.lower()):
         return repo_id, ()
     from ..model.hub import is_silent
 
@@ -275,11 +277,15 @@ def by_its_name(repo_id: str, offline: bool, revision: str | None) -> tuple[str,
 
 def from_name(model: str, options: dict[str, Any]) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """Return MODEL, options and notes of a repository that stands alone, as of one that a command serves."""
+    from ..engines import MLX_ENGINE
     from ..engines.command_line import is_path
     from ..model.catalogue_names import catalogue_name
     from ..model.checkpoint_names import is_widened
+    from ..model.mlx_forms import MADE_BY_IT
     from ..model.quantization_scheme import WIDENED
 
+    if MADE_BY_IT.search(model.lower()) and not options.get("engine"):
+        options = {**options, "engine": MLX_ENGINE}
     if is_path(model) or catalogue_name(model) or "gguf" in model.lower():
         return model, options, ()
     served, said = by_its_name(model, options.get("offline", False), options.get("revision"))

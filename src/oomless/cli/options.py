@@ -43,8 +43,8 @@ class Word(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = param.opts[0] if param is not None and param.opts else "value"
-        need_choice(self.option, str(value), name, ctx.command_path if ctx is not None else "oomless infer")
-        return str(value)
+        command = ctx.command_path if ctx is not None else "oomless infer"
+        return need_choice(self.option, str(value), name, command)
 
 
 class Grouped(click.Option):

@@ -11,6 +11,8 @@ from .record import Engine, derived
 
 GGUF_ENGINE = "llamacpp"
 """What reads a GGUF file where nobody names an engine."""
+MLX_ENGINE = "mlx"
+"""What loads a checkpoint of MLX where nobody names one."""
 
 
 @cache

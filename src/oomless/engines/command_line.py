@@ -17,6 +17,7 @@ from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
 from ..run.serving import Asked
 from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, valued, without_files
+from . import mlx as of_mlx
 from .command_reading import Command, Reading
 from .config_words import without_config, written
 from .llamacpp import command_line as of_llamacpp
@@ -26,7 +27,11 @@ from .manifests import containers_in, is_manifest
 from .python_call import of_python
 from .sglang import command_line as of_sglang
 
-AS_STARTED = {"llamacpp": of_llamacpp.as_started, "sglang": of_sglang.as_started}
+AS_STARTED = {
+    "llamacpp": of_llamacpp.as_started,
+    "sglang": of_sglang.as_started,
+    "mlx": of_mlx.as_started,
+}
 """Engines that are told more than field by field."""
 MOST_START_WORDS = 64
 IMAGE = re.compile(r"[\w.-]+(?:/[\w.-]+)+(?::[\w.-]+)?(?:@sha256:\w+)?")
@@ -50,7 +55,6 @@ def line_of(engine: str) -> CommandLine | None:
 OTHER_PROGRAMS = (
     (r"\bktransformers\b|\bkt run\b|\bkt-kernel\b", "ktransformers"),
     (r"\btext-generation-(?:launcher|inference)\b", "text-generation-inference"),
-    (r"\bmlx_lm\b", "mlx-lm"),
     (r"\bexllama(?:v[23])?\b|\btabbyapi\b", "exllamav3"),
     (r"\blms (?:load|server)\b", "lm-studio"),
     (r"\bmindie\w*\b", "mindie"),
@@ -106,9 +110,8 @@ def starts_engine(text: str) -> bool:
 
 def as_pasted(text: str) -> str:
     """Return the shell's words of a command, of a script in Python or of a Modelfile; @FILE is read."""
-    return in_its_words(
-        of_python(of_modelfile(pasted_text(text, "give a script, a Compose file or Kubernetes objects")))
-    )
+    text = of_modelfile(pasted_text(text, "give a script, a Compose file or Kubernetes objects"))
+    return of_mlx.in_its_words(in_its_words(of_python(text)))
 
 
 def chosen(

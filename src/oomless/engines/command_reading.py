@@ -13,6 +13,7 @@ from ..facts.options.command_lines import CommandLine
 from ..run.option_values import ENGINE_CHOOSES, parsed
 from ..run.options import asked_of, by_keyword
 from ..run.shell_words import VARIABLE
+from . import mlx as of_mlx
 from .command_words import CommandWords
 from .config_words import config_words
 from .llamacpp import command_line as of_llamacpp
@@ -35,6 +36,7 @@ IN_OUR_WORDS = {
     "ollama": of_ollama.in_our_words,
     "trtllm": of_trtllm.in_our_words,
     "lmdeploy": of_lmdeploy.in_our_words,
+    "mlx": of_mlx.in_our_words,
 }
 """By the table of a command line."""
 

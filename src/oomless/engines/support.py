@@ -13,6 +13,7 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..kept import Kept
+from ..model.mlx_forms import form_of
 from ..model.model import Model
 from ..model.quantization_scheme import REQUANTISED
 from ..records import Record
@@ -285,7 +286,9 @@ def _weights_word(model: Model, quantization: str | None) -> str:
     forms = {tensor.format for tensor in model.tensors if tensor.role in ("linear", "expert")}
     if method != model.quantization:
         if method not in REQUANTISED:
-            return method  # nothing is known of it, least of all that it is the checkpoint's
+            return (
+                "mlx" if form_of(method) else method
+            )  # nothing is known of it, least of all that it is the checkpoint's
         forms = {REQUANTISED[method]}
     form = min(forms, key=lambda each: each.bits, default=model.dtype)
     return next((word for start, word in FORM_WORDS if form.name.startswith(start)), method or "16-bit")
@@ -301,6 +304,7 @@ METHOD_WORDS = {
     "bitsandbytes": "nf4",
     "awq": "awq",
     "gptq": "gptq",
+    "mlx-packed": "mlx",
     "auto-round": "gptq",
     "nvfp4": "nvfp4",
     "mxfp4": "mxfp4",

@@ -3,6 +3,7 @@
 import re
 
 from .. import facts
+from .mlx_forms import mlx_form
 from .quantization_scheme import REQUANTISED, WIDENED
 
 
@@ -28,7 +29,7 @@ def instead_of(repo_id: str, known: str | None) -> str:
     model, rest = shape_by_name(repo_id)
     if not model:
         return ""
-    form = form_in_name(rest)
+    form = mlx_form(repo_id) or form_in_name(rest)
     flag = f" --quantization {form}" if form else ""
     if is_widened(rest, model):
         flag = f" --hf-overrides '{WIDENED}'"
@@ -177,5 +178,5 @@ FORMS_SPELLED = {
     "fp4": "nvfp4",
 }
 """How names of repositories spell a form in other words than engines do."""
-UNREAD_FORMS = r"(^|[-_./])(ggml|exl\d|mlx|onnx|openvino|hqq|aqlm|eetq|lora|adapter|[\d.]+bpw)([-_./]|$)"
+UNREAD_FORMS = r"(^|[-_./])(ggml|exl\d|onnx|openvino|hqq|aqlm|eetq|lora|adapter|[\d.]+bpw)([-_./]|$)"
 """Words for a form whose bytes a name does not say, and for what is no model by itself."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedError
 from .config import Config
-from .model import HEAD, Model, Tensor
+from .model import EMBEDDING, HEAD, Model, Tensor
 from .quantization_scheme import Scheme
 from .scope import Storage
 from .storage import Format
@@ -22,13 +22,18 @@ NESTED = ("text_config", "language_config", "llm_config")
 def read_storage(config: Config, plain: Format) -> tuple[Storage, str]:
     """How the checkpoint stores its weights but for the rules (`with_rules`), and the method that its config
     names ("" = none)."""
-    section = config.section("quantization_config")
-    if not section.values and isinstance(config.values.get("quantization"), dict):
-        section = config.section("quantization")  # MLX's first configs have it under this key alone
+    section = section_of(config)
     if not section.values:
         return Storage(plain, plain, plain), ""
     scheme, method = read_scheme(section, config)
     return Storage(plain, scheme.linear or plain, scheme.expert or plain), method
+
+
+def section_of(config: Config) -> Config:
+    """Return the part of a config that says how weights are stored; MLX's first have it under another key."""
+    quantization = config.section("quantization_config")
+    first = not quantization.values and isinstance(config.values.get("quantization"), dict)
+    return config.section("quantization") if first else quantization
 
 
 def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
@@ -49,11 +54,7 @@ def read_scheme(section: Config, config: Config) -> tuple[Scheme, str]:
 def with_rules(model: Model, config: Config) -> Model:
     """The model with the modules stored otherwise that its quantization_config names, layer by layer."""
     inner = [config.section(key) for key in NESTED if isinstance(config.values.get(key), dict)]
-    sections = [
-        each.section("quantization_config")
-        for each in (config, *inner)
-        if each.values.get("quantization_config")
-    ]
+    sections = [found for each in (config, *inner) if (found := section_of(each)).values]
     if not sections or not model.quantization:
         return model
     rules = read_scheme(sections[0], config)[0].rules
@@ -76,8 +77,9 @@ def _ruled(
     """A group of tensors, divided by how its layers are stored."""
     from .quantization_names import module_names
 
-    if tensor.name == HEAD and tensor.part == "main":
-        forms = [form for names, form in matchers if form and names.says("lm_head")]
+    if tensor.name in (HEAD, EMBEDDING) and tensor.part == "main":
+        module = tensor.name.removeprefix("model.").removesuffix(".weight")
+        forms = [form for names, form in matchers if form and names.says(module)]
         yield tensor._replace(format=forms[0]) if forms else tensor
         return
     if tensor.role == "plain" or tensor.part not in ("main", "mtp"):

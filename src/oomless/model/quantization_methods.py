@@ -47,10 +47,7 @@ def method_of(section: Config) -> str:
     if section.values.get("quant_method") is None and isinstance(section.values.get("quant_algo"), str):
         return "modelopt"
     if section.values.get("quant_method") is None and {"bits", "group_size"} <= section.values.keys():
-        raise UnsupportedError(
-            f"{section.where}: packed by MLX, which no engine here loads",
-            "give the model that it was made from",
-        )
+        return "mlx-packed"
     method = section.word("quant_method").lower()
     return SPELLED.get(method, method)
 
@@ -176,6 +173,7 @@ ELSEWHERE = {
     "compressed-tensors": "quantization_by_module",
     "modelopt": "quantization_by_module",
     "quark": "quantization_by_module",
+    "mlx-packed": "mlx_forms",
 }
 """The file of a method that most models have not: it is read when one is met."""
 METHODS = (*HERE, *ELSEWHERE, *WHOLE)

@@ -1,7 +1,7 @@
 """A word that is none of an option's, refused with what was meant."""
 
 from ..errors import UsageError, did_you_mean
-from ..facts.options import Option
+from ..facts.options import ENGINE_ALSO, Option
 from .option_values import choices_of
 
 OTHER_WORDS = {
@@ -20,10 +20,6 @@ OTHER_WORDS = {
         ("tgi", "text-generation-inference"), "its rules are not known; vllm serves the same formats"
     ),
     **dict.fromkeys(
-        ("mlx", "mlx-lm", "mlx_lm"),
-        "its rules are not known; llamacpp serves the same machines: --engine llamacpp",
-    ),
-    **dict.fromkeys(
         ("exllama", "exllamav2", "exllamav3", "tabbyapi"),
         "its rules are not known; llamacpp serves desktop cards",
     ),
@@ -39,15 +35,17 @@ def is_word(option: Option) -> bool:
     return bool(option.choices) and option.kind == "text" and not option.several
 
 
-def need_choice(option: Option, word: str, where: str, command: str) -> None:
-    """Refuse a word that is none of the option's; `command` is whose help lists them.
+def need_choice(option: Option, word: str, where: str, command: str) -> str:
+    """Return the word of the option that one means, and refuse others; `command` is whose help lists them.
 
     >>> from .options import by_flag
-    >>> need_choice(by_flag("infer")["--engine"], "vllm", "--engine", "oomless infer")
+    >>> need_choice(by_flag("infer")["--engine"], "mlx-lm", "--engine", "oomless infer")
+    'mlx'
     """
     names = choices_of(option)
+    word = ENGINE_ALSO.get(word, word) if option.field == "engine" else word
     if word in names:
-        return
+        return word
     hint = OTHER_WORDS.get(word.lower()) if option.field == "engine" else None
     raise UsageError(
         f"{where} {word!r} is not one of {', '.join(names)}",

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import facts
 from ..errors import UsageError, did_you_mean
-from ..facts.options import Option
+from ..facts.options import ENGINE_ALSO, Option
 from ..units import GB, GIB, KB, KIB, MB, MIB
 from .speculation import Speculation, read_speculation
 
@@ -106,6 +106,8 @@ def within(option: Option, value: Any, where: str) -> Any:
     """Return a value of the right type that is one of the choices, or in the range; others are refused."""
     if option.listed == "frameworks" and isinstance(value, str) and value not in choices_of(option):
         value = trainer_of(value)
+    if option.field == "engine":
+        value = ENGINE_ALSO.get(value, value)
     if value is not None and (reason := fault_of(option, value)):
         raise UsageError(f"{where} is {shown(value)}", reason, option.field)
     return value

@@ -136,6 +136,7 @@ class Asked(Record):
     backend: str = "auto"
     device_map: str = "auto"
     cache_implementation: str = "dynamic"
+    prompt_cache_size: int = 10
     instances: int = 1
     reserve: str | None = None
     n_gpu_layers: int | None = None

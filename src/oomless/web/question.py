@@ -154,8 +154,7 @@ def value_of(command: str, option: Option, text: str) -> Any:
     if option.default != "":
         need_text(option.flag, text)
     if is_word(option):
-        need_choice(option, text, option.flag, f"oomless {command}")
-        return text
+        return need_choice(option, text, option.flag, f"oomless {command}")
     found = read(option, text, option.flag)
     return text if found is None or option.several else found
 

@@ -147,4 +147,12 @@ COMMAND_LINES = (
         image="openmmlab/lmdeploy",
         table="lmdeploy",
     ),
+    CommandLine(
+        "mlx",
+        (r"((\S*/)?python[\w.]* -m )?(\S*/)?mlx_lm[. ](server|generate|chat|benchmark)",),
+        "mlx_lm.server --model",
+        own_words={("kv_cache_dtype", f"int{bits}"): f"{bits}" for bits in (2, 3, 4, 6, 8)},
+        table="mlx",
+        beginnings=True,
+    ),
 )

@@ -24,12 +24,7 @@ OF_RLHF: dict[str, Task] = {
 }
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo", "cpo")
 """Of `--rlhf_type`: chosen and rejected run as in DPO (TRL's CPO and ORPO trainers, concatenated_forward)."""
-ATTENTION = {
-    "flash_attn": "flash",
-    "flash_attention_2": "flash",
-    "flash_attention_3": "flash",
-    "eager": "eager",
-}
+ATTENTION = {"flash_attn": "flash", "flash_attention_2": "flash", "flash_attention_3": "flash"}
 BATCH = 16
 """Sequences of a step that gradient accumulation fills up to, where nobody says how many."""
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
@@ -252,11 +247,10 @@ def _optimizer(entries: Entries) -> str | None:
     return None
 
 
-def _attention(entries: Entries) -> str | None:
+def _attention(entries: Entries) -> str:
     if entries.has("use_flash_attn"):  # of 1.x and 2.x
         return "flash" if entries.switch("use_flash_attn", default=False) else "eager"
-    said = entries.text("attn_impl", default="auto") or "auto"
-    return None if said == "auto" else ATTENTION.get(said, "auto")
+    return ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto")
 
 
 def length_of(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
