@@ -350,3 +350,17 @@ def test_a_reward_model_of_llama_factory_makes_logits_too() -> None:
             next(each for each in found.groups[0].phases if each.moment == "in the loss").total_bytes
         )
     assert peaks[1] - peaks[0] == pytest.approx(2 * 4096 * 128256 * 6, rel=0.05)
+
+
+def test_llama_factory_puts_a_model_into_float32_before_deepspeed_takes_it() -> None:
+    """13B on cards of 40 GB, the optimizer on the host: 48.5 GiB are loaded, of which a step needs half."""
+    asked: dict[str, Any] = {"framework": "llama-factory", "method": "full", "offload": "optimizer"}
+    asked |= {"seq_len": 1024, "micro_batch": 1}
+
+    def found(version: str, **other: str) -> TrainingEstimate:
+        return train("llama-2-13b", "a100-40gb:8", **(asked | other), framework_version=version).estimate
+
+    then, now = (found(f"llamafactory {each}", sharding="zero2") for each in ("0.5.3", "0.6.0"))
+    assert (then.verdict, now.verdict, now.peaks.phase) == ("fits", "tight", "load")
+    assert now.peaks.allocated_bytes == 4 * 13_015_864_320
+    assert found("llamafactory 0.6.0", sharding="zero3").peaks.phase != "load"

@@ -226,3 +226,13 @@ def test_accelerate_put_frozen_weights_into_float32_under_fsdp2(release: str, *,
         for each in ("fsdp2", "fsdp1")
     ]
     assert found == ["mixed-bf16" if wide else "bf16", "bf16"]
+
+
+@pytest.mark.parametrize(("release", "wide"), [("0.7.1", False), ("0.8.0", True), ("0.9.3", False)])
+def test_llama_factory_loaded_frozen_weights_in_float32_under_fsdp(release: str, *, wide: bool) -> None:
+    """Its 0.8.0 to 0.9.2 gave transformers no dtype: twice the weights that adapters leave alone."""
+    found = [
+        used("llama-factory", f"llamafactory {release}", method=method, sharding=sharding).precision
+        for method, sharding in (("lora", "fsdp1"), ("lora", "ddp"), ("qlora", "fsdp1"))
+    ]
+    assert found == ["mixed-bf16" if wide else "bf16", "bf16", "bf16"]

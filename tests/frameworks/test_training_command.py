@@ -758,6 +758,35 @@ def test_an_optimizer_that_nobody_names_goes_by_the_release() -> None:
     assert [each["request"]["optimizer"] for each in found] == ["adamw", "adamw-fused"]
 
 
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("trl sft --model_name_or_path google/gemma-2-9b --bf16 true", "--attn_implementation sdpa"),
+        ("swift sft --model google/gemma-2-9b --max_length 2048", "--attn_impl sdpa"),
+    ],
+)
+def test_attention_that_nobody_names_goes_by_release_and_family(command: str, flag: str) -> None:
+    """Gemma 2 computed scores eagerly from transformers 4.45 to 4.47, and readers of commands said auto."""
+    words = ("train", "--gpu", "h200", "--json", "--framework-version")
+    found = [
+        json.loads(call(*words, f"transformers {version}", "--command", each).out)["request"]["attention"]
+        for version, each in (("4.46", command), ("4.50", command), ("4.46", f"{command} {flag}"))
+    ]
+    assert (found[0], found[1] == "eager", found[2] == "eager") == ("eager", False, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "attention"),
+    [("", "eager"), ("sdp_attention: true\n", "auto"), ("attn_implementation: flash_attention_2\n", "flash")],
+)
+def test_axolotl_leaves_attention_to_transformers(tmp_path: Path, said: str, attention: str) -> None:
+    path = tmp_path / "axolotl.yaml"
+    path.write_text(f"base_model: google/gemma-2-9b\nadapter: lora\nsequence_len: 2048\n{said}")
+    words = ("train", "--gpu", "h200", "--json", "--framework-version", "transformers 4.46")
+    request = json.loads(call(*words, "--framework", "axolotl", "--from", str(path)).out)["request"]
+    assert request["attention"] == attention
+
+
 def test_a_length_that_nobody_says_goes_by_the_release() -> None:
     """LLaMA-Factory cut at 1,024 tokens up to 0.9.0."""
     command = "llamafactory-cli train --model_name_or_path Qwen/Qwen2.5-1.5B --finetuning_type lora --bf16"

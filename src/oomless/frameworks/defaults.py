@@ -114,7 +114,7 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
     """Return the recipe: the one that is named, or the framework's for the method and the sharding. FSDP
     gathers F32 weights in 16 bit, so that autocast finds nothing to cast, whatever Trainer is told
     (accelerate's set_mixed_precision); a DeepSpeed engine makes its own of either. What accelerate 1.6 to
-    1.12 divides by FSDP2 is F32, frozen weights too.
+    1.12 divides by FSDP2 is F32, frozen weights too, as is what LLaMA-Factory 0.8.0 to 0.9.2 loads.
 
     >>> trl, none = framework("trl"), Habits()
     >>> [precision_of(TrainingAsked(sharding=each), trl, none) for each in ("none", "fsdp2", "zero3")]
@@ -138,8 +138,10 @@ def precision_of(asked: TrainingAsked, of: Framework, earlier: Habits) -> str:
         case _:
             alike = of.precision_lora in ("", of.precision)
             found = (earlier.precision if alike else "") or of.precision_lora or of.precision
-            widened = earlier.widens_frozen and sharding in FSDP[1:]
-            if widened or (sharding in FSDP and recipe(found).autocast):
+            wide: tuple[str, ...] = FSDP[1:] if earlier.widens_frozen else ()
+            if earlier.loads_wide and asked.method == "lora":
+                wide = FSDP
+            if sharding in wide or (sharding in FSDP and recipe(found).autocast):
                 found = of.precision_fsdp or found
     if asked.precision and (of.megatron_core or recipe(asked.precision).weight > 1):
         found = asked.precision

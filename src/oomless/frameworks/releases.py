@@ -51,8 +51,9 @@ class Habits(NamedTuple):
     """DeepSpeed makes F32 masters of a 16-bit copy of each sub-group."""
     wide_gradients: bool = False
     """DeepSpeed runs bfloat16 without ZeRO by its BF16_Optimizer."""
-    loaded_whole: str = ""
-    """Shardings before which each card has the whole model, or families whose packed models FSDP moved."""
+    loaded_whole: tuple[str, ...] = ()
+    """Shardings before which each card has the whole model, "zero2/4" in so many bytes of what is trained in
+    full, or families whose packed models FSDP moved."""
     rotary_tables: tuple[str, ...] = ()
     """Families of models whose layers each keep cosines and sines of every position, "gemma/4" in so many
     bytes; a scaling that has them too; a number: of no more positions, unless the sequence is longer."""
@@ -64,6 +65,8 @@ class Habits(NamedTuple):
     """FSDP1 gives up no frozen weights that a backward gathered before it is over."""
     widens_frozen: bool = False
     """What FSDP2 divides is put into F32 before, frozen weights of 16 bit too."""
+    loads_wide: bool = False
+    """What FSDP divides is loaded in F32, unless it is packed."""
     reference_unshards: bool = False
     """Preparing the reference model switches ZeRO-1 and 2 off for the policy too."""
     grpo_reference: bool = False
@@ -172,12 +175,13 @@ def _by_name(found: dict[str, str]) -> Habits:
         offload_step=found.get("offload_step"),
         copies_sub_groups=found.get("masters") == "copied",
         wide_gradients=found.get("gradients") == "wide",
-        loaded_whole=found.get("loaded", ""),
+        loaded_whole=tuple(found.get("loaded", "").split()),
         rotary_tables=tuple(found.get("rotary", "").split()),
         originals_stay=found.get("originals") == "stay",
         keeps_layers=found.get("kept") == "some",
         frozen_stay=found.get("frozen") == "stay",
         widens_frozen=found.get("frozen_types") == "wide",
+        loads_wide=found.get("loaded_types") == "wide",
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         batch_of_prompts=found.get("batch") == "prompts",

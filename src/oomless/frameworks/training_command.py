@@ -80,9 +80,11 @@ OF_TRAINER = (
     ("model_name_or_path", "per_device_train_batch_size"),
     ("actor_model_name_or_path",),
     ("model_name_or_path", "zero_stage"),
+    ("model_name_or_path", "source_max_len"),
     ("per_device_train_batch_size", "gradient_accumulation_steps"),  # its model is named beside it
 )
-"""Flags by which a script or module is known that parses the Trainer's arguments, or DeepSpeed-Chat's."""
+"""Flags by which a script or module is known that parses the Trainer's arguments, DeepSpeed-Chat's or
+QLoRA's."""
 LAUNCHERS = ("torch.", "accelerate.", "deepspeed.")
 """Modules that start a script."""
 ELSEWHERE = {

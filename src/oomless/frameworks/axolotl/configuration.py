@@ -230,10 +230,12 @@ def _precision(entries: Entries) -> str | None:
     return "fp16" if fp16 else None if bf16 and (word is not None or not entries.has("fp16")) else "fp32"
 
 
-def _attention(entries: Entries) -> str:
-    entries.text("attn_implementation", "attention")
-    if entries.switch("flash_attention", default=False):
+def _attention(entries: Entries) -> str | None:
+    """Return the kernel; None: nobody says, and it goes by the release and the family."""
+    said = entries.text("attn_implementation", "attention") or ""
+    if entries.switch("flash_attention", default="flash" in said):
         return "flash"
-    if entries.switch("eager_attention", default=False):
+    if entries.switch("eager_attention", default=said == "eager"):
         return "eager"
-    return "auto"
+    named = said or entries.has("sdp_attention", "xformers_attention")
+    return "auto" if named else None

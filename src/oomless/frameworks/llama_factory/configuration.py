@@ -157,11 +157,14 @@ def _frozen_beside(entries: Entries) -> int:
 def _precision(
     entries: Entries, method: Method, pure: bool, deep: Zero | None, start: Launcher
 ) -> str | None:
-    """Return the recipe: LLaMA-Factory's own (None) of bf16; pure_bf16 casts nothing to F32. What accelerate
-    is told counts where the Trainer is told nothing (transformers/training_args.py)."""
+    """Return the recipe: LLaMA-Factory's own (None) of bf16; pure_bf16 casts nothing to F32, and what the
+    launcher's FSDP divides may be loaded so. What accelerate is told counts where the Trainer is told
+    nothing (transformers/training_args.py)."""
     mixed = start.mixed_precision
     fp16 = entries.switch("fp16", default=mixed == "fp16")
     bf16 = entries.switch("bf16", default=mixed == "bf16" and not fp16)
+    if method == "lora" and start.sharding and entries.habits("llamafactory").loads_wide:
+        return "amp-fp16" if fp16 else "amp-bf16"
     if method != "full" or pure:
         return "fp16" if fp16 else "bf16"
     if deep is not None:

@@ -67,6 +67,7 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
 
     What it leaves out takes Megatron's default; what cannot be left out is an error.
     """
+    given = by_new_names(given)
     get = ArgumentReader(given)
     for name, what in OTHER_KINDS.items():
         if name in given:
@@ -91,6 +92,36 @@ def read_arguments(given: dict[str, Value], world_size: int | None, kind: str = 
     )
     taken = tuple(f"{name} {value}" for name, value in sorted(get.taken.items()) if value not in NOTHING)
     return run._replace(warnings=get.warnings(), defaults=taken)
+
+
+RENAMED = {"batch-size": "micro-batch-size", "model-parallel-size": "tensor-model-parallel-size"}
+"""Arguments before 2.0 -> their names since (megatron/arguments.py of 2.0: "no longer valid")."""
+OF_ITS_TIME = {"transformer-impl": "local", "attention-backend": "unfused"}
+"""What there was before 2.0: layers of its own, whose scores are kept (megatron/model/transformer.py)."""
+OF_CHECKPOINTS = {"recompute-granularity": "full", "recompute-method": "uniform"}
+"""What --checkpoint-activations was called by 3.0; it stands for itself in Megatron-DeepSpeed."""
+
+
+def by_new_names(given: dict[str, Value]) -> dict[str, Value]:
+    """Return the arguments with the names of today. ZeRO of Megatron-DeepSpeed divides at least what the
+    distributed optimizer does; stages 2 and 3 are named as not read.
+
+    >>> by_new_names({"model-parallel-size": 8, "checkpoint-activations": True})["recompute-num-layers"]
+    1
+    >>> by_new_names({"batch-size": 4})
+    {'transformer-impl': 'local', 'attention-backend': 'unfused', 'micro-batch-size': 4}
+    """
+    found = {RENAMED.get(name, name): value for name, value in given.items()}
+    if any(name in given for name in RENAMED):
+        found = {**OF_ITS_TIME, **found}
+    if found.pop("checkpoint-activations", False) not in (False, "false"):
+        each = found.pop("checkpoint-num-layers", 1)
+        found = {**OF_CHECKPOINTS, "recompute-num-layers": each, **found}
+    if found.get("zero-stage", 0) in (1, 2, 3):
+        found["use-distributed-optimizer"] = True
+        if found["zero-stage"] == 1:
+            del found["zero-stage"]
+    return found
 
 
 def read_field(get: ArgumentReader, argument: Argument) -> Any:

@@ -72,13 +72,17 @@ def _feed_forward(get: ArgumentReader, hidden: int, tp: int) -> tuple[int, bool]
     return ffn, swiglu or quick
 
 
+OWN_VOCABULARY = {"GPT2BPETokenizer": 50257}
+"""Kinds of tokenizers that are of one vocabulary (megatron/tokenizer/tokenizer.py, _GPT2BPETokenizer)."""
+
+
 def _vocab(get: ArgumentReader, tp: int) -> int:
     """Vocabulary with its padding: a multiple of --make-vocab-size-divisible-by (128) times TP."""
     padded, step = get.optional("padded-vocab-size"), get.whole("make-vocab-size-divisible-by", 128) * tp
     if padded:
         divides(padded, tp, "padded-vocab-size", "tensor-model-parallel-size")
         return padded
-    plain = get.optional("vocab-size")
+    plain = get.optional("vocab-size") or OWN_VOCABULARY.get(get.text("tokenizer-type", ""), 0)
     if not plain:
         raise UsageError(
             "vocabulary size is not given",

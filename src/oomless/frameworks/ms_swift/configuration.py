@@ -24,7 +24,12 @@ OF_RLHF: dict[str, Task] = {
 }
 PAIRS_WITHOUT_REFERENCE = ("orpo", "simpo", "cpo")
 """Of `--rlhf_type`: chosen and rejected run as in DPO (TRL's CPO and ORPO trainers, concatenated_forward)."""
-ATTENTION = {"flash_attn": "flash", "flash_attention_2": "flash", "flash_attention_3": "flash"}
+ATTENTION = {
+    "flash_attn": "flash",
+    "flash_attention_2": "flash",
+    "flash_attention_3": "flash",
+    "eager": "eager",
+}
 BATCH = 16
 """Sequences of a step that gradient accumulation fills up to, where nobody says how many."""
 PRESETS = ("zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
@@ -247,10 +252,11 @@ def _optimizer(entries: Entries) -> str | None:
     return None
 
 
-def _attention(entries: Entries) -> str:
+def _attention(entries: Entries) -> str | None:
     if entries.has("use_flash_attn"):  # of 1.x and 2.x
         return "flash" if entries.switch("use_flash_attn", default=False) else "eager"
-    return ATTENTION.get(entries.text("attn_impl", default="auto") or "auto", "auto")
+    said = entries.text("attn_impl", default="auto") or "auto"
+    return None if said == "auto" else ATTENTION.get(said, "auto")
 
 
 def length_of(entries: Entries, task: Task, packed: bool, answer: int) -> int | None:
