@@ -35,6 +35,8 @@ CELLS = [
     ("deepseek-v4-flash", "bfloat16", 6_229),
     ("deepseek-v4-pro", "bfloat16", 8_918),
     ("llama-2-7b", "auto", 524_288),
+    ("minimax-m3", "auto", 137_472),
+    ("minimax-m3", "fp8", 76_032),
     ("tinyllama-1.1b", "auto", 22_528),
 ]
 
@@ -48,6 +50,10 @@ def test_a_token_takes(name: str, dtype: str, num_bytes: float) -> None:
 def test_one_sequence_of_v4_flash_takes(length: int, gib: float) -> None:
     layout = cache("deepseek-v4-flash", kv_cache_dtype="fp8")
     assert one(layout, length) / GIB == pytest.approx(gib, abs=0.0006)
+
+
+def test_layers_without_rows_are_not_counted_in_a_token() -> None:
+    assert cache("qwen3-next-80b-a3b").formula == "12 layers x 2048 B"
 
 
 def test_every_rank_holds_the_latent_of_mla() -> None:
@@ -86,6 +92,13 @@ def test_defaults_follow_the_version() -> None:
         (0.9, 64),
         (0.9, 32),
     ]
+
+
+def test_an_engine_that_is_built_takes_a_cache_of_int8() -> None:
+    """quantization/mode.py, INT8_KV_CACHE; the PyTorch backend has none."""
+    assert cache("llama-2-7b", engine_version="0.9", kv_cache_dtype="int8").token_bytes == 524_288 / 2
+    with pytest.raises(UsageError, match=r"'int8' is not TensorRT-LLM's\n.*float16, fp8$"):
+        cache("llama-2-7b", engine_version="1.3", kv_cache_dtype="int8")
 
 
 def test_what_it_cannot_do_is_refused_by_name() -> None:

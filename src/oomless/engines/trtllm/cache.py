@@ -25,13 +25,12 @@ def row_bytes(attention: Attention, asked: Resolved) -> float:
     576
     """
     fp8 = asked.kv_cache_dtype == "fp8"
-    width = (
-        1 if fp8 else DTYPES[asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype].bits / 8
-    )
+    stored = asked.dtype if asked.kv_cache_dtype == "auto" else asked.kv_cache_dtype
+    width = 1 if stored in ("fp8", "int8") else DTYPES[stored].bits / 8
     match attention:
         case GQA():
             heads = max(attention.num_kv_heads * asked.layout.dp // asked.layout.tp, 1)
-            return heads * attention.cache_dim * width
+            return heads * attention.cache_dim * width + key_bytes(attention)
         case Sliding():
             return row_bytes(attention.inner, asked)
         case MLA():
@@ -50,6 +49,20 @@ def row_bytes(attention: Attention, asked: Resolved) -> float:
             )
 
 
+def key_bytes(attention: GQA) -> int:
+    """Return the bytes of a token's key by which blocks of the cache are picked: one head in 16 bit on every
+    rank, whatever the cache is in (sparse/minimax_m3/cache_manager.py, _extra_buffers_per_layer). Qwen4-Exp
+    pools keys as it reads them: each token has its own, one element and three I32 of positions
+    (sparse/qsa/cache_manager.py).
+
+    >>> key_bytes(GQA(64, 4, 128, index_heads=4, index_dim=128))
+    256
+    """
+    if not attention.index_heads:
+        return 0
+    return attention.index_dim * 2 if attention.index_pool == 1 else (attention.index_dim + 1) * 2 + 12
+
+
 def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     """How one rank pages its cache. V4's windows and F32 states are a fixed part of each sequence; states of
     linear attention are made for all that may run; the MTP layer has rows for each token that it drafts
@@ -59,7 +72,8 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
         shares = RELEASES.at(asked.engine_version).shares_draft_layer or model.drafter is not None
         attentions += [layer.attention for layer in model.draft] * (1 if shares else asked.draft_tokens)
     block = asked.block_size or 32
-    token = sum(row_bytes(attention, asked) for attention in attentions)
+    rows = [row_bytes(attention, asked) for attention in attentions]
+    token = sum(rows)
     fixed = 0
     for a in attentions:
         if isinstance(a, V4):
@@ -69,7 +83,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
                 fixed += V4_STATE_ROWS[a.ratio] * states * STATE_BYTES
     states = states_of(attentions, asked)
     page = int(token * block)
-    formula = rows_in_layers(token, len(attentions))
+    formula = rows_in_layers(token, sum(each > 0 for each in rows))
     group = CacheGroup("all layers", len(attentions), block, page)
     return CacheLayout((group,), page, token, fixed, page, formula, asked.kv_cache_dtype, states)
 

@@ -16,7 +16,8 @@ REQUESTS, ENGINE_REQUESTS, TOKENS = 2048, 256, 8192
 """max_batch_size of the PyTorch backend and of engine builds; max_num_tokens."""
 
 
-CACHE_TYPES = ("auto", "bfloat16", "float16", "fp8")
+CACHE_TYPES = ("auto", "bfloat16", "float16", "fp8", "int8")
+"""The last of engines that are built alone: quantization/mode.py, INT8_KV_CACHE; _torch has none."""
 
 
 def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> Resolved:
@@ -27,10 +28,11 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     release = RELEASES.latest if asked.engine_version is None else asked.engine_version
     rules = RELEASES.at(release)
     kinds = model.kinds
-    if asked.kv_cache_dtype not in CACHE_TYPES:
+    known = CACHE_TYPES[:-1] if rules.runs_pytorch else CACHE_TYPES
+    if asked.kv_cache_dtype not in known:
         raise UsageError(
             f"--kv-cache-dtype {asked.kv_cache_dtype!r} is not TensorRT-LLM's",
-            f"known are {', '.join(CACHE_TYPES)}",
+            f"known are {', '.join(known)}",
             "kv_cache_dtype",
         )
     if (
