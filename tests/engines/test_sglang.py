@@ -237,6 +237,17 @@ def test_a_draft_lies_beside_the_pool_of_old_releases_and_in_the_budget_since() 
     assert pools["0.5.23", ""] - pools["0.5.23", "EAGLE"] > GIB
 
 
+def test_an_old_draft_has_rows_for_as_many_tokens_as_are_asked() -> None:
+    """It has no more slots than the model that it drafts for (--max-total-tokens)."""
+    flags: dict[str, Any] = {"engine": "sglang", "engine_version": "0.5.3", "speculative_config": "EAGLE"}
+    whole, capped = (
+        infer("deepseek-r1", "h200:8", tp=8, max_total_tokens=tokens, **flags).ledger
+        for tokens in (None, 8_192)
+    )
+    drafts = [next(line for line in each.lines if "draft" in line.key).bytes for each in (whole, capped)]
+    assert drafts[0] > drafts[1]
+
+
 def test_activations_are_not_subtracted_from_the_pool() -> None:
     answers = [
         infer(

@@ -150,6 +150,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         beside.append(canvas_line(model, asked))
     if asked.speculative and stage.last and model.draft and not rules.loads_draft_before_pool:
         tokens = pool_tokens(*pool_expected(model, asked, hardware, stage))
+        tokens = int(min(tokens, asked.max_total_tokens or inf))
         beside.append(draft_line(model, asked, hardware, stage, tokens))
     released = released_line(model, asked, stage)
     loaded.extend(released)
