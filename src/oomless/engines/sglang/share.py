@@ -138,6 +138,9 @@ def reads_images(model: Model, rules: SglangRules) -> bool:
     >>> from .release import RELEASES
     >>> [reads_images(load("gemma-3-27b"), RELEASES.at(text)) for text in ("0.4.5", "0.4.6")]
     [True, False]
+    >>> scout, posts = load("llama-4-scout"), ("", ".post1", ".post3")
+    >>> [reads_images(scout, RELEASES.at("0.4.5" + post)) for post in posts]
+    [False, True, False]
     """
     asked_for = model.family in rules.reads_images_if_asked
     return not asked_for and any(t.part == "vision" for t in model.tensors)
