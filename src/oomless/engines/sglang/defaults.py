@@ -45,7 +45,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     page = asked.block_size or default_page(model, asked, hardware, rules)
     found = Resolved.of(
         asked._replace(
-            engram="gpu" if asked.engram == "auto" else asked.engram,
+            engram=place_of_tables(model, asked, hardware),
             context=asked.context or min(length, default_length(model), longest_request(asked, page)),
         ),
         engine_version=version,
@@ -87,6 +87,24 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         mem_fraction_static=share,
         block_size=page,
     )
+
+
+def place_of_tables(model: Model, asked: Asked, hardware: Hardware) -> str:
+    """Where tables of n-grams are: those of Qwen4-Exp in pinned memory of the host where CUDA serves BF16
+    (arg_groups/model_overrides/qwen4_exp.py of 0.5.20 to 0.5.23), which is the card's own on a machine that
+    has one memory.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> model = load("qwen3.8-flash-next-nvfp4")
+    >>> [place_of_tables(model, Asked(), parse_gpu(gpu)) for gpu in ("b200", "dgx-spark", "mi355x")]
+    ['host', 'gpu', 'gpu']
+    """
+    if asked.engram != "auto":
+        return asked.engram
+    apart = hardware.card.vendor == "NVIDIA" and not hardware.card.shared_bytes
+    away = model.family == "qwen4_exp" and resolve_dtype(model, asked.dtype, hardware) == "bfloat16"
+    return "host" if away and apart else "gpu"
 
 
 def with_own_backend(asked: Asked, hardware: Hardware) -> Asked:

@@ -193,7 +193,8 @@ ASKED: tuple[Option, ...] = (
                     "aiter_triton_mxfp4_bf16", "aiter_triton_mxfp4_mxfp4", "flydsl", "hpc", "emulation"),
            known={VLLM: "--moe-backend"}),
     Option("engram", "--engram", "text", "memory", "Where V4.1's Engram tables live.", "auto",
-           choices=("auto", "host", "gpu"), known={VLLM: "", "sglang": ""}),
+           choices=("auto", "host", "gpu"),
+           known={VLLM: "", "sglang": "--ple-offload-embedding=host --no-ple-offload-embedding=gpu"}),
     Option("speculation", "--speculative-config --speculative-algorithm --spec-draft-n-max", "speculation",
            "speculation",
            "Draft with the model's own MTP or draft layers: mtp, vLLM's JSON, or the number of drafted "
