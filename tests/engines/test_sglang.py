@@ -404,15 +404,16 @@ def test_a_draft_had_a_pool_of_all_layers_before_its_last_post_release() -> None
 @pytest.mark.parametrize(
     ("model", "version", "tokens"),
     [
-        ("llama-4-scout", "0.4.5", 400_000),
+        ("llama-4-scout", "0.4.5", 8192),
+        ("llama-4-scout", "0.4.5.post1", 400_000),
         ("llama-4-scout", "0.4.6", 8192),
         ("qwen2.5-vl-7b", "0.4.6", 100_000),
         ("qwen2.5-vl-7b", "0.4.7", 8192),
     ],
 )
 def test_prompts_of_vision_models_were_once_read_whole(model: str, version: str, tokens: int) -> None:
-    """sglang#5212: a prompt of 400,000 tokens on eight H100 dies, as chunks are turned off for Llama 4 of
-    0.4.5, which is of images; sglang#6355 turned them on again."""
+    """sglang#5212: a prompt of 400,000 tokens on eight H100 dies, as chunks are turned off for Llama 4
+    when it is of images, from 0.4.5.post1 to post2; sglang#6355 turned them on again."""
     asked: dict[str, Any] = {"engine": "sglang", "tp": 4, "context": 100_000}
     if model == "llama-4-scout":
         asked |= {"tp": 8, "max_model_len": 1_000_000, "context": 400_000}
