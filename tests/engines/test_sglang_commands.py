@@ -178,10 +178,10 @@ def test_nvshmem_takes_memory_beside_the_buffers_of_deepep() -> None:
 
 
 def test_a_prompt_read_whole_holds_four_copies_of_its_tokens() -> None:
-    """400,000 tokens of Scout at once ran out on eight H100 (sglang#5212, 0.4.5): the residual, what experts
-    read and wrote in place, the shared expert's and their sum."""
+    """400,000 tokens of Scout at once ran out on eight H100 (sglang#5212, 0.4.5.post1): the residual, what
+    experts read and wrote in place, the shared expert's and their sum."""
     scout = "meta-llama/Llama-4-Scout-17B-16E-Instruct --tp 8 --context-length 400000"
-    lines = answer(scout, "0.4.5")["ranks"][0]["lines"]
+    lines = answer(scout, "0.4.5.post1")["ranks"][0]["lines"]
     line = next(each for each in lines if each["key"] == "activations.profile_run")
     assert line["formula"].startswith("400,000 tokens")
     assert line["low_bytes"] == 4 * 400_000 * 5120 * 2
