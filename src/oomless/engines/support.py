@@ -13,7 +13,6 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..facts.release import Release, read_release
 from ..kept import Kept
-from ..model.mlx_forms import form_of
 from ..model.model import Model
 from ..model.quantization_scheme import REQUANTISED
 from ..records import Record
@@ -286,9 +285,10 @@ def _weights_word(model: Model, quantization: str | None) -> str:
     forms = {tensor.format for tensor in model.tensors if tensor.role in ("linear", "expert")}
     if method != model.quantization:
         if method not in REQUANTISED:
-            return (
-                "mlx" if form_of(method) else method
-            )  # nothing is known of it, least of all that it is the checkpoint's
+            from ..model.mlx_forms import form_of  # few forms have no name of their own
+
+            # of another one nothing is known, least of all that it is the checkpoint's
+            return "mlx" if form_of(method) else method
         forms = {REQUANTISED[method]}
     form = min(forms, key=lambda each: each.bits, default=model.dtype)
     return next((word for start, word in FORM_WORDS if form.name.startswith(start)), method or "16-bit")
