@@ -42,6 +42,7 @@ requests = st.lists(
     st.integers(1, 700),
     st.integers(0, 50),
     st.sampled_from((0.0, 0.21, 0.7)),
+    st.integers(1, 4),
 )
 def test_every_request_is_served_once_and_in_time(
     workload: list[Request],
@@ -53,6 +54,7 @@ def test_every_request_is_served_once_and_in_time(
     budget: int,
     prefix: int,
     kept_free: float,
+    groups: int,
 ) -> None:
     policy = Policy(
         capacity,
@@ -64,6 +66,7 @@ def test_every_request_is_served_once_and_in_time(
         max_length=600,
         shared_prefix=prefix,
         kept_free=kept_free,
+        groups=groups,
     )
     done = simulate(workload, COST, policy)
     assert len(done.served) + done.refused == len(workload)
@@ -94,6 +97,15 @@ def test_the_course_has_who_decodes_until_the_end() -> None:
     idle = [moment.running for moment in done.moments].index(0)
     assert done.moments[idle].time_s == 1000.0
     assert {moment.running for at, moment in enumerate(done.moments) if at != idle} == {1}
+
+
+def test_a_group_reads_a_prompt_with_its_own_share_of_a_step() -> None:
+    """Two groups of attention divide a chunk of 1,000 tokens: one prompt takes twice as many steps, two that
+    come together as many as before."""
+    prompts = [Request(0, 4000, 1), Request(0, 4000, 1)]
+    together, apart = (Policy(100_000, 8, 1000, groups=groups) for groups in (1, 2))
+    assert [simulate(prompts[:1], COST, policy).num_steps for policy in (together, apart)] == [4, 8]
+    assert [simulate(prompts, COST, policy).num_steps for policy in (together, apart)] == [8, 8]
 
 
 def test_leaps_cost_what_single_steps_cost() -> None:

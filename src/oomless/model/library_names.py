@@ -31,17 +31,24 @@ def library_model(name: str) -> tuple[str, str]:
     return like(model, size[0] if size else plain), kind or usual
 
 
+SIBLINGS = ("pro", "flash", "max", "mini", "lite", "nano", "super", "ultra")
+"""Words that make another model of a name: MiMo-V2.5 is not MiMo-V2.5-Pro."""
+
+
 def like(family: str, size: str) -> str:
     """Return the model of the catalogue whose name a library's name and a size come to, where all others that
     begin so are forms of it; "" for none.
 
     >>> like("qwen3.6", "35b-a3b"), like("gemma4", "26b"), like("granite3.3", "8b"), like("mistral", "24b")
     ('qwen3.6-35b-a3b', 'gemma-4-26b-a4b', 'granite-3.3-8b', '')
+    >>> like("mimo-v2.5", "")
+    ''
     """
     apart = re.sub(r"(?<=[a-z])(?=\d)", "-", family, count=1)
     for begins in (f"{family}-{size}".rstrip("-"), f"{apart}-{size}".rstrip("-")):
         names = (row["name"] for row in facts.table("catalogue"))
         found = sorted((each for each in names if f"{each}-".startswith(f"{begins}-")), key=len)
         if found and all(each.startswith(found[0]) for each in found):
-            return found[0]
+            added = found[0][len(begins) :].split("-")[1:]
+            return "" if added and added[0] in SIBLINGS else found[0]
     return ""

@@ -51,6 +51,8 @@ class Policy(NamedTuple):
     """Under evict, of the tokens that running sequences have still to write the share that is kept free when
     another is let in; it falls to LEAST_KEPT of itself over KEPT_STEPS decoding steps (SGLang's
     new_token_ratio)."""
+    groups: int = 1
+    """Data-parallel groups, which share the budget: a step reads no more of one prompt than a group's."""
 
 
 LEAST_KEPT = 0.14
@@ -257,10 +259,11 @@ class _Run:
         if beside:
             self._make_room()
         budget = max(self.policy.token_budget - (self.decoding if beside else 0), 1)
+        of_group = max(budget // self.policy.groups, 1) if cut else budget
         taken, before, done = 0, 0.0, []
         for each in self.reading:
             there = each.request.prompt_tokens + each.generated - each.to_read
-            piece = each.to_read if not cut and not taken else min(each.to_read, budget - taken)
+            piece = each.to_read if not cut and not taken else min(each.to_read, budget - taken, of_group)
             if piece <= 0 or (not cut and taken and piece < each.to_read):
                 break
             before += piece * (there + piece / 2)
@@ -280,7 +283,7 @@ class _Run:
         else:  # ends are counted in steps that decode
             self._delay(1)
         for each in done:
-            self.reading.popleft()
+            self.reading.remove(each)
             self._begin(each)
 
     def _delay(self, steps: int) -> None:

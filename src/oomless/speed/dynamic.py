@@ -113,6 +113,7 @@ def policy_of(
         capacity_tokens=tokens_together(estimate) * groups,
         max_running=(request.max_num_seqs or DEFAULT_RUNNING) * groups,
         token_budget=token_budget or setup.budget,
+        groups=groups,
         memory=kind,
         chunked=chunked,
         mixed=rules.mixes_prompts,
