@@ -29,6 +29,7 @@ def test_the_default_share_is_what_metal_prints(gpu: str, logged_bytes: float) -
         ("m4-pro-48gb", 40_200.90 * MB),
         ("m3-max-64gb", 55_662.79 * MB),
         ("m4-max-128gb", 115_448.73 * MB),
+        ("m3-ultra-512gb", 498_216.21 * MB),
     ],
 )
 def test_macos_26_may_give_more_than_the_share(gpu: str, logged_bytes: float) -> None:
