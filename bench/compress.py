@@ -25,12 +25,13 @@ FROM_FP8 = ("bf16", "int4")
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, plan
 source, word, out, durable = sys.argv[1:5]
 planned = plan(CompressRequest(source, word))
 began = time.perf_counter()
 threads = int(sys.argv[5]) if len(sys.argv) > 5 else None
-compress(planned, Path(out), threads=threads, durable=durable == "fsync")
+compress(planned, Path(out), writing=Writing(threads=threads, durable=durable == "fsync"))
 wall = time.perf_counter() - began
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(json.dumps({"wall": wall, "cpu": sum(each.ru_utime + each.ru_stime for each in used)}))
@@ -232,6 +233,7 @@ def memory_bytes(pid: int) -> int:
 
 def main() -> None:
     """Print a row a format, then what is made of the same weights in FP8 blocks."""
+    from oomless.compress.checkpoint.run import Writing
     from oomless.compress.weights import CompressRequest, compress, plan
 
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -239,7 +241,7 @@ def main() -> None:
         make(source, int(sys.argv[sys.argv.index("--make") + 1]))
     rows(source, out, [word for word in FORMATS if word in sys.argv] or FORMATS)
     fp8 = out.with_name(f"{out.name}-fp8")
-    compress(plan(CompressRequest(str(source), "fp8-deepseek")), fp8, durable=False)
+    compress(plan(CompressRequest(str(source), "fp8-deepseek")), fp8, writing=Writing(durable=False))
     rows(fp8, out, FROM_FP8)
     shutil.rmtree(fp8)
 

@@ -34,11 +34,12 @@ OURS = f"""{COUNTED}
 import sys
 from pathlib import Path
 import gguf, gguf.vocab, numpy
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, plan
 source, word, out, durable = sys.argv[1:5]
 def call():
     planned = plan(CompressRequest(source, word))
-    compress(planned, Path(out), durable=durable == "fsync", threads=2)
+    compress(planned, Path(out), writing=Writing(threads=2, durable=durable == "fsync"))
 counted(call)
 """
 MODEL_FREE = f"""{COUNTED}

@@ -17,6 +17,7 @@ from small_checkpoints import FAMILIES, own_cast, tensors_of
 
 from oomless.compress.checkpoint.error import whole_block
 from oomless.compress.checkpoint.reader import Reader
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.checkpoint.stored_weight import stored_weights
 from oomless.compress.codecs.registry import WORDS
@@ -31,7 +32,7 @@ sources = pytest.mark.parametrize("family", SOURCES)
 
 def written(folders: Folders, family: str, word: str, out: Path, **more: Any) -> Path:
     """A compressed checkpoint."""
-    compress(plan(CompressRequest(str(folders[family]), word, **more)), out, durable=False)
+    compress(plan(CompressRequest(str(folders[family]), word, **more)), out, writing=Writing(durable=False))
     return out
 
 
@@ -55,7 +56,7 @@ def test_predicted_bytes_are_written_to_the_byte(
     checkpoints: Folders, family: str, word: str, tmp_path: Path
 ) -> None:
     planned = plan(CompressRequest(str(checkpoints[family]), word))
-    compress(planned, tmp_path, durable=False)
+    compress(planned, tmp_path, writing=Writing(durable=False))
     assert sum(tensor.num_bytes for tensor in read_checkpoint(tmp_path)) == planned.target.num_bytes
     sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.safetensors")}
     assert sizes == {file.name: file.num_bytes for file in planned.target.files}

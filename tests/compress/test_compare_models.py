@@ -17,6 +17,7 @@ import transformers
 
 from command import call
 from oomless.compress.calibration.sample import sample
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.quality.language import token_ids
 from oomless.compress.quality.side_by_side import Weighed, judged_pieces, least_memory, side_by_side
@@ -29,7 +30,7 @@ TOKENS = 512
 @pytest.fixture(scope="module")
 def smaller(checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("smaller") / "llama-int8"
-    compress(plan(CompressRequest(str(checkpoints["llama"]), "int8")), out, durable=False)
+    compress(plan(CompressRequest(str(checkpoints["llama"]), "int8")), out, writing=Writing(durable=False))
     return out
 
 

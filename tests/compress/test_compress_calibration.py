@@ -21,6 +21,7 @@ from oomless.compress.calibration.grid import Adjustable, adjustable, rounded
 from oomless.compress.calibration.inputs import LayerInputs
 from oomless.compress.calibration.sample import sample
 from oomless.compress.calibration.solve import Moments, by_diagonal, by_gptq, spread_steps
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.codecs.registry import codec
 from oomless.compress.quality.encoder import EncoderQuality, of_vectors
@@ -89,9 +90,9 @@ def test_what_is_written_loses_less_of_each_output(
     """The codes on the disk, read back by another path, beside nearest rounding: same bytes, less error."""
     source = str(checkpoints[family])
     near, found = tmp_path / "near", tmp_path / "found"
-    compress(plan(CompressRequest(source, word)), near, durable=False)
+    compress(plan(CompressRequest(source, word)), near, writing=Writing(durable=False))
     request = CompressRequest(source, word, calibrate=method, text_digest=digest(sample()))
-    compress(plan(request), found, durable=False, text=sample())
+    compress(plan(request), found, writing=Writing(durable=False), text=sample())
     sizes = [sum(tensor.num_bytes for tensor in read_checkpoint(each)) for each in (near, found)]
     assert sizes[0] == sizes[1] == plan(request).target.num_bytes
     assert "text" in (found / "README.md").read_text()
@@ -212,7 +213,11 @@ def test_an_encoder_is_judged_by_its_vectors(checkpoints: dict[str, Path], tmp_p
 
 def test_fp8_is_as_good_as_its_cast(checkpoints: dict[str, Path], tmp_path: Path) -> None:
     source = read_source(str(checkpoints["deepseek_v3_fp8"]))
-    compress(plan(CompressRequest(str(checkpoints["deepseek_v3_fp8"]), "bf16")), tmp_path, durable=False)
+    compress(
+        plan(CompressRequest(str(checkpoints["deepseek_v3_fp8"]), "bf16")),
+        tmp_path,
+        writing=Writing(durable=False),
+    )
     found = compare_models(source, read_source(str(tmp_path)), sample(), TOKENS)
     assert isinstance(found, Quality)
     assert found.kl_per_token == pytest.approx(0, abs=1e-9)

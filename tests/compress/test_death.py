@@ -28,6 +28,7 @@ from oomless.compress.checkpoint import run as running
 from oomless.compress.checkpoint import stream as streaming
 from oomless.compress.checkpoint.blocks import Measure, jobs
 from oomless.compress.checkpoint.journal import Journal, Part, journals, read_journal
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, finish_parts, plan
 from oomless.errors import OomlessError, UsageError
 
@@ -184,7 +185,7 @@ def test_little_is_lost(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(streaming.Stream, "_account", watched)
     monkeypatch.setattr(Journal, "note", noting)
-    compress(planned, tmp_path, threads=2)
+    compress(planned, tmp_path, writing=Writing(threads=2))
     parts_once = planned.target.num_bytes - noted[-1]
     assert 1 << 20 < most[0] <= (3 << 20) + parts_once
 

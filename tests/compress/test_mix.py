@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from oomless.compress.calibration.sample import sample
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.mix.damage import Damage
 from oomless.compress.mix.search import search
@@ -102,7 +103,7 @@ def test_a_mix_keeps_its_size_and_is_better_than_one_format(
     assert 0.97 * size <= planned.target.num_bytes == mix.num_bytes <= size
     assert mix.alone == "int4-g32"
     assert mix.error < mix.alone_error
-    compress(planned, tmp_path, durable=False)
+    compress(planned, tmp_path, writing=Writing(durable=False))
     assert "--budget" in (tmp_path / "README.md").read_text()
     section = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
     assert section["format"] in ("mixed-precision", "pack-quantized")

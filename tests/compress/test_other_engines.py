@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, plan
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
@@ -36,7 +37,7 @@ def result(engine: str, script: str, *words: str) -> str:
 def test_vllm_generates(checkpoints: dict[str, Path], word: str, tmp_path: Path) -> None:
     if word != "int8" and "avx512f" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("vLLM's product of packed integers (cpu_gemm_wna16) needs AVX-512")
-    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, durable=False)
+    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, writing=Writing(durable=False))
     assert len(json.loads(result("vllm", "vllm_tokens.py", str(tmp_path)))) == 8
 
 
@@ -56,7 +57,7 @@ def test_vllm_chooses_the_scheme(
     checkpoints: dict[str, Path], word: str, scheme: str, tmp_path: Path
 ) -> None:
     """No CPU has kernels for the lower ones: what it says is which scheme it took from our config."""
-    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, durable=False)
+    compress(plan(CompressRequest(str(checkpoints["llama"]), word)), tmp_path, writing=Writing(durable=False))
     assert scheme in json.loads(result("vllm", "vllm_scheme.py", str(tmp_path)))
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 import torch
 from bench.small_model import SHAPE
 
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.mix.search import Mix
 from oomless.compress.quality.language import Quality, compare_models
@@ -35,7 +36,7 @@ def one_thread() -> None:
 def cost(request: CompressRequest, out: Path) -> float:
     """KL a token of what is written, whose bytes are those that were predicted."""
     planned = plan(request)
-    compress(planned, out, durable=False, text=TRAINING)
+    compress(planned, out, writing=Writing(durable=False), text=TRAINING)
     assert sum(tensor.num_bytes for tensor in read_checkpoint(out)) == planned.target.num_bytes
     found = compare_models(read_source(SOURCE), read_source(str(out)), HELD_OUT, TOKENS)
     assert isinstance(found, Quality)

@@ -15,6 +15,7 @@ import torch
 from oomless.compress import weights as compressing
 from oomless.compress.calibration.sample import sample
 from oomless.compress.calibration.solve import Moments
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.codecs.pruned import Pruned, kept_of_four, packed_bytes
 from oomless.compress.quality.lazy_model import LazyModel
@@ -55,7 +56,7 @@ def test_two_of_four_are_zero_on_the_disk(
     request = CompressRequest(
         str(checkpoints["llama"]), "2:4", calibrate=method, text_digest=digest(sample())
     )
-    compress(plan(request), tmp_path, durable=False, text=sample())
+    compress(plan(request), tmp_path, writing=Writing(durable=False), text=sample())
     assert "quantization_config" not in (tmp_path / "config.json").read_text()
     lazy = LazyModel(read_source(str(tmp_path)))
     weight = lazy.tensor(lazy.weights["model.layers.1.mlp.down_proj"])

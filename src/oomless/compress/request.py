@@ -38,7 +38,7 @@ def compress(
     `calibrate` and `budget` run the source on it: codes are chosen by what layers are fed with, formats by
     what suffers most.
     """
-    from .checkpoint.run import silent
+    from .checkpoint.run import Writing, silent
     from .compressed import Compressed
     from .weights import CompressRequest, digest, mixed, plan
     from .weights import compress as write
@@ -57,8 +57,7 @@ def compress(
     if out is None:
         return Compressed(planned, None, {}, mix=mix)
     folder, piece = Path(out).expanduser(), parse_part(part)
-    report = progress or silent
-    write(planned, folder, piece, threads=threads, durable=fsync, force=force, text=words, progress=report)
+    write(planned, folder, piece, Writing(threads, fsync, force, progress or silent), words)
     if piece.total > 1:
         return Compressed(planned, None, {}, mix=mix)
     answer = Compressed(planned, folder, {}, None, mix)

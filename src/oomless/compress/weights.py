@@ -17,7 +17,7 @@ from .checkpoint.card import card, format_name
 from .checkpoint.choice import FormatsAsked, chooser
 from .checkpoint.finish import quantization_config
 from .checkpoint.journal import WHOLE, Journal, Part
-from .checkpoint.run import first_line, join, reserve, silent, stream
+from .checkpoint.run import AS_USUAL, Writing, first_line, join, reserve, stream
 from .checkpoint.source import Checkpoint, read_source
 from .checkpoint.stored_weight import StoredWeight, stored_weights
 from .checkpoint.stream import Progress
@@ -155,37 +155,21 @@ def compress(
     planned: Planned,
     folder: Path,
     part: Part = WHOLE,
-    *,
-    threads: int | None = None,
-    durable: bool = True,
-    force: bool = False,
+    writing: Writing = AS_USUAL,
     text: str = "",
-    progress: Callable[[Progress], None] = silent,
 ) -> None:
     """Write the result, or one part of it; a whole run ends with a folder that loads. `text` is what a
     calibration runs on."""
     if planned.request.calibrate and part.total > 1:
         raise UsageError("--calibrate takes no --part", "layers follow from each other: calibrate in one run")
-    stream(
-        planned.source,
-        planned.target,
-        folder,
-        planned.request._asdict(),
-        part,
-        threads=threads,
-        durable=durable,
-        force=force,
-        progress=progress,
-    )
+    stream(planned.source, planned.target, folder, planned.request._asdict(), part, writing)
     if planned.request.calibrate:
-        calibrate(planned, folder, text, durable, progress)
+        calibrate(planned, folder, text, writing)
     if part.total == 1:
-        finish_parts(planned, folder, 1, durable)
+        finish_parts(planned, folder, 1, writing.durable)
 
 
-def calibrate(
-    planned: Planned, folder: Path, text: str, durable: bool, progress: Callable[[Progress], None]
-) -> None:
+def calibrate(planned: Planned, folder: Path, text: str, writing: Writing) -> None:
     """Write the codes of all layers again, chosen by a text; layers that are done are not done again."""
     from .quality.language import token_ids
     from .quality.lazy_model import LazyModel
@@ -198,11 +182,13 @@ def calibrate(
     started = time.monotonic()
 
     def told(done: int, total: int) -> None:
-        progress(Progress(target.num_bytes * done // total, target.num_bytes, time.monotonic() - started))
+        writing.progress(
+            Progress(target.num_bytes * done // total, target.num_bytes, time.monotonic() - started)
+        )
 
     try:
         run = CalibrationRun(target, lazy, reserve(folder, target), request.calibrate)
-        run.run(sequences, journal, num_jobs(target), durable, told)
+        run.run(sequences, journal, num_jobs(target), writing.durable, told)
     finally:
         lazy.close()
         journal.close()

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ... import __version__
 from ...errors import OomlessError, UsageError
@@ -24,6 +24,21 @@ SPARE_BYTES = 1 << 26
 
 def silent(progress: Progress) -> None:
     """Tell nobody."""
+
+
+class Writing(NamedTuple):
+    """How a result is written, whatever it is."""
+
+    threads: int | None = None
+    """None: one a processor."""
+    durable: bool = True
+    """What the journal says is on the disk."""
+    force: bool = False
+    """Into a folder that holds something else."""
+    progress: Callable[[Progress], None] = silent
+
+
+AS_USUAL = Writing()
 
 
 def num_workers() -> int:
@@ -151,14 +166,10 @@ def stream(
     folder: Path,
     request: dict[str, Any],
     part: Part = WHOLE,
-    *,
-    threads: int | None = None,
-    durable: bool = True,
-    force: bool = False,
-    progress: Callable[[Progress], None] = silent,
+    writing: Writing = AS_USUAL,
 ) -> None:
     """Do the work of one part: the journal says where to begin, and in the end that it is done."""
-    prepare(folder, source, target, force)
+    prepare(folder, source, target, writing.force)
     journal = Journal(folder, part, first_line(source, target, request, part.total))
     total = num_jobs(target)
     begin, end = share(total, part)
@@ -170,12 +181,12 @@ def stream(
             target,
             source.files,
             outputs,
-            threads or num_workers(),
-            durable,
-            lambda done: journal.note(done, durable),
+            writing.threads or num_workers(),
+            writing.durable,
+            lambda done: journal.note(done, writing.durable),
         )
         mine = source.num_bytes * (end - begin) // max(total, 1)
-        run.run(jobs(target, begin, end), begin, progress, target.num_bytes, mine)
+        run.run(jobs(target, begin, end), begin, writing.progress, target.num_bytes, mine)
     finally:
         journal.close()
 

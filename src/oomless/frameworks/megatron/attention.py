@@ -7,7 +7,7 @@ Megatron-LM core/transformer (attention.py, dot_product_attention.py, multi_late
 
 from .core_attention import CORE, Backend, Heads, core_attention
 from .environment import Device
-from .operations import Shape, Tape, back_to_residual, linear, norm, quantised
+from .operations import Tape, back_to_residual, linear, norm, quantised
 from .run import Latent, Megatron
 
 
@@ -34,49 +34,48 @@ def backend(run: Megatron, device: Device) -> Backend:
     return "flash" if flash else "fused" if cudnn else "unfused"
 
 
-def attention(tape: Tape, run: Megatron, device: Device, source: str, at: Shape) -> str:
+def attention(tape: Tape, device: Device, source: str) -> str:
     """Norm, projections, attention and output projection; returns the name of the output before the
     residual."""
-    norm(tape, run, "input_layernorm", source, "ln1", at.residual, run.hidden)
-    heads = latent_heads(tape, run, at) if run.latent is not None else grouped_heads(tape, run, at)
-    context = core_attention(tape, run, backend(run, device), at, heads)
+    run, at = tape.run, tape.at
+    norm(tape, "input_layernorm", source, "ln1", at.residual, run.hidden)
+    heads = latent_heads(tape) if run.latent is not None else grouped_heads(tape)
+    context = core_attention(tape, backend(run, device), heads)
     back_to_residual(
         tape,
-        run,
         "linear_proj",
         context,
         "attention",
-        at,
         module="attn_proj",
         kept_beside=CORE not in run.recompute_modules,
     )
     return "attention"
 
 
-def grouped_heads(tape: Tape, run: Megatron, at: Shape) -> Heads:
+def grouped_heads(tape: Tape) -> Heads:
     """Query, key and value of one product. Transformer Engine takes views of one tensor as they are; if they
     are not that any more, each view is copied."""
-    query, key, value = _qkv(tape, run, at)
+    run = tape.run
+    query, key, value = _qkv(tape)
     if not run.local and not query == key == value:
-        query, key, value = _contiguous(tape, run, at, query, key, value)
+        query, key, value = _contiguous(tape, query, key, value)
     groups = max(run.query_groups // run.tp, 1)
     return Heads(query, key, value, run.head_dim, run.head_dim, groups)
 
 
-def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
+def _qkv(tape: Tape) -> tuple[str, str, str]:
     """Query, key and value as views of one product; copies where grouping, norms or rotation make new
     tensors."""
+    run, at = tape.run, tape.at
     b = run.num_bytes
     heads, groups = run.heads // run.tp, max(run.query_groups // run.tp, 1)
     q, kv = at.tokens * heads * run.head_dim, at.tokens * groups * run.head_dim
     linear(
         tape,
-        run,
         "linear_qkv",
         "ln1",
         "qkv",
         q + 2 * kv,
-        at=at,
         width=run.hidden,
         module="qkv_linear",
     )
@@ -87,7 +86,7 @@ def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
     if run.qk_norm:
         for name, size, rows in (("q", q, at.tokens * heads), ("k", kv, at.tokens * groups)):
             tape.op(f"{name} contiguous", query if name == "q" else "qkv", {f"{name}.in": size * b})
-            norm(tape, run, f"{name}_layernorm", f"{name}.in", f"{name}.normed", rows, run.head_dim)
+            norm(tape, f"{name}_layernorm", f"{name}.in", f"{name}.normed", rows, run.head_dim)
         query, key = "q.normed", "k.normed"
     if run.position in ("rope", "yarn"):
         fused = run.fused_rope and run.position == "rope"  # training/arguments.py, validate_args
@@ -98,11 +97,10 @@ def _qkv(tape: Tape, run: Megatron, at: Shape) -> tuple[str, str, str]:
     return query, key, "qkv"
 
 
-def _contiguous(
-    tape: Tape, run: Megatron, at: Shape, query: str, key: str, value: str
-) -> tuple[str, str, str]:
+def _contiguous(tape: Tape, query: str, key: str, value: str) -> tuple[str, str, str]:
     """Transformer Engine takes views of one tensor as they are; if query, key and value are not that any
     more, each view is copied."""
+    run, at = tape.run, tape.at
     size = at.tokens * max(run.query_groups // run.tp, 1) * run.head_dim * run.num_bytes
     names = {}
     for what, name in (("key", key), ("value", value)):
@@ -116,49 +114,50 @@ UP = "mla_up_proj"
 """Module of the up-projections and what is made of them, as --recompute-modules calls it."""
 
 
-def latent_heads(tape: Tape, run: Megatron, at: Shape) -> Heads:
+def latent_heads(tape: Tape) -> Heads:
     """Query, key and value of all heads of a rank."""
+    run, at = tape.run, tape.at
     latent, b = run.latent, run.num_bytes
     assert latent is not None
     rows, key_dim = at.tokens * (run.heads // run.tp), latent.qk_dim + latent.rope_dim
-    _query(tape, run, at, latent)
-    _key_value(tape, run, at, latent)
+    _query(tape, latent)
+    _key_value(tape, latent)
     tape.op("rotate queries", "q.up", {"query": rows * key_dim * b}, module=UP)
     tape.op("rotate keys", "kv.up kv.low", {"key": rows * key_dim * b}, module=UP)
     tape.op("values", "kv.up", {"value": rows * latent.v_dim * b}, module=UP)
     return Heads("query", "key", "value", key_dim, latent.v_dim, run.heads // run.tp)
 
 
-def _query(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
+def _query(tape: Tape, latent: Latent) -> None:
     """Queries, straight from the hidden state or through a latent of their own."""
+    run, at = tape.run, tape.at
     values = at.tokens * (run.heads // run.tp) * (latent.qk_dim + latent.rope_dim)
     if not latent.q_rank:
-        linear(tape, run, "linear_q_proj", "ln1", "q.up", values, at=at, width=run.hidden)
+        linear(tape, "linear_q_proj", "ln1", "q.up", values, width=run.hidden)
         return
-    low = quantised(tape, run, "ln1")
+    low = quantised(tape, "ln1")
     made = {"q.low": at.residual * latent.q_rank * run.num_bytes}
     tape.op("linear_q_down_proj", low, made, low, product=True)
     source = "q.low"
     if run.qk_norm:
-        norm(tape, run, "q_layernorm", "q.low", "q.lown", at.residual, latent.q_rank, module=UP)
+        norm(tape, "q_layernorm", "q.low", "q.lown", at.residual, latent.q_rank, module=UP)
         source = "q.lown"
     linear(
         tape,
-        run,
         "linear_q_up_proj",
         source,
         "q.up",
         values,
-        at=at,
         width=latent.q_rank,
         module=UP,
     )
 
 
-def _key_value(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
+def _key_value(tape: Tape, latent: Latent) -> None:
     """Keys without rotation, and values, through their latent; beside it the rotary key that all heads
     share."""
-    low = quantised(tape, run, "ln1")
+    run, at = tape.run, tape.at
+    low = quantised(tape, "ln1")
     width = latent.kv_rank + latent.rope_dim
     made = {"kv.low": at.residual * width * run.num_bytes}
     tape.op("linear_kv_down_proj", low, made, low, product=True)
@@ -166,16 +165,14 @@ def _key_value(tape: Tape, run: Megatron, at: Shape, latent: Latent) -> None:
     tape.op("split latent", "kv.low", part, module=UP)
     source = "kv.part"
     if run.qk_norm:
-        norm(tape, run, "kv_layernorm", "kv.part", "kv.lown", at.residual, latent.kv_rank, module=UP)
+        norm(tape, "kv_layernorm", "kv.part", "kv.lown", at.residual, latent.kv_rank, module=UP)
         source = "kv.lown"
     linear(
         tape,
-        run,
         "linear_kv_up_proj",
         source,
         "kv.up",
         at.tokens * (run.heads // run.tp) * (latent.qk_dim + latent.v_dim),
-        at=at,
         width=latent.kv_rank,
         module=UP,
     )

@@ -27,15 +27,15 @@ class Heads(NamedTuple):
         return " ".join(dict.fromkeys((self.query, self.key, self.value)))
 
 
-def core_attention(tape: Tape, run: Megatron, kernel: Backend, at: Shape, heads: Heads) -> str:
+def core_attention(tape: Tape, kernel: Backend, heads: Heads) -> str:
     """Write the attention down; returns what the output projection reads."""
     match kernel:
         case "unfused":
-            _unfused(tape, run, at, heads)
+            _unfused(tape, heads)
         case "flash":
-            _flash(tape, run, at, heads)
+            _flash(tape, heads)
         case "fused":
-            return _fused(tape, run, at, heads)
+            return _fused(tape, heads)
         case _:
             assert_never(kernel)
     return "context"
@@ -45,8 +45,9 @@ def _context_bytes(run: Megatron, at: Shape, heads: Heads) -> int:
     return at.tokens * (run.heads // run.tp) * heads.value_dim * run.num_bytes
 
 
-def _unfused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+def _unfused(tape: Tape, heads: Heads) -> None:
     """Scores, softmax, dropout and context as operations of their own."""
+    run, at = tape.run, tape.at
     b, context = run.num_bytes, _context_bytes(run, at, heads)
     scores = at.tokens * (run.heads // run.tp) * at.keys
     kept = {"weights": scores * b}
@@ -69,8 +70,9 @@ def _unfused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
     tape.op("permute", "context.bhsd", {"context": context}, module=CORE)
 
 
-def _flash(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
+def _flash(tape: Tape, heads: Heads) -> None:
     """flash-attn reads copies in another order, and keeps them with its output and an F32 a row and head."""
+    run, at = tape.run, tape.at
     b, rows = run.num_bytes, at.tokens * (run.heads // run.tp)
     context, groups = _context_bytes(run, at, heads), at.tokens * heads.groups
     tape.constant("lse")
@@ -86,13 +88,14 @@ def _flash(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> None:
     tape.op("to sbhd", "context.bshd", {"context": context}, module=CORE)
 
 
-def _fused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> str:
+def _fused(tape: Tape, heads: Heads) -> str:
     """cuDNN keeps what it reads, its output and an F32 a row and head; its backward sums the query's gradient
     in F32.
 
     Where DeepSeek-V3 was trained (DualPipe), the output is kept in E5M6 beside activations in FP8, with a
     scale for 128 values (arXiv 2412.19437, 3.3.3): 12 bits a value.
     """
+    run, at = tape.run, tape.at
     rows, size = at.tokens * (run.heads // run.tp), _context_bytes(run, at, heads)
     tape.constant("lse")
     made, kept = {"context": size, "lse": rows * 4}, "context"
@@ -111,14 +114,13 @@ def _fused(tape: Tape, run: Megatron, at: Shape, heads: Heads) -> str:
     return kept
 
 
-def cross_attention(
-    tape: Tape, run: Megatron, kernel: Backend, source: str, at: Shape, encoder: Shape
-) -> str:
+def cross_attention(tape: Tape, kernel: Backend, source: str, encoder: Shape) -> str:
     """T5: queries of the decoder, keys and values of the encoder's output."""
+    run, at = tape.run, tape.at
     b, heads = run.num_bytes, run.heads // run.tp
     width = heads * run.head_dim
-    norm(tape, run, "pre_cross_attn_layernorm", source, "lnx", at.residual, run.hidden)
-    linear(tape, run, "linear_q", "lnx", "xq", at.tokens * width, at=at, width=run.hidden)
+    norm(tape, "pre_cross_attn_layernorm", source, "lnx", at.residual, run.hidden)
+    linear(tape, "linear_q", "lnx", "xq", at.tokens * width, width=run.hidden)
     tape.sizes["encoded"] = encoder.residual * run.hidden * b
     tape.op("linear_kv", "encoded", {"xkv": 2 * encoder.tokens * width * b}, "", product=True)
     scores = at.tokens * heads * encoder.keys
@@ -155,5 +157,5 @@ def cross_attention(
             module=CORE,
             product=True,
         )
-    back_to_residual(tape, run, "cross proj", "xcontext", "cross", at)
+    back_to_residual(tape, "cross proj", "xcontext", "cross")
     return "cross"

@@ -8,7 +8,7 @@ from .run import Megatron
 def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:
     """Word and position embeddings are summed; dropout keeps a mask of one byte an element."""
     at = shape(run, seq_len)
-    tape = Tape("ids", at.tokens * 8)
+    tape = Tape(run, at, "ids", at.tokens * 8)
     tape.constant("ids")
     elements = at.residual * run.hidden
     tape.op(
@@ -34,24 +34,26 @@ def head_graph(run: Megatron) -> AutogradGraph:
     writes the gradient over the logits: 2 B (transformer_engine/pytorch/triton/cross_entropy.py).
     """
     at = shape(run, run.decoder_seq_len)
-    tape = Tape("x", at.residual * run.hidden * run.num_bytes)
-    norm(tape, run, "final_layernorm", "x", "normed", at.residual, run.hidden)
+    tape = Tape(run, at, "x", at.residual * run.hidden * run.num_bytes)
+    norm(tape, "final_layernorm", "x", "normed", at.residual, run.hidden)
     source = "normed"
     if run.family == "bert":
-        source = _bert_head(tape, run, at, source)
-    _loss(tape, run, at, source, "")
+        source = _bert_head(tape, source)
+    _loss(tape, source, "")
     return tape.graph("loss")
 
 
-def _bert_head(tape: Tape, run: Megatron, at: Shape, source: str) -> str:
+def _bert_head(tape: Tape, source: str) -> str:
+    run, at = tape.run, tape.at
     size = at.residual * run.hidden * run.num_bytes
     tape.op("lm_head dense", source, {"dense": size}, source, product=True)
     tape.op("lm_head gelu", "dense", {"gelu": size}, "dense")
-    norm(tape, run, "lm_head layer_norm", "gelu", "head.normed", at.residual, run.hidden)
+    norm(tape, "lm_head layer_norm", "gelu", "head.normed", at.residual, run.hidden)
     return "head.normed"
 
 
-def _loss(tape: Tape, run: Megatron, at: Shape, source: str, name: str) -> None:
+def _loss(tape: Tape, source: str, name: str) -> None:
+    run, at = tape.run, tape.at
     logits = at.tokens * run.padded_vocab // run.tp
     tape.constant(f"{name}softmax", f"{name}logits32")
     tape.op("output_layer", source, {f"{name}logits": logits * run.num_bytes}, source, product=True)
@@ -71,12 +73,12 @@ def mtp_graph(run: Megatron, at: Shape) -> AutogradGraph:
     """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a
     final norm and a loss of its own."""
     size = at.residual * run.hidden * run.num_bytes
-    tape = Tape("x", size)
-    norm(tape, run, "hnorm", "x", "h", at.residual, run.hidden)
+    tape = Tape(run, at, "x", size)
+    norm(tape, "hnorm", "x", "h", at.residual, run.hidden)
     tape.sizes["next"] = size
-    norm(tape, run, "enorm", "next", "e", at.residual, run.hidden)
+    norm(tape, "enorm", "next", "e", at.residual, run.hidden)
     tape.op("concatenate", "h e", {"both": 2 * size})
     tape.op("eh_proj", "both", {"projected": size}, "both", product=True)
-    norm(tape, run, "final_layernorm", "projected", "normed", at.residual, run.hidden)
-    _loss(tape, run, at, "normed", "")
+    norm(tape, "final_layernorm", "projected", "normed", at.residual, run.hidden)
+    _loss(tape, "normed", "")
     return tape.graph("loss")

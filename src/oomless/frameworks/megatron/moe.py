@@ -53,12 +53,13 @@ def routed_tokens(run: Megatron, at: Shape) -> int:
     return min(round(rows * share), gathered * min(kind.topk, kind.num // run.ep))
 
 
-def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
+def experts(tape: Tape, source: str) -> str:
     """Norm, router, dispatch, experts, combine, shared experts; returns what the residual adds."""
+    run, at = tape.run, tape.at
     kind, b = run.experts, run.num_bytes
     assert kind is not None
-    norm(tape, run, "pre_mlp_layernorm", source, "ln2", at.residual, run.hidden)
-    _router(tape, run, kind, at)
+    norm(tape, "pre_mlp_layernorm", source, "ln2", at.residual, run.hidden)
+    _router(tape, kind)
     width = kind.latent or run.hidden
     dispatched = "ln2"
     if kind.latent:
@@ -66,9 +67,9 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
         dispatched = "latent"
     rows = routed_tokens(run, at)
     if kind.dispatcher == "allgather":
-        combined = _all_gather(tape, run, kind, at, dispatched, rows, width)
+        combined = _all_gather(tape, kind, dispatched, rows, width)
     else:
-        combined = _all_to_all(tape, run, kind, at, dispatched, rows, width)
+        combined = _all_to_all(tape, kind, dispatched, rows, width)
     if kind.latent:
         tape.op(
             "latent up",
@@ -79,36 +80,36 @@ def experts(tape: Tape, run: Megatron, source: str, at: Shape) -> str:
             product=True,
         )
         combined = "latent.up"
-    return _with_shared(tape, run, kind, at, combined) if kind.shared_width else combined
+    return _with_shared(tape, kind, combined) if kind.shared_width else combined
 
 
-def _with_shared(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, combined: str) -> str:
+def _with_shared(tape: Tape, kind: MegatronExperts, combined: str) -> str:
     """The shared experts beside the routed ones; returns their sum."""
+    run, at = tape.run, tape.at
     b, shared = run.num_bytes, kind.shared_width // run.tp
     module, up = "shared_experts", shared * (2 if run.gated else 1)
     linear(
         tape,
-        run,
         "shared.fc1",
         "ln2",
         "shared.up",
         at.tokens * up,
-        at=at,
         width=run.hidden,
         module=module,
         kept_beside="shared_experts" not in run.recompute_modules,
     )
     made = {"shared.act": at.tokens * shared * b}
-    read = stored(tape, run, "shared.up")
+    read = stored(tape, "shared.up")
     tape.op("shared activation", read, made, read, module=module)
-    back_to_residual(tape, run, "shared.fc2", "shared.act", "shared", at, module=module)
+    back_to_residual(tape, "shared.fc2", "shared.act", "shared", module=module)
     tape.op("add shared", f"{combined} shared", {"moe": at.residual * run.hidden * b}, module="moe")
     return "moe"
 
 
-def _router(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape) -> None:
+def _router(tape: Tape, kind: MegatronExperts) -> None:
     """Logits in F32 if so asked (the input is cast inside the product); probabilities and a map over all
     experts."""
+    run, at = tape.run, tape.at
     cells = at.residual * kind.num
     element = 4 if kind.router_float32 else run.num_bytes
     tape.constant("routing_map")
@@ -122,14 +123,15 @@ def _router(tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape) -> None
     tape.op("probs", "router.scores", {"probs": cells * 4, "routing_map": cells}, "routing_map", module="moe")
 
 
-def _feed(tape: Tape, run: Megatron, kind: MegatronExperts, rows: int, width: int) -> None:
+def _feed(tape: Tape, kind: MegatronExperts, rows: int, width: int) -> None:
     """fc1, activation weighted by the router's probabilities, fc2. SwiGLU is fused with the weighting;
     another activation's result is kept for it."""
+    run = tape.run
     b, inner = run.num_bytes, kind.width // run.etp
     up = inner * (2 if run.gated else 1)
-    source = quantised(tape, run, "permuted")
+    source = quantised(tape, "permuted")
     tape.op("expert fc1", source, {"expert.up": rows * up * b}, source, module="expert_fc1", product=True)
-    read = stored(tape, run, "expert.up")
+    read = stored(tape, "expert.up")
     if run.fused_weighting:
         tape.op("expert activation", read, {"expert.act": rows * inner * b}, read, module="moe_act")
     else:
@@ -142,15 +144,14 @@ def _feed(tape: Tape, run: Megatron, kind: MegatronExperts, rows: int, width: in
             module="moe_act",
             forward_temp=rows * inner * 4,
         )
-    source = quantised(tape, run, "expert.act")
+    source = quantised(tape, "expert.act")
     tape.op("expert fc2", source, {"expert.out": rows * width * b}, source, module="moe", product=True)
 
 
-def _all_gather(
-    tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, source: str, rows: int, width: int
-) -> str:
+def _all_gather(tape: Tape, kind: MegatronExperts, source: str, rows: int, width: int) -> str:
     """Tokens of all expert ranks are gathered (into a buffer that stays), and each rank picks those of its
     experts."""
+    run, at = tape.run, tape.at
     b = run.num_bytes
     gathered = at.residual * run.ep * run.etp
     tape.constant("sorted", "all.map")
@@ -171,17 +172,16 @@ def _all_gather(
         forward_temp=gathered * local * 9,
         backward_temp=gathered * width * b,
     )
-    _feed(tape, run, kind, rows, width)
+    _feed(tape, kind, rows, width)
     tape.op("unpermute", "expert.out sorted", {"all.out": gathered * width * b}, "sorted", module="moe")
     tape.op("reduce-scatter", "all.out", {"combined": at.residual * width * b}, module="moe")
     return "combined"
 
 
-def _all_to_all(
-    tape: Tape, run: Megatron, kind: MegatronExperts, at: Shape, source: str, rows: int, width: int
-) -> str:
+def _all_to_all(tape: Tape, kind: MegatronExperts, source: str, rows: int, width: int) -> str:
     """Tokens are sorted by expert, exchanged, gathered over expert tensor parallelism and sorted by local
     expert; then all of it backwards."""
+    run, at = tape.run, tape.at
     b, sent = run.num_bytes, at.residual * kind.topk
     tape.constant("sorted")
     tape.op(
@@ -202,7 +202,7 @@ def _all_to_all(
         tape.op(
             "hand on", "gathered" if run.etp > 1 else "received", {"permuted": rows * width * b}, module="moe"
         )
-    _feed(tape, run, kind, rows, width)
+    _feed(tape, kind, rows, width)
     tape.op("sort back", "expert.out", {"unsorted": rows * width * b}, module="moe")
     tape.op("all-to-all back", "unsorted", {"returned": sent * width * b}, module="moe")
     tape.op("unpermute", "returned sorted", {"combined": at.residual * width * b}, "sorted", module="moe")

@@ -8,10 +8,31 @@ from .run import Megatron
 from .selective import DISCARDED
 
 
+class Shape(NamedTuple):
+    """Tokens of a micro-batch on a rank: of the residual stream (cut by sequence parallelism), and all of
+    them."""
+
+    residual: int
+    tokens: int
+    batch: int
+    keys: int
+    """Tokens of a sequence that are attended to on this rank: all of it over context parallelism, in turns.
+    """
+
+
+def shape(run: Megatron, seq_len: int) -> Shape:
+    tokens = seq_len * run.micro_batch // run.cp
+    return Shape(
+        tokens // run.tp if run.sequence_parallel else tokens, tokens, run.micro_batch, seq_len // run.cp
+    )
+
+
 class Tape:
     """Collects operations and sizes; what an operation makes is given with its bytes."""
 
-    def __init__(self, source: str, num_bytes: int) -> None:
+    def __init__(self, run: Megatron, at: Shape, source: str, num_bytes: int) -> None:
+        self.run = run
+        self.at = at
         self.source = source
         self.sizes: dict[str, int] = {source: num_bytes}
         self.ops: list[Op] = []
@@ -57,28 +78,8 @@ class Tape:
         )
 
 
-class Shape(NamedTuple):
-    """Tokens of a micro-batch on a rank: of the residual stream (cut by sequence parallelism), and all of
-    them."""
-
-    residual: int
-    tokens: int
-    batch: int
-    keys: int
-    """Tokens of a sequence that are attended to on this rank: all of it over context parallelism, in turns.
-    """
-
-
-def shape(run: Megatron, seq_len: int) -> Shape:
-    tokens = seq_len * run.micro_batch // run.cp
-    return Shape(
-        tokens // run.tp if run.sequence_parallel else tokens, tokens, run.micro_batch, seq_len // run.cp
-    )
-
-
 def norm(
     tape: Tape,
-    run: Megatron,
     name: str,
     source: str,
     target: str,
@@ -87,6 +88,7 @@ def norm(
     module: str = "norm",
 ) -> None:
     """A norm keeps its input and an F32 mean and deviation a row (RMSNorm: the deviation)."""
+    run = tape.run
     stats = rows * (4 if run.rms_norm else 8)
     tape.constant(f"{target}.stats")
     tape.op(
@@ -100,13 +102,11 @@ def norm(
 
 def linear(
     tape: Tape,
-    run: Megatron,
     name: str,
     source: str,
     target: str,
     num: int,
     *,
-    at: Shape,
     width: int,
     column: bool = True,
     module: str = "",
@@ -121,9 +121,10 @@ def linear(
     Where attention is computed again nothing before linear_proj keeps its input; Megatron does not ask, but
     rows of Megatron-Bridge are nearer to the copy.
     """
+    run, at = tape.run, tape.at
     gathered = at.tokens * width * run.num_bytes if run.sequence_parallel else 0
     if not kept_beside or run.fp8_recipe == "delayed":
-        source = quantised(tape, run, source)
+        source = quantised(tape, source)
     tape.op(
         name,
         source,
@@ -138,33 +139,30 @@ def linear(
 
 def back_to_residual(
     tape: Tape,
-    run: Megatron,
     name: str,
     source: str,
     target: str,
-    at: Shape,
     *,
     module: str = "",
     kept_beside: bool = False,
 ) -> None:
     """Add the row-parallel product that ends a block: as wide as the residual, to which it is added."""
+    run, at = tape.run, tape.at
     width = run.hidden
     linear(
         tape,
-        run,
         name,
         source,
         target,
         at.residual * width,
         column=False,
-        at=at,
         width=width,
         module=module,
         kept_beside=kept_beside,
     )
 
 
-def quantised(tape: Tape, run: Megatron, source: str) -> str:
+def quantised(tape: Tape, source: str) -> str:
     """What a product of Transformer Engine keeps of its input: the tensor, or under FP8 a copy of a byte a
     value.
 
@@ -174,6 +172,7 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
     Scales of blocks add 1/32 (mxfp8) or 1/32 (blockwise, F32 for 128 values) to it; those of whole tensors
     nothing.
     """
+    run = tape.run
     if not run.fp8 or run.local:
         return source
     name = f"{source}.fp8"
@@ -188,10 +187,11 @@ def quantised(tape: Tape, run: Megatron, source: str) -> str:
     return name
 
 
-def stored(tape: Tape, run: Megatron, source: str) -> str:
+def stored(tape: Tape, source: str) -> str:
     """Return what a gated activation reads: the tensor, or its copy in FP8 under
     --activation-func-fp8-input-store (core/fusions/fused_bias_swiglu.py), which outlives it. DeepSeek-V3's
     own (DualPipe) has a scale for 128 values."""
+    run = tape.run
     if not run.fp8_inputs or not run.gated:
         return source
     name, values = f"{source}.stored", tape.sizes[source] // run.num_bytes
@@ -199,8 +199,9 @@ def stored(tape: Tape, run: Megatron, source: str) -> str:
     return name
 
 
-def residual(tape: Tape, run: Megatron, name: str, source: str, skip: str, target: str, at: Shape) -> None:
+def residual(tape: Tape, name: str, source: str, skip: str, target: str) -> None:
     """Bias, dropout and addition in one; a mask of one byte an element is kept where there is dropout."""
+    run, at = tape.run, tape.at
     elements = at.residual * run.hidden
     if run.hidden_dropout:
         tape.constant(f"{target}.mask")

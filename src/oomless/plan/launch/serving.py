@@ -14,7 +14,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Asked
 from . import Code, FileText, Launch
-from .cluster import PORT, cluster_files, on_each, serve
+from .cluster import PORT, ServingJob, cluster_files, on_each, serve
 from .documents import modelfile
 from .scripts import SERVE, SERVE_HEAD, Value, python
 from .shell import command, comment, launch_files, place, script
@@ -55,8 +55,8 @@ def serving_launch(
         case "program":
             start = command(*start_of(model, served, asked))
             num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
-            files = cluster_files(model.name, start, asked, hardware, num_nodes)
-            return Launch(start, files, note, on_each(start, asked, num_nodes))
+            job = ServingJob(model.name, start, asked, hardware, num_nodes)
+            return Launch(start, cluster_files(job), note, on_each(job))
         case never:
             assert_never(never)
 
@@ -234,10 +234,10 @@ def side_launch(model: Model, word: str, asked: Asked, hardware: Hardware, side:
     start = command(*address, *start_of(model, served, asked), *shlex.split(pair[side]))
     num_nodes = -(-asked.sizes.num_ranks // hardware.per_node)
     name = "-".join((side, model.name))
-    files = cluster_files(name, start, asked, hardware, num_nodes, ports, pair["packages"])
+    job = ServingJob(name, start, asked, hardware, num_nodes, ports, pair["packages"])
+    files = cluster_files(job)
     files.pop("ray.sh", None)  # Ray hands the first machine's address to all
-    note, each = served_name(model, served, asked)[1], on_each(start, asked, num_nodes, port)
-    return Launch(command(start, serve(port)), files, note, each)
+    return Launch(command(start, job.told), files, served_name(model, served, asked)[1], on_each(job))
 
 
 def router_launch(name: str, num_prefill: int, num_decode: int) -> Launch:
