@@ -105,12 +105,8 @@ def runs_well(form: str, card: Card) -> bool:
     [False, True]
     """
     if form == "fp8":
-        return card.capability >= NATIVE_FP8 or card.native_fp8 == "yes"
+        return card.native_fp8 == "yes" or (card.capability > 0 and not card.lacks_fp8)
     return card.is_nvidia
-
-
-NATIVE_FP8 = 8.9
-"""Compute capability from which FP8 is computed; below it is storage alone."""
 
 
 def gguf_share(word: str, published_bits: float) -> float:

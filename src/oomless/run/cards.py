@@ -42,6 +42,11 @@ def resident_threads(capability: float) -> int:
     return 1536 if 8 < capability < 9 or capability >= 12 else 2048
 
 
+BF16_CAPABILITY, FP8_CAPABILITY = 8.0, 8.9
+"""The first compute capabilities whose tensor cores multiply in these types: Ampere and Ada (CUDA C
+programming guide)."""
+
+
 class Card(Record):
     """One accelerator. `memory_bytes` is the smallest of marketed, driver and seen size: the only one that
     can be counted on."""
@@ -84,6 +89,16 @@ class Card(Record):
         """The first number of the CUDA compute capability: 9 is Hopper, 10 Blackwell of data centers, 12 of
         RTX; 0 for cards that have none."""
         return int(self.capability)
+
+    @property
+    def lacks_bf16(self) -> bool:
+        """Whether it is known to have no BF16: NVIDIA's before Ampere."""
+        return 0 < self.capability < BF16_CAPABILITY
+
+    @property
+    def lacks_fp8(self) -> bool:
+        """Whether its tensor cores are known to multiply nothing in FP8, which is storage alone then."""
+        return 0 < self.capability < FP8_CAPABILITY
 
     @property
     def fresh_context_bytes(self) -> int:

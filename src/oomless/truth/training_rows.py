@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
-from ..estimate.training.checks import no_bf16
 from ..frameworks import framework
 from ..frameworks.record import Framework
 from ..frameworks.releases import on_day
@@ -163,7 +162,7 @@ def question(row: dict[str, str], quantity: str = "") -> TrainingQuestion:
     if (asked.quantization or "").startswith("gptq"):
         asked = as_it_runs_packed(asked, of)
     hardware = parse_gpu(f"{words.card_name(row['gpu'])}:{max(1, mesh.num_ranks)}")
-    if asked.method != "full" and no_bf16(hardware.card):
+    if asked.method != "full" and hardware.card.lacks_bf16:
         asked = asked._replace(precision=None)
     return TrainingQuestion(model, asked, hardware, setting.rank, beside)
 

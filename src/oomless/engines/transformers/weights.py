@@ -11,9 +11,6 @@ from ..parameters import key_of, unexplained
 from ..rank import Placed, Stage
 from .release import RELEASES
 
-FP8_CAPABILITY = 8.9
-"""Below it, FP8 checkpoints are dequantised to BF16 (quantizers/quantizer_finegrained_fp8.py)."""
-
 
 def placed_weights(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> list[Placed]:
     """The checkpoint's tensors on their card, none fused (5.x stacks the experts of a layer). Draft layers
@@ -48,8 +45,8 @@ def runtime_format(tensor: Tensor, model: Model, asked: Resolved, hardware: Hard
         )  # scales are quantised again only if asked for
     if stored == model.dtype:
         return DTYPES[asked.dtype]
-    if model.quantization == "fp8" and stored.bits == 8 and 0 < hardware.card.capability < FP8_CAPABILITY:
-        return BF16
+    if model.quantization == "fp8" and stored.bits == 8 and hardware.card.lacks_fp8:
+        return BF16  # quantizers/quantizer_finegrained_fp8.py
     return stored
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 BITSANDBYTES = "bitsandbytes"
 MEGA_MOE, B12X, CUTLASS = "deep_gemm_mega_moe", "flashinfer_b12x", "cutlass"
-FP8_CAPABILITY = 8.9
-"""From which a card multiplies in FP8."""
 B12X_STATIC_ROWS = 640
 """Choices of a batch up to which b12x has room for all of them with any expert."""
 B12X_TILES = (16, 15), (32, 48), (64, 96)
@@ -50,9 +48,8 @@ def quantises_inputs(model: Model, asked: Resolved, hardware: Hardware) -> bool:
     """Whether matrices are multiplied with 8-bit inputs, which are made by the way: where a card has no
     products in FP8, Marlin reads such weights and multiplies in 16 bit (model_executor/layers/quantization/
     fp8.py, use_marlin; compressed_tensors.py, W8A16Fp8)."""
-    by_marlin = 0 < hardware.card.capability < FP8_CAPABILITY and hardware.card.vendor == "NVIDIA"
     forms = (runtime_format(each, model, asked) for each in model.tensors if each.role == "linear")
-    return any(form.bits == 8 and not (by_marlin and is_fp8(form)) for form in forms)
+    return any(form.bits == 8 and not (hardware.card.lacks_fp8 and is_fp8(form)) for form in forms)
 
 
 def summed_parts(run: "ProfileRun") -> int:

@@ -126,11 +126,6 @@ def check_sharding(request: TrainingResolved, mesh: Mesh) -> TrainingResolved:
     return request
 
 
-def no_bf16(card: Card) -> bool:
-    """Return whether a card is known to have no BF16: NVIDIA's before Ampere."""
-    return card.vendor == "NVIDIA" and 0 < card.capability < 8.0
-
-
 def in_types_of(
     card: Card, asked: TrainingAsked, request: TrainingResolved, stored: Format = BF16
 ) -> TrainingResolved:
@@ -160,7 +155,7 @@ def in_types_of(
     if asked.precision is None and request.precision == "bf16" and stored == F32 and of.runs_transformers:
         return request._replace(precision="fp32")
     form = recipe(request.precision)
-    if asked.precision is not None or form.arithmetic != "bf16" or not no_bf16(card):
+    if asked.precision is not None or form.arithmetic != "bf16" or not card.lacks_bf16:
         return request
     if of.single_by_card:
         return request._replace(precision="fp32")
@@ -188,13 +183,13 @@ def check_types(request: TrainingResolved, card: Card) -> None:
     form = recipe(request.precision)
     if card.vendor != "NVIDIA" or not card.capability:
         return
-    if form.arithmetic == "bf16" and no_bf16(card):
+    if form.arithmetic == "bf16" and card.lacks_bf16:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no BF16 "
             f"and --precision is {form.name}",
             "take amp-fp16 or fp32, or a card from compute capability 8.0 on",
         )
-    if (request.products or form.arithmetic) == "fp8" and card.capability < 8.9:
+    if (request.products or form.arithmetic) == "fp8" and card.lacks_fp8:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no FP8 and --precision is fp8",
             "take bf16, or a card from compute capability 8.9 on",

@@ -73,7 +73,7 @@ def estimate_megatron(
 def check_fp8(run: Megatron, hardware: Hardware) -> None:
     """Refuse FP8 on a card that has no such arithmetic."""
     card = hardware.card
-    if run.fp8 and card.vendor == "NVIDIA" and 0 < card.capability < FP8_CAPABILITY:
+    if run.fp8 and card.lacks_fp8:
         raise UnsupportedError(
             f"{card.name} (compute capability {card.compute_capability}) has no FP8 and --fp8-format is "
             f"{run.fp8}",
@@ -89,9 +89,6 @@ def notes_of(run: Megatron, hardware: Hardware) -> tuple[str, ...]:
     if hardware.num_gpus > run.world_size:
         notes.append(f"{hardware.num_gpus - run.world_size} of {hardware.num_gpus} cards have no rank")
     return tuple(notes)
-
-
-FP8_CAPABILITY = 8.9
 
 
 class StageLedger(NamedTuple):

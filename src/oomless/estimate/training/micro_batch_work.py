@@ -22,7 +22,7 @@ def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card
     if asked != "auto":
         kernel: AttentionKernel = asked  # type: ignore[assignment]
         return kernel
-    if form.compute == 4 or (card.vendor == "NVIDIA" and 0 < card.capability < 8.0):
+    if form.compute == 4 or card.lacks_bf16:
         return "efficient"
     latent = any(isinstance(each.core, MLA | V4 | V41) for each in model.kinds.attentions)
     return "efficient" if latent or model.encodes else "flash"

@@ -9,7 +9,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.options import by_keyword
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, optimizer
-from .checks import SPECIAL, no_bf16
+from .checks import SPECIAL
 from .head_and_loss import CONTRASTIVE
 from .job import Job
 from .rank_portions import is_target, packs_apart
@@ -29,7 +29,7 @@ def warnings(job: Job, asked: TrainingAsked) -> tuple[str, ...]:
         )
     if request.loss == CONTRASTIVE:
         found.append(f"--micro-batch counts queries: {request.sequences:,} sequences run at once")
-    if asked.precision is None and no_bf16(job.hardware.card):
+    if asked.precision is None and job.hardware.card.lacks_bf16:
         found.append(f"{job.hardware.card.name} has no BF16: {request.precision} is taken")
     if asked.method != "full" and not asked.lora_targets:
         found.append(f"adapters on {', '.join(request.lora_targets)}: --lora-targets says otherwise")
