@@ -11,6 +11,14 @@ Count = Literal["allocated", "reserved", "plain"]
 """What an engine's "weights" are: bytes that torch counts as allocated, memory of the card in whole segments,
 or file bytes."""
 
+PACKED_ROW_BYTES = 656
+"""A token of a layer in FP8 (fp8_ds_mla): 512 fp8, four F32 scales, 64 BF16 of rope (FlashMLA; SGLang's
+memory_pool.py, DSATokenToKVPool)."""
+INDEX_ROW_BYTES = 132
+"""Key of the indexer: 128 fp8 values and an F32 scale (DeepGEMM)."""
+INDEX_ROW_BYTES_FP4 = 68
+"""64 B of fp4 and a scale byte for 32 values."""
+
 
 class Stage(Record):
     """A pipeline stage: layers start..stop-1, the embedding on the first, norm and head on the last. Or a

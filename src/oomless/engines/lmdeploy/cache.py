@@ -5,14 +5,13 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
+from ..rank import INDEX_ROW_BYTES, CacheGroup, CacheLayout, Stage, rows_in_layers
 from .release import on_turbomind
 
 BITS = {"int8": 8, "int4": 4}
 SCALED_BYTES = 4
 """Scale and zero point of a head's key or value, in 16 bit each (pytorch/engine/cache_engine.py,
 get_cache_block_size; TurboMind's block_config)."""
-INDEX_ROW_BYTES = 132
 
 
 def head_bytes(dims: int, asked: Resolved) -> float:

@@ -13,15 +13,11 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
+from ..rank import INDEX_ROW_BYTES, PACKED_ROW_BYTES, CacheGroup, CacheLayout, Stage, rows_in_layers
 from .release import RELEASES, SglangRules, attention_ranks
 from .states import state_pool
 
-PACKED_ROW_BYTES = 656
-"""Sparse MLA in FP8: 512 fp8, four F32 scales, 64 BF16 of rope (memory_pool.py, DSATokenToKVPool)."""
 PLAIN_ROW_BYTES = 576
-INDEX_ROW_BYTES = 132
-"""Key of the indexer: 128 fp8 values and an F32 scale."""
 SWA_RATIO = 0.8
 """Slots of window layers for each slot of full ones, where nothing else is asked
 (arg_groups/fields/schedule.py)."""

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from ...model.attention import CSA_RATIO, V4, V41, Attention
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout
+from ..rank import INDEX_ROW_BYTES, INDEX_ROW_BYTES_FP4, CacheGroup, CacheLayout
 from .release import SglangRules
 
 ROWS = {"v4": (584, 576), "v4_16_bit": (1024, 1024), "v41": (528, 512), "v41_fp4": (288, 256)}
 """(bytes, alignment of a page) of a row: 448 fp8 + 64 BF16 + 8; 512 BF16; 512 fp8 + 16; 512 fp4 + 32. V4.1's
 only on compute capability 10."""
-INDEX_BYTES, INDEX_BYTES_16, INDEX_BYTES_FP4 = 132, 256, 68
+INDEX_BYTES_16 = 256
 ALL_16_BIT = "bf16_ds_mla"
 """Rows and keys of the indexer in 16 bit, on cards without FP8."""
 HCA_RATIO = 128
@@ -52,7 +52,7 @@ def row_names(dtype: str) -> tuple[str, str]:
 
 def index_bytes(dtype: str) -> int:
     """Bytes of a key of the indexer: 128 values in FP8 and a scale, or in 16 bit."""
-    return INDEX_BYTES_16 if dtype == ALL_16_BIT else INDEX_BYTES
+    return INDEX_BYTES_16 if dtype == ALL_16_BIT else INDEX_ROW_BYTES
 
 
 def paged_row(name: str, page: int) -> float:
@@ -72,7 +72,7 @@ def exact_token_bytes(attentions: list[V4 | V41], dtype: str) -> float:
     for a in attentions:
         row = ROWS[row_names(dtype)[1]][0]
         if isinstance(a, V41):
-            total += (row + INDEX_BYTES_FP4) / a.ratio if a.owns_cache else 0
+            total += (row + INDEX_ROW_BYTES_FP4) / a.ratio if a.owns_cache else 0
         elif a.ratio:
             total += (row + (index_bytes(dtype) if a.has_indexer else 0)) / a.ratio
     return total
@@ -99,7 +99,7 @@ def prices(attentions: list[V4 | V41], asked: Resolved, rules: SglangRules) -> P
         slot += row_price(window_name, page, rules)
         if isinstance(a, V41):
             if a.owns_cache:
-                token += (paged_row(name, page // a.ratio) + INDEX_BYTES_FP4) / a.ratio
+                token += (paged_row(name, page // a.ratio) + INDEX_ROW_BYTES_FP4) / a.ratio
             if a.owns_cache and a.ratio == 2:
                 rows = -(-(requests * rings[2] + rings[2] + 1) // 2) * 2
                 states += rows * 2 * head * STATE_BYTES

@@ -7,13 +7,9 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage, rows_in_layers
+from ..rank import INDEX_ROW_BYTES, PACKED_ROW_BYTES, CacheGroup, CacheLayout, Stage, rows_in_layers
 from ..recurrent_states import recurrent_state_bytes, state_width
 from .release import RELEASES
-
-PACKED_ROW_BYTES, INDEX_ROW_BYTES = 656, 132
-"""Sparse MLA in FP8 (512 fp8, four F32 scales, 64 BF16 of rope) and its index key."""
-
 
 V4_STATE_ROWS, STATE_BYTES = {4: 8, 128: 128}, 4
 

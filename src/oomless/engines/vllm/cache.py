@@ -12,16 +12,14 @@ from ...model.attention import DSA, GQA, MLA, V4, V41, Attention, Linear, Slidin
 from ...model.model import Model
 from ...model.storage import DTYPES
 from ...run.serving import Resolved
-from ..rank import CacheGroup, CacheLayout, Stage
+from ..rank import INDEX_ROW_BYTES, INDEX_ROW_BYTES_FP4, PACKED_ROW_BYTES, CacheGroup, CacheLayout, Stage
 from .rank_tensors import draft_layers
 from .release import RELEASES, WINDOWS_WHOLE, VllmRules
 from .states import state_bytes, typed
 from .v0_states import keeps_slots
 
-INDEX_ROW_BYTES = {"auto": 132, "fp8": 132, "mxfp4": 68}
-"""Key of the indexer: 128 fp8 values and an F32 scale, or 64 B of fp4 and a scale byte for 32 values."""
-PACKED_MLA_ROWS = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
-"""fp8_ds_mla: 512 fp8, four F32 scales, 64 BF16 of rope."""
+INDEX_ROWS = {"auto": INDEX_ROW_BYTES, "fp8": INDEX_ROW_BYTES, "mxfp4": INDEX_ROW_BYTES_FP4}
+PACKED_MLA_ROWS = {"fp8_ds_mla": PACKED_ROW_BYTES, "nvfp4_ds_mla": 352}
 
 
 SLOTS = {
@@ -179,7 +177,7 @@ def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
     if stage.kinds(model).has(V4, V41):
         from .cache_v4 import v4_layout  # rules of one family, and half as long as all the others
 
-        return v4_layout(attentions, INDEX_ROW_BYTES[asked.indexer_kv_dtype], asked, rules)
+        return v4_layout(attentions, INDEX_ROWS[asked.indexer_kv_dtype], asked, rules)
     check_context_parallel(model, asked)
     block = asked.block_size or 16
     if rules.v0 and keeps_slots(model):
@@ -189,7 +187,7 @@ def stage_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
             [typed(each, model.family, asked, rules) for each in attentions], block, asked, rules
         )
     rows: dict[tuple[int, int], int] = {}  # (row bytes, window) -> layers
-    index_layers, index_row = 0, INDEX_ROW_BYTES[asked.indexer_kv_dtype]
+    index_layers, index_row = 0, INDEX_ROWS[asked.indexer_kv_dtype]
     counts: dict[tuple[Attention, bool], int] = {}
     plain = uncoded(model, asked)
     for index, attention in enumerate(attentions, stage.start):

@@ -13,7 +13,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import MIB
-from .cache import INDEX_ROW_BYTES
+from .cache import INDEX_ROWS
 from .release import VllmRules
 
 LOGITS_BYTES = 512 * MIB
@@ -159,7 +159,7 @@ def _factor(asked: Resolved, rules: VllmRules) -> int:
 def _gathered_keys(asked: Resolved, rules: VllmRules, ratio: int) -> int:
     """Keys of the indexer, gathered for a prefill: 8 (1,152 / 132) times the rows of the attention's own
     workspace."""
-    row = INDEX_ROW_BYTES[asked.indexer_kv_dtype]
+    row = INDEX_ROWS[asked.indexer_kv_dtype]
     return 8 * _factor(asked, rules) * asked.max_model_len // ratio * row
 
 
