@@ -55,6 +55,7 @@ KEYS = {
     "habits": "package habit until",
     "hardware": "short_name",
     "hosts": "name",
+    "kept_by_makers": "method families",
     "kernel_curves": "product device architecture engine type kernels",
     "kernel_releases": "engine condition since until experts",
     "kernels": "engine block when",

@@ -10,14 +10,13 @@ def resolve_dtype(model: Model, asked: str, hardware: Hardware) -> str:
     """`auto` is the checkpoint's type; F32 checkpoints are served in 16 bit, and cards without BF16 take
     F16."""
     card = hardware.card
-    has_bf16 = not 0 < card.capability < BF16_CAPABILITY
     if asked == "auto":
-        if model.dtype == F32 or (model.dtype == BF16 and not has_bf16):
+        if model.dtype == F32 or (model.dtype == BF16 and card.lacks_bf16):
             return F16.name
         return model.dtype.name
     if asked not in DTYPES:
         raise UsageError(f"--dtype {asked!r} is not known", f"known are auto, {', '.join(DTYPES)}")
-    if DTYPES[asked] == BF16 and not has_bf16:
+    if DTYPES[asked] == BF16 and card.lacks_bf16:
         raise UnsupportedError(
             f"{card.name} has no bfloat16 (compute capability {card.compute_capability})", "use float16"
         )
@@ -36,10 +35,7 @@ def default_length(model: Model) -> int:
         case "yarn" | "deepseek_yarn":
             scaled = int((rope.original_max_positions or model.max_positions) * rope.factor)
             return max(scaled, model.max_positions)
-        case "linear" | "dynamic" if not model.family.startswith("gemma3"):  # counts them after scaling
+        case "linear" | "dynamic" if not rope.reaches_scaled:
             return int(model.max_positions * rope.factor)
         case _:
             return model.max_positions
-
-
-BF16_CAPABILITY = 8.0

@@ -16,6 +16,7 @@ from ..model.model import Model, Tensor
 from ..model.quantization_scheme import EXPERTS_ALONE, OTHERS_IN, REQUANTISED, requantised
 from ..model.storage import Format, Shape
 from .rank import Placed
+from .releases import Families
 
 
 class Loading(NamedTuple):
@@ -66,11 +67,6 @@ groups of 32 without zero points), 1.1 of 27B (18.37), 1.55 of QuantTrio's Qwen3
 SMALLEST_GROUP, AUTOAWQ_GROUP = 32, 64
 """Columns of the smallest groups that makers take, and of those that AutoAWQ's take beside its own 128
 (docs/examples.md)."""
-AUTOROUND_KEEPS = ("glm4_moe_lite", "glm_moe_dsa")
-"""Families of which AutoRound leaves dense layers as they are. Of others its own scheme, W4A16 in groups of
-128, takes every linear layer of a block but routers and what no group of 32 divides
-(auto_round/schemes.py, special_model_handler.py of 0.15; seven published files of seven have those
-groups)."""
 AUTOAWQ, MODELSLIM = "AutoAWQ", "ModelSlim"
 SLIM_KEEPS = ("kv_b_proj", "wq_b", "wk", "weights_proj")
 """What ModelSlim's recipes for latents in W8A8 and W4A8 leave in 16 bit beside routers: kv_b_proj, and of
@@ -114,7 +110,7 @@ def kept_line(
         return [kept_by_unsloth(parts)]
     if wanted not in REQUANTISED or wanted in ON_LOADING or wanted == model.quantization:
         return []
-    if wanted == "auto-round" and model.family not in AUTOROUND_KEEPS:
+    if wanted == "auto-round" and not kept_of("auto-round", model.family):
         return []
     usual, more = _kept_ends(model, wanted, parts, maker)
     formula = f"{wanted} by the usual choice: every linear layer; makers keep more, or group more finely"
@@ -133,6 +129,17 @@ def kept_line(
         if more > 0
         else []
     )
+
+
+def kept_of(method: str, family: str) -> str:
+    """Return what makers of a method leave as it is of a family (facts/kept_by_makers.csv); "" is nothing.
+
+    >>> kept_of("gptq", "qwen3_5"), kept_of("auto-round", "glm_moe_dsa"), kept_of("auto-round", "qwen3_5")
+    ('attention', 'dense layers', '')
+    """
+    rows = facts.table("kept_by_makers")
+    found = (row for row in rows if row["method"] == method and family in Families(row["families"].split()))
+    return next((row["keeps"] for row in found), "")
 
 
 def kept_by_unsloth(parts: list[tuple[Tensor, Shape, int]]) -> Line:
@@ -165,7 +172,7 @@ def _kept_ends(
     by_autoawq = maker == AUTOAWQ
     by_modelslim = maker == MODELSLIM and wanted in ("w8a8", "w4a8") and model.kinds.has(MLA, DSA)
     smallest = AUTOAWQ_GROUP if by_autoawq else SMALLEST_GROUP
-    by_qwen = wanted == "gptq" and hybrid and model.family.startswith("qwen3")
+    by_qwen = wanted == "gptq" and hybrid and kept_of("gptq", model.family) == "attention"
     as_a_rule = by_qwen or (wanted == "nvfp4" and experts and model.kinds.has(*KEPT_KINDS))
     in_8_bits = wanted == "nvfp4" and hybrid and not experts
     kept = grouped = usual = 0

@@ -135,6 +135,8 @@ class Rope(Record):
     scaling: str = "default"
     factor: float = 1.0
     original_max_positions: int = 0
+    reaches_scaled: bool = False
+    """`max_positions` are those after scaling."""
 
 
 class Vision(Record):

@@ -7,7 +7,7 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Resolved
 from ...units import GIB, MIB
-from .release import BY_TRITON, RELEASES, by_fa3
+from .release import RELEASES, by_fa3
 
 WORKSPACES = {
     "flashinfer": 384 * MIB,
@@ -51,7 +51,8 @@ def step_backend(model: Model, asked: Resolved, hardware: Hardware) -> str:
         return "trtllm_mla" if blackwell and rules.pages_mla_on_blackwell else "triton"
     if blackwell and rules.pages_heads_on_blackwell:
         return "trtllm_mha"
-    return "triton" if model.family.startswith((*BY_TRITON, "llama4")) else "flashinfer"
+    by_triton = model.family in rules.runs_heads_by_triton or model.family in rules.runs_chunks_by_triton
+    return "triton" if by_triton else "flashinfer"
 
 
 def wrapper_bytes(model: Model, backend: str, num_sizes: int) -> int:

@@ -109,8 +109,10 @@ class SglangRules(ReleaseRules):
     spreads_remainder: bool = False
 
     # what a rank holds
-    clones_shared_experts: bool = False
-    fuses_shared_expert: bool = False
+    clones_shared_experts: Families = NO_FAMILY
+    fuses_shared_expert: Families = NO_FAMILY
+    runs_chunks_by_triton: Families = NO_FAMILY
+    runs_heads_by_triton: Families = NO_FAMILY
     fuses_qkv_a: bool = False
     turns_untabled: Families = NO_FAMILY
     has_plain_tables: Families = NO_FAMILY
@@ -216,13 +218,12 @@ def by_aiter(model: Model, asked: Resolved, hardware: Hardware, rules: SglangRul
         return False
     if asked.attention_backend == "aiter":
         return True
-    if model.kinds.has(DSA, V4, V41) or model.family in BY_TRITON:
+    if model.kinds.has(DSA, V4, V41) or model.family in rules.runs_heads_by_triton:
         return False
     heads = {each.num_heads // asked.layout.tp for each in model.kinds.of(MLA)}
     return heads <= {16, 128} and not (heads and asked.speculative and not rules.drafts_latents_by_aiter)
 
 
-BY_TRITON = ("gpt_oss", "olmo2", "olmo3")
 LONG_FOR_AITER = 8192
 """Positions up to which the share stays what it is."""
 
@@ -235,17 +236,17 @@ def shared_clones(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     at TP8. From 0.4.7 there is one, divided like the others.
     """
     experts = model.kinds.of(MoE)
-    fuses = rules.clones_shared_experts or rules.fuses_shared_expert
     if asked.disable_shared_experts_fusion or asked.kt_num_gpu_experts is not None:  # which says so, too
         return 0
-    if not experts or not fuses or not model.family.startswith("deepseek_v3"):
+    clones = model.family in rules.clones_shared_experts
+    if not experts or not (clones or model.family in rules.fuses_shared_expert):
         return 0
     first = experts[0]
     if (first.num_experts, first.shared_width // first.expert_width) != FUSED_SHAPE or expert_ranks(
         asked
     ) > 1:
         return 0
-    if rules.fuses_shared_expert:
+    if not clones:
         return 1 if hardware.card.is_nvidia and not 0 < hardware.card.capability < FUSED_CAPABILITY else 0
     modern = hardware.card.capability >= 9 or hardware.card.vendor == "AMD"
     return asked.layout.tp if modern else 0

@@ -65,7 +65,7 @@ def read_ropes(config: Config, head_dim: int, max_positions: int) -> tuple[Rope,
     if config.word("model_type") != "gemma3_text":
         return (full,)
     local = config.number("rope_local_base_freq", 10000.0)
-    return full, Rope(head_dim, local, max_positions)
+    return full._replace(reaches_scaled=True), Rope(head_dim, local, max_positions)
 
 
 def read_multimodal(config: Config, name: str) -> Model:

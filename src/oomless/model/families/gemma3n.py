@@ -61,6 +61,7 @@ def read_text(text: Config, name: str) -> Model:
     layers = tuple(Layer(each, Dense(width)) for each, width in zip(attentions, widths, strict=True))
     max_positions = text.size("max_position_embeddings")
     rope = read_rope(text, gqa.head_dim, max_positions, "full_attention", 1e6)
+    rope = rope._replace(reaches_scaled=True)
     local = Rope(gqa.head_dim, text.number("rope_local_base_freq", 10000.0), max_positions)
     streams = text.size("altup_num_inputs", 4)
     rank, width = text.size("laurel_rank", 64), text.size("hidden_size_per_layer_input", 256)
