@@ -69,6 +69,7 @@ UNSOURCED = (
     "gpu_shares",
     "habits",
     "kernel_curves",
+    "kept_by_makers",
     "kernel_releases",
     "kernels",
     "launch_keys",
@@ -94,7 +95,7 @@ UNSOURCED = (
 """Tables whose sources no command shows: they are for those who mend them."""
 FOR_TESTS = {
     "catalogue": "parameters_hub note",
-    "conditions": "meaning",
+    "conditions": "excludes meaning",
     "efficiencies": "prior prior_source",
     "hardware": "int4_tops launch_year mamf_bf16_measured native_fp4 price_date price_source price_usd "
     "source sparsity_2_4 tensor_core_gen tf32_tflops unverified_fields",
@@ -140,6 +141,15 @@ def is_shown(node: ast.AST, shown: set[str]) -> bool:
 WITH_FORMULAS = ("engines", "estimate", "frameworks", "model", "recording", "run", "speed")
 """Rooms that the source of a line names, or that what it names is made of: their functions keep formula,
 units and source."""
+OF_WORDS = re.compile(
+    r"(?:^|_)(?:args|argument|command|configuration|entries|hub|logs?|manifests?|names|record|shell|words)(?:_|$)"
+)
+"""Their modules that read words, or list what an engine is: no line comes from them."""
+
+
+def has_formulas(module: Path) -> bool:
+    """Return whether lines come from a module, by its place in the package."""
+    return module.parts[0] in WITH_FORMULAS and not OF_WORDS.search(module.stem)
 
 
 def for_readers(module: str, shown: set[str] | None) -> str:
@@ -215,7 +225,7 @@ class SmallWheel(BuildHookInterface[Any]):
         contents |= {
             str(Path("oomless", module.relative_to(package))): for_readers(
                 module.read_text(encoding="utf-8"),
-                None if module.relative_to(package).parts[0] in WITH_FORMULAS else shown,
+                None if has_formulas(module.relative_to(package)) else shown,
             )
             for module in sorted(package.rglob("*.py"))
         }

@@ -129,6 +129,17 @@ def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     assert said("cli/config", "show_config")
     assert said("monitor/pytest_plugin", "memory_budget")
     assert said("engines/vllm/budget", "budget_bytes")
+    assert not said("engines/command_reading", "spellings")
+    assert not said("frameworks/record", "Framework")
+    rooms = "engines|estimate|frameworks|recording|run|speed"
+    code = "".join(each.read_text(encoding="utf-8") for each in (ROOT / "src/oomless").rglob("*.py"))
+    for module in {*re.findall(rf'"((?:{rooms})/[a-z0-9_/]+)\.py', code)}:
+        tree, shipped = ((ROOT / f"src/oomless/{module}.py").read_text(), wheel.read(f"oomless/{module}.py"))
+        of_tree, of_wheel = (
+            {each.name for each in ast.parse(text).body if hasattr(each, "name") and ast.get_docstring(each)}
+            for text in (tree, shipped.decode())
+        )
+        assert of_wheel >= {name for name in of_tree if not name.startswith("_")}, module
     assert not said("api/pasted", "by_its_name")
     assert not said("plan/ranking", "rank")
 
