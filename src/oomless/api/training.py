@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, faults_of
 from ..estimate.training.megatron import device_of, estimate_megatron
-from ..estimate.training.training_estimate import ENGINE_SHARE, Companions, TrainingEstimate
+from ..estimate.training.training_estimate import Companions, TrainingEstimate
 from ..estimate.training.whole_step import estimate_step
 from ..facts.options import DEFAULT_ENGINE
 from ..files import need_path, read_whole_text
@@ -22,6 +22,7 @@ from ..model.model import Model
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu, with_count
 from ..run.options import given
+from ..run.training import ENGINE_SHARE
 from ..run.training_question import BESIDE, WAYS, training_question
 from .training_answer import Origin, TrainingAnswer
 

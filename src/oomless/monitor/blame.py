@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from .holders import LOADERS, QUEUES, Holder
 from .leak_signs import MODULE_HOOKS, TENSOR_HOOKS
+from .operator_lines import UNREADABLE, source_tree
 from .source_files import shown_path, source_file, split_place
 
 LeakKind = Literal[
@@ -80,7 +81,6 @@ def kept_at(holder: Holder, place: str) -> str:
     return ""
 
 
-MAX_SOURCE_BYTES = 2_000_000
 PUTTING = frozenset(
     "append appendleft add extend insert put put_nowait update setdefault register_forward_hook".split()
 )
@@ -92,9 +92,8 @@ def keeping_lines(path: str, name: str) -> tuple[tuple[str, int], ...]:
     calls such as `name.append`, assignments to `name[...]`, and `name += ...`; for an attribute, of whatever
     object."""
     try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(MAX_SOURCE_BYTES))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = source_tree(path)
+    except UNREADABLE:
         return ()
     return tuple(found(tree, name, "<module>"))
 

@@ -35,17 +35,26 @@ class Function(NamedTuple):
 def functions(path: str) -> tuple[Function, ...]:
     """Return the functions of a file, inner ones after those around them; nothing where it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(MAX_SOURCE_BYTES))
+        tree = source_tree(path)
         found = [Function("<module>", 1, sys.maxsize, tuple(evaluated(tree)))]
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
                 name = getattr(node, "name", "<lambda>")
                 found.append(Function(name, first, node.end_lineno or first, tuple(evaluated(node))))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNREADABLE:
         return ()
     return tuple(found)
+
+
+UNREADABLE = (OSError, SyntaxError, ValueError, RecursionError, MemoryError)
+"""What reading somebody's source, and walking it, may raise."""
+
+
+def source_tree(path: str) -> ast.Module:
+    """Return what a source file says, or raise one of UNREADABLE."""
+    with open(path, "rb") as file:
+        return ast.parse(file.read(MAX_SOURCE_BYTES))
 
 
 def evaluated(around: ast.AST) -> Iterator[Evaluated]:

@@ -196,6 +196,8 @@ class TrainingResolved(TrainingAsked):
         adapter_products: str
 
 
+ENGINE_SHARE = 0.3
+"""TRL's vllm_gpu_memory_utilization of an engine on the cards of training (trl/trainer/grpo_config.py)."""
 DEFAULT_SEQ_LEN = 4096
 """Length of a question that gives none; never more than the model's own."""
 

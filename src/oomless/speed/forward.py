@@ -122,6 +122,9 @@ def bare_launches_s(
 
 
 REACHED = "(bandwidth x share reached)"
+SENT_EACH_WAY = 0.75
+"""Of 16 bit, what tokens take on the way to their experts and back: out in FP8, back in BF16
+(deepseek-ai/DeepEP, README)."""
 ATTENDING = "(peak x share reached), decoding beside reading"
 RESIDUAL = "passes over the residual stream a layer"
 ROUTED = "tokens sorted by expert on the host, experts multiplied one by one"
@@ -252,7 +255,9 @@ def communication(
         if split.experts_whole:
             active = net.experts[0].num_active
             sent = tokens / split.tp * active * net.hidden * 2
-            total += moe_layers * min(2 * all_to_all_s(group, 0.75 * sent), gather_s(group, whole) * 2)
+            total += moe_layers * min(
+                2 * all_to_all_s(group, SENT_EACH_WAY * sent), gather_s(group, whole) * 2
+            )
             words.append(f"{moe_layers} x tokens to {active} experts and back")
         else:
             total += moe_layers * 2 * gather_s(group, whole)

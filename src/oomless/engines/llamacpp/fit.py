@@ -20,6 +20,7 @@ from ...run.cards import Hardware
 from ...run.serving import Asked, Layout
 from ...units import MIB
 from .defaults import CELLS, MOST_DEVICES, estimates, fits_itself
+from .ollama_layers import MINIMUM
 from .placement import HOST
 from .release import LlamaRules, rules_of
 from .weights import maps_file
@@ -75,7 +76,7 @@ def fit(model: Model, asked: Asked, hardware: Hardware, spare: Spare) -> tuple[A
     asked = asked._replace(layout=Layout(pp=hardware.num_gpus))
     said = "what was not set is changed so that it starts (llama.cpp's --fit)"
     if rules.deals_whole_layers:
-        of_server, kept = spare, (asked.fit_target - 457) * MIB
+        of_server, kept = spare, asked.fit_target * MIB - MINIMUM
         said = "what was not set is changed so that it starts"
 
         def spare(asked: Asked) -> tuple[int, ...]:

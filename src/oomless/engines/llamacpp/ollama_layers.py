@@ -19,6 +19,7 @@ from .release import rules_of
 from .tower import ONE_SIZE, scores_bytes, tower_bytes
 
 MINIMUM, MINIMUM_OF_METAL, BATCH = 457 * MIB, 512 * MIB, 512
+"""What it leaves free of a card (ml/device.go, MinimumMemory), and tokens of its largest graph."""
 WINDOWS = {"gemma3": 0, "gemma3_text": 0, "gpt_oss": 4096}
 """Families whose windows are known, and their length where it is not taken from the file."""
 

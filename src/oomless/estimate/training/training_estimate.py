@@ -6,7 +6,7 @@ from ...frameworks.megatron.run import Megatron
 from ...ledger import Ledger, Verdict
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, Method, Recompute, TrainingAsked, TrainingResolved
+from ...run.training import ENGINE_SHARE, Mesh, Method, Recompute, TrainingAsked, TrainingResolved
 from .job import Job
 from .rank_group import Peaks, RankGroup
 from .reserved import at_least
@@ -19,10 +19,6 @@ class TrainingMoment(NamedTuple):
 
     name: str
     ledger: Ledger
-
-
-ENGINE_SHARE = 0.3
-"""TRL's vllm_gpu_memory_utilization of an engine on the cards of training."""
 
 
 class Companions(NamedTuple):

@@ -162,7 +162,7 @@ def _generates(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
     the engine that does so (core/trainers/grpo/__init__.py: its share is `vllm`'s)."""
     if asked.task != "grpo":
         return asked
-    colocated(entries.within("trl."), usual_share=0.3)
+    colocated(entries.within("trl."))
     if entries.has("vllm.gpu_memory_utilization") and entries.beside.get("rollout_engine"):
         share = entries.number("vllm.gpu_memory_utilization", default=0.9)
         entries.beside["rollout_gpu_memory_utilization"] = share

@@ -2,7 +2,7 @@
 (transformers/training_args.py; trl/trainer/model_config.py, sft_config.py, dpo_config.py, grpo_config.py)."""
 
 from ...errors import UnsupportedError
-from ...run.training import Mesh, Method, Recompute, Task, TrainingAsked
+from ...run.training import ENGINE_SHARE, Mesh, Method, Recompute, Task, TrainingAsked
 from ..deepspeed.configuration import beside, recipe_of
 from ..entries import Entries
 from . import chat, qlora
@@ -75,14 +75,14 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
         **(deep.settings if deep else {}),
     )
     if task == "grpo":
-        colocated(entries, usual_share=0.3)
+        colocated(entries)
         asked = asked._replace(query_len=entries.whole("max_prompt_length", default=512))
     asked = _load(entries, asked, start)
     note_evaluation(entries, asked)
     return model, _adapters(entries, asked), start.num_ranks
 
 
-def colocated(entries: Entries, usual_share: float) -> None:
+def colocated(entries: Entries, usual_share: float = ENGINE_SHARE) -> None:
     """Note the engine that generates on the training cards, as is usual since TRL 1.0 and ms-swift 3.5, or
     nothing of it on these (MIGRATION.md; rlhf_args.py)."""
     if not entries.switch("use_vllm", default=False):
