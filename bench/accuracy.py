@@ -18,8 +18,8 @@ from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import job_of
 from oomless.truth.engine_rows import engine_of
 from oomless.truth.row_models import named_model
-from oomless.truth.serving_rows import Incomplete, question
-from oomless.truth.tables import MeasuredRow, read_table
+from oomless.truth.serving_rows import question
+from oomless.truth.tables import Incomplete, MeasuredRow, read_table
 from oomless.truth.training_rows import question as training_question
 from oomless.truth.validate import Scored, Summary, score, summarize, validate_table
 from oomless.truth.verdicts import JudgedCase, judge_table, read_cases, summarize_verdicts

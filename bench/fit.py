@@ -17,10 +17,9 @@ from oomless import facts
 from oomless.errors import OomlessError
 from oomless.facts import ConditionalRow, conditional_row
 from oomless.speed.efficiency import Efficiencies
-from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_harness import predict_speed
 from oomless.truth.speed_rows import question
-from oomless.truth.tables import MeasuredRow
+from oomless.truth.tables import Incomplete, MeasuredRow
 
 SCATTER = {"decode": 0.08, "prefill": 0.2, "throughput": 0.2}
 """Expected error of a row of each kind, and the kinds that are fitted: the others wait on schedulers, not on

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from oomless.errors import OomlessError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.truth.calibration import ENOUGH, Calibration, Seen, machine_of
-from oomless.truth.serving_rows import Incomplete, ServingQuestion, question, unit_factor
-from oomless.truth.tables import MeasuredRow, read_table
+from oomless.truth.serving_rows import ServingQuestion, question, unit_factor
+from oomless.truth.tables import Incomplete, MeasuredRow, read_table
 
 TABLES = Path(__file__).parents[1] / "tests" / "tables"
 NAMES = ("inference.csv", "inference_fresh.csv", "inference_round3.csv")

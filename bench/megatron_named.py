@@ -19,7 +19,7 @@ from oomless.frameworks.megatron.run import Megatron
 from oomless.ledger import category_of
 from oomless.run.hardware import parse_gpu
 from oomless.truth.megatron_rows import CARDS, device_of, run_of
-from oomless.truth.serving_rows import Incomplete
+from oomless.truth.tables import Incomplete
 
 TABLES = ("megatron.jsonl", "megatron_fresh.jsonl")
 PASSING = ("activations", "logits", "temporaries")

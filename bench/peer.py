@@ -25,10 +25,10 @@ from oomless.errors import OomlessError, UnsupportedError
 from oomless.facts.hardware import cards_by_full_name
 from oomless.model.catalogue_names import catalogue_name
 from oomless.run.serving import Layout
-from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_harness import predict_speed
-from oomless.truth.speed_rows import MODELS, QUANTS, card_of, layout_of, question
-from oomless.truth.tables import said
+from oomless.truth.speed_row_models import MODELS, QUANTS
+from oomless.truth.speed_rows import card_of, layout_of, question
+from oomless.truth.tables import Incomplete, said
 from oomless.truth.validate import ninth_decile
 
 from . import whole

@@ -15,9 +15,8 @@ from oomless import facts
 from oomless.engines.speed_classes import class_of_word
 from oomless.errors import OomlessError
 from oomless.facts import conditional_row
-from oomless.truth.serving_rows import Incomplete
 from oomless.truth.speed_rows import question
-from oomless.truth.tables import MeasuredRow, read_table
+from oomless.truth.tables import Incomplete, MeasuredRow, read_table
 
 from .fit import fit
 

@@ -10,7 +10,8 @@ def main() -> None:
     import oomless
     from oomless.speed.batching import MEMORY
     from oomless.speed.dynamic import policy_of, run_workload
-    from oomless.speed.serving import serving_speed, setup_of
+    from oomless.speed.serving import serving_speed
+    from oomless.speed.setup import setup_of
     from oomless.speed.workload import parse_lengths, poisson
 
     estimate = oomless.infer("deepseek-r1", "h200:8", tp=8, max_model_len=16384).estimate

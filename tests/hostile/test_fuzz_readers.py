@@ -24,7 +24,7 @@ from oomless.errors import OomlessError
 from oomless.facts import model_config
 from oomless.model.load import load
 from oomless.truth.llama_rows import predict_llama
-from oomless.truth.serving_rows import Incomplete
+from oomless.truth.tables import Incomplete
 
 INPUTS = 40
 SLOW_INPUTS = int(os.environ.get("OOMLESS_FUZZ_INPUTS", "1000000"))

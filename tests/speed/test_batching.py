@@ -14,7 +14,8 @@ from oomless.run.serving import Asked, Layout
 from oomless.speed.batching import Memory, Policy, Request, simulate
 from oomless.speed.cost import Curve, StepCost, step_cost
 from oomless.speed.dynamic import policy_of, run_workload
-from oomless.speed.serving import decode_pass, setup_of, speed_of
+from oomless.speed.serving import decode_pass, speed_of
+from oomless.speed.setup import setup_of
 from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
 
 STEP = Curve((0, 1000), (0.01, 0.02))

@@ -20,7 +20,8 @@ from oomless.speed.dynamic import Dynamic
 from oomless.speed.load import Load, Split
 from oomless.speed.matrices import matrices_of
 from oomless.speed.network import network
-from oomless.speed.serving import ServingSpeed, serving_speed, setup_of
+from oomless.speed.serving import ServingSpeed, serving_speed
+from oomless.speed.setup import setup_of
 from oomless.truth.speed_harness import predict_speed
 
 

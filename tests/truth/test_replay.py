@@ -10,8 +10,7 @@ from command import call
 from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.truth.replay import command_of
-from oomless.truth.serving_rows import Incomplete
-from oomless.truth.tables import MeasuredRow, read_table
+from oomless.truth.tables import Incomplete, MeasuredRow, read_table
 from oomless.truth.training_rows import question as training_question
 
 TABLES = Path(__file__).parent.parent / "tables"

@@ -11,7 +11,7 @@ import pytest
 from oomless import facts
 from oomless.errors import OomlessError
 from oomless.truth import training_predict
-from oomless.truth.serving_rows import Incomplete
+from oomless.truth.tables import Incomplete
 from oomless.truth.training_predict import interval
 from oomless.truth.training_rows import unit_factor
 from oomless.truth.training_words import bound, unsaid

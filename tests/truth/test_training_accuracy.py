@@ -54,8 +54,7 @@ from oomless.errors import OomlessError
 from oomless.estimate.training.reserved import words
 from oomless.frameworks.defaults import resolved
 from oomless.report.validate_text import validate_table_text
-from oomless.truth.serving_rows import Incomplete
-from oomless.truth.tables import read_table
+from oomless.truth.tables import Incomplete, read_table
 from oomless.truth.training_predict import estimate, group_of
 from oomless.truth.training_rows import question, unit_factor
 from oomless.truth.validate import Scored, is_inside, score, summarize

@@ -3,8 +3,8 @@ is incomplete."""
 
 import pytest
 
-from oomless.truth.serving_rows import Incomplete, question
-from oomless.truth.tables import read_table
+from oomless.truth.serving_rows import question
+from oomless.truth.tables import Incomplete, read_table
 from oomless.truth.validate import unsaid
 from tables.score import TABLES
 

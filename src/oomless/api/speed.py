@@ -168,7 +168,7 @@ def steady_load(own: dict[str, Any]) -> dict[str, int]:
 def simulation(serving: ServingAnswer, own: dict[str, Any]) -> SpeedAnswer:
     """Return what the requests of a workload meet."""
     from ..speed.dynamic import policy_of, run_workload
-    from ..speed.serving import setup_of
+    from ..speed.setup import setup_of
 
     requests = requests_of(own)
     estimate = serving.estimate

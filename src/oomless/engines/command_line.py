@@ -15,8 +15,9 @@ from ..files import shown
 from ..run.choices import OTHER_WORDS
 from ..run.option_values import text_of
 from ..run.options import asked_of, by_keyword, engines_of
+from ..run.pasted_text import pasted_text
 from ..run.serving import Asked
-from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, valued, without_files
+from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, valued, without_files
 from . import mlx as of_mlx
 from .command_reading import Command, Reading
 from .config_words import without_config, written

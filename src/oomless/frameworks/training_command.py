@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..files import shown
-from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, pasted_text, without_files
+from ..run.pasted_text import pasted_text
+from ..run.shell_words import ASSIGNED, ShellCommand, commands_in, without_files
 from ..run.text_files import flat, toml_of, yaml_of
 from .ms_swift.megatron import NUM_RANKS
 from .torchtune import own_configuration

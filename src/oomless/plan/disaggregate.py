@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
-from ..speed.serving import prompt_pass, setup_of
+from ..speed.serving import prompt_pass
+from ..speed.setup import setup_of
 from ..speed.steady import added
 from .launch import Launch
 from .launch.serving import PairLaunch, SideName, one_of_several, pairs, router_launch, side_launch

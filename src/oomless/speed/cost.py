@@ -5,7 +5,8 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from .load import ForwardPass, Load
-from .serving import Setup, decode_pass, step_pass
+from .serving import decode_pass, step_pass
+from .setup import Setup
 
 
 class Curve(NamedTuple):

@@ -11,7 +11,8 @@ from ..estimate.serving.estimate import Estimate
 from .band import bound, spread
 from .batching import MEMORY, Memory, Policy, Request, Served, Simulation, simulate
 from .cost import step_cost
-from .serving import Setup, evidence_of, left_out, notes, places, setup_of, speed_of
+from .serving import evidence_of, left_out, notes, places, speed_of
+from .setup import Setup, setup_of
 from .steady import added
 
 BINS = 24

@@ -38,7 +38,7 @@ BACKENDS = {"CPU": HOST, "Apple": APPLE, "Vulkan": VULKAN}
 
 def predict_llama(row: dict[str, str], quantity: str) -> tuple[float, float, float]:
     """(predicted, low, high) in bytes."""
-    from .serving_rows import Incomplete
+    from .tables import Incomplete
 
     name = catalogue_name(row["model"]) or catalogue_name(re.sub(r"\s*\(.*\)$", "", row["model"]))
     if name is None:
@@ -93,7 +93,7 @@ def _file(model: Model, row: dict[str, str]) -> tuple[float, float, float]:
     """
     from ..model.gguf_mixes import REPACKED, published
     from ..model.gguf_model import as_gguf
-    from .serving_rows import Incomplete
+    from .tables import Incomplete
 
     word = row["quant"].removesuffix(" mix")
     known = published(model.name, word) is not None
@@ -142,7 +142,7 @@ def _num_devices(row: dict[str, str]) -> int:
 
 def _count(flags: Mapping[str, str], name: str) -> int:
     """Return a whole number of a row's flags; 0 where it has none."""
-    from .serving_rows import Incomplete
+    from .tables import Incomplete
 
     text = flags.get(name, "0")
     if not (text.isascii() and text.isdecimal()):

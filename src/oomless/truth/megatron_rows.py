@@ -14,7 +14,7 @@ from ..frameworks.megatron.run import Megatron
 from ..frameworks.megatron.source import named
 from ..ledger import Line
 from ..run.hardware import parse_gpu
-from .serving_rows import Incomplete
+from .tables import Incomplete
 
 Interval = tuple[float, float, float]
 

@@ -13,8 +13,7 @@ from ..run.hardware import parse_gpu
 from ..run.option_values import choices_of, text_of
 from ..run.options import by_keyword
 from ..run.training import Mesh, TrainingAsked
-from .serving_rows import Incomplete
-from .tables import MeasuredRow, read_table
+from .tables import Incomplete, MeasuredRow, read_table
 from .training_ops import is_operation
 from .training_rows import question as training_question
 from .verdicts import VerdictCase, is_verdict_table, read_cases

@@ -24,10 +24,7 @@ from ..run.speculation import Speculation
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import engine_of, prints_gib_as_gb
 from .row_models import named_model, with_positions
-
-
-class Incomplete(Exception):  # noqa: N818 - a status, not an error
-    """The row leaves out something that the quantity depends on."""
+from .tables import Incomplete
 
 
 class ServingQuestion(NamedTuple):

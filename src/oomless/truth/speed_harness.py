@@ -15,10 +15,10 @@ from ..speed.efficiency import SHIPPED, Efficiencies
 from ..speed.matrices import resident_bytes
 from ..speed.serving import decode_pass, front_s, places, prompt_pass, speed_of
 from ..units import MB, MIB
-from .serving_rows import Incomplete
 from .speed_rows import SpeedRow, question
 from .speed_training_rows import predict_training_rate
 from .speed_workload import Sent, requests_of
+from .tables import Incomplete
 
 Interval = tuple[float, float, float]
 

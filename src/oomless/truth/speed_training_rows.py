@@ -13,8 +13,9 @@ from ..run.cards import Card, Hardware, left_by_driver
 from ..run.training import Mesh, Recompute, Sharding, TrainingAsked
 from ..speed.training import training_speed
 from ..units import GIB, MIB
-from .serving_rows import Incomplete
-from .speed_rows import card_of, model_of
+from .speed_row_models import model_of
+from .speed_rows import card_of
+from .tables import Incomplete
 
 
 class MeasuredRecipe(NamedTuple):

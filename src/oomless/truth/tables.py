@@ -11,6 +11,11 @@ from .. import limits
 from ..errors import OomlessError
 from ..files import read_whole_text, shown
 
+
+class Incomplete(Exception):  # noqa: N818 - a status, not an error
+    """The row leaves out something that the quantity depends on."""
+
+
 TableKind = Literal["serving", "training", "speed", "files", "megatron"]
 
 SERVING = (

@@ -14,7 +14,7 @@ from ..frameworks.graphs.graph import AutogradGraph, walk
 from ..frameworks.graphs.loss import loss_graph
 from ..frameworks.graphs.loss_kinds import LossShape, chunk_tokens, loss_kind
 from ..units import KIB, MIB
-from .serving_rows import Incomplete
+from .tables import Incomplete
 from .training_words import framework_of
 
 F32, BF16 = 4, 2

@@ -13,7 +13,7 @@ from ..estimate.training.states import degrees
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks import framework
 from ..run.training import Sharding, recipe
-from .serving_rows import Incomplete
+from .tables import Incomplete
 from .training_ops import is_operation, operation_bytes
 from .training_rows import STATES, TrainingQuestion, question, unit_factor
 from .training_state_words import precision, sharding

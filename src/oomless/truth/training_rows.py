@@ -26,7 +26,7 @@ from ..run.training_question import training_question
 from ..units import GB, GIB, MIB
 from . import training_state_words as states
 from . import training_words as words
-from .serving_rows import Incomplete
+from .tables import Incomplete
 
 
 class TrainingQuestion(NamedTuple):

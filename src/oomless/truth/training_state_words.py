@@ -8,7 +8,7 @@ from .. import facts
 from ..errors import UnsupportedError
 from ..frameworks import framework as record_of
 from ..frameworks.record import FrameworkRows
-from .serving_rows import Incomplete
+from .tables import Incomplete
 from .training_words import SAYS_NOTHING
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .. import facts
 from ..errors import UnsupportedError
-from .serving_rows import Incomplete
+from .tables import Incomplete
 
 SAYS_NOTHING = ("see source", "see config", "not stated", "see line", "log sample", "sweep, see source")
 

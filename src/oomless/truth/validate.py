@@ -19,14 +19,13 @@ from .serving_rows import (
     BATCH_COUNTS,
     LORA_RANK,
     MEMORY_COUNTS,
-    Incomplete,
     ServingQuestion,
     cards_of_size,
     question,
     unit_factor,
 )
 from .speed_harness import predict_speed
-from .tables import MeasuredRow, read_table
+from .tables import Incomplete, MeasuredRow, read_table
 from .training_predict import predict_training
 
 

@@ -14,7 +14,8 @@ from ...run.serving import Asked
 from ...speed.batching import Policy, Served, simulate
 from ...speed.cost import StepCost, step_cost
 from ...speed.dynamic import policy_of
-from ...speed.serving import left_out, places, setup_of, speed_of
+from ...speed.serving import left_out, places, speed_of
+from ...speed.setup import setup_of
 from ...speed.workload import Lengths, poisson
 from ..answer import arguments_of, launch_of
 from ..candidates import PlannedRow

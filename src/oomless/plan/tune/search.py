@@ -12,7 +12,8 @@ from ...estimate.serving.stage_rank import Adjust
 from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.serving import Layout, Resolved
-from ...speed.serving import ServingSpeed, left_out, serving_speed, setup_of, speed_of
+from ...speed.serving import ServingSpeed, left_out, serving_speed, speed_of
+from ...speed.setup import setup_of
 from ..candidates import NO_DIVISION, NOT_RUN
 from .order import STANDINGS, TunedRow, changed_fields, order, quality_fields, standing_of, steps
 from .slo import NO_PROMISE, Slo

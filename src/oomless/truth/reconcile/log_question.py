@@ -12,7 +12,8 @@ from ...run.cards import Hardware, synthetic
 from ...run.hardware import parse_gpu
 from ...run.options import share_of_card
 from ...run.serving import Asked, Layout
-from ..serving_rows import Incomplete, ServingQuestion, drafting, question
+from ..serving_rows import ServingQuestion, drafting, question
+from ..tables import Incomplete
 from .log_facts import facts_of
 from .log_llama import NO_FLASH, build_of, file_type
 from .log_model import gguf_by_name
