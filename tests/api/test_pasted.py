@@ -464,13 +464,13 @@ def test_a_repository_without_a_tag_is_the_type_that_it_holds() -> None:
 @pytest.mark.parametrize(
     ("command", "hint"),
     [
-        ("python -m ktransformers.local_chat --model_path m", "--cpu-moe"),
+        ("kt run deepseek-v4-flash", "--kt-num-gpu-experts"),
         ("docker run ghcr.io/huggingface/text-generation-inference:3.0 --model-id m", "vllm"),
     ],
 )
 def test_programs_that_are_not_known_have_one_that_is_near(command: str, hint: str) -> None:
     assert hint in refused(command)
-    found = call("infer", "deepseek-r1", "--gpu", "h200:8", "--engine", "ktransformers", "--json")
+    found = call("infer", "deepseek-r1", "--gpu", "h200:8", "--engine", "kt-kernel", "--json")
     assert "transformers?" not in found.err
 
 

@@ -17,6 +17,7 @@ from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked, serving_question
+from ..speed.host_offload import need_speed
 from ..speed.network import need_decoder
 from .command_cards import engine_there, for_its_ranks, with_cards
 from .pasted import from_command
@@ -124,9 +125,11 @@ def what_is_served(command: str, begin: dict[str, Any]) -> ServedWeights | None:
 
 
 def start_of(hardware: Hardware, of_file: bool, flags: dict[str, Any], own: dict[str, Any]) -> Asked:
-    """Return where the search begins: what a command says, what is given beside it."""
+    """Return where the search begins: what a command says, what is given beside it. Refuse an engine whose
+    speed nobody knows."""
     if flags.get("engine") is None:
         flags["engine"] = default_engine(hardware.card.vendor, of_file)
+    need_speed(flags["engine"])
     asked = serving_question(**flags)
     return asked._replace(
         context=own["context"] or asked.context, concurrency=own["concurrency"] or asked.concurrency or 1

@@ -54,7 +54,7 @@ def line_of(engine: str) -> CommandLine | None:
 
 
 OTHER_PROGRAMS = (
-    (r"\bktransformers\b|\bkt run\b|\bkt-kernel\b", "ktransformers"),
+    (r"\bkt run\b|\bkt-kernel\b", "kt-kernel"),
     (r"\btext-generation-(?:launcher|inference)\b", "text-generation-inference"),
     (r"\bexllama(?:v[23])?\b|\btabbyapi\b", "exllamav3"),
     (r"\blms (?:load|server)\b", "lm-studio"),

@@ -16,6 +16,7 @@ from ..run.shell_words import VARIABLE
 from . import mlx as of_mlx
 from .command_words import CommandWords
 from .config_words import config_words
+from .ktransformers import command_line as of_ktransformers
 from .llamacpp import command_line as of_llamacpp
 from .llamacpp import ollama_command as of_ollama
 from .llamacpp.ollama_command import variables
@@ -37,6 +38,7 @@ IN_OUR_WORDS = {
     "trtllm": of_trtllm.in_our_words,
     "lmdeploy": of_lmdeploy.in_our_words,
     "mlx": of_mlx.in_our_words,
+    "ktransformers": of_ktransformers.in_our_words,
 }
 """By the table of a command line."""
 

@@ -209,6 +209,8 @@ class Engine(Record):
     """Cards of one server in a usual build; 0: any."""
     fills_host: bool = False
     """Layers or experts may stay in the host's memory, and compute there."""
+    hosts_experts: bool = False
+    """Routed experts always stay in the host's memory, and compute there."""
     host_memory_at: Literal["every rank", "last rank"] = "every rank"
     """Whose machine holds what stays on the host, where each rank has a machine of its own."""
     buffers_follow_context: bool = False

@@ -8,6 +8,7 @@ from ..errors import UsageError
 from ..model.model import Model
 from ..run.hardware import parse_gpu
 from ..run.options import by_keyword, given
+from ..speed.host_offload import need_speed
 from .answer import Plan, plan_serving
 from .goals import PlanLimits, Wanted, WantedTraining
 from .prices import Price
@@ -91,8 +92,10 @@ def said(flags: dict[str, Any]) -> dict[str, Any]:
 
 def check_together(values: dict[str, Any]) -> None:
     """Refuse flags of which one makes another idle: more cards than the user's own limit, host memory that no
-    asked engine fills."""
+    asked engine fills; and an engine whose speed nobody knows."""
     engines, most = values.get("engines", ()), values.get("max_gpus")
+    for name in engines:
+        need_speed(name)
     fillers = [each.name for each in records() if each.fills_host] if "host_memory" in values else []
     if fillers and engines and not set(engines) & set(fillers):
         raise UsageError(

@@ -12,10 +12,7 @@ OTHER_WORDS = {
     **dict.fromkeys(("tensorrt-llm", "tensorrt_llm", "trt-llm", "trt"), "did you mean trtllm?"),
     **dict.fromkeys(("hf", "huggingface"), "did you mean transformers?"),
     "mindie": "MindIE's own rules are not known; vllm-ascend answers for the same cards",
-    **dict.fromkeys(
-        ("ktransformers", "kt-kernel", "kt"),
-        "its rules are not known; llamacpp keeps experts on the host too: --engine llamacpp --cpu-moe",
-    ),
+    **dict.fromkeys(("kt-kernel", "kt"), "it runs inside of SGLang: --engine sglang --kt-num-gpu-experts 0"),
     **dict.fromkeys(
         ("tgi", "text-generation-inference"), "its rules are not known; vllm serves the same formats"
     ),

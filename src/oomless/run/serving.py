@@ -134,6 +134,9 @@ class Asked(Record):
     max_prefill_tokens: int | None = None
     free_gpu_memory_fraction: float | None = None
     backend: str = "auto"
+    optimize_config_path: str | None = None
+    backend_type: str | None = None
+    numa_copies: int = 1
     device_map: str = "auto"
     cache_implementation: str = "dynamic"
     prompt_cache_size: int = 10

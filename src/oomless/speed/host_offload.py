@@ -60,13 +60,18 @@ def on_the_host(estimate: Estimate) -> str:
     return next((name for name, given in asked.items() if given), "")
 
 
-def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | None:
-    """(what the cards have, what the host has); None where it has nothing that a token needs."""
-    if estimate.request.kt_num_gpu_experts is not None:
+def need_speed(name: str, hosts_experts: bool = False) -> None:
+    """Refuse an engine whose experts are on the host and compute there."""
+    if hosts_experts or engine(name).hosts_experts:
         raise UnsupportedError(
             "the speed of experts that KTransformers keeps on the host is not computed",
             "`oomless infer` has their memory",
         )
+
+
+def divided(estimate: Estimate, host: str | None) -> tuple[Network, Hosted] | None:
+    """(what the cards have, what the host has); None where it has nothing that a token needs."""
+    need_speed(estimate.request.engine, estimate.request.kt_num_gpu_experts is not None)
     option = on_the_host(estimate)
     if not option:
         return None

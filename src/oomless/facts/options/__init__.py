@@ -27,7 +27,16 @@ LOSSES = (
 """Losses of labels (facts/losses.csv)."""
 VLLM, LLAMA = with_derived("vllm"), with_derived("llamacpp")
 """Engines that are one with a few rules of their own: they share its flags and its command line."""
-ENGINE_NAMES = (*VLLM.split(), "sglang", *LLAMA.split(), "trtllm", "lmdeploy", "mlx", "transformers")
+ENGINE_NAMES = (
+    *VLLM.split(),
+    "sglang",
+    *LLAMA.split(),
+    "trtllm",
+    "lmdeploy",
+    "mlx",
+    "ktransformers",
+    "transformers",
+)
 ENGINE_ALSO = {"mlx-lm": "mlx", "mlx_lm": "mlx"}
 """Other names of engines that are taken for theirs."""
 

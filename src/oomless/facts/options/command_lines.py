@@ -155,4 +155,17 @@ COMMAND_LINES = (
         table="mlx",
         beginnings=True,
     ),
+    CommandLine(
+        "ktransformers",
+        (
+            r"(\S*/)?ktransformers(?= --)",
+            r"(\S*/)?python[\w.]* (-m ktransformers\.(local_chat|server\.main)"
+            r"|\S*ktransformers/(local_chat|server/main)\.py)",
+        ),
+        "ktransformers --model_path",
+        underscores=True,
+        image="approachingai/ktransformers",
+        table="ktransformers",
+        beginnings=True,
+    ),
 )
