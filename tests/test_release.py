@@ -15,6 +15,7 @@ import oomless
 from command import call
 
 ROOT = Path(__file__).resolve().parents[1]
+NAMED = (ast.FunctionDef, ast.ClassDef)
 MOST_BYTES = 2_000_000
 FOR_DEVELOPERS = {"accuracy", "architecture", "benchmarks", "compared", "index"}
 """Pages that stay on the site."""
@@ -136,7 +137,11 @@ def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     for module in {*re.findall(rf'"((?:{rooms})/[a-z0-9_/]+)\.py', code)}:
         tree, shipped = ((ROOT / f"src/oomless/{module}.py").read_text(), wheel.read(f"oomless/{module}.py"))
         of_tree, of_wheel = (
-            {each.name for each in ast.parse(text).body if hasattr(each, "name") and ast.get_docstring(each)}
+            {
+                each.name
+                for each in ast.parse(text).body
+                if isinstance(each, NAMED) and ast.get_docstring(each)
+            }
             for text in (tree, shipped.decode())
         )
         assert of_wheel >= {name for name in of_tree if not name.startswith("_")}, module

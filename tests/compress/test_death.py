@@ -320,7 +320,7 @@ def test_another_run_does_not_go_on_with_this_one(
     ):
         with pytest.raises(UsageError, match="an unfinished run of something else"):
             compress(plan(request), out)
-    compress(plan(CompressRequest(str(model), "int8")), out, force=True)
+    compress(plan(CompressRequest(str(model), "int8")), out, writing=Writing(force=True))
     assert json.loads((out / "config.json").read_text())["quantization_config"]["format"] == "int-quantized"
 
 
@@ -328,7 +328,7 @@ def test_a_folder_with_files_needs_force(model: Path, whole: dict[str, bytes], t
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
         compress(plan(CompressRequest(str(model), "int4")), tmp_path)
-    compress(plan(CompressRequest(str(model), "int4")), tmp_path, force=True)
+    compress(plan(CompressRequest(str(model), "int4")), tmp_path, writing=Writing(force=True))
     assert (tmp_path / "mine.txt").read_text() == "mine"
     assert {name: content for name, content in contents(tmp_path).items() if name != "mine.txt"} == whole
 
@@ -336,7 +336,7 @@ def test_a_folder_with_files_needs_force(model: Path, whole: dict[str, bytes], t
 def test_the_source_is_never_the_target(model: Path) -> None:
     before = contents(model)
     with pytest.raises(UsageError, match="the source itself"):
-        compress(plan(CompressRequest(str(model), "int4")), model, force=True)
+        compress(plan(CompressRequest(str(model), "int4")), model, writing=Writing(force=True))
     assert contents(model) == before
 
 

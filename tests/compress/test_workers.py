@@ -19,6 +19,7 @@ from test_death import contents, loads, write_bf16, write_model
 
 from command import environment
 from oomless.compress.checkpoint import crew
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, plan
 from oomless.errors import OomlessError
 
@@ -53,7 +54,7 @@ def always_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(model: Path, word: str, out: Path, workers: int, **more: Any) -> dict[str, bytes]:
-    compress(plan(CompressRequest(str(model), word, **more)), out, threads=workers)
+    compress(plan(CompressRequest(str(model), word, **more)), out, writing=Writing(threads=workers))
     return contents(out)
 
 
@@ -76,6 +77,7 @@ import threading
 import numpy as np
 from pathlib import Path
 from oomless.compress.checkpoint import crew
+from oomless.compress.checkpoint.run import Writing
 from oomless.compress.weights import CompressRequest, compress, plan
 crew.SMALL_BYTES = 0
 assert crew.may_fork()
@@ -86,7 +88,8 @@ def busy():
 thread = threading.Thread(target=busy, daemon=True)
 thread.start()
 assert not crew.may_fork()
-compress(plan(CompressRequest({str(model)!r}, "int4")), Path({str(tmp_path / "beside")!r}), threads=2)
+planned, two = plan(CompressRequest({str(model)!r}, "int4")), Writing(threads=2)
+compress(planned, Path({str(tmp_path / "beside")!r}), writing=two)
 over.set()
 thread.join()
 assert crew.may_fork()
@@ -128,7 +131,7 @@ def test_a_full_disk_in_a_process_is_told_in_the_same_words(
     with monkeypatch.context() as patch:
         patch.setattr("oomless.compress.checkpoint.worker.put", full)
         with pytest.raises(OomlessError, match="No space left") as raised:
-            compress(planned, tmp_path / "out", threads=2)
+            compress(planned, tmp_path / "out", writing=Writing(threads=2))
     assert "goes on where it stopped" in raised.value.hint
     assert not loads(tmp_path / "out")
 
@@ -141,7 +144,7 @@ def test_a_fault_in_a_process_reaches_the_caller_with_its_place(
 
     monkeypatch.setattr("oomless.compress.checkpoint.worker.put", wrong)
     with pytest.raises(ZeroDivisionError) as raised:
-        compress(plan(CompressRequest(str(model), "int4")), tmp_path / "out", threads=2)
+        compress(plan(CompressRequest(str(model), "int4")), tmp_path / "out", writing=Writing(threads=2))
     assert "worker.py" in "".join(raised.value.__notes__)
 
 
@@ -155,7 +158,7 @@ def test_a_weight_that_is_no_number_is_named(word: str, tmp_path: Path) -> None:
     names = ["model.layers.0.mlp.gate_proj.weight", "model.layers.1.mlp.gate_proj.weight"]
     write_bf16(shards[0], {names[0]: values * 0, names[1]: values})
     with pytest.raises(OomlessError, match="no number"):
-        compress(plan(CompressRequest(str(source), word)), tmp_path / "out", threads=2)
+        compress(plan(CompressRequest(str(source), word)), tmp_path / "out", writing=Writing(threads=2))
     assert not children(os.getpid())
 
 

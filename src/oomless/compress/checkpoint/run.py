@@ -38,7 +38,7 @@ class Writing(NamedTuple):
     progress: Callable[[Progress], None] = silent
 
 
-AS_USUAL = Writing()
+AS_USUAL: Writing = Writing()
 
 
 def num_workers() -> int:
