@@ -2,6 +2,7 @@
 
 import pytest
 
+import oomless
 from command import call
 from oomless.run.hardware import parse_gpu
 from oomless.units import GIB, MB, MIB
@@ -58,3 +59,13 @@ def test_an_answer_says_what_the_share_is_and_who_sets_it() -> None:
     )
     assert "iogpu.wired_limit_mb" in found.out
     assert "write m3-ultra-512gb" in found.out
+
+
+def test_what_macos_26_gives_more_is_room_and_nothing_taken() -> None:
+    """The low end of 18 GiB on a Mac of 512 was -62: the larger share was taken off what is there."""
+    found = oomless.infer("qwen3-30b-a3b", "m3-ultra-512gb", engine="llamacpp", max_model_len=16384)
+    ledger = found.ledger
+    assert ledger.low_bytes >= sum(line.low_bytes for line in ledger.lines)
+    assert ledger.low_bytes <= ledger.total_bytes
+    tight = oomless.infer("deepseek-r1", "m3-ultra-512gb", quantization="q5_k_m", max_model_len=8192)
+    assert (tight.verdict, tight.ledger.low_bytes) == ("tight", tight.ledger.capacity_bytes)

@@ -98,7 +98,10 @@ class StageRank(Record):
         total, low, high = sums(self.lines)
         capacity = min(total + room, self.card_bytes)
         least = min(least, capacity - total)  # both may lack room: the card then lacks their sum
-        idle = capacity - most - low, high - (capacity - least)
+        lowest = capacity - most
+        if self.larger:  # the room of a larger share is none of what is taken
+            lowest = max(lowest, min(low, capacity))
+        idle = lowest - low, high - (capacity - least)
         overrun = max(-on_card.least, 0) if self.pool_bytes > 0 else 0
         return Ledger(self.name, num_ranks, capacity, self.lines, overrun, idle)
 
