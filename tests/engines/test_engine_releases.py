@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from command import call
 from oomless import facts
+from oomless.engines.ktransformers.release import RELEASES as KTRANSFORMERS
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.lmdeploy.release import RELEASES as LMDEPLOY
 from oomless.engines.mlx import RELEASES as MLX
@@ -32,6 +33,7 @@ ALL: tuple[Known, ...] = (
     TRTLLM,
     LMDEPLOY,
     MLX,
+    KTRANSFORMERS,
     TRANSFORMERS,
     LLAMACPP_BUILDS,
     IK_BUILDS,

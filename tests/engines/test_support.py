@@ -104,7 +104,7 @@ FAMILIES = {load(row["name"]).family for row in facts.table("catalogue")}
 MODEL_WORDS = {word for row in facts.table("catalogue") for word in model_words(load(row["name"]))}
 WEIGHTS = {*METHOD_WORDS.values(), *(word for _, word in FORM_WORDS), "gguf"}
 """Forms that a model of ours can have."""
-OTHER_WEIGHTS = {"w4afp8", "int8_block"}
+OTHER_WEIGHTS = {"w4afp8", "int8_block", "mxfp8"}
 """Forms of checkpoints that the table knows of, and no reader here."""
 CACHES = {
     *SLOTS,

@@ -26,6 +26,8 @@ NOT_OF_A_QUESTION = {
         "offline",
         "rope_scaling",
         "mlx_benchmark",
+        "gguf_path",
+        "max_new_tokens",
         "batch_size",
         "hf_file",
         "capture_sizes",

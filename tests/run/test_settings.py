@@ -59,7 +59,7 @@ def test_defaults_of_another_engine_are_left_out(config: Path, capsys: pytest.Ca
         (b"[infer]\nengin = 'vllm'", "did you mean engine"),
         (b"[infer]\ntp = 'two'", "tp is 'two'"),
         (b"[infer]\ntp = true", "tp is True"),
-        (b"[infer]\nengine = 'other'", "it is vllm or"),
+        (b"[infer]\nengine = 'other'", "known are ik-llamacpp"),
         (b"[infer]\ncommand = 'vllm serve m'", "'command' is no option"),
         (b"infer = 3", "'infer' is no table"),
         (b"[train]", "'train' is no table"),
@@ -81,7 +81,7 @@ def test_a_bad_file_is_named(config: Path, content: bytes, says: str) -> None:
         ("OOMLESS_ENGNE", "vllm", "did you mean engine"),
         ("OOMLESS_TP", "two", "OOMLESS_TP takes a whole number"),
         ("OOMLESS_STRICT", "perhaps", "OOMLESS_STRICT takes true or false"),
-        ("OOMLESS_ENGINE", "other", "it is vllm or"),
+        ("OOMLESS_ENGINE", "other", "known are ik-llamacpp"),
     ],
 )
 def test_a_bad_variable_is_named(name: str, value: str, says: str) -> None:

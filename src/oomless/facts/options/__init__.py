@@ -161,9 +161,10 @@ class Option(Record):
         >>> option.flag_of("sglang"), option.flag_of("vllm")
         ('--page-size', '--block-size')
         """
-        own = (flags.split() for names, flags in (self.known or {}).items() if engine in names.split())
-        both = [each for flags in own for each in flags if each in self.names and each.startswith("--")]
-        return next(iter(both), self.names[0])
+        known = (self.known or {}).items()
+        own = [each for names, flags in known if engine in names.split() for each in flags.split()]
+        both = [each for each in own if each in self.names and each.startswith("--")]
+        return self.names[0] if self.names[0] in own else next(iter(both), self.names[0])
 
 
 TITLES: Mapping[Group, str] = {
