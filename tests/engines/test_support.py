@@ -111,6 +111,7 @@ CACHES = {
     *("auto 16-bit fp8_e4m3 fp8_e5m2 fp8_ds_mla nvfp4_ds_mla int8 fp4").split(),
     *BLOCK_SCALED,
     *("q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl bf16 f32").split(),
+    *("int6 int4 int3 int2").split(),
     *CACHE_WORDS.values(),
 }
 CARDS = {card_word(card) for card in cards().values()} | {"sm50", "sm60"}
