@@ -150,3 +150,22 @@ def test_what_is_not_known_is_refused() -> None:
         resolved("deepseek-v3", kv_cache_dtype="int8")
     with pytest.raises(UnsupportedError, match="no --kv-bits"):
         command_words(Asked(engine="mlx", kv_cache_dtype="int8"))
+
+
+def test_speed_reads_what_a_name_of_its_forms_says() -> None:
+    """`speed` looked for 4bit among the types of GGUF."""
+    asked = (
+        "--engine",
+        "mlx",
+        "mlx-community/Qwen3-8B-4bit",
+        "--gpu",
+        "m4-max-64gb",
+        "--max-model-len",
+        "8192",
+    )
+    assert "first token" in call("speed", *asked, "--offline").out
+
+
+def test_what_takes_most_of_the_doubt_is_said_in_chinese() -> None:
+    asked = ("mlx-community/Qwen3-8B-4bit", "--engine", "mlx", "--gpu", "m4-16gb")
+    assert "most of the doubt" not in call("infer", *asked, "--offline", "--lang", "zh").out

@@ -162,12 +162,16 @@ def _count(tensors: tuple[Tensor, ...], within: str, ending: str) -> int:
 
 
 def stored(model: Model, quantization: str | None) -> tuple[Tensor, ...]:
-    """The tensors as they are held: requantised on loading, or as a GGUF file has them."""
+    """The tensors as they are held: requantised on loading, or as a file of MLX or a GGUF file has them."""
     word = (quantization or "").lower()
     if not word or word in ("none", model.quantization):
         return model.tensors
     if word in REQUANTISED:
         return tuple(_as(tensor, requantised(word, tensor.role), model) for tensor in model.tensors)
+    from ..model.mlx_forms import form_of
+
+    if form_of(word):
+        return tuple(each._replace(format=form_of(word, each) or each.format) for each in model.tensors)
     from ..model.gguf_model import as_gguf
 
     return as_gguf(model, quantization or "").tensors
