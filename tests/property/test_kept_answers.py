@@ -96,7 +96,7 @@ def asked(name: str, seed: int, apart_from: str) -> Iterator[tuple[list[str], li
             flags.setdefault(flag, []).append(value)
     for flag, values in sorted(flags.items()):
         questions = [words for words in GOOD[name] if knows(name, engine_in(words), flag)]
-        for _ in range(TRIES):
+        for _ in range(TRIES if questions else 0):  # no speed of KTransformers is answered
             words = [*chance.choice(questions), "--json", "--offline"]
             changed = beside(words, flag, chance.choice(values))
             forget()
