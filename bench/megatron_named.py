@@ -46,8 +46,6 @@ def by_name(run: Megatron) -> Megatron:
             grouped=True,
             dispatcher="alltoall",
             router_float32=False,
-            permute_fusion=True,
-            shared_overlap=False,
             capacity_factor=0.0,
         )
     return run._replace(
@@ -57,7 +55,6 @@ def by_name(run: Megatron) -> Megatron:
         deferred_wgrads=None,
         fused_rope=True,
         fused_bias_gelu=run.fused_bias_gelu and not run.gated,
-        overlap_reduce=True,
         overlap_gather=True,
         comm_overlap=False,
         graphs="none",

@@ -15,8 +15,7 @@ import torch
 import transformers
 from small_checkpoints import FAMILIES, own_cast, tensors_of
 
-from oomless.compress.checkpoint.error import whole_block
-from oomless.compress.checkpoint.reader import Reader
+from oomless.compress.checkpoint.reader import MatrixBlock, Reader
 from oomless.compress.checkpoint.run import Writing
 from oomless.compress.checkpoint.source import read_source
 from oomless.compress.checkpoint.stored_weight import stored_weights
@@ -42,7 +41,7 @@ def decoded(folder: Path) -> dict[str, Any]:
     reader, found = Reader(source.files), {}
     for weight in stored_weights(source):
         if weight.is_matrix:
-            raw = reader.weight(weight, whole_block(weight)).copy()
+            raw = reader.weight(weight, MatrixBlock(0, weight.shape[0], 0, weight.shape[1])).copy()
             tensor = torch.from_numpy(raw)
             narrow = tensor.view(torch.bfloat16) if raw.dtype == np.uint16 else tensor.to(torch.bfloat16)
             found[f"{weight.name}.weight"] = narrow

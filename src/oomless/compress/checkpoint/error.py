@@ -16,7 +16,7 @@ from ..arithmetic.bfloat16 import widen
 from ..arithmetic.scratch import Array, Scratch, numpy
 from ..codecs.ggml import GgmlBlocks
 from .blocks import blocks
-from .reader import MatrixBlock, Reader
+from .reader import Reader
 from .source import Checkpoint, Located, read_source
 from .stored_weight import StoredWeight, stored_weights
 from .target import Target, TargetWeight
@@ -96,8 +96,3 @@ def as_float(raw: Array, scratch: Scratch, name: str) -> Array:
     else:
         numpy().copyto(values, raw)
     return values
-
-
-def whole_block(weight: StoredWeight) -> MatrixBlock:
-    """Return all of a matrix as one block."""
-    return MatrixBlock(0, weight.shape[0], 0, weight.shape[1])

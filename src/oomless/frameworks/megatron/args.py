@@ -22,7 +22,6 @@ class Argument(NamedTuple):
 
 
 ARGUMENTS = (
-    Argument("squared_relu", "squared-relu", "flag"),
     Argument("qk_norm", "qk-layernorm", "flag"),
     Argument("tied", "untie-embeddings-and-output-weights", "unless"),
     Argument("binary_head", "bert-no-binary-head", "unless"),
@@ -35,7 +34,6 @@ ARGUMENTS = (
     Argument("hidden_dropout", "hidden-dropout", "number", 0.1),
     Argument("attention_dropout", "attention-dropout", "number", 0.1),
     Argument("instances", "num-distributed-optimizer-instances", "whole", 1),
-    Argument("overlap_reduce", "overlap-grad-reduce", "flag"),
     Argument("overlap_gather", "overlap-param-gather", "flag"),
     Argument("pad_buckets", "ddp-pad-buckets-for-high-nccl-busbw", "flag"),
     Argument("optimizer", "optimizer", "text", "adam"),

@@ -121,8 +121,6 @@ def _experts(get: ArgumentReader) -> MegatronExperts | None:
         dispatcher=get.text("moe-token-dispatcher-type", "allgather"),
         router_float32=get.text("moe-router-dtype", "") in ("fp32", "fp64"),
         latent=get.optional("moe-latent-size") or 0,
-        permute_fusion=get.flag("moe-permute-fusion"),
-        shared_overlap=get.flag("moe-shared-expert-overlap"),
         capacity_factor=get.number("moe-expert-capacity-factor", 0.0),
         routing=_routing(get),
         loaded=bool(get.text("load", "")),

@@ -27,8 +27,6 @@ class MegatronExperts(NamedTuple):
     dispatcher: str
     router_float32: bool
     latent: int
-    permute_fusion: bool
-    shared_overlap: bool
     capacity_factor: float
     """Rows of an expert over the mean at most; 0: tokens are never dropped."""
     routing: tuple[str, ...]
@@ -64,7 +62,6 @@ class Megatron(NamedTuple):
     head_dim: int
     ffn: int
     gated: bool
-    squared_relu: bool
     rms_norm: bool
     bias: bool
     qkv_bias: bool
@@ -110,7 +107,6 @@ class Megatron(NamedTuple):
     instances: int
     fsdp: str
     """"": none; else Megatron-FSDP's sharding strategy."""
-    overlap_reduce: bool
     overlap_gather: bool
     bucket_size: int | None
     pad_buckets: bool
