@@ -23,7 +23,10 @@ QUESTION = """
     sharding zero cp ep etp
 """
 """What every question is made of: each room reads it for a purpose of its own."""
-WORDS = "loss adapter task schedule kernels packed attention offload reserve fit fsdp engram dropout products"
+WORDS = """
+    loss adapter task schedule kernels packed attention offload reserve fit fsdp engram dropout products
+    pooling
+"""
 """Ordinary words: most of the places mean something else."""
 LOGGED = """
     gpu_memory_utilization mem_fraction_static max_num_batched_tokens enforce_eager block_size

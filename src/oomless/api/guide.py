@@ -13,6 +13,7 @@ from ..plan.tune.rows import TunedSetting
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
+from ..run.serving import Asked
 from ..units import format_bytes
 from .screen import rate_of, seconds, verdict_line
 from .serving import ServingAnswer, infer, is_gguf, loaded
@@ -98,7 +99,7 @@ def guide(
     values.setdefault(
         "engine", default_engine(hardware.card.vendor, is_gguf(model, values.get("quantization")))
     )
-    found = loaded(model, None, offline, revision)
+    found = loaded(model, Asked(), offline, revision)
     load = GuidedLoad(
         model if isinstance(model, str) else found.name,
         gpu if isinstance(gpu, str) else hardware.what,

@@ -8,7 +8,7 @@ from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate, KVCache, estimate_serving
 from ..estimate.serving.stage_rank import Adjust
 from ..model.load import load
-from ..model.model import Model
+from ..model.model import Model, headless
 from ..run.cards import Hardware
 from ..run.hardware import parse_gpu
 from ..run.serving import Asked, Resolved, serving_question
@@ -130,19 +130,30 @@ def is_gguf(model: object, quantization: object = None) -> bool:
     return str(model).endswith(".gguf")
 
 
-def loaded(model: str | Model, overrides: str | None, offline: bool, revision: str | None) -> Model:
-    """Return the model that is asked about, with other values for keys of its config where some are given."""
-    if overrides is None:
-        return model if isinstance(model, Model) else load(model, offline=offline, revision=revision)
-    if isinstance(model, Model):
-        raise UsageError(
-            "hf_overrides changes the config of a model that is named, not one that is there",
-            "give its name",
-            "hf_overrides",
-        )
-    from ..model.overrides import load_with
+def loaded(model: str | Model, asked: Asked, offline: bool, revision: str | None) -> Model:
+    """Return the model that is asked about, with other values for keys of its config where some are given,
+    and without its head where it gives vectors.
 
-    return load_with(model, overrides, offline=offline, revision=revision)
+    >>> loaded("qwen3-8b", Asked(pooling=True), True, None).num_logits
+    0
+    """
+    if isinstance(model, Model):
+        if asked.hf_overrides is not None:
+            raise UsageError(
+                "hf_overrides changes the config of a model that is named, not one that is there",
+                "give its name",
+                "hf_overrides",
+            )
+        found = model
+    elif asked.hf_overrides is None:
+        found = load(model, offline=offline, revision=revision)
+    else:
+        from ..model.overrides import load_with
+
+        found = load_with(model, asked.hf_overrides, offline=offline, revision=revision)
+    if not asked.pooling:
+        return found
+    return found._replace(pooled=True) if engine(asked.engine).keeps_unused_head else headless(found)
 
 
 def beside_draft(model: Model, asked: Asked, offline: bool) -> Model:
@@ -173,7 +184,7 @@ def infer(
     if flags.get("engine") is None:
         flags["engine"] = default_engine(hardware.card.vendor, is_gguf(model, flags.get("quantization")))
     asked = serving_question(**flags)
-    found = beside_draft(loaded(model, asked.hf_overrides, offline, revision), asked, offline)
+    found = beside_draft(loaded(model, asked, offline, revision), asked, offline)
     estimate = estimate_serving(found, asked, hardware, adjust)
     if estimate.verdict != "fits":
         from ..estimate.serving.changes import fitted

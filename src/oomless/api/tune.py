@@ -88,7 +88,7 @@ def tune(
     with told_by(words):
         begun = start_of(hardware, is_gguf(model, known.get("quantization")), known, own)
         network = beside_draft(
-            loaded(model, begun.hf_overrides, offline, revision or begin.get("revision")), begun, offline
+            loaded(model, begun, offline, revision or begin.get("revision")), begun, offline
         )
         need_decoder(network)
         question = TuneQuestion(

@@ -27,11 +27,13 @@ from .llamacpp.ollama_command import of_modelfile
 from .manifests import containers_in, is_manifest
 from .python_call import of_python
 from .sglang import command_line as of_sglang
+from .vllm import command_line as of_vllm
 
 AS_STARTED = {
     "llamacpp": of_llamacpp.as_started,
     "sglang": of_sglang.as_started,
     "mlx": of_mlx.as_started,
+    "vllm": of_vllm.as_started,
 }
 """Engines that are told more than field by field."""
 MOST_START_WORDS = 64

@@ -186,6 +186,8 @@ class Engine(Record):
 
     counts: Count = "allocated"
     """How the memory of weights is counted in its own figures."""
+    keeps_unused_head: bool = False
+    """A model that is asked for vectors holds its head all the same."""
     leaves_blocks: Callable[[Model, Resolved], bool] = lambda model, asked: True
     """Whether loading makes and drops tensors between those that stay."""
     cache_types: tuple[str, ...] = ()

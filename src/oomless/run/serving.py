@@ -86,6 +86,7 @@ class Asked(Record):
     enable_prefix_caching: bool = False
     images_per_prompt: int | None = None
     language_model_only: bool = False
+    pooling: bool = False
     skip_mm_profiling: bool = False
     max_pixels: int | None = None
     mm_encoder_tp_mode: str = "weights"

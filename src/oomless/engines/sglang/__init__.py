@@ -176,6 +176,7 @@ SGLANG = Engine(
     longest_sequence=longest_sequence,
     host_bytes=host_bytes,
     counts="reserved",
+    keeps_unused_head=True,
     cache_types=CACHE_TYPES,
     draft_models=True,
     beside_pool=beside_pool,

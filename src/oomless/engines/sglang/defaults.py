@@ -54,7 +54,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=asked.max_num_seqs or 0,
         max_num_batched_tokens=asked.max_num_batched_tokens or 0,
     )
-    if asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal":  # server_args.py: no graphs
+    normal = asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal"  # server_args.py: no graphs
+    if normal or model.pooled:  # nothing is decoded (model_runner.py, init_device_graphs)
         found = found._replace(enforce_eager=True)
     chunk, graphs = default_chunk(found, hardware, rules)
     cut = cuts_prompts(model, asked, rules)

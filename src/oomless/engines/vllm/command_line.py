@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ...run.option_values import images_of
+from ...run.serving import Asked
 from ..command_words import CommandWords
 from .release import (
     ATTENTION,
@@ -19,6 +20,7 @@ from .release import (
     HCCL,
     LATENTS_OFF,
     OFFLINE,
+    RELEASES,
     SECOND_RUNNER,
     SHARED_WHOLE,
     SORTS,
@@ -129,7 +131,7 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
     """Return (flags, what of them is not known), of flags and of `other` that no option reads: sizes of
     graphs belong to --compilation-config, the indexer's type to --attention-config, Engram's place to
     --engram-config, copies of experts to --eplb-config or to what vLLM-Ascend has in its place, the largest
-    image to --mm-processor-kwargs; --limit-mm-per-prompt may leave images out.
+    image to --mm-processor-kwargs; --limit-mm-per-prompt may leave images out, --runner or --task the head.
 
     >>> as_vllm({"draft_model": "m", "num_speculative_tokens": 5})
     ({'speculation': '{"model": "m", "num_speculative_tokens": 5}'}, [])
@@ -139,6 +141,8 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
     ({'num_redundant_experts': 32}, [])
     >>> as_vllm({}, ['--additional-config {"dynamic_eplb": true, "init_redundancy_expert": 16}'])
     ({'num_redundant_experts': 16}, [])
+    >>> as_vllm({"task": "embed"}), as_vllm({"runner_type": "generate"})
+    (({'pooling': True}, []), ({}, []))
     >>> as_vllm({"images_per_prompt": '{"image": 0, "video": 0}'})
     ({'language_model_only': True}, [])
     >>> as_vllm({"capture_sizes": ("1", "2"), "attention_config": '{"use_fp4_indexer_cache": true, "x": 1}'})
@@ -173,6 +177,8 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
         if type(most) is int and most > 0:
             found["max_pixels"] = most
         unread += [f"--mm-processor-kwargs {json.dumps(keys)}"] if keys else []
+    if POOLS & {flags.get(name) for name in ("convert_type", "runner_type", "task")}:
+        found["pooling"] = True
     name, method = flags.get("draft_model"), flags.get("draft_method")
     if name or method:  # before --speculative-config, or instead of it
         said = {"method": method} if method else {}
@@ -232,6 +238,7 @@ def _level(flags: dict[str, Any]) -> dict[str, Any]:
 PARTS = (
     "attention_config",
     "capture_sizes",
+    "convert_type",
     "draft_method",
     "draft_model",
     "engram_config",
@@ -241,7 +248,25 @@ PARTS = (
     "num_speculative_tokens",
     "optimization_level",
     "redundant_experts",
+    "runner_type",
+    "task",
 )
+POOLS = frozenset("pooling embed embedding encode classify score reward token_embed token_classify".split())
+"""What --runner, --task and --convert say of a model that gives vectors or scores (config/model.py of 0.8.3
+to 0.33, RunnerOption, TaskOption, ConvertOption)."""
+
+
+def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:
+    """Return (words that come first, fields): what a model gives is a runner from 0.10 on, before it a task.
+
+    >>> as_started({"pooling": True}, Asked(engine_version="0.9.2"))
+    (['--task', 'embed'], {})
+    """
+    if not wanted.get("pooling"):
+        return [], wanted
+    rules = RELEASES.at(asked.engine_version or RELEASES.latest)
+    words = ["--runner", "pooling"] if rules.has_runners else ["--task", "embed"]
+    return words, {name: value for name, value in wanted.items() if name != "pooling"}
 
 
 def with_rope(scaling: str, overrides: str | None) -> str:

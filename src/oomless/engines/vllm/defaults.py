@@ -54,8 +54,11 @@ def resolve(
     check_served(model, served_by, version)
     cache_dtype = resolve_cache_dtype(model, rules, hardware, asked.kv_cache_dtype)
     said = captures(asked.compilation_config)
-    # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support)
-    pieces = asked.speculative and not said.are_off and runs_flashinfer(model, cache_dtype, hardware, rules)
+    # FlashInfer captures whole steps of one token a sequence alone (flashinfer.py, get_cudagraph_support), of
+    # a model that gives vectors none is captured whole (config/vllm.py of 0.11 to 0.33)
+    pieces = not said.are_off and (
+        model.pooled or (asked.speculative and runs_flashinfer(model, cache_dtype, hardware, rules))
+    )
     return Resolved.of(
         asked._replace(
             dtype=resolve_dtype(model, asked.dtype, hardware),

@@ -175,6 +175,7 @@ class VllmRules(ReleaseRules):
     captures_all_sizes: bool = False
     captures_whole_steps: bool = False
     captures_drafted_steps: bool = False
+    has_runners: bool = False
     splits_latents: bool = False
     """MLA on Hopper runs FlashAttention 3."""
     doubles_graphs_on_blackwell: bool = False
