@@ -6,10 +6,14 @@ import pytest
 
 from command import call
 from oomless import facts
-from oomless.errors import OomlessError
+from oomless.errors import OomlessError, UsageError
+from oomless.plan.answer import plan_serving
+from oomless.plan.cost import CostFlags, inputs_of
+from oomless.plan.goals import Wanted
 from oomless.plan.price_files import read_prices, read_rows
 from oomless.plan.prices import TIER_OF, TIERS, card_sold_as, cheapest, known_prices
 from oomless.run.cards import cards
+from oomless.run.hardware import parse_gpu
 
 GOOD = """InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice
 cpu-4,,0,4,16,0.0992,eu-north1,,
@@ -144,3 +148,14 @@ def test_the_list_of_prices() -> None:
     assert answer.code == 0
     assert '"oomless/prices/1"' in answer.out
     assert call("cost", "--list-prices").out.count("\n") == len(known_prices()) + 1
+
+
+def test_several_kinds_of_card_in_one_machine_have_no_price() -> None:
+    """A 3090 beside a 4090 was two 3090s, to rent and to own."""
+    plan = plan_serving("llama-3.1-8b", Wanted(gpus=("rtx-3090+rtx-4090",)))
+    assert plan.rows
+    assert all(planned.row.price is None for planned in plan.rows)
+    assert any("1 x RTX 3090 + 1 x RTX 4090: it has no price" in each for each in plan.warnings)
+    assert "sky.yaml" not in plan.rows[0].launch.files
+    with pytest.raises(UsageError, match="one kind of card"):
+        inputs_of(CostFlags("rtx-3090+rtx-4090"), parse_gpu("rtx-3090+rtx-4090"), None)

@@ -216,7 +216,7 @@ def warnings_of(rows: tuple[PlannedRow[PlanRow], ...]) -> tuple[str, ...]:
     for planned in rows:
         row = planned.row
         if row.price is None:
-            notes[f"nobody known rents out {row.hardware.card.name}: it has no price"] = None
+            notes[f"nobody known rents out {row.hardware.kinds}: it has no price"] = None
         again = again_for_each(row)
         own = planned.launch.note.removesuffix(again).removesuffix("; ")
         notes |= dict.fromkeys(filter(None, (own, again)))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from ..run.card_names import flag_name
+from ..run.card_names import flag_name, offered_name
 from ..run.cards import Card, Hardware, cards
 from ..run.hardware import parse_gpu
 from ..units import format_bytes
@@ -208,7 +208,7 @@ class CardSearch(Generic[AnyRow]):
                 yield card, None
 
     def price(self, hardware: Hardware) -> Price | None:
-        card, wanted = flag_name(hardware.card), self.wanted
+        card, wanted = offered_name(hardware), self.wanted
         return (
             cheapest(card, hardware.num_gpus, wanted.tier, wanted.providers, wanted.regions, self.table)
             if card

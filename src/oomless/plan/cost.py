@@ -163,6 +163,10 @@ def inputs_of(
     given: CostFlags, hardware: Hardware, table: Sequence[Price] | None
 ) -> tuple[tuple[CostInput, ...], Price | None]:
     """Return every input, given or looked up, in the order of the answer, and the price of the rent."""
+    if hardware.mixed:
+        raise UsageError(
+            "a price is of one kind of card, --gpu names several", "ask for each kind by itself", "gpu"
+        )
     card, spread = flag_name(hardware.card), given.spread
     rented, rent_price = _rent(given, hardware, card, table)
     inputs = [

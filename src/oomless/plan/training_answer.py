@@ -95,7 +95,7 @@ def plan_training(
         for row, launch in shown
     )
     notes = {
-        f"nobody known rents out {row.hardware.card.name}: it has no price": None
+        f"nobody known rents out {row.hardware.kinds}: it has no price": None
         for row, _ in shown
         if not row.price
     }

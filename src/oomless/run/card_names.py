@@ -7,7 +7,7 @@ from .. import facts
 from ..errors import UsageError, did_you_mean
 from ..facts.hardware import alias_row, card_row, cards_by_full_name, cards_by_short_name
 from ..units import GIB
-from .cards import Card, card, card_of_row, cards
+from .cards import Card, Hardware, card, card_of_row, cards
 
 
 @cache
@@ -29,6 +29,17 @@ def flag_name(card: Card) -> str:
     'h100-80gb-sxm5'
     """
     return cards_by_full_name().get(card.name, {}).get("short_name", "")
+
+
+def offered_name(hardware: Hardware) -> str:
+    """Return the name under which the cards of a machine are sold and let; "" for a size, and for several
+    kinds in one machine, which nobody offers.
+
+    >>> from .hardware import parse_gpu
+    >>> [offered_name(parse_gpu(word)) for word in ("rtx-3090:2", "rtx-3090+rtx-4090")]
+    ['rtx-3090', '']
+    """
+    return "" if hardware.mixed else flag_name(hardware.card)
 
 
 MAKERS = frozenset(

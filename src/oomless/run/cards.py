@@ -165,8 +165,13 @@ class Hardware(Record):
     @property
     def what(self) -> str:
         """The cards by name: "8 x H200", "1 x RTX 3090 + 1 x RTX 4090"."""
+        return self.kinds if self.mixed else f"{self.num_gpus} x {self.card.name}"
+
+    @property
+    def kinds(self) -> str:
+        """The kind of card; of several how many of each."""
         if not self.mixed:
-            return f"{self.num_gpus} x {self.card.name}"
+            return self.card.name
         names = [card.name for card in self.mixed]
         return " + ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 

@@ -6,7 +6,7 @@ from ... import facts
 from ...engines import engine
 from ...facts.options import DEFAULT_ENGINE
 from ...files import safe_name
-from ...run.card_names import flag_name
+from ...run.card_names import offered_name
 from ...run.cards import Hardware
 from ...run.serving import Asked
 from . import Code, FileText
@@ -78,7 +78,7 @@ def cluster_files(job: ServingJob) -> dict[str, FileText]:
 
 def sky_name(hardware: Hardware) -> str:
     """SkyPilot's name of the cards; "" where it rents none."""
-    short = flag_name(hardware.card)
+    short = offered_name(hardware)
     return next((row["skypilot"] for row in facts.table("cluster_names") if row["card"] == short), "")
 
 
