@@ -14,7 +14,7 @@ from oomless.run.serving import Asked, Layout
 from oomless.speed.batching import Memory, Policy, Request, simulate
 from oomless.speed.cost import Curve, StepCost, step_cost
 from oomless.speed.dynamic import policy_of, run_workload
-from oomless.speed.serving import decode_pass, speed_of
+from oomless.speed.serving import decode_pass, prompt_pass, speed_of
 from oomless.speed.setup import setup_of
 from oomless.speed.workload import Lengths, parse_lengths, poisson, read_workload
 
@@ -161,6 +161,34 @@ def test_closed_form_and_simulation_agree_at_moderate_load() -> None:
     assert answer.mean_running == pytest.approx(answer.steady.running, rel=0.25)
     between = next(each for each in answer.spreads if each.what == "between tokens")
     assert between.mean == pytest.approx(answer.steady.tpot_s, rel=0.2)
+
+
+@pytest.mark.parametrize("rate", [0.2, 4.0])
+@pytest.mark.parametrize("layout", [Layout(pp=8), Layout(tp=2, pp=4), Layout(tp=8)])
+def test_closed_form_and_simulation_agree_of_pipelines(layout: Layout, rate: float) -> None:
+    """A step was what one stage takes of all sequences: eight stages read 70B in an eighth of the time."""
+    asked = Asked(layout=layout, max_model_len=4096)
+    answer = run_workload(
+        estimate_serving(load("llama-3.1-70b"), asked, parse_gpu("h100:8")),
+        poisson(rate, 400, Lengths(1024, 1024), Lengths(256, 256), 1),
+    )
+    first, between = (
+        next(each.p50 for each in answer.spreads if each.what == what)
+        for what in ("first token", "between tokens")
+    )
+    assert between == pytest.approx(answer.steady.tpot_s, rel=0.1)
+    assert first == pytest.approx(answer.steady.ttft_s, rel=0.25)
+    assert answer.mean_running == pytest.approx(answer.steady.running, rel=0.25)
+
+
+def test_one_group_reads_a_prompt_for_as_long_as_its_pass_takes() -> None:
+    """A prompt was read by all data-parallel groups together."""
+    asked = Asked(layout=Layout(dp=8, enable_expert_parallel=True), max_model_len=8192)
+    setup = setup_of(estimate_serving(load("deepseek-v2-lite"), asked, parse_gpu("h100:8")))
+    cost, alone_s = step_cost(setup), prompt_pass(setup, 4096).seconds
+    assert cost.step_s(0, 0, 4096, 2048) == pytest.approx(alone_s, rel=0.1)
+    assert cost.step_s(0, 0, 8 * 4096, 2048, 4096) > alone_s
+    assert cost.step_s(0, 0, 8 * 4096, 2048) > cost.step_s(0, 0, 8 * 4096, 2048, 4096)
 
 
 def test_a_closed_loop_agrees_with_the_simulation() -> None:

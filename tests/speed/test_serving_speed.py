@@ -279,3 +279,15 @@ def test_a_step_larger_than_every_graph_is_launched_kernel_by_kernel() -> None:
             )
     assert [times["0.4.3", running] > 0 for running in (160, 161, 512, 513)] == [False, True, True, True]
     assert [times["0.5.6", running] > 0 for running in (160, 161, 512, 513)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("layout", [Layout(tp=8), Layout(tp=4, pp=2), Layout(pp=8)])
+def test_no_load_brings_a_first_token_before_its_prompt_is_read(layout: Layout) -> None:
+    """Each micro-batch had its share of a prompt, so that more requests in flight came sooner."""
+    asked = Asked(layout=layout, max_model_len=8192)
+    answer = estimate_serving(load("llama-3.1-70b"), asked, parse_gpu("h100:8"))
+    times = [
+        serving_speed(answer, input_len=4000, output_len=500, concurrency=count).ttft_s.value
+        for count in (1, 2, 4, 16, 64)
+    ]
+    assert all(each >= times[0] for each in times), times

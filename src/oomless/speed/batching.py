@@ -53,6 +53,8 @@ class Policy(NamedTuple):
     new_token_ratio)."""
     groups: int = 1
     """Data-parallel groups, which share the budget: a step reads no more of one prompt than a group's."""
+    micro_batches: int = 1
+    """Of a pipeline, each of which has the budget in a step of all."""
 
 
 LEAST_KEPT = 0.14
@@ -107,6 +109,7 @@ class _Sequence:
         "evictions",
         "first_s",
         "generated",
+        "late_s",
         "number",
         "request",
         "room",
@@ -123,6 +126,7 @@ class _Sequence:
         self.generated = 0
         self.started_s = -1.0
         self.first_s = -1.0
+        self.late_s = 0.0
         self.step = 0
         self.room = 0
         self.version = 0
@@ -258,9 +262,12 @@ class _Run:
         beside = cut and self.policy.mixed
         if beside:
             self._make_room()
-        budget = max(self.policy.token_budget - (self.decoding if beside else 0), 1)
-        of_group = max(budget // self.policy.groups, 1) if cut else budget
-        taken, before, done = 0, 0.0, []
+        whole, groups = (
+            each * self.policy.micro_batches for each in (self.policy.token_budget, self.policy.groups)
+        )
+        budget = max(whole - (self.decoding if beside else 0), 1)
+        of_group = max(budget // groups, 1) if cut else budget
+        taken, largest, before, done = 0, 0, 0.0, list[tuple[_Sequence, int]]()
         for each in self.reading:
             there = each.request.prompt_tokens + each.generated - each.to_read
             piece = each.to_read if not cut and not taken else min(each.to_read, budget - taken, of_group)
@@ -268,13 +275,13 @@ class _Run:
                 break
             before += piece * (there + piece / 2)
             each.to_read -= piece
-            taken += piece
+            taken, largest = taken + piece, max(largest, piece)
             if each.to_read == 0:
-                done.append(each)
+                done.append((each, piece))
             if taken >= budget:
                 break
         decoding = self.decoding if beside else 0
-        self.time += self.cost.step_s(decoding, self.context, taken, before / taken)
+        self.time += self.cost.step_s(decoding, self.context, taken, before / taken, largest)
         self.step += 1
         if beside:
             self.context += self.decoding
@@ -282,9 +289,9 @@ class _Run:
             self.unwritten -= self.decoding
         else:  # ends are counted in steps that decode
             self._delay(1)
-        for each in done:
+        for each, piece in done:
             self.reading.remove(each)
-            self._begin(each)
+            self._begin(each, piece)
 
     def _delay(self, steps: int) -> None:
         """Steps in which nobody decodes move every end."""
@@ -292,10 +299,11 @@ class _Run:
         for _, _, _, each in self.ends:
             each.step += steps
 
-    def _begin(self, each: _Sequence) -> None:
-        """The prompt is read: its last token's logits are the next token."""
+    def _begin(self, each: _Sequence, piece: int) -> None:
+        """The prompt is read, last a piece of it: its last token's logits are the next token."""
         if each.first_s < 0:
-            each.first_s = self.time
+            each.late_s = self.cost.late_s(piece)
+            each.first_s = self.time + each.late_s
         each.generated += 1
         self.tokens += 1
         self.unwritten -= 1
@@ -368,7 +376,6 @@ class _Run:
             self.context -= self._length(each)
             self.held -= each.room
             each.version += 1
-            one = each.request
-            self.served[each.number] = Served(
-                one.arrival_s, each.started_s, each.first_s, self.time, one.output_tokens, each.evictions
-            )
+            one, late_s = each.request, each.late_s
+            times = one.arrival_s, each.started_s, each.first_s, self.time + late_s
+            self.served[each.number] = Served(*times, one.output_tokens, each.evictions)

@@ -4,8 +4,8 @@ step costs microseconds."""
 from bisect import bisect_right
 from typing import NamedTuple
 
-from .load import ForwardPass, Load
-from .serving import decode_pass, step_pass
+from .load import Load
+from .serving import front_s, period, prompt_pass, step_pass
 from .setup import Setup
 
 
@@ -26,31 +26,57 @@ class Curve(NamedTuple):
 class StepCost(NamedTuple):
     """Seconds of a step with `decoding` sequences and some tokens of prompts.
 
-    Without prompts: decodes(decoding) + decoding x cache(mean context). With them, launched as prompts are:
-    prompts(decoding + prompt tokens) + decoding x (cache(mean context) + each) + prompt attention. Within a
-    pass everything but attention depends on the number of tokens alone; attention is linear in the tokens,
-    and in the context piece by piece.
+    Without prompts: decodes(decoding) + sequences of a group x cache(mean context). With them, launched as
+    prompts are: prompts(decoding + prompt tokens), more if one group has most of the prompts, + decoding x
+    each + the cache as before + prompt attention. Within a pass everything but attention depends on the
+    number of tokens alone; attention is linear in the tokens, and in the context piece by piece.
     """
 
     decodes: Curve
-    """A pass of so many sequences without context."""
+    """A step of so many sequences without context."""
     prompts: Curve
-    """A pass of so many tokens of prompts without context."""
+    """A step of so many tokens of prompts without context, dealt to all groups alike."""
     cache: Curve
-    """What one sequence adds by its context."""
+    """What one sequence adds to its group by its context."""
     attention: Curve
-    """What a token of a prompt adds by the tokens before it."""
+    """What a token of a prompt adds to its group by the tokens before it."""
     each_s: float
     """What a sequence adds beside its token: its row of the head, its sampling."""
+    uneven: Curve = Curve((0, 1), (0.0, 0.0))
+    """What a step of so many tokens of prompts takes longer if one group has them all."""
+    groups: int = 1
+    """Data-parallel groups x micro-batches of a pipeline, which share the sequences."""
+    readers: int = 1
+    """Of them those that share a step's prompts: data-parallel groups."""
+    passing: Curve = Curve((0, 1), (0.0, 0.0))
+    """What so many tokens of one prompt take longer through all stages of a pipeline than a step."""
+    front_s: float = 0.0
+    """Seconds that a request spends outside of the engine's steps before its first token."""
 
-    def step_s(self, decoding: int, context: float, prompt_tokens: int = 0, before: float = 0.0) -> float:
+    def step_s(
+        self,
+        decoding: int,
+        context: float,
+        prompt_tokens: int = 0,
+        before: float = 0.0,
+        largest: int | None = None,
+    ) -> float:
         """`context`: tokens of all decoding sequences together; `before`: mean tokens before those of the
-        prompts."""
-        read = decoding * self.cache(context / decoding) if decoding else 0.0
+        prompts; `largest`: tokens of the prompt that has most of them, which one group reads [all]."""
+        read = max(decoding / self.groups, 1) * self.cache(context / decoding) if decoding else 0.0
         if not prompt_tokens:
             return self.decodes(decoding) + read
-        seconds = self.prompts(decoding + prompt_tokens) + prompt_tokens * self.attention(before)
+        even = prompt_tokens / self.readers
+        fullest = max(prompt_tokens if largest is None else largest, even)
+        seconds = self.prompts(decoding + prompt_tokens) + fullest * self.attention(before)
+        if fullest > even:
+            seconds += self.uneven(prompt_tokens) * (fullest - even) / (prompt_tokens - even)
         return seconds + read + decoding * self.each_s
+
+    def late_s(self, tokens: int) -> float:
+        """Return the seconds from the end of the step that reads the last tokens of a prompt to when its
+        first token is with the client."""
+        return self.passing(tokens) + self.front_s
 
 
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 65536)
@@ -58,33 +84,41 @@ CONTEXTS = (0, 128, 512, 2048, 8192, 32768, 131072, 1048576)
 
 
 def step_cost(setup: Setup) -> StepCost:
-    """The tables of a setup. With pipeline stages, a step is what a full pipeline gives: the time of its
-    slowest stage."""
+    """The tables of a setup. Under a full pipeline a step is a round of its micro-batches, in which each
+    sequence has its next token; prompts are dealt to all of them alike, and each passes all stages whole."""
+    dp, stages = setup.split.dp, setup.micro_batches
+    groups = dp * stages
 
-    def seconds(one: ForwardPass) -> float:
-        return one.stage_s if setup.split.pp > 1 and setup.split.overlaps_stages else one.seconds
+    def round_s(decoding: float, context: float, prompt_tokens: float = 0.0, length: float = 0.0) -> float:
+        share = stages if decoding < 2 else 1  # step_pass divides where sequences do
+        one = step_pass(setup, decoding, context, prompt_tokens / share, length)
+        return period(setup, one, max(decoding, prompt_tokens))
 
-    dp = setup.split.dp
-    flat = [seconds(_flat(setup, tokens)) for tokens in TOKENS]
-    decodes = [seconds(decode_pass(setup, tokens, 0)) for tokens in TOKENS]
-    base = seconds(decode_pass(setup, dp, 0))
-    cache = [max(seconds(decode_pass(setup, dp, context)) - base, 0.0) / dp for context in CONTEXTS]
-    tokens = 256
+    def of_one(tokens: float, length: float = 0.0) -> float:
+        load = Load(0.0, 0.0, tokens / stages, length, 1.0, setup.cache_bits)
+        return period(setup, setup.forward(load), tokens)
+
+    flat = [round_s(0, 0, tokens) for tokens in TOKENS]
+    decodes = [round_s(tokens, 0) for tokens in TOKENS]
+    base = round_s(groups, 0)
+    cache = [max(round_s(groups, context) - base, 0.0) for context in CONTEXTS]
+    tokens, many = 256, 64
+    bare = of_one(tokens)
     attention = [
-        max(seconds(step_pass(setup, 0, 0, tokens, 2 * before)) - flat[8], 0.0) / tokens if before else 0.0
-        for before in CONTEXTS
+        max(of_one(tokens, 2 * before) - bare, 0.0) / tokens if before else 0.0 for before in CONTEXTS
     ]
-    many = 64
-    each_s = max(seconds(step_pass(setup, many, 0, 1)) - seconds(_flat(setup, many + 1)), 0.0) / many
+    each_s = max(round_s(many, 0, 1) - round_s(0, 0, many + 1), 0.0) / many
+    uneven = [max(of_one(tokens) - even, 0.0) for tokens, even in zip(TOKENS, flat, strict=True)]
+    passing = [max(prompt_pass(setup, tokens).seconds - of_one(tokens, tokens), 0.0) for tokens in TOKENS]
     return StepCost(
         Curve(TOKENS, tuple(decodes)),
         Curve(TOKENS, tuple(flat)),
         Curve(CONTEXTS, tuple(cache)),
         Curve(CONTEXTS, tuple(attention)),
         each_s,
+        Curve(TOKENS, tuple(uneven)),
+        groups,
+        dp,
+        Curve(TOKENS, tuple(passing)),
+        front_s(setup),
     )
-
-
-def _flat(setup: Setup, tokens: float) -> ForwardPass:
-    """A pass of prompt tokens that attend to nothing."""
-    return setup.forward(Load(prompt_tokens=tokens, cache_bits=setup.cache_bits))

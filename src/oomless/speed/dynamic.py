@@ -115,6 +115,7 @@ def policy_of(
         max_running=(request.max_num_seqs or DEFAULT_RUNNING) * groups,
         token_budget=token_budget or setup.budget,
         groups=groups,
+        micro_batches=setup.micro_batches,
         memory=kind,
         chunked=chunked,
         mixed=rules.mixes_prompts,

@@ -40,6 +40,11 @@ class Setup(NamedTuple):
         return 1 + self.drafts.tokens if self.drafts else 1
 
     @property
+    def micro_batches(self) -> int:
+        """Return the micro-batches of a full pipeline, each of which has a share of the sequences."""
+        return self.split.pp if self.split.overlaps_stages else 1
+
+    @property
     def is_bound(self) -> bool:
         """Whether nothing was measured of such a machine, so that figures are what the hardware allows at
         best."""

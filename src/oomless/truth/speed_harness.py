@@ -268,6 +268,7 @@ def served_of(asked: SpeedRow, requests: list[Request]) -> list[tuple[float, flo
         mixed=kind.mixes_prompts,
         kept_free=kind.keeps_free_of_groups if setup.split.dp > 1 else kind.keeps_free,
         groups=setup.split.dp,
+        micro_batches=setup.micro_batches,
     )
     done = simulate(requests, step_cost(setup), policy)
     return [(one.ttft_s, one.tpot_s, one.finished_s) for one in done.served]
