@@ -165,6 +165,20 @@ def test_a_promise_comes_before_speed_and_gives_a_rate() -> None:
     assert looser.max_request_rate >= bound.max_request_rate
 
 
+def test_where_no_setting_keeps_the_promise_most_requests_within_it_come_first() -> None:
+    """Two replicas were first by tokens a second, of which neither ever kept it, and TP 2 serves 0.7 a
+    second."""
+    asked: dict[str, Any] = {"context": 4096, "concurrency": 64, "slo": "ttft=2s,tpot=25ms"}
+    answer = oomless.tune("llama-3.1-8b", "l40s:2", **asked)
+    rates = [row.max_request_rate for row in answer.rows]
+    assert not answer.tuned.keeps_slo
+    assert rates[0] == max(rates) > 0
+    assert answer.rows[-1].planned.why == "serves none within the promise"
+    never = oomless.tune("llama-3.1-8b", "l40s:2", **{**asked, "slo": "tpot=1ms"})
+    assert not any(row.max_request_rate for row in never.rows)
+    assert never.rows[1].planned.why.endswith("x the promised time")
+
+
 def test_the_rate_is_what_the_simulation_serves_and_no_more() -> None:
     found = best(
         oomless.tune("llama-3.1-8b", "h100:1", context=4096, concurrency=16, slo="ttft=1s,tpot=20ms")

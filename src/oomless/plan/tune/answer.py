@@ -2,8 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from ...run.card_names import flag_name
+from ...run.card_names import offered_name
 from ..prices import cheapest
+from .promise import by_promise, missed
 from .question import TuneQuestion
 from .rows import AskedPlace, TunedSetting, best_of_each, tuned_setting
 from .slo import NO_PROMISE
@@ -82,9 +83,10 @@ def tune_question(
     """
     search = question.search()
     every = search.run()
-    ranked = best_of_each(every)
+    none_keeps = bool(every) and missed(every[0], question.slo) > 0
+    ranked = best_of_each(by_promise(every, question) if none_keeps else every)
     shown = ranked[:rows]
-    card = flag_name(question.hardware.card)
+    card = offered_name(question.hardware)
     price = cheapest(card, question.hardware.num_gpus) if card and shown else None
     settings = tuple(tuned_setting(question, place, row, shown[0], price) for row in shown)
     excluded = {**search.excluded, SAME_LAYOUT: len(every) - len(ranked)}

@@ -34,6 +34,8 @@ class TunedRow(NamedTuple):
     """Fields that differ from the question."""
     of_quality: tuple[str, ...]
     """Those of them that may cost quality."""
+    within_promise: float | None = None
+    """Requests a second within the promise, where no setting keeps it under the load and that was asked."""
 
     @property
     def rate(self) -> float:
@@ -63,14 +65,16 @@ def standing_of(estimate: Estimate) -> Standing | None:
 
 def order(row: TunedRow, slo: Slo) -> tuple[object, ...]:
     """Return the key by which settings are sorted, best first: known to run, sure to start, on measured
-    ground, within the promise, running the whole load at once, with every part in the figures, with graphs,
-    by tokens a second, fewest changes, most room."""
+    ground, by requests within the promise where that was asked, within the promise or missing it least,
+    running the whole load at once, with every part in the figures, with graphs, by tokens a second, fewest
+    changes, most room."""
     known = row.estimate.support.runs == "runs"
     is_bound = row.speed is None or row.speed.tokens_per_s.kind == "bound"
     return (
         not known,
         row.standing == "may not start",
         is_bound,
+        -steps(row.within_promise or 0.0),
         steps(slo.excess(*row.times)),
         not row.runs_all,
         bool(left_out(row.estimate)),
