@@ -65,6 +65,17 @@ def test_each_side_keeps_up_with_the_other() -> None:
         assert side.row.asked.max_model_len == 8192  # a prompt as long as a prefill server admits is refused
 
 
+def test_a_pair_is_held_against_the_best_machine_and_sends_every_head() -> None:
+    """Servers of their own on one machine were left out, and the cache of one tensor rank was all that is
+    sent."""
+    wanted = Wanted(gpus=("h100:8",), context=8192, concurrency=64)
+    search = Search(load("llama-3.1-70b"), "llama-3.1-70b", wanted)
+    rows = search.run().rows
+    found = disaggregate(search, rows)
+    assert found.together_tokens_per_s_per_gpu == max(row.rate or 0 for row in rows if row.fits) / 8
+    assert found.cache_bytes == 80 * 2 * 8 * 128 * 2 * search.input_len
+
+
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_a_pair_is_written_whole(engine: str, tmp_path: Path) -> None:
     folder = tmp_path / "pair"

@@ -13,8 +13,11 @@ stages: it reads from none (vLLM#45880), SGLang from as many as decode (disaggre
 from math import ceil
 from typing import NamedTuple
 
+from ..engines import engine
+from ..engines.rank import Stage
 from ..errors import UsageError
 from ..estimate.serving.estimate import Estimate
+from ..run.serving import Layout
 from ..speed.serving import prompt_pass
 from ..speed.setup import setup_of
 from ..speed.steady import added
@@ -46,7 +49,7 @@ class Disaggregated(NamedTuple):
     usd_per_hour: float | None
     tokens_per_s_per_gpu: float
     together_tokens_per_s_per_gpu: float
-    """Of the best machine that does both."""
+    """Of the best machine that does both, on one server or several."""
     cache_bytes: int
     """Of one prompt, which goes from one side to the other."""
     network_bytes_per_s: float
@@ -90,7 +93,7 @@ def disaggregate(search: Search, rows: tuple[PlanRow, ...]) -> Disaggregated:
         else added(count * (price or 0.0) for count, price in zip(counts, prices, strict=True))
     )
     cache = cache_of_prompt(prefill.estimate, search.input_len)
-    best = max((row.rate or 0.0) / row.hardware.num_gpus for row in both)
+    best = max((row.rate or 0.0) / row.hardware.num_gpus for row in rows if row.fits)
     return Disaggregated(
         prefill=Side(prefill, counts[0], fast),
         decode=Side(decode, counts[1], slow),
@@ -148,10 +151,23 @@ def running(row: PlanRow) -> float:
 
 
 def cache_of_prompt(estimate: Estimate, length: int) -> int:
-    """Bytes of one prompt's cache as it is sent: of one rank of each stage, since ranks of MLA hold the
-    same."""
-    stages = estimate.request.layout.pp
-    return round(estimate.kv_cache.bytes_per_token * length) * stages
+    """Return the bytes of one prompt's cache as it is sent: what one card that held all layers would have, as
+    tensor ranks send their own heads, and one of those that hold the same (MLA, more ranks than heads) sends
+    them.
+
+    >>> from ..estimate.serving.estimate import estimate_serving
+    >>> from ..model.load import load
+    >>> from ..run.hardware import parse_gpu
+    >>> from ..run.serving import Asked
+    >>> for name in ("deepseek-v3", "llama-3.1-70b"):
+    ...     found = estimate_serving(load(name), Asked(layout=Layout(tp=8)), parse_gpu("h200:8"))
+    ...     cache_of_prompt(found, 7168) >> 20
+    480
+    2240
+    """
+    model, request = estimate.model, estimate.request._replace(layout=Layout())
+    cache = engine(request.engine).cache_layout(model, request, Stage(0, 1, 0, len(model.layers)))
+    return round(cache.token_bytes * length) + cache.fixed_bytes
 
 
 def launch_of(search: Search, prefill: PlanRow, decode: PlanRow, counts: tuple[int, int]) -> PairLaunch:
