@@ -108,3 +108,14 @@ def test_how_fast_it_is_is_not_answered(words: str) -> None:
     found = call(words, "deepseek-r1", "--engine", "ktransformers", "--gpu", "rtx-4090", *load_of, "--json")
     assert found.code == 4
     assert "KTransformers keeps on the host" in found.err
+
+
+def test_a_pool_as_large_as_it_was_asked_says_what_the_card_has_left() -> None:
+    """A cache of 32K tokens for one sequence of 32K: "0 B to spare" of a card with 8 GiB free."""
+    found = pasted(f"{SERVER} --cache_lens 32768", "0.3.2")
+    assert (found["verdict"], found["headroom_bytes"]) == ("fits", 0)
+    assert any(
+        "as large as it was asked, 2.14 GiB: 8.38 GiB of the card" in each for each in found["warnings"]
+    )
+    chat = pasted(CHAT)
+    assert not any("as large as it was asked" in each for each in chat["warnings"])

@@ -19,6 +19,7 @@ from .notes import (
     left_to_host,
     of_library,
     peaks_while_loading,
+    pool_as_said,
     unconfirmed,
     warnings,
 )
@@ -231,6 +232,7 @@ def with_layout(
             *left_to_host(model, asked, request),
             *beyond_load(asked, request, rules),
             *beyond_context(ranks[worst], request, rules),
+            *pool_as_said(ranks[worst]),
             *peaks_while_loading(ranks[worst]),
         ),
         support=known,

@@ -129,6 +129,16 @@ def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[s
     return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
 
 
+def pool_as_said(rank: StageRank) -> tuple[str, ...]:
+    """Return a note where the cache is as large as somebody said, so that what is to spare of it is not what
+    the card has left."""
+    left = rank.card_room.middle
+    if not rank.has_said_pool or rank.pool_bytes <= 0 or left <= 0:
+        return ()
+    size, free = format_bytes(rank.pool_bytes), format_bytes(left)
+    return (f"the cache is as large as it was asked, {size}: {free} of the card stay free beside it",)
+
+
 def cut_off(model: Model, asked: Asked | Resolved) -> tuple[str, ...]:
     """Return a note where a sequence is longer than what the engine serves of the model, though it takes the
     length and starts.
