@@ -35,3 +35,12 @@ def test_whole_models_and_eight_bits() -> None:
     assert asked("--full_finetune --bits 16 --bf16")["request"]["method"] == "full"
     assert asked("--bits 8 --bf16")["request"]["quantization"] == "int8"
     assert asked("--bits 16 --bf16")["request"]["method"] == "lora"
+
+
+def test_its_name_is_enough() -> None:
+    """Without a flag of lengths it trained nothing that is known, or was any script with a Trainer."""
+    words = "python qlora.py --model_name_or_path huggyllama/llama-7b --bits 4"
+    for more in ("", " --per_device_train_batch_size 1 --gradient_accumulation_steps 4"):
+        found = call("train", "--gpu", "rtx-3090", "--command", words + more, "--json", "--offline")
+        request = json.loads(found.out)["request"]
+        assert (request["method"], request["seq_len"], request["quantization"]) == ("qlora", 1280, "nf4-dq")

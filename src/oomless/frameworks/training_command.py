@@ -54,6 +54,7 @@ PROGRAMS = (
     Program("ms-swift", rf"{SCRIPT}(?:swift |llm_)(?P<task>sft|dpo|orpo|simpo)(?:\.py)?", deals=True),  # 1, 2
     Program("megatron-swift", rf"{SCRIPT}megatron (?P<task>sft|pt|rlhf)", counts=True),
     Program("transformers", rf"{SCRIPT}run_(?P<task>clm)\.py"),
+    Program("transformers", rf"{SCRIPT}(?P<task>qlora)\.py", needs=("model_name_or_path",)),
     Program("openrlhf", r"(?:-m )?openrlhf\.cli\.train_(?P<task>sft|dpo|rm|ppo_ray|ppo)"),
     Program(
         "openrlhf", rf"{SCRIPT}train_(?P<task>sft|dpo|rm|ppo_ray|ppo)\.py", needs=("pretrain",)

@@ -54,7 +54,7 @@ def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
     """Return model, question and ranks, where accelerate's file says how many."""
     if entries.has(*chat.KEYS) and entries.framework == "transformers":
         return chat.read(entries)
-    if entries.has(*qlora.KEYS) and entries.framework == "transformers":
+    if entries.framework == "transformers" and qlora.is_said(entries):
         return qlora.read(entries)
     model = entries.text(*MODELS)
     task = TASKS[entries.text("task", default="sft") or "sft"]

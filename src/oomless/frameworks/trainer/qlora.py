@@ -7,7 +7,13 @@ from .accelerate import launcher
 from .evaluation import note_evaluation
 
 KEYS = ("source_max_len", "target_max_len", "do_mmlu_eval", "full_finetune")
-"""Arguments by which its commands are known."""
+"""Arguments by which its commands are known, whatever the script is called."""
+
+
+def is_said(entries: Entries) -> bool:
+    """Return whether a command is its own: by the script's name, or by an argument that no other has."""
+    named = entries.has("task") and entries.text("task") == "qlora"
+    return named or entries.has(*KEYS)
 
 
 def read(entries: Entries) -> tuple[str | None, TrainingAsked, int | None]:
