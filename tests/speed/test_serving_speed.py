@@ -33,6 +33,7 @@ def estimate(model: str = "deepseek-r1", gpu: str = "h200:8", tp: int = 8, **ask
 def test_parts_add_up_to_the_step() -> None:
     alone = serving_speed(estimate(), input_len=2000, output_len=160_000, concurrency=1)
     assert sum(part.seconds for part in alone.decode_parts) == pytest.approx(alone.tpot_s.value, rel=1e-6)
+    assert sum(part.seconds for part in alone.prompt_parts) == pytest.approx(alone.ttft_s.value, rel=1e-6)
 
 
 @pytest.mark.parametrize(("tp", "concurrency"), [(8, 64), (1, 64), (8, 2)])

@@ -187,7 +187,7 @@ def speed_of(
         *figures(setup, known, first_s, between_s / setup.accepted, rate * replicas, concurrency),
         running,
         waiting,
-        alone.parts,
+        (*alone.parts, *before_steps(setup)),
         decode.parts,
         between_steps(decode.parts, between_s),
         notes(setup, known, waiting),
@@ -199,6 +199,12 @@ def between_steps(parts: tuple[TimePart, ...], between_s: float) -> tuple[TimePa
     left = between_s - added(part.seconds for part in parts)
     waits = "prompts of other sequences, stages that wait"
     return (TimePart("between steps", left, waits, "speed/serving.py"),) if left > between_s / 1000 else ()
+
+
+def before_steps(setup: Setup) -> tuple[TimePart, ...]:
+    """What a request's first token takes beside the pass of its prompt."""
+    front, cite = front_s(setup), setup.machine.efficiencies.cite("front")
+    return (TimePart("server", front, "tokeniser, queues between processes, HTTP", cite),) if front else ()
 
 
 def front_s(setup: Setup) -> float:
