@@ -308,14 +308,24 @@ def test_days_and_dollars_are_tokens_over_the_rate() -> None:
     assert found.days.low < found.days.value < found.days.high
     assert found.usd.value == pytest.approx(found.days.value * 24 * row.usd_per_hour)
     assert (found.lost, found.checkpoint_every_s) == (0, None)
-    more = [duration(row, wanted._replace(interruptions_per_day=each)) for each in (1, 4)]
+    more = [duration(row._replace(interruptions_per_day=each), wanted) for each in (1, 4)]
     lengths = [found.days.value, *(each.days.value for each in more if each is not None)]
     assert lengths == sorted(set(lengths))
     assert len(lengths) == 3
-    assert duration(row, wanted._replace(interruptions_per_day=1000)) is None
+    assert duration(row._replace(interruptions_per_day=1000), wanted) is None
     shown = json.loads(call("plan", "llama-3.1-8b", "--for", "train", "--gpu", "h100:8",
                             "--billion-tokens", "100", "--json").out)  # fmt: skip
     assert shown["rows"][0]["days"]["value"] == pytest.approx(found.days.value)
+
+
+def test_interruptions_are_paid_in_every_figure() -> None:
+    """A million tokens were 0.019 dollars, and ten billion 227."""
+    wanted = WantedTraining(billion_tokens=10, interruptions_per_day=6)
+    (first, *_) = plan_training("qwen2.5-7b", Wanted(gpus=("h100:8",), tier="spot"), wanted).rows
+    found = duration(first.row, wanted)
+    assert found is not None
+    assert found.usd is not None
+    assert first.row.cost == pytest.approx(found.usd.value / 10_000)
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,10 @@ class Duration(NamedTuple):
 
 def duration(row: "TrainingRow", training: "WantedTraining") -> Duration | None:
     """Return the days and dollars of a row; None where nobody says how much is trained, where its speed is
-    not known, or where interruptions leave no time to train. Any machine's interruption stops all."""
+    not known, or where interruptions leave no time to train."""
     if row.speed is None or training.billion_tokens is None:
         return None
-    machines = row.hardware.num_nodes
-    every, lost = interrupted(row.estimate.disk_bytes / machines, training.interruptions_per_day * machines)
+    every, lost = row.interrupted
     if lost >= 1:
         return None
     tokens = training.billion_tokens * GB

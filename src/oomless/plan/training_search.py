@@ -25,6 +25,7 @@ from .candidates import (
     CardSearch,
     Searched,
 )
+from .duration import interrupted
 from .fastest_first import BatchColumn, FastestFirst, RatedSetting
 from .goals import Wanted, WantedTraining
 from .launch.optimizers import SaidLoss, said_loss
@@ -45,10 +46,24 @@ class TrainingRowFields(NamedTuple):
     estimate: TrainingEstimate
     speed: TrainingSpeed | None
     price: Price | None
+    interruptions_per_day: float = 0.0
 
 
 class TrainingRow(TrainingRowFields, Candidate):
     """A candidate that holds the step."""
+
+    @property
+    def interrupted(self) -> tuple[float | None, float]:
+        """Return the best time between checkpoints, and the share of time that interruptions take: any
+        machine's stops all."""
+        machines = self.hardware.num_nodes
+        return interrupted(self.estimate.disk_bytes / machines, self.interruptions_per_day * machines)
+
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second to count on, in the time that interruptions leave."""
+        each, (_, lost) = super().rate, self.interrupted
+        return None if each is None else each * max(1 - lost, 0.0)
 
     @property
     def cost(self) -> float | None:
@@ -205,9 +220,8 @@ class TrainingSearch(CardSearch[TrainingRow]):
             return self.without(NO_HOST)
         if estimate.verdict == "tight" and not setting.is_smallest:
             return self.without(NO_ROOM)
-        return TrainingRow(
-            hardware, self.gpu_word(hardware), asked, estimate, setting.speed, self.price(hardware)
-        )
+        price, often = self.price(hardware), self.training.interruptions_per_day
+        return TrainingRow(hardware, self.gpu_word(hardware), asked, estimate, setting.speed, price, often)
 
     def too_large(self, setting: RatedSetting, hardware: Hardware) -> bool:
         """Return whether a micro-batch cannot fit: by what is known of it, or of its column's smallest one,
