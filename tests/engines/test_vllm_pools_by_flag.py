@@ -10,6 +10,7 @@ from command import call
 from oomless.engines.command_line import read_command
 from oomless.engines.rank import Stage
 from oomless.engines.vllm.weights import loading
+from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
@@ -158,3 +159,21 @@ def test_a_mask_of_latents_is_as_large_over_more_ranks(tp: int) -> None:
         rank = answer("deepseek-v2-lite", f"ascend-910b:{tp}", "0.9.2", **asked).ranks[0]
         more.append(rank.card_bytes - rank.budget_bytes - sum(line.bytes for line in rank.beside))
     assert more[0] > 0 > more[1]
+
+
+@pytest.mark.parametrize(
+    ("release", "flags", "refused"),
+    [
+        ("0.6.0", {"max_num_batched_tokens": 128}, True),
+        ("0.11.0", {"max_num_batched_tokens": 128}, False),  # sequences then are as few
+        ("0.33.0", {"max_num_batched_tokens": 128, "max_num_seqs": 256}, True),
+        ("0.33.0", {"max_num_batched_tokens": 256, "max_num_seqs": 256}, False),
+    ],
+)
+def test_a_step_has_a_token_for_each_sequence(release: str, flags: dict[str, int], refused: bool) -> None:
+    """vLLM refuses fewer; the answer was "fits"."""
+    if not refused:
+        assert answer("llama-3.1-8b", "h100", release, max_model_len=4096, **flags).verdict == "fits"
+        return
+    with pytest.raises(UsageError, match="less than the 256 of --max-num-seqs"):
+        answer("llama-3.1-8b", "h100", release, max_model_len=4096, **flags)

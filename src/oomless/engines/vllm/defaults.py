@@ -106,6 +106,13 @@ def _batch(model: Model, hardware: Hardware, asked: Asked, length: int, rules: V
                 "max_num_batched_tokens",
             )
     tokens = asked.max_num_batched_tokens or tokens
+    said = asked.max_num_seqs or (seqs if rules.v0 else 0)
+    if said > tokens:  # config/scheduler.py, verify_max_model_len; before it _verify_args, from 0.1 on
+        raise UsageError(
+            f"--max-num-batched-tokens {tokens} is less than the {said:,} of --max-num-seqs",
+            "each sequence has a token of a step, and vLLM refuses: raise it, or give fewer sequences",
+            "max_num_batched_tokens",
+        )
     return asked.max_num_seqs or min(seqs, tokens, CANVASES if model.canvas else seqs), tokens
 
 
