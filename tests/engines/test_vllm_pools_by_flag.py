@@ -177,3 +177,21 @@ def test_a_step_has_a_token_for_each_sequence(release: str, flags: dict[str, int
         return
     with pytest.raises(UsageError, match="less than the 256 of --max-num-seqs"):
         answer("llama-3.1-8b", "h100", release, max_model_len=4096, **flags)
+
+
+def test_cards_that_are_left_over_are_said() -> None:
+    """TP 4 on five cards left one of them without a word."""
+    five, eight = (answer("llama-3.1-70b", f"h100:{each}", "0.33.0", 4, context=8192) for each in (5, 8))
+    said = "1 of 5 cards have nothing to do: a copy of the model takes 4"
+    assert (said in five.warnings, any("nothing to do" in each for each in eight.warnings)) == (True, False)
+
+
+def test_a_limit_that_asks_for_no_more_than_the_load_is_not_said() -> None:
+    """ "The cache is asked to hold 10.00 GiB; the load takes 10.00 GiB"."""
+    asked = {"context": 8192, "concurrency": 16}
+    same, less = (
+        answer("llama-3.1-70b", "h100:4", "0.33.0", 4, **{**asked, **more})
+        for more in ({}, {"concurrency": 8})
+    )
+    notes = [[each for each in found.warnings if "is asked to hold" in each] for found in (same, less)]
+    assert [len(each) for each in notes] == [0, 1]

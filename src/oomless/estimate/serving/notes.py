@@ -125,8 +125,17 @@ def beyond_context(rank: StageRank, request: Resolved, rules: Engine) -> tuple[s
     load = rules.needed_bytes(rank.cache, share)
     if load >= rank.needed_bytes:
         return ()
-    held = format_bytes(rank.needed_bytes)
-    return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {format_bytes(load)}",)
+    held, taken = format_bytes(rank.needed_bytes), format_bytes(load)
+    if held == taken:
+        return ()
+    return (f"the cache is asked to hold {held}, for --max-model-len; the load takes {taken}",)
+
+
+def left_idle(request: Resolved, hardware: Hardware, replicas: int) -> tuple[str, ...]:
+    """Return a note where cards are left over beside the copies of the model."""
+    each, whole = request.layout.num_ranks, hardware.num_gpus
+    idle = whole - each * replicas
+    return (f"{idle} of {whole} cards have nothing to do: a copy of the model takes {each}",) if idle else ()
 
 
 def pool_as_said(rank: StageRank) -> tuple[str, ...]:
