@@ -318,16 +318,6 @@ def test_days_and_dollars_are_tokens_over_the_rate() -> None:
     assert shown["rows"][0]["days"]["value"] == pytest.approx(found.days.value)
 
 
-def test_interruptions_are_paid_in_every_figure() -> None:
-    """A million tokens were 0.019 dollars, and ten billion 227."""
-    wanted = WantedTraining(billion_tokens=10, interruptions_per_day=6)
-    (first, *_) = plan_training("qwen2.5-7b", Wanted(gpus=("h100:8",), tier="spot"), wanted).rows
-    found = duration(first.row, wanted)
-    assert found is not None
-    assert found.usd is not None
-    assert first.row.cost == pytest.approx(found.usd.value / 10_000)
-
-
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

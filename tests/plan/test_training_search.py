@@ -8,8 +8,10 @@ from oomless.errors import OomlessError
 from oomless.estimate.training.estimate import estimate_training
 from oomless.frameworks import planned
 from oomless.model.load import load
+from oomless.plan.duration import duration
 from oomless.plan.goals import PlanLimits, Wanted, WantedTraining
 from oomless.plan.launch.training import launches
+from oomless.plan.training_answer import plan_training
 from oomless.plan.training_search import TrainingRow, TrainingSearch
 from oomless.run.cards import Hardware
 from oomless.run.hardware import parse_gpu
@@ -116,3 +118,13 @@ def test_what_one_card_says_of_another_is_true(seed: int) -> None:
                 assert known.low_bytes <= low
                 assert known.high_bytes_of(asked.micro_batch // column.smallest.micro_batch) <= high, asked
                 assert search.states.of(asked, hardware.num_gpus) <= low, asked
+
+
+def test_interruptions_are_paid_in_every_figure() -> None:
+    """A million tokens were 0.019 dollars, and ten billion 227."""
+    wanted = WantedTraining(billion_tokens=10, interruptions_per_day=6)
+    (first, *_) = plan_training("qwen2.5-7b", Wanted(gpus=("h100:8",), tier="spot"), wanted).rows
+    found = duration(first.row, wanted)
+    assert found is not None
+    assert found.usd is not None
+    assert first.row.cost == pytest.approx(found.usd.value / 10_000)
