@@ -11,6 +11,7 @@ from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout
+from oomless.run.speculation import Speculation
 from oomless.speed.batching import Memory, Policy, Request, simulate
 from oomless.speed.cost import Curve, StepCost, step_cost
 from oomless.speed.dynamic import policy_of, run_workload
@@ -197,6 +198,16 @@ def test_a_closed_loop_agrees_with_the_simulation() -> None:
     done = simulate([Request(0.0, 512, 256)] * 640, step_cost(setup), Policy(10**7, 32, setup.budget))
     rate = 640 * 256 / done.moments[-1].time_s
     assert rate == pytest.approx(speed_of(setup, 512, 256, 32, 1e9).tokens_per_s.value, rel=0.15)
+
+
+def test_drafts_that_no_simulation_counts_ask_for_nothing() -> None:
+    """The note asked for accepted_length, which changed nothing."""
+    asked = Asked(layout=Layout(tp=8), max_model_len=4096, speculation=Speculation("mtp", 1, 1.8))
+    answer = run_workload(
+        estimate_serving(load("deepseek-r1"), asked, parse_gpu("h200:8")),
+        poisson(1.0, 20, Lengths(256, 256), Lengths(64, 64), 1),
+    )
+    assert "speculative decoding is not in the figures: a step gives one token" in answer.warnings
 
 
 def test_more_arrivals_than_tokens_are_said_to_saturate() -> None:

@@ -94,7 +94,9 @@ def left_out(estimate: Estimate, drafts_count: bool = True) -> tuple[str, ...]:
     many hold are counted."""
     found = []
     asked, said = estimate.request, estimate.request.speculation
-    if said is not None and not (drafts_count and accepted(said, estimate.model.name)):
+    if said is not None and not drafts_count:
+        found.append("speculative decoding is not in the figures: a step gives one token")
+    elif said is not None and not accepted(said, estimate.model.name):
         found.append(
             "speculative decoding is not in the figures: a step gives one token; how many "
             "drafts are taken hangs on the text (accepted_length in --speculative-config says it)"
