@@ -371,3 +371,14 @@ def test_a_candidate_is_estimated_once_whatever_shares_are_tried(monkeypatch: py
     found = search.run()
     assert found.num_estimates <= found.num_candidates
     assert found.num_estimates < len(asked)
+
+
+def test_a_load_of_more_sequences_than_a_step_has_tokens_is_told_both() -> None:
+    """vLLM refuses --max-num-seqs beyond the tokens of a step: the command that was written would not
+    start."""
+    wanted = Wanted(gpus=("rtx-4090:1",), context=16, concurrency=4096, engines=("vllm",))
+    rows = Search(load("qwen3-0.6b"), "qwen3-0.6b", wanted).run().rows
+    assert rows
+    asked = rows[0].asked
+    assert asked.max_num_seqs == 4096
+    assert (asked.max_num_batched_tokens or 0) >= 4096

@@ -61,6 +61,9 @@ class Candidates(Record):
     """Of rows that are equal in all else, its own come last."""
     sets_slots: bool = False
     """Its server makes room for as many sequences as it is told, so the number is always said."""
+    least_step: int = 0
+    """Tokens of its smallest step unasked: with more sequences than that it refuses, unless it is told a
+    larger one; 0: a step has any number."""
     more_layouts: Callable[[Model, Hardware], Iterable[Layout]] = lambda model, hardware: ()
     """Layouts beside those, which are tried on cards that are given."""
     tuned: tuple[Tunable, ...] = ()

@@ -230,13 +230,14 @@ class Search(CardSearch[PlanRow]):
         """The serving question of a candidate; its batch is raised only where the engine's own would be too
         small."""
         per_group = -(-each // layout.dp)
-        slots = record(engine).candidates.sets_slots
+        slots, step = record(engine).candidates.sets_slots, record(engine).candidates.least_step
         asked = Asked(
             engine=engine,
             layout=layout,
             quantization=form.quantization,
             max_model_len=self.wanted.max_model_len or self.context,
             max_num_seqs=per_group if per_group > LEAST_BATCH or slots else None,
+            max_num_batched_tokens=max(per_group, USUAL_STEP) if 0 < step < per_group else None,
             context=self.context,
             concurrency=self.wanted.concurrency,
             instances=self.wanted.instances,
@@ -296,6 +297,8 @@ class Search(CardSearch[PlanRow]):
 
 LEAST_BATCH = 256
 """Engines run at least so many sequences at once unless told otherwise."""
+USUAL_STEP = 8192
+"""Tokens of a step of large cards, which one that must be told has at least."""
 
 
 def layout_text(layout: Layout) -> str:

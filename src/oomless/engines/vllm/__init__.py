@@ -105,6 +105,7 @@ VLLM = Engine(
         forms=("fp8", "w4a16"),
         cache_types=("auto", "fp8"),
         shares_card=True,
+        least_step=2048,
         more_layouts=tensor_and_data,
         tuned=TUNED,
         offloads=(Tunable("cpu_offload_gb", (4.0, 8.0, 16.0, 32.0, 64.0, 128.0), "room"),),
