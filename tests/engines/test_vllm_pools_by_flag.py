@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from command import call
+from oomless.engines import engine
 from oomless.engines.command_line import read_command
 from oomless.engines.rank import Stage
 from oomless.engines.vllm.weights import loading
@@ -195,3 +196,24 @@ def test_a_limit_that_asks_for_no_more_than_the_load_is_not_said() -> None:
     )
     notes = [[each for each in found.warnings if "is asked to hold" in each] for found in (same, less)]
     assert [len(each) for each in notes] == [0, 1]
+
+
+@pytest.mark.parametrize(("release", "looks"), [("0.9.0", False), ("0.9.1", True), ("0.21.0", True)])
+def test_the_share_is_free_before_anything_is_loaded(release: str, looks: bool) -> None:
+    """0.999 of an L4 is never free: the process has its own context by then."""
+    found = answer("qwen2.5-0.5b", "l4", release, gpu_memory_utilization=0.999, enforce_eager=True)
+    assert (found.ranks[0].wanted > 0) is looks
+    assert any("must be free before anything is loaded" in each for each in found.warnings) is looks
+    if looks:
+        assert found.verdict == "does_not_fit"
+        assert not found.ranks[0].starts(found.request, engine("vllm"))
+
+
+def test_flash_infer_attends_on_turing() -> None:
+    """Two T4 whose 0.11.0 ran did not start with 0.12.0: what FlashInfer's first step makes lies beside the
+    pool (vllm#30521)."""
+    graphs = [
+        taken(answer("qwen2.5-0.5b", "t4", release), "runtime.cuda_graphs")
+        for release in ("0.23.0", "0.24.0")
+    ]
+    assert graphs[0] - graphs[1] == pytest.approx(394 / 1024, abs=0.01)

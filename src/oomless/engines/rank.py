@@ -161,6 +161,9 @@ class Budget(Record):
     and what lies beside the pool may."""
     passing: tuple[Line, ...] = ()
     """Lines that lie beside the weights once, and are gone before the pool is cut."""
+    wanted: int = 0
+    """What the engine wants to be free of the card once its process is there, before anything is loaded; 0:
+    it does not look."""
     retried: Callable[[bool], tuple[Line, ...]] | None = None
     """What the engine charges instead where a card lacks room for a buffer; whether it lacks it for a draft's
     alone."""

@@ -140,8 +140,13 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
             "vllm/v1/worker/gpu/sample/penalties.py",
         )
         (charged if rules.charges_made_before_loading else beside).append(line)
+    own = hardware.card.shared_bytes or {"ascend", "tpu"} & set(tags)
     return Budget(
-        tuple(charged), tuple(beside), unused_peak(run), tuple(released_ends(model, asked, stage, rules))
+        tuple(charged),
+        tuple(beside),
+        unused_peak(run),
+        tuple(released_ends(model, asked, stage, rules)),
+        budget_bytes(asked, hardware) if rules.wants_share_free and not rules.v0 and not own else 0,
     )
 
 

@@ -38,8 +38,9 @@ def reads_codes(model: Model, cache_dtype: str, hardware: Hardware) -> bool:
 
 
 def runs(model: Model, cache_dtype: str, hardware: Hardware, rules: VllmRules) -> bool:
-    """Return whether FlashInfer attends: where it is named, or reads a cache of codes. On large Blackwell
-    cards TensorRT-LLM's kernels do under its name.
+    """Return whether FlashInfer attends: where it is named, or reads a cache of codes; on Turing, which
+    FlashAttention does not run on, as the next in order. On large Blackwell cards TensorRT-LLM's kernels do
+    under its name.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -49,10 +50,14 @@ def runs(model: Model, cache_dtype: str, hardware: Hardware, rules: VllmRules) -
     ...     [runs(load("qwen3-8b"), cache, parse_gpu("rtx-5090"), RELEASES.at(text)) for text in texts]
     [False, True, False]
     [True, True, False]
+    >>> t4, releases = parse_gpu("t4"), ("0.11.0", "0.12.0", "0.24.0")
+    >>> [runs(load("qwen3-8b"), "auto", t4, RELEASES.at(text)) for text in releases]
+    [False, True, False]
     """
     named, card = rules.named_attention, hardware.card
     if not named or card.vendor != "NVIDIA" or card.major == 10:
-        return reads_codes(model, cache_dtype, hardware)
+        on_turing = rules.attends_turing_by_flashinfer and card.capability == 7.5
+        return reads_codes(model, cache_dtype, hardware) or (on_turing and model.kinds.has(GQA, Sliding))
     return named == NAME and model.kinds.has(GQA, Sliding)
 
 

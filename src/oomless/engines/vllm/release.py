@@ -112,6 +112,8 @@ class VllmRules(ReleaseRules):
     packs_sparse_cache_unasked: bool = False
     packs_sparse_rows: bool = False
     chooses_attention_by_order: bool = False
+    attends_turing_by_flashinfer: bool = False
+    wants_share_free: bool = False
     """What attention runs on is the first of a list that reads the cache: FlashInfer where FlashAttention
     reads no FP8."""
     sizes_flashinfer_by_batch: bool = False

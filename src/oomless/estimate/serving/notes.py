@@ -167,7 +167,12 @@ def cut_off(model: Model, asked: Asked | Resolved) -> tuple[str, ...]:
 
 def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
     """Return why a checkpoint of 16 bit would be too much for the card while it is loaded, and what loads
-    less; what else is too much only then."""
+    less; what else is too much only then, or before."""
+    if rank.wanted and rank.free_room.least < 0:
+        return (
+            f"{format_bytes(rank.wanted)} of the card must be free before anything is loaded: the context of "
+            "the process may take some of it",
+        )
     if rank.passing and rank.loading_room.least < 0:
         held = format_bytes(sum(line.bytes for line in rank.passing))
         what = ", ".join(line.what for line in rank.passing)

@@ -80,11 +80,13 @@ class StageRank(Record):
     """What lies beside the weights while they are loaded, and is gone before the pool is cut."""
     larger: int = 0
     """What a system may give the pool more of a machine's one memory."""
+    wanted: int = 0
+    """What the engine wants to be free before it loads: Budget.wanted."""
 
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
-        cache; the card's, once the pool is taken whole and what comes beside it is there; of three, where
-        something passes while weights are loaded.
+        cache; the card's, once the pool is taken whole and what comes beside it is there. So is what else is
+        asked of the card before: that something passes while weights are loaded, that a share of it is free.
 
         What is charged and the load never takes is room on the card, though the pool does not get it. What
         comes beside the budget raises what a rank may use, and so does not decide whether the pool holds the
@@ -94,6 +96,8 @@ class StageRank(Record):
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
         if self.passing:
             rooms.append(self.loading_room)
+        if self.wanted:
+            rooms.append(self.free_room)
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(self.lines)
         capacity = min(total + room, self.card_bytes)
@@ -143,6 +147,13 @@ class StageRank(Record):
         return Room.of(self.card_bytes - sum(line.bytes for line in found), found)
 
     @property
+    def free_room(self) -> Room:
+        """Return what is free of the card beside what the engine wants to be free, once its process has its
+        context."""
+        there = [line for line in self.lines if line.key == "runtime.context"]
+        return Room.of(self.card_bytes - self.wanted - sum(line.bytes for line in there), there)
+
+    @property
     def loads(self) -> bool:
         """Return whether the card holds what is on it while weights are loaded."""
         return sums(self.load)[0] <= self.card_bytes
@@ -166,6 +177,7 @@ class StageRank(Record):
         load = request if rules.cache_of_load else request._replace(context=1, concurrency=1)
         least = rules.needed_bytes(self.cache, load)
         loads = not self.passing or self.loading_room.middle >= 0
+        loads = loads and (not self.wanted or self.free_room.middle >= 0)
         return loads and pool_bytes >= max(least, 1) and self.budget_bytes + beside_bytes <= self.card_bytes
 
     def at_once(self, request: Resolved, rules: Engine) -> int:
@@ -241,6 +253,7 @@ def stage_rank(
         budget.unused,
         (*budget.passing, *passing_of(loading, placed)),
         rules.budget_bytes(request, at_most) - allowed if mine.card.shared_bytes else 0,
+        budget.wanted,
     )
 
 
