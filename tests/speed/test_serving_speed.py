@@ -292,3 +292,10 @@ def test_no_load_brings_a_first_token_before_its_prompt_is_read(layout: Layout) 
         for count in (1, 2, 4, 16, 64)
     ]
     assert all(each >= times[0] for each in times), times
+
+
+def test_instances_beside_it_are_said() -> None:
+    """Half a card's memory had the whole card's speed, without a word."""
+    answer = estimate("llama-3.1-8b", "h100", 1, instances=2)
+    found = serving_speed(answer, input_len=1000, output_len=200, concurrency=8)
+    assert any("other instances on the card" in each for each in found.warnings)

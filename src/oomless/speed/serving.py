@@ -106,6 +106,8 @@ def left_out(estimate: Estimate, drafts_count: bool = True) -> tuple[str, ...]:
             "decode context parallelism is not in the figures: each rank is taken to "
             "read its cache as without it"
         )
+    if asked.instances > 1:
+        found.append("the other instances on the card are not in the figures: this one works alone")
     if asked.enable_lora:
         found.append("adapters (--enable-lora) are not in the figures")
     return tuple(found)
