@@ -264,10 +264,11 @@ def steady(
     """
     whole = round(prompt) + round(output)
     room = min(places(estimate, whole), policy.max_running)
-    asked = rate * output
+    asked, own = rate * output, max(round(prompt) - policy.shared_prefix, 1)
 
     def at(running: float) -> tuple[float, float, float]:
-        speed = speed_of(setup, round(prompt), max(round(output), 1), running, room)
+        kept = round(prompt) - own
+        speed = speed_of(setup, own, max(round(output), 1), running, room, kept=kept)
         return speed.tokens_per_s.value, speed.tpot_s.value, speed.ttft_s.value
 
     most, between, first = at(room)

@@ -138,9 +138,16 @@ ROUNDS = 4
 
 
 def speed_of(
-    setup: Setup, input_len: int, output_len: int, concurrency: float, room: float, replicas: float = 1.0
+    setup: Setup,
+    input_len: int,
+    output_len: int,
+    concurrency: float,
+    room: float,
+    replicas: float = 1.0,
+    kept: int = 0,
 ) -> ServingSpeed:
-    """Closed form of continuous batching with `concurrency` requests always in flight.
+    """Closed form of continuous batching with `concurrency` requests always in flight; `kept`: tokens before
+    the prompt that the cache has already.
 
     A request takes input / budget steps (one at least) that read its prompt, and output - 1 steps that
     decode, fewer where a step checks drafts of which some hold; in as many of those as the others' prompts
@@ -151,7 +158,7 @@ def speed_of(
     (rates of three measured ones: 5 % off at most), though each prompt passes all stages in one of them.
     """
     running = max(min(concurrency, room), 1.0)
-    context = input_len + output_len / 2
+    context = kept + input_len + output_len / 2
     groups = setup.split.dp
     chunk = min(input_len, max(setup.budget // groups, 1))
     prompt_steps = input_len / chunk
@@ -174,19 +181,12 @@ def speed_of(
         rate = running * output_len / cycle_s
         first_s = own_s + (decode_s if running > 1 else 0.0)
     else:
-        begun = setup.accepted / output_len  # prompts for each sequence that decodes
-        budget = setup.budget * setup.micro_batches
-        decoding = min(running, budget / (setup.checked + begun * input_len))
-        full = step_pass(setup, decoding, context, decoding * begun * input_len, input_len, groups)
-        between_s = period(setup, full, running)
+        between_s, decoding = full_step(setup, running, context, input_len, output_len)
         rate = decoding * setup.accepted / between_s
         waits_s = max(running - decoding, 0.0) / rate * output_len
         first_s = max(between_s * max(prompt_steps, 1.0), prompt_s) + waits_s
-    first_s += front_s(setup)
-    served = rate / output_len
-    waiting = max(concurrency - running, 0.0)
-    first_s += waiting / served
-    known = evidence_of(setup)
+    waiting, known = max(concurrency - running, 0.0), evidence_of(setup)
+    first_s += front_s(setup) + waiting * output_len / rate
     return ServingSpeed(
         *figures(setup, known, first_s, between_s / setup.accepted, rate * replicas, concurrency),
         running,
@@ -196,6 +196,18 @@ def speed_of(
         between_steps(decode.parts, between_s),
         notes(setup, known, waiting),
     )
+
+
+def full_step(
+    setup: Setup, running: float, context: float, input_len: int, output_len: int
+) -> tuple[float, float]:
+    """Return (seconds, sequences that decode) of a step that tokens of both kinds fill, in the proportion of
+    input to output."""
+    begun = setup.accepted / output_len  # prompts for each sequence that decodes
+    budget = setup.budget * setup.micro_batches
+    decoding = min(running, budget / (setup.checked + begun * input_len))
+    one = step_pass(setup, decoding, context, decoding * begun * input_len, input_len, setup.split.dp)
+    return period(setup, one, running), decoding
 
 
 def between_steps(parts: tuple[TimePart, ...], between_s: float) -> tuple[TimePart, ...]:
