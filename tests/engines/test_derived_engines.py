@@ -103,3 +103,20 @@ def test_the_first_engine_on_ascend_holds_more_than_its_budget() -> None:
         for version, share in (("0.7.1", 0.9), ("0.7.1", 0.95), ("0.9.1", 0.95))
     ]
     assert found == ["fits", "tight", "fits"]
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "verdict"),
+    [
+        ("0.25.0", {}, "tight"),  # it did not start; what is copied at once is not known
+        ("0.25.0", {"enforce_eager": True}, "fits"),
+        ("0.25.0", {"max_model_len": 8192, "max_num_seqs": 32}, "fits"),
+        ("0.25.0 (not warmed)", {}, "fits"),
+        ("0.20.0", {}, "fits"),
+        ("0.27.0", {}, "fits"),
+    ],
+)
+def test_gaudi_tries_a_step_that_no_pool_holds(version: str, asked: dict[str, Any], verdict: str) -> None:
+    """320 blocks for each of 256 sequences, of 7,593 in the pool (vllm-gaudi#1700): it was said to fit."""
+    found = oomless.infer("qwen3-0.6b", engine="vllm-hpu", engine_version=version, gpu="gaudi-3", **asked)
+    assert (found.verdict, found.request.max_num_seqs) == (verdict, asked.get("max_num_seqs", 256))

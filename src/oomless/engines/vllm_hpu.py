@@ -6,14 +6,17 @@ keep a part of that (VLLM_GRAPH_RESERVED_MEM).
 """
 
 from ..errors import UnsupportedError
-from ..model.attention import V4, V41
+from ..ledger import Line, ranged
+from ..model.attention import GQA, V4, V41, Linear
 from ..model.model import Model
+from ..model.storage import DTYPES, F32
 from ..run.cards import Hardware
 from ..run.serving import Asked, Layout, Resolved
 from .rank import Placed, Stage
 from .record import derived
 from .releases import ReleaseRules, Releases
 from .vllm import VLLM
+from .vllm.release import UNWARMED
 
 BLOCK_SIZE = 128
 ABSORBED = ("W_UK and W_UV", "W_QR", "W_Q_UK", "W_UV_O", "W_UK and W_UV in F32", "FlashInfer MLA workspace")
@@ -25,6 +28,8 @@ class HpuRules(ReleaseRules):
 
     graph_share: float = 0.1
     """The part of what the engine may use that is kept for graphs, unless it runs eagerly."""
+    warms_longest_batch: bool = False
+    """Steps are tried for every sequence at the longest length, however small the pool."""
 
 
 RELEASES = Releases("vllm-hpu", HpuRules, VLLM.versions, first="0")
@@ -68,6 +73,46 @@ def pool_bytes(asked: Resolved, allowed: int, charged: int) -> int:
     return int(free * (asked.gpu_memory_utilization or 0) * (1 - kept)) if free > 0 else free
 
 
+def beside_pool(model: Model, asked: Resolved, stage: Stage, pool_bytes: int) -> list[Line]:
+    """The line of the blocks that a layer copies for the largest step that is tried: those of all sequences
+    at the longest length, which prefixes may share. Without prefix caching, which models with states do
+    without, a step has no more than the pool and copies none.
+
+    >>> from ..model.load import load
+    >>> asked = Resolved(engine_version="0.25.0", max_model_len=40960, max_num_seqs=256, dtype="bfloat16")
+    >>> asked = asked._replace(layout=Layout())
+    >>> [line] = beside_pool(load("qwen3-0.6b"), asked, Stage(0, 1, 0, 28), 0)
+    >>> line.bytes / 2**30, line.formula  # 7,593 blocks in the pool, and an OOM (vllm-gaudi#1700)
+    (40.0, '256 sequences x 320 blocks x 524,288 B')
+    """
+    rules, plain = RELEASES.at(asked.engine_version), model.kinds.of(GQA)
+    shares = not model.kinds.has(Linear) or asked.enable_prefix_caching
+    tried = (
+        rules.warms_longest_batch
+        and not (asked.enforce_eager or model.encodes)
+        and UNWARMED not in rules.text
+    )
+    if not (plain and shares and tried):
+        return []
+    size = asked.block_size or BLOCK_SIZE
+    sequences, blocks = asked.max_num_seqs, -(-asked.max_model_len // size)
+    width, tp = DTYPES[asked.dtype].bits // 8, asked.layout.tp
+    each = max(max(core.num_kv_heads // tp, 1) * core.cache_dim for core in plain) * size * width
+    scores = max(core.num_heads // tp for core in plain) * size * F32.bits // 8
+    copies = sequences * blocks * each
+    return [
+        ranged(
+            "temporaries.running",
+            "engine",
+            "blocks copied for the largest step that is tried, where prefixes are cached",
+            (copies, 0, copies + sequences * blocks * scores),
+            "assumed",
+            f"{sequences:,} sequences x {blocks:,} blocks x {each:,} B",
+            "vllm_gaudi/extension: bucketing/exponential.py, ops.py flat_pa; vllm-gaudi#1700",
+        )
+    ]
+
+
 VLLM_HPU = derived(VLLM, "vllm-hpu")._replace(
     candidates=VLLM.candidates._replace(forms=("fp8",)),
     start=VLLM.start._replace(image="", package=""),
@@ -75,4 +120,5 @@ VLLM_HPU = derived(VLLM, "vllm-hpu")._replace(
     placed_weights=placed_weights,
     budget_bytes=lambda asked, hardware: hardware.card.memory_bytes,
     pool_bytes=pool_bytes,
+    beside_pool=beside_pool,
 )

@@ -217,9 +217,15 @@ def default_batch(rules: VllmRules, hardware: Hardware, uncut_length: int = 0) -
     says so (arg_utils.py, UsageContext); `uncut_length`: of prompts that are not cut.
 
     From 0.9 on an A100 is no large card, whatever its memory (vllm#17885; pools of 0.10.1 on A100-80GB are 5
-    to 7 GiB larger so).
+    to 7 GiB larger so). Gaudi's plugin says that its cards have no memory (platform.py,
+    get_device_total_memory): vllm-gaudi#1700 tries 256 sequences.
+
+    >>> from ...run.hardware import parse_gpu
+    >>> [default_batch(RELEASES.at("0.25.0"), parse_gpu(card)) for card in ("h100", "gaudi-3")]
+    [(1024, 8192), (256, 2048)]
     """
-    memory, card = hardware.card.memory_bytes, hardware.card
+    card = hardware.card
+    memory = 0 if card.name.startswith("Gaudi") else card.memory_bytes
     uncut = max(uncut_length, UNCUT_TOKENS) if uncut_length else 0
     large = memory >= LARGE_CARD_BYTES and not ("A100" in card.name and rules.takes_a100_for_small)
     if rules.knows_huge_cards and memory >= HUGE_CARD_BYTES:
