@@ -128,3 +128,19 @@ def test_until_june_2024_matrix_units_were_used_through_cublas() -> None:
     assert copies("2024-05", "p40") == scores  # has no matrix units
     ran_out = oomless.infer("gemma-7b", "rtx-3070-8gb", engine="ollama", engine_version="2024-03", **asked)
     assert ran_out.verdict == "does_not_fit"
+
+
+def test_an_amd_card_may_be_driven_over_vulkan_which_copies_no_cache() -> None:
+    """Two RX 9070 of 16 GB hold Qwen3.8-27B with 262,144 cells of 8 bit over Vulkan (sudoingX/qwen38-mtp)."""
+    asked: dict[str, Any] = {"quantization": "Q4_K_M", "engine_version": "2026-07", "context": 262144}
+    asked |= {"cache_type_k": "q8_0", "cache_type_v": "q8_0", "max_num_seqs": 1}
+    buffer = "activations.compute_buffer"
+    (amd,) = lines("qwen3.8-27b", "w7900", buffer, **asked)
+    (nvidia,) = lines("qwen3.8-27b", "rtx-6000-ada", buffer, **asked)
+    assert amd.bytes == nvidia.bytes
+    assert nvidia.low_bytes - amd.low_bytes >= GIB
+    assert "982.00 MiB less over Vulkan" in amd.formula
+    (plain,) = lines(
+        "qwen3.8-27b", "w7900", buffer, **{**asked, "cache_type_k": "f16", "cache_type_v": "f16"}
+    )
+    assert "Vulkan" not in plain.formula

@@ -46,7 +46,7 @@ KEYS = {
     "gguf_builds": "model",
     "gguf_dynamic": "model",
     "gguf_mixes": "model word",
-    "gguf_own_mixes": "publisher",
+    "gguf_own_mixes": "publisher families",
     "gguf_pretokenizers": "pre",
     "gguf_vocabularies": "families smallest",
     "gpu_aliases": "alias",

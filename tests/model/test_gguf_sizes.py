@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomless.errors import UnsupportedError, UsageError
-from oomless.model.gguf_builds import refuse_own_mix
+from oomless.model.gguf_builds import PLAIN_FILES, own_mixes, refuse_own_mix
 from oomless.model.gguf_choice import Facts, mix_type
+from oomless.model.gguf_dynamic import own_size
 from oomless.model.gguf_model import as_gguf, file_bytes, pieces
 from oomless.model.gguf_types import (
     FALLBACKS,
@@ -163,6 +164,31 @@ def test_publishers_with_rules_of_their_own_are_refused() -> None:
     refuse_own_mix("bartowski/Qwen_Qwen3.5-9B-GGUF", "qwen3_5", "Q8_0")
     refuse_own_mix("bartowski, mradermacher", "qwen3_5", "Q4_K_M")
     refuse_own_mix("bartowski/gemma-2-9b-it-GGUF", "gemma2", "Q4_K_M")
+
+
+def test_a_publisher_with_a_rule_of_his_own_has_the_share_of_his_other_files() -> None:
+    """bartowski's google_gemma-4-26B-A4B-it-IQ3_XXS.gguf has 12,160,200,320 bytes
+    (mericanii-technologies/revv), llama-quantize's rule 7 % less; all of his files lie inside."""
+    published = [("gemma-4-26b-a4b", "IQ3_XXS", 12_160_200_320.0, 0.0)]
+    unit = {"GiB": GIB, "GB (decimal)": 1e9, "bytes": 1}
+    for row in (*read_table(TABLES / "gguf_sizes.csv"), *read_table(TABLES / "gguf_sizes_fresh.csv")):
+        of = row.configuration
+        if "bartowski" in row.id and of["quant"].upper() not in PLAIN_FILES:
+            size, doubt = row.value * unit[row.unit], digit(row) / row.value
+            published.append((of["model"], of["quant"], size, doubt))
+    held = 0
+    for name, word, size, doubt in published:
+        model = load(name)
+        own = [row for row in own_mixes(model.family, name) if row["publisher"] == "bartowski"]
+        if own:
+            share = size / file_bytes(model, word, imatrix=True)
+            known = own_size(own[0], word)
+            assert known.low - doubt <= share <= known.high + doubt, (name, word, share)
+            held += 1
+    assert held >= 55
+    file = as_gguf(load("gemma-4-26b-a4b"), "BARTOWSKI-IQ3_XXS")
+    assert file.size_spread
+    assert "bartowski's other files" in file.warnings[-1]
 
 
 def test_types_against_the_gguf_package() -> None:

@@ -33,6 +33,13 @@ def from_command(
     if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
         given["quantization"], of_type = type_of(place)
         said = (*said, of_type)
+    if (
+        "gguf" in place.lower()
+        and served != place
+        and given.get("quantization")
+        and "quantization" not in ours
+    ):
+        given["quantization"] = of_its_publisher(place, served, given["quantization"])
     given = own_length({"engine": command.engine, **given}, served)
     own = place in ("", served)
     known = own or named(place) == (served, "")
@@ -332,6 +339,18 @@ def type_of(place: str) -> tuple[str, str]:
             "quantization",
         )
     return found, f"{found} is read from the file's name"
+
+
+def of_its_publisher(place: str, served: str, word: str) -> str:
+    """Return the type of a file that is read by its name, as who made it makes such files."""
+    from .. import facts
+    from ..model.gguf_builds import own_word
+    from ..model.load import load
+
+    for row in facts.table("catalogue"):
+        if row["name"] == served:
+            return own_word(place, row["hub_id"], load(served).family, served, word)
+    return word
 
 
 def from_saved(model: str | None, options: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:

@@ -96,15 +96,52 @@ def refuse_own_mix(source: str, family: str, word: str, name: str = "") -> None:
     """Refuse a file whose every named publisher chooses types for this family, or this model of it, by a rule
     of its own."""
     named = [each for each in (*WITH_MATRIX, *WITHOUT) if each in source]
-    rows = facts.table("gguf_own_mixes")
-    own = [
-        row["publisher"] for row in rows if family in row["families"].split() or name in row["models"].split()
-    ]
+    own = [row["publisher"] for row in own_mixes(family, name)]
     if named and all(each in own for each in named) and word.upper() not in PLAIN_FILES:
         hint = "give the file: its header says"
         raise UnsupportedError(
             f"{' and '.join(named)} choose the types of {family} files by a rule of their own", hint
         )
+
+
+def own_mixes(family: str, name: str) -> list[dict[str, str]]:
+    """The rows of publishers who choose types for this family, or this model of it, by a rule of their own.
+
+    >>> [row["publisher"] for row in own_mixes("gemma4", "gemma-4-31b")]
+    ['bartowski', 'unsloth']
+    """
+    return [
+        row
+        for row in facts.table("gguf_own_mixes")
+        if family in row["families"].split() or name in row["models"].split()
+    ]
+
+
+def own_word(place: str, hub_id: str, family: str, name: str, word: str) -> str:
+    """The word of a file by who made it: bartowski's repositories and files begin with the model's owner, and
+    what he chose himself begins with his name.
+
+    >>> own_word("google_gemma-4-31B-it-IQ3_XXS.gguf", "google/gemma-4-31B-it", "gemma4", "", "IQ3_XXS")
+    'BARTOWSKI-IQ3_XXS'
+    >>> own_word("gemma-4-31B-it-IQ3_XXS.gguf", "google/gemma-4-31B-it", "gemma4", "", "IQ3_XXS")
+    'IQ3_XXS'
+    """
+    owner, file = hub_id.partition("/")[0].lower(), place.replace("\\", "/").lower()
+    for row in own_mixes(family, name):
+        his = f"{row['publisher']}/" in file or file.rpartition("/")[2].startswith(f"{owner}_")
+        if row["share"] and his and word.upper() not in PLAIN_FILES:
+            return f"{row['publisher'].upper()}-{word}"
+    return word
+
+
+def by_publisher(word: str) -> tuple[str, str]:
+    """(publisher or "", the word that llama-quantize knows) of a file's word.
+
+    >>> by_publisher("BARTOWSKI-IQ3_XXS"), by_publisher("IQ3_XXS")
+    (('bartowski', 'IQ3_XXS'), ('', 'IQ3_XXS'))
+    """
+    first, _, rest = word.partition("-")
+    return (first.lower(), rest) if first.lower() in WITH_MATRIX and rest else ("", word)
 
 
 def bytes_per_token(family: str, vocab_size: int) -> float:

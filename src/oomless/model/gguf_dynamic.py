@@ -158,6 +158,17 @@ def dynamic_size(model_name: str, word: str, experts: Experts) -> Size:
     return Size(plain, median(seen), min(seen) * (1 - OTHER_MODEL), max(seen) * (1 + OTHER_MODEL), because)
 
 
+def own_size(row: dict[str, str], plain: str) -> Size:
+    """The size of a file whose publisher chooses types by a rule of his own, as a share of its plain mix.
+
+    >>> own_size({"publisher": "bartowski", "share": "1010", "low": "950", "high": "1065"}, "IQ3_XXS")[1:3]
+    (1.01, 0.93)
+    """
+    share, low, high = (int(row[each]) / 1000 for each in ("share", "low", "high"))
+    because = f"that of {plain} by the share of {row['publisher']}'s other files"
+    return Size(plain, share, round(low - OTHER_MODEL, 3), high + OTHER_MODEL, because)
+
+
 def _nearest(name: str, plain: str, experts: Experts) -> list[float]:
     """The shares of other models' files of the same word, or of the word nearest in bits."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..errors import OomlessError, UsageError
 from .attention import DSA, GQA, MLA, Linear, Sliding
 from .feedforward import MoE
-from .gguf_builds import MTP_SINCE, bytes_per_token, usual_build
+from .gguf_builds import MTP_SINCE, by_publisher, bytes_per_token, own_mixes, usual_build
 from .gguf_choice import VALUES, Facts, mix_type, quantized, values_in
 from .gguf_dynamic import (
     Size,
@@ -18,6 +18,7 @@ from .gguf_dynamic import (
     full_word,
     is_dynamic,
     kept_spread,
+    own_size,
     plain_mix,
     resized,
     spread_of,
@@ -165,7 +166,9 @@ def _choose_types(
     if size := _size(model, word):
         _, plain = _choose_types(model, size.plain, kv_b, True, build)
         return word.upper(), _resized(plain, size)
+    publisher, word = by_publisher(word)
     mix, usual = _file_type(model, word)
+    imatrix = True if publisher and imatrix is None else imatrix
     found = pieces(model, kv_b, month)
     n_gqa = _heads_a_value(model)
     grouped = model.family in ALWAYS_70B or (model.family in ("llama", "mistral") and n_gqa > 1)
@@ -198,7 +201,12 @@ def _choose_types(
 
 
 def _size(model: Model, word: str) -> Size | None:
-    """How large the file of a dynamic mix is; None: its types are known."""
+    """How large the file of a dynamic mix is, or of one by its publisher's own rule; None: its types are
+    known."""
+    publisher, plain = by_publisher(word)
+    if publisher:
+        rows = [row for row in own_mixes(model.family, model.name) if row["publisher"] == publisher]
+        return own_size(rows[0], plain) if rows and rows[0]["share"] else None
     word = full_word(word)
     if not is_dynamic(word) or published(model.name, word):
         return None

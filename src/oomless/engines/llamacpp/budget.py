@@ -55,6 +55,9 @@ def budget_lines(
     formula += f" = {format_bytes(value)}, the end of the graph's last tensor"
     kinds = kinds_of_graph(model, asked, batch, hardware.card.vendor)
     compute = buffer_line(model, asked, hardware, stage, value, formula, kinds, left)
+    if hardware.card.vendor == "AMD" and (batch.cast_keys or batch.cast_values):
+        uncast = graph_bytes(model, asked, batch._replace(cast_keys=0, cast_values=0), stage, left)
+        compute = uncast_on_vulkan(compute, value - uncast)
     drafts = draft_lines(model, asked, hardware, card, value, pipelined_draft)
     drafts += tower_lines(model, asked, stage, value)
     if asked.split_mode == "tensor" and asked.layout.pp > 1:
@@ -103,6 +106,13 @@ def buffer_line(
     # where copies lie moves by a layer's keys
     kind: Kind = "fitted" if spread.num_runs and not (copied or left or kept) else "assumed"
     return line._replace(low_bytes=low, high_bytes=high + copied + kept, kind=kind, source=spread.source)
+
+
+def uncast_on_vulkan(line: Line, cast: int) -> Line:
+    """The line of a card that Vulkan may drive: it copies no cache to F16, which CUDA and HIP keep a place
+    for (ggml-cuda.cu, ggml_backend_cuda_buffer_type_get_alloc_size)."""
+    formula = f"{line.formula}; {format_bytes(cast)} less over Vulkan"
+    return line._replace(low_bytes=max(line.low_bytes - cast, 0), formula=formula)
 
 
 def context_of(card: Card) -> Line:
