@@ -17,10 +17,8 @@ WORKSPACES = {
 }
 """SGLANG_FLASHINFER_WORKSPACE_SIZE (environ.py), which TRT-LLM's kernels take beside their own
 (trtllm_mha_backend.py, trtllm_mla_backend.py)."""
-MORE_OF_QWEN = 128 * MIB
-QWENS = ("qwen2", "qwen3", "mimo")
-"""Families with 512 MiB (flashinfer_backend.py, by the names of their architectures; from 0.5.6 on Qwen3-VL
-too, which is in the spread)."""
+MORE = 128 * MIB
+"""Of families with 512 MiB."""
 WRAPPER_BYTES = 8 * MIB
 """Integers of one wrapper of FlashInfer (flashinfer/decode.py, _int_workspace_buffer)."""
 UNCOUNTED_BYTES = int(0.3 * GIB)
@@ -81,7 +79,8 @@ def workspace_lines(model: Model, asked: Resolved, hardware: Hardware) -> list[L
     size = WORKSPACES.get(backend, 0)
     if not size:
         return []
-    size += MORE_OF_QWEN * (model.family in QWENS and "mla" not in backend)
+    wider = model.family in RELEASES.at(asked.engine_version).widens_workspaces
+    size += MORE * (wider and "mla" not in backend)
     formula = f"{size / MIB:,.0f} MiB, and up to {UNCOUNTED_BYTES / GIB:g} GiB of wrappers and indices"
     sizes = (size + wrapper_bytes(model, "flashinfer", 4), size, size + UNCOUNTED_BYTES)
     source = "layers/attention/flashinfer_backend.py, trtllm_mha_backend.py, trtllm_mla_backend.py"

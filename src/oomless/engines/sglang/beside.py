@@ -195,10 +195,11 @@ def masked_bytes(hidden: int, width: int, tokens: int) -> int:
 
 
 def symmetric_lines(model: Model, asked: Resolved) -> list[Line]:
-    """The line of --enable-symm-mem: what is taken at once, so that it does not fragment; Kimi-K3 with
-    --dcp-size goes without (arg_groups/model_overrides/kimi_k3.py)."""
-    taken = RELEASES.at(asked.engine_version).gib_of_symmetric_memory * GIB
-    if not (asked.enable_symm_mem and taken) or (model.family == "kimi_k3" and asked.layout.dcp > 1):
+    """The line of --enable-symm-mem: what is taken at once, so that it does not fragment."""
+    rules = RELEASES.at(asked.engine_version)
+    taken = rules.gib_of_symmetric_memory * GIB
+    without = asked.layout.dcp > 1 and model.family in rules.has_no_symmetric_memory_with_dcp
+    if not (asked.enable_symm_mem and taken) or without:
         return []
     formula = f"{taken / GIB:g} GiB"
     source = "pynccl_allocator.py, prealloc_symmetric_memory_pool"

@@ -77,20 +77,15 @@ def row_bytes(attention: Attention, asked: Resolved, rules: SglangRules) -> int:
             return 0  # a state: states.py
 
 
-UNCOUNTED_DRAFTS = ("qwen3_next", "qwen3_5")
-"""Families whose own layers that draft are not counted where the pool is divided: the server names no path
-of a draft for them (arg_groups/speculative_hook.py, spec_aux_hidden_state.py of 0.5.14 to 0.5.23)."""
-
-
-def counted_drafts(model: Model) -> list[Attention]:
+def counted_drafts(model: Model, rules: SglangRules) -> list[Attention]:
     """Return the attention of a model's own layers that draft, as far as the division of the pool knows of
     them."""
-    return [layer.attention for layer in model.draft] if counts_own_draft(model) else []
+    return [layer.attention for layer in model.draft] if counts_own_draft(model, rules) else []
 
 
-def counts_own_draft(model: Model) -> bool:
+def counts_own_draft(model: Model, rules: SglangRules) -> bool:
     """Return whether the division of the pool knows of a model's own layers that draft."""
-    return model.drafter is None and not model.family.startswith(UNCOUNTED_DRAFTS)
+    return model.drafter is None and model.family not in rules.leaves_own_draft_uncounted
 
 
 def splits_pools(model: Model, rules: SglangRules) -> bool:
@@ -168,7 +163,7 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
         return v4_layout(attentions, asked, rules)
     drafts = divides_by_draft(asked, stage, rules)
-    attentions += counted_drafts(model) if drafts else []
+    attentions += counted_drafts(model, rules) if drafts else []
     page = (asked.block_size or 1) * dcp
     full, swa, index, indexers, window, num_windows, num_full = token_rows(
         model, asked, attentions, own, rules
@@ -253,7 +248,7 @@ def divides_by_draft(asked: Resolved, stage: Stage, rules: SglangRules) -> bool:
 def draft_rows(model: Model, asked: Resolved, stage: Stage, rules: SglangRules) -> tuple[int, int]:
     """(bytes that the pool is divided by, bytes that are kept) of a token's rows in a draft: each layer of
     another model or head counts as one of the target's that keep all tokens, on average, later one of a
-    block's as it is, and a model's own of UNCOUNTED_DRAFTS not (model_executor/pool_configurator.py,
+    block's as it is, and a model's own not at all (model_executor/pool_configurator.py,
     eagle_draft_num_layers, dflash_draft_cell_size_per_token)."""
     held = sum(row_bytes(layer.attention, asked, rules) for layer in model.draft)
     if model.drafter is None:

@@ -91,9 +91,8 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
 
 
 def place_of_tables(model: Model, asked: Asked, hardware: Hardware) -> str:
-    """Where tables of n-grams are: those of Qwen4-Exp in pinned memory of the host where CUDA serves BF16
-    (arg_groups/model_overrides/qwen4_exp.py of 0.5.20 to 0.5.23), which is the card's own on a machine that
-    has one memory.
+    """Where tables of n-grams are: of some families in pinned memory of the host where CUDA serves BF16,
+    which is the card's own on a machine that has one memory.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -104,7 +103,8 @@ def place_of_tables(model: Model, asked: Asked, hardware: Hardware) -> str:
     if asked.engram != "auto":
         return asked.engram
     apart = hardware.card.vendor == "NVIDIA" and not hardware.card.shared_bytes
-    away = model.family == "qwen4_exp" and resolve_dtype(model, asked.dtype, hardware) == "bfloat16"
+    away = model.family in RELEASES.at(asked.engine_version).keeps_tables_on_host
+    away = away and resolve_dtype(model, asked.dtype, hardware) == "bfloat16"
     return "host" if away and apart else "gpu"
 
 

@@ -86,7 +86,7 @@ def draft_rows_beside(model: Model, asked: Resolved, stage: Stage, pool_bytes: i
     [2944000]
     """
     rules = RELEASES.at(asked.engine_version)
-    if counts_own_draft(model) or not divides_by_draft(asked, stage, rules):
+    if counts_own_draft(model, rules) or not divides_by_draft(asked, stage, rules):
         return []
     counted, held = draft_rows(model, asked, stage, rules)
     tokens = pool_tokens(cache_layout(model, asked, stage), pool_bytes)

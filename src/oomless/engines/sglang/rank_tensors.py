@@ -8,9 +8,6 @@ from ..rank import Stage
 from ..shards import VOCABULARY_PAD, divide, experts_per_rank
 from .release import RELEASES, attention_ranks, expert_ranks
 
-WHOLE_TOWERS = ("kimi_k3",)
-"""Families whose vision tower every rank has whole (models/kimi_k3.py, use_data_parallel)."""
-
 
 def stage_layers(tensor: Tensor, model: Model, asked: Resolved, stage: Stage) -> tuple[int, ...] | None:
     """The layers of a stage that have this tensor; () if it is outside of the layers and belongs here; None
@@ -44,7 +41,8 @@ def shard(tensor: Tensor, model: Model, asked: Resolved, clones: int = 0) -> tup
     """
     layout = asked.layout
     repeat, ranks = tensor.repeat, layout.tp
-    if tensor.part == "vision" and (model.family in WHOLE_TOWERS or asked.mm_encoder_tp_mode == "data"):
+    whole_towers = model.family in RELEASES.at(asked.engine_version).keeps_towers_whole
+    if tensor.part == "vision" and (whole_towers or asked.mm_encoder_tp_mode == "data"):
         ranks = 1
     elif tensor.role == "expert":
         divided = expert_ranks(asked)

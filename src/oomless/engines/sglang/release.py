@@ -149,6 +149,14 @@ class SglangRules(ReleaseRules):
     counts_unused_slot_of_states: bool = False
     splits_window_pools: Families = NO_FAMILY
     """Families whose window layers have a pool of their own; others store every token."""
+    leaves_own_draft_uncounted: Families = NO_FAMILY
+    """Families whose own layers that draft do not count where the pool is divided."""
+    keeps_towers_whole: Families = NO_FAMILY
+    keeps_tables_on_host: Families = NO_FAMILY
+    """Of n-grams, in 16 bit."""
+    widens_workspaces: Families = NO_FAMILY
+    """Families whose workspace of FlashInfer has 512 MiB."""
+    has_no_symmetric_memory_with_dcp: Families = NO_FAMILY
     counts_windows_twice: Families = NO_FAMILY
     sizes_v4_windows_by_requests: bool = False
     """And by whole pages; before, V4's windows were a tenth of the tokens."""
