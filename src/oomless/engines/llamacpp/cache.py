@@ -20,12 +20,6 @@ from .release import is_ik, rules_of
 from .tensor_slices import Slices
 
 F32 = 4
-WITH_WINDOWS = frozenset(
-    "gemma2 gemma3 gemma3_text gemma3n gemma3n_text gemma4 cohere2 gpt_oss llama4 olmo3 exaone4 exaone_moe "
-    "mimo_v2 mimo_v2_flash lfm2 afmoe laguna step3p5".split(),
-)
-"""Families whose windows llama.cpp knows (swa_type in src/models/*.cpp); of others, Phi-3 and Mistral-7B v0.1
-among them, every layer caches the whole context."""
 
 
 def row_bytes(attention: Attention, model: Model, asked: Resolved) -> int:
@@ -210,7 +204,7 @@ def has_windows(model: Model, asked: Resolved) -> bool:
     """
     rules = rules_of(asked)
     own = rules.caches_windows_itself and model.family in rules.own_engine
-    return model.family in WITH_WINDOWS and (rules.caches_windows or own)
+    return model.family in rules.knows_windows and (rules.caches_windows or own)
 
 
 def drafting_layers(model: Model, asked: Resolved, stage: Stage) -> tuple[Layer, ...]:

@@ -154,7 +154,7 @@ def check_asked(model: Model, asked: Asked, layout: Layout) -> None:
                 f"cache type {kind!r} is not known", "use f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl"
             )
     if asked.split_mode == "tensor":
-        refuse_uncut(model)
+        refuse_uncut(model, rules_of(asked))
     if model.kinds.has(V41):
         raise UnsupportedError(
             f"{model.family} is not served by llama.cpp's own releases", "use --engine vllm or sglang"

@@ -101,6 +101,12 @@ class LlamaRules(ReleaseRules):
     """-mla of ik_llama.cpp where nobody says it."""
     has_indexer: bool = False
     caches_unused_drafts: bool = False
+    knows_windows: Families = NO_FAMILY
+    """Families whose windows it knows; of others every layer caches the whole context."""
+    cuts_no_tensors: Families = NO_FAMILY
+    """Families that --split-mode tensor does not serve, beside those of latents and other states."""
+    cuts_values_alone: Families = NO_FAMILY
+    """It cuts values of the gated delta rule by themselves, not as keys are."""
     drafts_with_all_cells: Families = NO_FAMILY
     """The context that drafts has cells for layers which it does not run: they were not told from its own."""
 
@@ -133,6 +139,10 @@ class LlamaRules(ReleaseRules):
     """Of the same: flash attention, where it is on, spares the scores of a tower too."""
     tower_scores: int = 16
     """Heads whose scores of all pairs of patches a tower's buffer has at once."""
+    takes_any_picture: Families = NO_FAMILY
+    """Families whose pictures keep their size."""
+    writes_tower_scores: Families = NO_FAMILY
+    """Families whose towers Ollama's own engine runs without flash attention."""
     picture_tokens: int = 0
     """Of the largest picture of a family whose pictures have any size; 0: as its processor has it."""
     inputs_row_indices: bool = False

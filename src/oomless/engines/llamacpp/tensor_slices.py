@@ -21,11 +21,10 @@ from ...units import MIB
 from ..rank import Stage
 from .batch import F32
 from .placement import shares_of
+from .release import LlamaRules, rules_of
 
 LEAST = 128
 """Values below which a cut is made coarser for the kernels."""
-NOT_CUT = frozenset("gemma3n gemma3n_text minimax_m2 minimax_m3 olmo2 olmoe bitnet mpt grok-1".split())
-"""Families that it does not serve beside those of latents and other states (llm_arch_supports_sm_tensor)."""
 
 
 class TensorPiece(NamedTuple):
@@ -36,11 +35,11 @@ class TensorPiece(NamedTuple):
     times: int = 1
 
 
-def refuse_uncut(model: Model) -> None:
+def refuse_uncut(model: Model, rules: LlamaRules) -> None:
     """Refuse a model that --split-mode tensor does not serve."""
     states = model.kinds.of(Linear)
     other = any(each.variant not in ("gdn", "short_conv") for each in states)
-    if other or model.kinds.has(MLA, DSA) or model.family in NOT_CUT:
+    if other or model.kinds.has(MLA, DSA) or model.family in rules.cuts_no_tensors:
         raise UnsupportedError(
             f"--split-mode tensor is not known to serve {model.family}", "use --split-mode layer"
         )
@@ -84,7 +83,8 @@ class Slices:
         self.cards = asked.layout.pp
         self.shares = shares_of(asked.tensor_split) if asked.tensor_split else [1.0] * self.cards
         self.layers: tuple[Layer, ...] = (*model.layers, *model.draft)
-        self.family, self.num_layers = model.family, len(model.layers)
+        self.num_layers = len(model.layers)
+        self.cuts_values_alone = model.family in rules_of(asked).cuts_values_alone
         self.keeps_ends = model.kinds.has(V4)
         kinds = [
             (isinstance(each.attention, Linear), windows and isinstance(each.attention, Sliding))
@@ -174,11 +174,11 @@ class Slices:
         }.get(stem, ())
 
     def of_states(self, stem: str, layer: int, states: Linear) -> tuple[TensorPiece, ...]:
-        """Heads of the gated delta rule: values are cut as keys are, in Qwen3-Next by themselves."""
+        """Heads of the gated delta rule: values are cut as keys are, of some families by themselves."""
         grain = lcm(self.block(layer, "attn_output", "ssm_out"), LEAST, states.key_head_dim)
         ratio = states.num_value_heads // states.num_key_heads
         keys, values = TensorPiece(states.key_width, grain, 2), TensorPiece(states.key_width, grain, ratio)
-        if self.family == "qwen3_next":
+        if self.cuts_values_alone:
             values = TensorPiece(states.value_width, grain)
         if stem in ("attn_qkv", "ssm_conv1d"):
             return keys, values

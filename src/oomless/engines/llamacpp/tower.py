@@ -15,8 +15,6 @@ PATCHES, PIXELS = (1472 // 16) ** 2, 3 * 16 * 16
 """Of the first picture, and values of a patch: what Qwen3-VL's towers are tried with."""
 ONE_SIZE = {"gemma3": (896 // 14) ** 2}
 """Patches of a family whose pictures are all as large."""
-ANY_SIZE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v")
-"""How families begin whose pictures keep their size."""
 MERGED = 4
 """Patches of one of their tokens."""
 FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
@@ -36,8 +34,6 @@ RESERVED = {
 }
 """Patches of a picture of 2048 x 2048 as Ollama's own engine cuts it (model/models/*/process_image.go), by
 how families begin."""
-OWN_ATTENTION = "qwen2_5_vl"
-"""It writes its tower's scores itself (model/models/qwen25vl/model_vision.go)."""
 SMALLER = 70**2
 """Patches of the same before `larger_pictures`."""
 
@@ -80,12 +76,14 @@ def picture_bytes(model: Model, patches: int, scores: int = 0) -> int:
 
 def first_patches(model: Model, rules: LlamaRules) -> int:
     """Return the patches of the first, empty picture, for which a build reserves a buffer."""
-    dynamic = model.family.startswith(ANY_SIZE)
+    dynamic = model.family in rules.takes_any_picture
     return FIRST.get(rules.picture_tokens, PATCHES) if dynamic else ONE_SIZE.get(model.family, PATCHES)
 
 
 def first_picture(model: Model, rules: LlamaRules) -> int:
-    known = model.family.startswith((*ANY_SIZE, *ONE_SIZE))  # else its first picture is not known
+    known = model.family in rules.takes_any_picture or model.family.startswith(
+        tuple(ONE_SIZE)
+    )  # else its first picture is not known
     return picture_bytes(model, first_patches(model, rules), rules.tower_scores if known else 0)
 
 
@@ -103,7 +101,7 @@ def largest_picture(model: Model, asked: Resolved) -> int:
     """Return the buffer of the largest picture that may come: of a family whose pictures keep their size, as
     many tokens as a build admits, or --image-max-tokens."""
     rules, seen = rules_of(asked), model.vision
-    if not model.family.startswith(ANY_SIZE) or seen is None:
+    if model.family not in rules.takes_any_picture or seen is None:
         return 0
     tokens = (asked.max_pixels or 0) // token_pixels(model) or rules.picture_tokens or seen.item_tokens
     return picture_bytes(model, MERGED * tokens, rules.tower_scores)
@@ -124,7 +122,7 @@ def reserved_patches(model: Model, asked: Resolved) -> int:
     if rules.runs_llama_server or (model.family == "mllama" and not rules.reserves_picture):
         return 0
     found = next((RESERVED[each] for each in RESERVED if model.family.startswith(each)), 0)
-    return found if rules.larger_pictures or model.family != OWN_ATTENTION else SMALLER
+    return found if rules.larger_pictures or model.family not in rules.writes_tower_scores else SMALLER
 
 
 def scores_bytes(model: Model) -> int:
@@ -154,7 +152,7 @@ def tower_lines(model: Model, asked: Resolved, stage: Stage, graph: int) -> tupl
     scores = rules.tower_scores * patches**2 * F32
     sizes = (buffer, buffer, buffer * 3 // 2 + scores)
     if own:
-        spared = rules.flashes_towers and asked.flash_attn and model.family != OWN_ATTENTION
+        spared = rules.flashes_towers and asked.flash_attn and model.family not in rules.writes_tower_scores
         more, runs = buffer + scores * (not spared) - graph, rules.reserves_picture or asked.images_per_prompt
         sizes = (max(more, 0), max(more - buffer, 0), max(more + buffer // 2, 0)) if runs else (0, 0, 0)
     source = "ollama runner/ollamarunner/runner.go, reserveWorstCaseGraph; llama.cpp tools/mtmd/clip.cpp"

@@ -268,7 +268,7 @@ def driver_bytes(
     in_pieces, whole = steps
     pieces, layers = in_pieces * (num_layers + 1), whole * num_layers
     if rules.v0:
-        found = of("graphs_v0_kernel") * layers * v0_kernels(model, asked)
+        found = of("graphs_v0_kernel") * layers * v0_kernels(model, asked, rules)
     else:
         found = of("graphs_piece") * pieces + of("graphs_layer") * layers
         found += of("graphs_experts") * pieces if model.kinds.has_experts else 0
@@ -286,19 +286,19 @@ MORE_OF_BITSANDBYTES, MORE_OF_PLACES = 24, 20
 """Seven matrices are unpacked (quantization/bitsandbytes.py); rotary of images' places is PyTorch's own."""
 
 
-def v0_kernels(model: Model, asked: Resolved) -> int:
+def v0_kernels(model: Model, asked: Resolved, rules: VllmRules) -> int:
     """Return how many kernels a layer of V0 has, by which its graphs go.
 
     >>> from ...model.load import load
-    >>> [v0_kernels(load(name), Resolved()) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
+    >>> from .release import RELEASES
+    >>> models = [load(name) for name in ("llama-3.1-8b", "qwen2-vl-7b", "deepseek-r1")]
+    >>> [v0_kernels(each, Resolved(), RELEASES.at("0.7.2")) for each in models]
     [12, 32, 56]
     """
-    from .profile_images import VIDEO_FAMILIES  # of the first engine alone
-
     kernels = KERNELS + MORE_OF_EXPERTS * model.kinds.has_experts
     kernels += MORE_OF_LATENTS * bool(model.kinds.latents)
     kernels += MORE_OF_DEEPSEEK * bool(model.kinds.latents and model.kinds.has_experts)
-    kernels += MORE_OF_PLACES * (model.family in VIDEO_FAMILIES)
+    kernels += MORE_OF_PLACES * (model.family in rules.tries_videos)
     return kernels + MORE_OF_BITSANDBYTES * ((asked.quantization or model.quantization) == "bitsandbytes")
 
 

@@ -93,25 +93,24 @@ def stamped_video_bytes(model: Model, width: int) -> int:
     return int(VIDEO_TOKENS * STAMPED_TOKENS) * (1 + deep) * model.hidden_size * width
 
 
-VIDEO_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni")
-"""Families whose dummy video has frames of the largest image."""
 MAX_FRAMES = 14
 """Frames of the dummy video at most (models/qwen2_vl.py, _MAX_FRAMES_PER_VIDEO: 14, or 16), two of which are
 one image's tokens."""
 
 
-def images_of_video(model: Model, asked: Resolved) -> int:
+def images_of_video(model: Model, asked: Resolved, rules: VllmRules) -> int:
     """Return how many images the dummy video of the profile run is as large as: it fills what an image leaves
     of the model's length, and is run where it has more tokens than an image (models/qwen2_vl.py,
     get_num_frames_with_most_features). Where --limit-mm-per-prompt is given a video may be off.
 
     >>> from ...model.load import load
-    >>> model = load("qwen2.5-vl-3b")
-    >>> [images_of_video(model, Resolved(max_model_len=length)) for length in (8192, 65536, 128000)]
+    >>> from .release import RELEASES
+    >>> model, rules = load("qwen2.5-vl-3b"), RELEASES.at(None)
+    >>> [images_of_video(model, Resolved(max_model_len=each), rules) for each in (8192, 65536, 128000)]
     [1, 3, 6]
     """
     vision = largest_image(model, asked.max_pixels)
-    if vision is None or model.family not in VIDEO_FAMILIES or asked.images_per_prompt is not None:
+    if vision is None or model.family not in rules.tries_videos or asked.images_per_prompt is not None:
         return 1
     left = asked.max_model_len // vision.item_tokens - 1
     return max(min(left, MAX_FRAMES // 2), 1)
@@ -235,14 +234,14 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
     is more than its tower takes."""
     if stamps_videos(model, asked, rules):
         return 0
-    seen = images * images_of_video(model, asked)
+    seen = images * images_of_video(model, asked, rules)
     replicated = asked.mm_encoder_tp_mode == "data"
     ranks = 1 if rules.gathers_heads_of_images or replicated else asked.layout.tp
     if model.family in rules.takes_images_apart and model.vision and seen:
         one = model.vision.item_values * width
         placed = _places_bytes(model, model.vision, width)
         return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
-    in_f32 = rules.rotates_images_in_f32 and model.family in VIDEO_FAMILIES
+    in_f32 = rules.rotates_images_in_f32 and model.family in rules.tries_videos
     reduced = asked.layout.tp > 1 and not replicated
     return encoder_bytes(model, asked, seen, width, ranks, in_f32, reduced)
 

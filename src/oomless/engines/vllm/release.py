@@ -76,6 +76,11 @@ class VllmRules(ReleaseRules):
     v0_fills_with_images: bool = False
     v0_caps_images: bool = False
     v0_scores_slices: Families = NO_FAMILY
+    v0_tries_one_image: Families = NO_FAMILY
+    """Families without videos, whose towers attend within one picture or tile at a time."""
+    v0_tries_tiles: Families = NO_FAMILY
+    v0_masks_by_hand: Families = NO_FAMILY
+    """Families that mask each sequence by hand, whose scores may be kept."""
     v0_tries_one_with_images: bool = False
     v0_may_read_images_as_text: bool = False
     v0_lengthens_for_images: bool = False
@@ -207,6 +212,8 @@ class VllmRules(ReleaseRules):
     scores_of_moonvit: Families = NO_FAMILY
     drops_pixels: bool = False
     takes_images_apart: Families = NO_FAMILY
+    tries_videos: Families = NO_FAMILY
+    """Families whose dummy video has frames of the largest image."""
     caches_times_of_videos: Families = NO_FAMILY
     """Families whose videos have a time before each frame, for which the profile run fills a cache."""
     profiles_mla_projection: bool = False

@@ -8,7 +8,7 @@ from ...model.model import Model, Vision
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
 from .profile import ProfileRun, profile_lines
-from .profile_images import MAX_FRAMES, VIDEO_FAMILIES, tower_bytes, with_tower
+from .profile_images import MAX_FRAMES, tower_bytes, with_tower
 from .release import VllmRules
 
 
@@ -22,9 +22,9 @@ def v0_profile_lines(run: ProfileRun, room: int) -> list[Line]:
     model, asked, rules, lines = run.model, run.asked, run.rules, profile_lines(run)
     if not any(tensor.part == "vision" for tensor in model.tensors):
         return lines
-    if model.family == TILED_FAMILY:
+    if model.family in rules.v0_tries_tiles:
         return with_tiles(lines, model, asked, rules)
-    capped = model.family in VIDEO_FAMILIES and rules.v0_caps_images
+    capped = model.family in rules.tries_videos and rules.v0_caps_images
     if capped:
         asked = asked._replace(max_pixels=min(asked.max_pixels or MOST_PIXELS, MOST_PIXELS))
         run = run._replace(asked=asked)
@@ -32,13 +32,13 @@ def v0_profile_lines(run: ProfileRun, room: int) -> list[Line]:
         largest_image(model, asked.max_pixels),
         rules.v0_fills_with_images and "amd" not in run.tags,
     )
-    if vision is not None and filled and (capped or model.family in ONE_IMAGE_FAMILIES):
+    if vision is not None and filled and (capped or model.family in rules.v0_tries_one_image):
         return with_images(lines, run, vision)
     sliced = model.family in rules.v0_scores_slices
     if vision is not None and sliced and vision.item_tokens == SLICED_TOKENS:
         slice_ = Vision(vision.item_tokens // SLICES, vision.item_values // SLICES)
         return with_images(lines, run, slice_, num_scores(model, slice_) * SLICE_SCORE_BYTES)
-    if vision is None or model.family not in VIDEO_FAMILIES or not rules.v0_tries_one_with_images:
+    if vision is None or model.family not in rules.tries_videos or not rules.v0_tries_one_with_images:
         *others, last = lines
         formula = f"{last.formula}; images of the profile run of V0 are not counted"
         high = max(room - sum(line.high_bytes for line in others), last.high_bytes)
@@ -80,11 +80,6 @@ def with_video(lines: list[Line], run: ProfileRun, vision: Vision) -> list[Line]
 
 MOST_PIXELS = 1280 * 28 * 28
 """Of an image in Qwen2-VL's profile run where it is capped."""
-ONE_IMAGE_FAMILIES = ("gemma3", "internvl_chat", "llava", "llava_next", "llama4")
-"""Families without videos, whose towers attend within one picture or tile at a time (intern_vit.py of 0.6.3:
-xFormers, or PyTorch's fused kernel)."""
-
-
 SLICED_TOKENS, SLICES = 640, 10
 """Tokens of the largest image of MiniCPM-V 2.6, of ten slices; the dummy image is one (minicpmv.py
 of 0.5.4 to 0.6.6, dummy_image_for_minicpmv)."""
@@ -109,7 +104,7 @@ def with_images(lines: list[Line], run: ProfileRun, vision: Vision, scored: int 
     each, batch = images * vision.item_tokens, run.tokens
     if not each:
         return lines
-    video = vision.item_tokens if model.family in VIDEO_FAMILIES else 0
+    video = vision.item_tokens if model.family in rules.tries_videos else 0
     rows = max(min(asked.max_num_seqs or 1, batch // (each + video)), 1)
     tokens = max(batch, each) if rules.v0_lengthens_for_images else batch
     few = asked._replace(max_num_seqs=rows, max_num_batched_tokens=tokens)
@@ -122,14 +117,13 @@ def with_images(lines: list[Line], run: ProfileRun, vision: Vision, scored: int 
     )
     scores = (tokens // rows) ** 2 * heads // asked.layout.tp * rows * SCORE_BYTES
     *others, last = found
-    return [*others, up_to(last, last.high_bytes + (scores if model.family == MASKED_FAMILY else 0))]
+    return [*others, up_to(last, last.high_bytes + scores * (model.family in rules.v0_masks_by_hand))]
 
 
-MASKED_FAMILY, SCORE_BYTES = "gemma3", 10
+SCORE_BYTES = 10
 """Bytes of a score in the log of MI50."""
 
 
-TILED_FAMILY = "mllama"
 TILES, PADDED = 4, 8
 """Tiles of its largest image, and patches to a multiple of which each is padded."""
 
