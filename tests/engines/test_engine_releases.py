@@ -13,7 +13,7 @@ from oomless.engines.ktransformers.release import RELEASES as KTRANSFORMERS
 from oomless.engines.llamacpp.release import IK_BUILDS, LLAMACPP_BUILDS, OLLAMA_BUILDS
 from oomless.engines.lmdeploy.release import RELEASES as LMDEPLOY
 from oomless.engines.mlx import RELEASES as MLX
-from oomless.engines.releases import Families, Releases, first_with, rule_rows
+from oomless.engines.releases import ByFamily, Families, Releases, RuleRow, first_with, rule_rows
 from oomless.engines.sglang.release import RELEASES as SGLANG
 from oomless.engines.transformers.release import RELEASES as TRANSFORMERS
 from oomless.engines.trtllm.release import RELEASES as TRTLLM
@@ -132,7 +132,7 @@ def test_at_most_one_row_of_a_rule_holds_at_once(releases: Known) -> None:
     rows = rule_rows(releases.engine)
     edges = {each for row in rows for each in (row.since, row.until) if each}
     for edge in edges | {()}:
-        holding = [row.rule for row in rows if row.holds(edge) and not isinstance(row.value, Families)]
+        holding = [row.rule for row in rows if row.holds(edge) and not isinstance(row.value, tuple)]
         assert sorted(holding) == sorted(set(holding)), edge
 
 
@@ -140,18 +140,24 @@ def test_at_most_one_row_of_a_rule_holds_at_once(releases: Known) -> None:
 def test_what_a_rule_gives_is_of_the_type_of_its_field(releases: Known) -> None:
     defaults = fields_of(releases)
     for row in rule_rows(releases.engine):
-        for kind in (bool, Families):
+        for kind in (bool, Families, ByFamily):
             assert isinstance(row.value, kind) == isinstance(defaults[row.rule], kind), row
 
 
 @pytest.mark.parametrize("releases", ALL, ids=lambda each: each.engine)
 def test_families_of_a_rule_are_known_and_named_once_at_a_time(releases: Known) -> None:
-    rows = [(row, [*row.value]) for row in rule_rows(releases.engine) if isinstance(row.value, Families)]
-    for row, families in rows:
-        for each in families:
+    rows: list[tuple[RuleRow, list[str]]] = []
+    for row in rule_rows(releases.engine):
+        match row.value:
+            case Families() as families:
+                rows.append((row, [*families]))
+            case ByFamily() as numbers:
+                rows.append((row, [each for each, _ in numbers]))
+    for row, names in rows:
+        for each in names:
             assert any(family in Families((each,)) for family in FAMILIES), row
     for edge in {row.since for row, _ in rows}:
-        named = [(row.rule, each) for row, families in rows if row.holds(edge) for each in families]
+        named = [(row.rule, each) for row, names in rows if row.holds(edge) for each in names]
         assert sorted(named) == sorted(set(named)), edge
 
 

@@ -31,8 +31,24 @@ class Families(tuple[str, ...]):
         return any(name.startswith(each[:-1]) if each[-1] == "*" else name == each for each in self)
 
 
+class ByFamily(tuple[tuple[str, int], ...]):
+    """Numbers by families of models, named as in Families: the first that names a family counts.
+
+    >>> lengths = ByFamily((("llama*", 4096), ("*", 2048)))
+    >>> [lengths.of(family) for family in ("llama4", "qwen3")], ByFamily().of("qwen3")
+    ([4096, 2048], 0)
+    """
+
+    __slots__ = ()
+
+    def of(self, family: str) -> int:
+        """Return the number of a family; 0: none names it."""
+        return next((number for names, number in self if family in Families((names,))), 0)
+
+
 NO_FAMILY = Families()
-Value = bool | int | float | Families
+NO_NUMBERS = ByFamily()
+Value = bool | int | float | Families | ByFamily
 
 
 class RuleRow(Record):
@@ -43,7 +59,8 @@ class RuleRow(Record):
     until: Release
     """() : it still holds."""
     value: Value
-    """What holds, or the families of models for which it does: those of several rows are put together."""
+    """What holds, or the families of models for which it does, or numbers of theirs: those of several rows
+    are put together."""
 
     def holds(self, release: Release) -> bool:
         """Whether the row is one of a release.
@@ -72,9 +89,22 @@ def bound(cell: str) -> Release:
 def _value(cell: str) -> Value:
     if cell == "yes":
         return True
+    if "=" in cell:
+        parts = (each.partition("=") for each in cell.split())
+        return ByFamily((names, int(number)) for names, _, number in parts)
     if cell[0].isalpha():
         return Families(cell.split())
     return int(cell) if cell.isdecimal() else float(cell)
+
+
+def together(before: Value | None, value: Value) -> Value:
+    """Return what two rows of a rule say: of families both, of anything else the later one."""
+    match before, value:
+        case Families(), Families():
+            return Families((*before, *value))
+        case ByFamily(), ByFamily():
+            return ByFamily((*before, *value))
+    return value
 
 
 def first_with(engine: str, rule: str) -> str:
@@ -147,13 +177,10 @@ class Releases(Generic[Rules]):
     def _rules(self, text: str) -> Rules:
         release = self.release(text)
         holding: dict[str, Value] = {}
-        families: dict[str, Families] = {}
         for row in rule_rows(self.engine):
-            if isinstance(row.value, Families) and row.holds(release):
-                families[row.rule] = Families((*families.get(row.rule, ()), *row.value))
-            elif row.holds(release):
-                holding[row.rule] = row.value
-        return self._class(release, text, {**holding, **families})
+            if row.holds(release):
+                holding[row.rule] = together(holding.get(row.rule), row.value)
+        return self._class(release, text, holding)
 
     def release(self, text: str) -> Release:
         """Return the release whose rules count for a text: of one that is older than the rules here, the

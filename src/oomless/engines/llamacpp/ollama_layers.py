@@ -16,12 +16,10 @@ from ...run.serving import Resolved
 from ...units import GIB, MIB
 from .gguf_file import expands, heads_of, stored
 from .release import rules_of
-from .tower import ONE_SIZE, scores_bytes, tower_bytes
+from .tower import scores_bytes, tower_bytes
 
 MINIMUM, MINIMUM_OF_METAL, BATCH = 457 * MIB, 512 * MIB, 512
 """What it leaves free of a card (ml/device.go, MinimumMemory), and tokens of its largest graph."""
-WINDOWS = {"gemma3": 0, "gemma3_text": 0, "gpt_oss": 4096}
-"""Families whose windows are known, and their length where it is not taken from the file."""
 
 
 class Sizes(NamedTuple):
@@ -46,7 +44,8 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
     [974, 0, 1287, 313]
     """
     heads, context, family, output = heads_in_file(model, asked), asked.context * slots, model.family, 0
-    hybrids = rules_of(asked).measures_layers  # ollama#12186 came with it
+    rules = rules_of(asked)
+    hybrids = rules.measures_layers  # ollama#12186 came with it
     row = int((heads.key + heads.value) * heads.kv * {"q8_0": 1, "q4_0": 0.5}.get(asked.cache_type_k, 2))
     layers, cache, gates = [context * row] * len(model.layers), 0, 0
     for index, layer in enumerate(model.layers):
@@ -54,19 +53,20 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
         if hybrids and isinstance(kept, Linear):
             layers[index] = ((kept.conv_kernel - 1) * kept.conv_width + kept.state_size) * 4
         cache += layers[index]
-        if isinstance(kept, Sliding) and family in WINDOWS:
-            layers[index] = ((WINDOWS[family] or kept.window) * slots + BATCH) * row
+        if isinstance(kept, Sliding) and family in rules.measures_windows:
+            window = rules.length_of_windows.of(family) or kept.window
+            layers[index] = (window * slots + BATCH) * row
     for each in stored(model, asked).tensors:
         size = each.format.num_bytes(each.shape) * each.repeat
         for index in each.layers if each.part == "main" else ():
             layers[index] += size
         if 0 in each.layers and "experts.gate_proj" in each.name:
-            gates = size * rules_of(asked).weighs_experts
+            gates = size * rules.weighs_experts
         if not each.layers and each.name == (EMBEDDING if model.tied else HEAD):
             output += size
-    tower = tower_bytes(model, "F16") + (scores_bytes(model) if family in ONE_SIZE else 0)
-    of_sinks = 4 if rules_of(asked).joins_sinks else 2
-    lacks = family in rules_of(asked).lacks_graph
+    tower = tower_bytes(model, "F16") + scores_bytes(model, rules)
+    of_sinks = 4 if rules.joins_sinks else 2
+    lacks = family in rules.lacks_graph
     return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates, lacks))
 
 

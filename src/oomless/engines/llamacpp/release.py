@@ -1,7 +1,7 @@
 """Builds of llama.cpp and its kin, which are known by their dates, and what each of them does."""
 
 from ...run.serving import Asked
-from ..releases import NO_FAMILY, Families, ReleaseRules, Releases
+from ..releases import NO_FAMILY, NO_NUMBERS, ByFamily, Families, ReleaseRules, Releases
 from .builds import dated
 
 VERSIONS = ("2025-03", "2025-07", "2026-02", "2026-06", "2026-08")
@@ -107,6 +107,10 @@ class LlamaRules(ReleaseRules):
     """Families that --split-mode tensor does not serve, beside those of latents and other states."""
     cuts_values_alone: Families = NO_FAMILY
     """It cuts values of the gated delta rule by themselves, not as keys are."""
+    measures_windows: Families = NO_FAMILY
+    """Families whose windows Ollama's estimate knows."""
+    length_of_windows: ByFamily = NO_NUMBERS
+    """In that, where it does not take it from the file."""
     drafts_with_all_cells: Families = NO_FAMILY
     """The context that drafts has cells for layers which it does not run: they were not told from its own."""
 
@@ -133,8 +137,10 @@ class LlamaRules(ReleaseRules):
     """A micro-batch is as large as a batch where a tower is on the card."""
     reserves_picture: bool = False
     """Of Ollama's own engine: at the start it reserves the graph of a picture of 2048 x 2048."""
-    larger_pictures: bool = False
-    """Of Qwen2.5-VL: as large as its processor admits."""
+    patches_reserved: ByFamily = NO_NUMBERS
+    """Of that picture."""
+    patches_of_all: ByFamily = NO_NUMBERS
+    """Of families whose pictures are all as large."""
     flashes_towers: bool = False
     """Of the same: flash attention, where it is on, spares the scores of a tower too."""
     tower_scores: int = 16

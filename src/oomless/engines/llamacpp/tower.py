@@ -13,8 +13,6 @@ SHARES = {"F32": 2.0, "F16": 1.0, "BF16": 1.0, "Q8_0": 17 / 32}
 """Bytes of a tower's file, as shares of 16 bit; others are as large as that at most."""
 PATCHES, PIXELS = (1472 // 16) ** 2, 3 * 16 * 16
 """Of the first picture, and values of a patch: what Qwen3-VL's towers are tried with."""
-ONE_SIZE = {"gemma3": (896 // 14) ** 2}
-"""Patches of a family whose pictures are all as large."""
 MERGED = 4
 """Patches of one of their tokens."""
 FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
@@ -22,20 +20,6 @@ FIRST = {0: (560 // 14) ** 2, 37**2: 8 * 8}
 PATCHES."""
 HEADS = 16
 """Of a tower."""
-RESERVED = {
-    "gemma3": 64**2,
-    "gemma4": 48**2,
-    "llama4": 24**2,
-    "mistral3": 110**2,
-    "mllama": 4 * 1608,
-    "qwen2_5_vl": 102**2,
-    "qwen3_vl": 90**2,
-    "qwen3_5": 90**2,
-}
-"""Patches of a picture of 2048 x 2048 as Ollama's own engine cuts it (model/models/*/process_image.go), by
-how families begin."""
-SMALLER = 70**2
-"""Patches of the same before `larger_pictures`."""
 
 
 def tower_bytes(model: Model, kind: str) -> int:
@@ -77,13 +61,15 @@ def picture_bytes(model: Model, patches: int, scores: int = 0) -> int:
 def first_patches(model: Model, rules: LlamaRules) -> int:
     """Return the patches of the first, empty picture, for which a build reserves a buffer."""
     dynamic = model.family in rules.takes_any_picture
-    return FIRST.get(rules.picture_tokens, PATCHES) if dynamic else ONE_SIZE.get(model.family, PATCHES)
+    return (
+        FIRST.get(rules.picture_tokens, PATCHES)
+        if dynamic
+        else rules.patches_of_all.of(model.family) or PATCHES
+    )
 
 
 def first_picture(model: Model, rules: LlamaRules) -> int:
-    known = model.family in rules.takes_any_picture or model.family.startswith(
-        tuple(ONE_SIZE)
-    )  # else its first picture is not known
+    known = model.family in rules.takes_any_picture or rules.patches_of_all.of(model.family)
     return picture_bytes(model, first_patches(model, rules), rules.tower_scores if known else 0)
 
 
@@ -119,15 +105,13 @@ def reserved_patches(model: Model, asked: Resolved) -> int:
     [4900, 10404, 0]
     """
     rules = rules_of(asked)
-    if rules.runs_llama_server or (model.family == "mllama" and not rules.reserves_picture):
-        return 0
-    found = next((RESERVED[each] for each in RESERVED if model.family.startswith(each)), 0)
-    return found if rules.larger_pictures or model.family not in rules.writes_tower_scores else SMALLER
+    return 0 if rules.runs_llama_server else rules.patches_reserved.of(model.family)
 
 
-def scores_bytes(model: Model) -> int:
-    """Return the bytes of the scores of all pairs of patches: logs of gemma3 have projector.graph 1.0 GiB."""
-    return HEADS * ONE_SIZE.get(model.family, PATCHES) ** 2 * F32
+def scores_bytes(model: Model, rules: LlamaRules) -> int:
+    """Return the bytes of the scores of all pairs of patches, of families whose pictures are all as large:
+    logs of gemma3 have projector.graph 1.0 GiB."""
+    return HEADS * rules.patches_of_all.of(model.family) ** 2 * F32
 
 
 def tower_lines(model: Model, asked: Resolved, stage: Stage, graph: int) -> tuple[Line, ...]:

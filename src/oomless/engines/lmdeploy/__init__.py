@@ -24,8 +24,6 @@ CACHE_TYPES = ("auto", "int8", "int4")
 BLOCK = 64
 BATCH, BATCHES = 128, {"A100": 256, "A800": 256, "H100": 512, "H800": 512}
 """max_batch_size, and of cards by a part of their name (lmdeploy/utils.py, get_max_batch_size)."""
-SESSIONS, SESSION = {"internlm2": 32768, "llama": 4096, "qwen": 8192}, 2048
-"""session_len of chat templates by family, and of others (lmdeploy/model.py of 0.2.5)."""
 TOKENS, PYTORCH_TOKENS = 8192, 4096
 """max_prefill_token_num of the backends."""
 
@@ -47,8 +45,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
     if share is None:
         share = facts.constant("lmdeploy", "cache_max_entry_count", rules.release).value
     length = default_length(model)
-    if not rules.serves_all_positions:
-        length = min(length, SESSIONS.get(model.family, SESSION))
+    length = min(length, rules.session_of_template.of(model.family) or length)
     name = hardware.card.name
     wide = next((size for part, size in BATCHES.items() if part in name), BATCH)
     tokens = TOKENS if on_turbomind(model, asked) else PYTORCH_TOKENS

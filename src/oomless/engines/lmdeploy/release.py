@@ -3,7 +3,7 @@ two backends a model runs on."""
 
 from ...model.model import Model
 from ...run.serving import Asked
-from ..releases import NO_FAMILY, Families, ReleaseRules, Releases
+from ..releases import NO_FAMILY, NO_NUMBERS, ByFamily, Families, ReleaseRules, Releases
 
 
 class LmdeployRules(ReleaseRules):
@@ -11,8 +11,8 @@ class LmdeployRules(ReleaseRules):
 
     shares_what_is_free: bool = False
     """The share is of what is free after loading; before, of the whole card."""
-    serves_all_positions: bool = False
-    """The longest session is the model's positions; before, what its chat template says."""
+    session_of_template: ByFamily = NO_NUMBERS
+    """The longest session is what a chat template says; later the model's positions."""
     cuts_sessions: bool = False
     """TurboMind cuts a session to what its pool holds."""
     cuts_pytorch_sessions: bool = False
