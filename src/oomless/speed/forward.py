@@ -131,9 +131,6 @@ ROUTED = "tokens sorted by expert on the host, experts multiplied one by one"
 LAUNCHED = "launches by the host, hidden in part"
 HYPER_CONNECTED = ("v4", "v41")
 """Kinds of layers with several residual streams, which every rank mixes whole."""
-CUT_PASSES = 0.6
-"""Of the passes those over heads and the feed-forward's width, which tensor parallelism divides; norms and
-residuals it does not."""
 
 
 def activation_s(
@@ -147,29 +144,27 @@ def activation_s(
 ) -> float:
     """Return the seconds in which activations move: those of every layer, and of layers with several
     residual streams what mixing them reads and writes."""
-    passes = machine.reached("passes", engine, conditions)
-    routed = machine.reached("expert_passes", engine, conditions)
-    hyper = hyper_connected(net) * machine.reached("hyper_passes", engine, conditions)
-    moved = activation_bytes(net, split, tokens, everywhere, passes, routed) + hyper * tokens * net.hidden * 2
+    passes, cut, routed, hyper = (
+        machine.reached(each, engine, conditions)
+        for each in ("passes", "cut_passes", "expert_passes", "hyper_passes")
+    )
+    moved = net.num_layers * passes * tokens * net.hidden * 2 * (1 - cut + cut / split.tp)
+    moved += routed * routed_values(net, split, everywhere) * 2
+    moved += hyper_connected(net) * hyper * tokens * net.hidden * 2
     return moved / (machine.bytes_per_s * machine.efficiencies.value("weights", "hbm"))
 
 
-def activation_bytes(
-    net: Network, split: Split, tokens: float, everywhere: float, passes: float, routed: float
-) -> float:
-    """Return the bytes of activations that norms, residuals and experts move: `passes` over the stream a
-    layer, and `routed` over the rows that go to experts and come from them."""
-    stream = net.num_layers * passes * tokens * net.hidden * 2 * (1 - CUT_PASSES + CUT_PASSES / split.tp)
+def routed_values(net: Network, split: Split, tokens: float) -> float:
+    """Return the values of the rows that go to experts and come from them."""
     whole = split.expert_ranks if split.experts_whole else 1
-    rows = added(
+    return added(
         each.num_layers
         * each.num_active
-        * everywhere
+        * tokens
         / whole
         * (each.hidden + each.width * whole / split.expert_ranks)
         for each in net.experts
     )
-    return stream + routed * rows * 2
 
 
 def num_kernels(net: Network, engine: str, conditions: frozenset[str]) -> int:

@@ -179,7 +179,8 @@ class Curves(NamedTuple):
 
 
 STREAMED = 0.8
-"""Of the bandwidth, in passes over activations."""
+"""Of the bandwidth: the unit that `passes` over activations were fitted in (bench/kernel_curves.py), so that
+another one would change that column and no answer."""
 NEXT = {"fp8_block": "fp8", "fp8": "fp8_block", "int4": "mxfp4", "mxfp4": "int4"}
 """The type whose curve stands for one that was not measured."""
 NARROWED = "_mxfp8"
