@@ -17,7 +17,7 @@ from .checkpoint.card import card, format_name
 from .checkpoint.choice import FormatsAsked, chooser
 from .checkpoint.finish import quantization_config
 from .checkpoint.journal import WHOLE, Journal, Part
-from .checkpoint.run import AS_USUAL, Writing, first_line, join, reserve, stream
+from .checkpoint.run import AS_USUAL, OutputFolder, Writing, first_line, join, reserve, stream
 from .checkpoint.source import Checkpoint, read_source
 from .checkpoint.stored_weight import StoredWeight, stored_weights
 from .checkpoint.stream import Progress
@@ -91,6 +91,10 @@ class Planned(NamedTuple):
         config = self.source.config.get("text_config") or self.source.config
         return int(config.get("num_hidden_layers") or 0) if self.request.calibrate else 0
 
+    def into(self, folder: Path) -> OutputFolder:
+        """Return the folder that the result is written into."""
+        return OutputFolder(folder, self.source, self.target, self.request._asdict())
+
     def card(self) -> str:
         """Return the card of the result."""
         method = CALIBRATED.get(self.request.calibrate, NEAREST)
@@ -162,7 +166,7 @@ def compress(
     calibration runs on."""
     if planned.request.calibrate and part.total > 1:
         raise UsageError("--calibrate takes no --part", "layers follow from each other: calibrate in one run")
-    stream(planned.source, planned.target, folder, planned.request._asdict(), part, writing)
+    stream(planned.into(folder), part, writing)
     if planned.request.calibrate:
         calibrate(planned, folder, text, writing)
     if part.total == 1:
@@ -176,7 +180,7 @@ def calibrate(planned: Planned, folder: Path, text: str, writing: Writing) -> No
 
     source, target, request = planned.source, planned.target, planned.request
     sequences = token_ids(source, text, CALIBRATION_TOKENS, spread=True)
-    journal = Journal(folder, WHOLE, first_line(source, target, request._asdict(), 1))
+    journal = Journal(folder, WHOLE, first_line(planned.into(folder), 1))
     journal.open()
     lazy = LazyModel(source)
     started = time.monotonic()
@@ -228,5 +232,4 @@ def digest(text: str) -> str:
 
 def finish_parts(planned: Planned, folder: Path, num_parts: int, durable: bool = True) -> None:
     """Finish a folder whose parts are all done."""
-    request, text = planned.request._asdict(), planned.card()
-    join(planned.source, planned.target, folder, request, text, num_parts, planned.num_layers, durable)
+    join(planned.into(folder), planned.card(), num_parts, planned.num_layers, durable)

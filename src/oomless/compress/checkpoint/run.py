@@ -57,19 +57,27 @@ def share(total: int, part: Part) -> tuple[int, int]:
     return total * (part.number - 1) // part.total, total * part.number // part.total
 
 
-def first_line(
-    source: Checkpoint, target: Target, request: dict[str, Any], num_parts: int
-) -> dict[str, object]:
+class OutputFolder(NamedTuple):
+    """A folder that is written: from what, as what, and what was asked."""
+
+    path: Path
+    source: Checkpoint
+    target: Target
+    request: dict[str, Any]
+
+
+def first_line(out: OutputFolder, num_parts: int) -> dict[str, object]:
     """Return what tells one run from another: all headers of the source, what each weight becomes, how many
     parts do it; and what was asked, so that a folder can be finished by its name alone."""
     made = [
-        (weight.name, weight.codec.name if weight.codec else "", weight.pieces) for weight in target.weights
+        (weight.name, weight.codec.name if weight.codec else "", weight.pieces)
+        for weight in out.target.weights
     ]
     digest = hashlib.sha256(json.dumps(made).encode()).hexdigest()
-    known = json.loads(json.dumps(request))
+    known = json.loads(json.dumps(out.request))
     return {
         "oomless": __version__,
-        "source": source.fingerprint(),
+        "source": out.source.fingerprint(),
         "target": digest,
         "parts": num_parts,
         "request": known,
@@ -160,17 +168,11 @@ def allocate(number: int, num_bytes: int) -> None:
         os.posix_fallocate(number, 0, num_bytes)
 
 
-def stream(
-    source: Checkpoint,
-    target: Target,
-    folder: Path,
-    request: dict[str, Any],
-    part: Part = WHOLE,
-    writing: Writing = AS_USUAL,
-) -> None:
+def stream(out: OutputFolder, part: Part = WHOLE, writing: Writing = AS_USUAL) -> None:
     """Do the work of one part: the journal says where to begin, and in the end that it is done."""
+    folder, source, target = out.path, out.source, out.target
     prepare(folder, source, target, writing.force)
-    journal = Journal(folder, part, first_line(source, target, request, part.total))
+    journal = Journal(folder, part, first_line(out, part.total))
     total = num_jobs(target)
     begin, end = share(total, part)
     journal.open()
@@ -191,19 +193,11 @@ def stream(
         journal.close()
 
 
-def join(
-    source: Checkpoint,
-    target: Target,
-    folder: Path,
-    request: dict[str, Any],
-    card: str,
-    num_parts: int = 1,
-    num_layers: int = 0,
-    durable: bool = True,
-) -> None:
+def join(out: OutputFolder, card: str, num_parts: int, num_layers: int, durable: bool) -> None:
     """Finish a folder whose parts, and calibrated layers, are all done; an error that names those that are
     not."""
-    total, first = num_jobs(target), {"version": VERSION, **first_line(source, target, request, num_parts)}
+    folder, total = out.path, num_jobs(out.target)
+    first = {"version": VERSION, **first_line(out, num_parts)}
     for number in range(1, num_parts + 1):
         part = Part(number, num_parts)
         found = read_journal(journal_path(folder, part))
@@ -216,6 +210,6 @@ def join(
                 else "is not done"
             )
             raise OomlessError(f"{folder}: part {number} of {num_parts} {what}", "run it, then join again")
-    finish(source, target, folder, card, durable)
+    finish(out.source, out.target, folder, card, durable)
     for path in journals(folder):
         path.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """Attention of plain heads in the graph of one micro-batch (llm_graph_context::build_attn, llm_build_kqv)."""
 
+from typing import NamedTuple
+
 from ...model.attention import GQA
 from .batch import F16, F32, Batch, sent
 from .ggml import Graph, Node
@@ -44,9 +46,8 @@ def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions:
         turned(key, attention.num_kv_heads, batch.turns_keys),
     )
     value = turned(value, attention.num_kv_heads, batch.turns_values)
-    attended = many_heads(
-        graph, batch, attention.num_heads, attention.num_kv_heads, dim, query, key, value, mask
-    )
+    heads = HeadNodes(attention.num_heads, attention.num_kv_heads, dim, query, key, value)
+    attended = many_heads(graph, batch, heads, mask)
     attended = turned(attended, attention.num_heads, batch.turns_values)
     for gate in gates:  # laid out anew, since it lay between the queries
         opened = graph.op(attention.num_heads * dim * tokens * F32, gate)
@@ -56,18 +57,20 @@ def grouped(graph: Graph, batch: Batch, attention: GQA, normed: Node, positions:
     return attended
 
 
-def many_heads(
-    graph: Graph,
-    batch: Batch,
-    heads: int,
-    kv_heads: int,
-    value_dim: int,
-    query: Node,
-    key: Node,
-    value: Node,
-    mask: Node,
-) -> Node:
+class HeadNodes(NamedTuple):
+    """What the heads of a micro-batch attend with."""
+
+    num: int
+    num_kv: int
+    value_dim: int
+    query: Node
+    key: Node
+    value: Node
+
+
+def many_heads(graph: Graph, batch: Batch, given: HeadNodes, mask: Node) -> Node:
     """Attention of heads against the cache: in one operation, or by way of the scores of all heads."""
+    heads, kv_heads, value_dim, query, key, value = given
     tokens, cells = batch.num_tokens, batch.num_cells
     for node in (query, key, value) if batch.ik else (query, value, key):
         graph.expand(node)

@@ -12,7 +12,7 @@ from ...model.gguf_types import TYPES
 from ...units import MIB
 from .batch import F16, F32, I32, Batch
 from .ggml import Graph, Node
-from .graph_heads import many_heads
+from .graph_heads import HeadNodes, many_heads
 
 
 class Sparse(NamedTuple):
@@ -86,7 +86,8 @@ def latent(
         value = graph.view(graph.op(mla.v_head_dim * heads * tokens * F32, graph.view(wide)))
         joined = graph.op(query.size, plain, turned)
         key = graph.op(query.size, graph.view(wide), graph.op(rope * heads * tokens * F32, key_rope, turned))
-        return many_heads(graph, batch, heads, heads, mla.v_head_dim, joined, key, value, mask)
+        given = HeadNodes(heads, heads, mla.v_head_dim, joined, key, value)
+        return many_heads(graph, batch, given, mask)
     if batch.ik:
         key = (
             graph.op(both.size, graph.view(key_rope), latent)
