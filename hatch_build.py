@@ -72,11 +72,11 @@ UNSOURCED = (
     "kept_by_makers",
     "kernel_releases",
     "kernels",
-    "launch_keys",
     "launch_losses",
     "launch_optimizers",
     "llamacpp_builds",
     "losses",
+    "measured",
     "measured_frameworks",
     "measured_quantities",
     "ollama_tags",
@@ -87,6 +87,7 @@ UNSOURCED = (
     "releases",
     "silicon",
     "speed_recipes",
+    "stored_copies",
     "torchtitan_flavors",
     "torchtune_configs",
     "training_keys",
@@ -95,11 +96,12 @@ UNSOURCED = (
 """Tables whose sources no command shows: they are for those who mend them."""
 FOR_TESTS = {
     "catalogue": "parameters_hub note",
-    "conditions": "excludes meaning",
     "efficiencies": "prior prior_source",
+    "gguf_mixes": "published_gib",
     "hardware": "int4_tops launch_year mamf_bf16_measured native_fp4 price_date price_source price_usd "
     "source sparsity_2_4 tensor_core_gen tf32_tflops unverified_fields",
     "kernel_curves": "median_error num_fitted num_held_out p90_error",
+    "traced": "made_with",
 }
 """Columns that only tests and those who mend a table read."""
 
