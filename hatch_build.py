@@ -62,6 +62,7 @@ UNSOURCED = (
     "fused_modules",
     "gguf_builds",
     "gguf_dynamic",
+    "gguf_families",
     "gguf_mixes",
     "gguf_own_mixes",
     "gguf_pretokenizers",

@@ -6,6 +6,7 @@ conversion/qwen.py of 2026.
 """
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from .. import facts
@@ -21,8 +22,7 @@ beside eight of them (llama.cpp#4872: TheBloke's Q4_K_M of Mixtral has 26.44 GB,
 VALUES_SINCE = "2026-03"
 """Since, attn_qkv and a whole attn_kv_b are treated as attn_v is."""
 MTP_SINCE = "2026-06"
-"""Assumed: files of Qwen3.6 (April, May 2026) have no MTP layer, files of Qwen3.8 (August) have it."""
-
+"""The last rows of `keeps_mtp` in facts/gguf_families.csv."""
 BEFORE_MTP = "2026-05"
 """ggml-org's files: it publishes the MTP layer as a file of its own (convert_hf_to_gguf.py --no-mtp)."""
 
@@ -46,6 +46,20 @@ def usual_build(name: str, family: str) -> str:
     """
     rows = {row["model"]: row["build"] for row in facts.table("gguf_builds")}
     return rows.get(name) or rows.get(family) or USUAL
+
+
+@cache
+def has_rule(family: str, rule: str, month: str = "9") -> bool:
+    """Return whether a rule of llama.cpp's converter or quantizer is for a family, in files of a month or of
+    the newest (facts/gguf_families.csv).
+
+    >>> [has_rule("qwen3_5", "keeps_mtp", month) for month in ("2026-05", "2026-06")]
+    [False, True]
+    """
+    rows = facts.rows_with("gguf_families", family)
+    return any(
+        row["rule"] == rule and row["since"] <= month and family in row["families"].split() for row in rows
+    )
 
 
 WITH_MATRIX = ("bartowski", "lmstudio-community", "unsloth")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..errors import OomlessError, UsageError
 from .attention import DSA, GQA, MLA, Linear, Sliding
 from .feedforward import MoE
-from .gguf_builds import MTP_SINCE, by_publisher, bytes_per_token, own_mixes, usual_build
+from .gguf_builds import MTP_SINCE, by_publisher, bytes_per_token, has_rule, own_mixes, usual_build
 from .gguf_choice import VALUES, Facts, mix_type, quantized, values_in
 from .gguf_dynamic import (
     Size,
@@ -28,19 +28,6 @@ from .gguf_tensor_names import gguf_name
 from .gguf_types import TYPES, file_type
 from .model import EMBEDDING, HEAD, Model, Tensor
 from .storage import F32, Shape
-
-ALWAYS_70B = frozenset(["qwen2", "nemotron-nas"])
-"""Families that llama.cpp calls 70B at 80 layers however many heads share a value (src/models/qwen2.cpp,
-deci.cpp)."""
-KEEPS_MTP = frozenset(["glm4_moe"])
-"""Families whose converter keeps the MTP layer; DeepSeek's leaves it out (skip_mtp)."""
-ONE_HEAD_COUNT = frozenset(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
-KEEPS_MTP_LATER = frozenset(["qwen3_5", "qwen3_5_moe", "qwen3_next"])
-"""Those whose converter keeps it since MTP_SINCE."""
-FUSED = frozenset(["phi3", "falcon", "gpt_neox", "gpt2", "qwen", "glm"])
-"""Families whose checkpoints, and so files, hold queries, keys and values in one tensor."""
-TIED_WITH_OUTPUT = frozenset(["falcon"])
-"""Families whose checkpoints hold the tied head too, and their converter writes it."""
 
 
 class StoredTensor(NamedTuple):
@@ -65,7 +52,7 @@ def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[StoredTen
     """
     month = build or usual_build(model.name, model.family)
     groups = [group for tensor in model.tensors for group in _groups(model, tensor, kv_b, month)]
-    if model.family in TIED_WITH_OUTPUT and model.tied:
+    if model.tied and has_rule(model.family, "tied_with_output"):
         groups += [group._replace(name=HEAD, lookup=False) for group in groups if group.name == EMBEDDING]
     if (
         model.ropes and model.ropes[0].scaling == "llama3"
@@ -83,7 +70,7 @@ def pieces(model: Model, kv_b: KvB = "split", build: str = "") -> list[StoredTen
 def keeps_mtp(model: Model, build: str = "") -> bool:
     """Return whether the converter of that month keeps the MTP layer; "": of the model's usual one."""
     month = build or usual_build(model.name, model.family)
-    return model.family in KEEPS_MTP or (model.family in KEEPS_MTP_LATER and month >= MTP_SINCE)
+    return has_rule(model.family, "keeps_mtp", month)
 
 
 def drafting_build(model: Model) -> str:
@@ -94,7 +81,7 @@ def drafting_build(model: Model) -> str:
     >>> [drafting_build(load(name)) for name in ("qwen3.6-27b", "qwen3.8-27b", "glm-4.5-air")]
     ['2026-06', '', '']
     """
-    return MTP_SINCE if model.family in KEEPS_MTP_LATER and not keeps_mtp(model) else ""
+    return MTP_SINCE if has_rule(model.family, "keeps_mtp") and not keeps_mtp(model) else ""
 
 
 def num_blocks(model: Model) -> int:
@@ -113,7 +100,8 @@ def _groups(model: Model, tensor: Tensor, kv_b: KvB, build: str) -> Iterator[Ten
     """The tensor as the file groups it: one of ours, kv_b in two, or queries, keys and values in one."""
     if tensor.part != "main" and not (tensor.part == "mtp" and keeps_mtp(model, build)):
         return
-    if model.family in FUSED and (found := re.search(r"self_attn\.([qkv])_proj\.", tensor.name)):
+    found = re.search(r"self_attn\.([qkv])_proj\.", tensor.name)
+    if found and has_rule(model.family, "fused"):
         if found[1] == "q":
             fused = tensor.name.replace("q_proj", "qkv_proj")
             yield tensor._replace(name=fused, shape=(_fused_rows(model, tensor), *tensor.shape[1:]))
@@ -171,7 +159,7 @@ def _choose_types(
     imatrix = True if publisher and imatrix is None else imatrix
     found = pieces(model, kv_b, month)
     n_gqa = _heads_a_value(model)
-    grouped = model.family in ALWAYS_70B or (model.family in ("llama", "mistral") and n_gqa > 1)
+    grouped = has_rule(model.family, "always_70b") or (n_gqa > 1 and has_rule(model.family, "grouped_70b"))
     facts = Facts(
         num_layers=max(piece.layer for piece in found) + 1,
         n_gqa=n_gqa,
@@ -243,7 +231,7 @@ def _heads_a_value(model: Model) -> int:
     """
     attentions = [layer.attention for layer in model.layers]
     inner = [each.inner if isinstance(each, Sliding) else each for each in attentions]
-    if model.family in ONE_HEAD_COUNT:
+    if has_rule(model.family, "one_head_count"):
         inner = [each for each in inner if isinstance(each, GQA)]
     first = inner[0] if inner else None
     return first.num_heads // first.num_kv_heads if isinstance(first, GQA) else 1
