@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from ..ledger import Key
-from ..model.model import EMBEDDING, HEAD, Model
+from ..model.attention import GQA
+from ..model.model import EMBEDDING, HEAD, Model, Tensor
 from ..model.storage import BF16, Format, Shape
 from ..run.serving import Resolved
 from .rank import Placed
@@ -161,6 +162,21 @@ def unexplained(model: Model, each: str) -> list[Placed]:
     missing = model.stored_bytes - model.explained_bytes if model.stored_bytes else 0
     note = f"assumed whole on every {each}: in the checkpoint, not explained by its config"
     return [Placed("weights.unexplained", "headers less config", missing, 1, (), note)] if missing > 0 else []
+
+
+def fills_values(tensor: Tensor, model: Model) -> bool:
+    """Return whether a key projection is that of the values too, whose rows the fused parameter has all the
+    same: it is loaded into both (models/gemma4.py of vLLM 0.19 to 0.33, gemma4_causal.py of SGLang).
+
+    >>> from ..model.load import load
+    >>> model = load("gemma-4-31b")
+    >>> [len(tensor.layers) for tensor in model.tensors if fills_values(tensor, model)]
+    [10]
+    """
+    if "self_attn.k_proj." not in tensor.name or not tensor.layers:
+        return False
+    core = model.layer_at(tensor.layers[0]).attention.core
+    return isinstance(core, GQA) and core.shares_values
 
 
 def fused_name(name: str) -> str:

@@ -14,7 +14,16 @@ from ...model.model import Model, Part, Tensor
 from ...model.storage import DTYPES, F32, FP4_E8M0
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ..parameters import KV_B, Member, allocations, fused_name, fused_qkv_a, of_weights, unexplained
+from ..parameters import (
+    KV_B,
+    Member,
+    allocations,
+    fills_values,
+    fused_name,
+    fused_qkv_a,
+    of_weights,
+    unexplained,
+)
 from ..rank import Placed, Stage
 from ..rotary_tables import rope_positions, rope_tables
 from ..runtime_formats import check_quantization, is_fp8, runtime_format
@@ -133,7 +142,8 @@ def members_of(
         name, form = parameter_of(tensor, model, rules), runtime_format(tensor, model, asked)
         if plain_experts and tensor.role == "expert":
             form = DTYPES[asked.dtype]
-        members.append((name, tensor.name, layers, shape, form, repeat))
+        member = name, tensor.name, layers, shape, form, repeat
+        members += [member] * (1 + fills_values(tensor, model))
     return members
 
 

@@ -11,7 +11,7 @@ from ...model.model import EMBEDDING, HEAD, WHOLE, Model, Tensor
 from ...model.storage import DTYPES, NVFP4
 from ...run.cards import Hardware
 from ...run.serving import Resolved
-from ..parameters import Member, allocations, fused_name, fused_qkv_a, of_weights
+from ..parameters import Member, allocations, fills_values, fused_name, fused_qkv_a, of_weights
 from ..rank import Placed, Stage
 from ..releases import first_with
 from ..runtime_formats import check_quantization, runtime_format
@@ -169,7 +169,8 @@ def members_of(
         if name.endswith("qkv_proj.weight") and not _has_kv(model, tensor):
             name = tensor.name  # MLA without q_lora: its q_proj stands alone
         form = runtime_format(tensor, model, asked)
-        members.append((name, tensor.name, layers, shape, form, repeat))
+        member = name, tensor.name, layers, shape, form, repeat
+        members += [member] * (1 + fills_values(tensor, model))
     return members
 
 
