@@ -34,3 +34,8 @@ def test_second_runner_tries_images_from_0_27_on() -> None:
     releases = ("0.24.0", "0.25.1", "0.26.0", "0.27.1")
     untried = [release for release in releases if not left_by_images("qwen2.5-vl-7b", release)]
     assert untried == ["0.25.1", "0.26.0"]
+
+
+def test_a_gemma_4_without_a_tower_has_no_places_to_fit() -> None:
+    """12B projects patches as they are; it has run since 0.22.1 (club-3090)."""
+    assert answer("gemma-4-12b", "0.22.1", dtype="bfloat16").starts

@@ -164,8 +164,9 @@ def profile_lines(run: ProfileRun) -> list[Line]:
         return lines
     from .profile_images import scores_bytes, tower_bytes, with_tower
 
-    tower = tower_bytes(model, run.asked, kept.images, rules, run.width)
-    capability = run.hardware.card.compute_capability
+    card = run.hardware.card
+    tower = tower_bytes(model, run.asked, kept.images, rules, run.width, card)
+    capability = card.compute_capability
     scores = scores_bytes(model, run.asked, kept.images, run.width, rules, capability)
     return with_tower(lines, tower, run.constant("tower_spread"), scores) if tower or scores[1] else lines
 

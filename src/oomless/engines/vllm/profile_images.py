@@ -11,10 +11,12 @@ from ...model.images import (
     block_width,
     inner_width,
     largest_image,
+    num_patches,
     num_scores,
     patch_of,
 )
 from ...model.model import Model, Vision
+from ...run.cards import Card
 from ...run.option_values import MANY_IMAGES
 from ...run.serving import Resolved
 from ..overhead_lines import up_to
@@ -228,7 +230,7 @@ def _moonvit_scores(model: Model, seen: int, width: int, rules: VllmRules) -> tu
     return (most, most) if f"no {UNSCORED}" in rules.text else (0, 0)
 
 
-def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int) -> int:
+def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, width: int, card: Card) -> int:
     """Return the peak of a vision tower, which runs alone before the language model; 0 where none does.
     `images`: bytes of one batch of images and their tokens. What is kept of a video whose times are counted
     is more than its tower takes."""
@@ -241,23 +243,53 @@ def tower_bytes(model: Model, asked: Resolved, images: int, rules: VllmRules, wi
         one = model.vision.item_values * width
         placed = _places_bytes(model, model.vision, width)
         return max(encoder_bytes(model, asked, one, width, 1) - one, placed) + seen
+    chunked = model.family in rules.sees_images_in_chunks and card.is_nvidia and _place_rows(model)
+    if chunked and model.vision and seen:
+        return _chunked_bytes(model, model.vision, asked, seen, width, card)
     in_f32 = rules.rotates_images_in_f32 and model.family in rules.tries_videos
     reduced = asked.layout.tp > 1 and not replicated
     return encoder_bytes(model, asked, seen, width, ranks, in_f32, reduced)
 
 
+def _chunked_bytes(model: Model, vision: Vision, asked: Resolved, seen: int, width: int, card: Card) -> int:
+    """Return the peak of a tower that sees as many images at once as the rows of ones and zeros of their
+    places, twice over, fit a tenth of the card, whether or not they are made (models/gemma4_mm.py of 0.22 to
+    0.33, _encoder_chunk): one chunk, all images, and the states of all patches. ROCm's attention under a mask
+    takes more (b5-032).
+
+    Gemma-4-31B on an RTX PRO 6000 has 1.5 GiB beside its pool for 29 images (0.23, id 63102470423):
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> model = load("gemma-4-31b")
+    >>> seen = 29 * 2 * (280 * model.hidden_size + model.vision.item_values)
+    >>> found = _chunked_bytes(model, model.vision, Resolved(), seen, 2, parse_gpu("rtx-pro-6000").card)
+    >>> round(found / 2**30, 2)
+    1.47
+    """
+    patches = num_patches(model, vision)
+    item = width * (vision.item_tokens * model.hidden_size + vision.item_values)
+    items = seen // item
+    chunk = max(min(items, card.memory_bytes // 10 // (8 * 2 * sum(_place_rows(model)) * patches)), 1)
+    states = items * patches * patch_of(model)[0] * width
+    return encoder_bytes(model, asked, chunk * item, width, 1) + (items - chunk) * item + states
+
+
+def _place_rows(model: Model) -> list[int]:
+    """Return the rows of a tower's table of places: of both sides, in one number."""
+    return [prod(each.shape[:2]) for each in model.tensors if "position_embedding_table" in each.name]
+
+
 def _places_bytes(model: Model, vision: Vision, width: int) -> int:
     """Return what the places of one image's patches take as rows of ones and zeros, 8 B and a copy in the
-    model's type (transformers 5.5 to 5.9, modeling_gemma4.py, _position_embeddings; 5.14 looks them up).
+    model's type (transformers 5.5 to 5.9, modeling_gemma4.py, _position_embeddings; 5.10 looks them up).
 
     >>> from ...model.load import load
     >>> model = load("gemma-4-31b")
     >>> _places_bytes(model, model.vision, 2)
     516096000
     """
-    sizes = [prod(each.shape[:2]) for each in model.tensors if "position_embedding_table" in each.name]
-    patch = patch_of(model)
-    return vision.item_values // prod(patch[1:]) * max(sizes) * (8 + width) if sizes and patch else 0
+    return num_patches(model, vision) * sum(_place_rows(model)) * (8 + width)
 
 
 def untried_lines(run: "ProfileRun") -> list[Line]:
@@ -265,7 +297,8 @@ def untried_lines(run: "ProfileRun") -> list[Line]:
     if run.sees_images:
         return []
     images = vision_bytes(run.model, run.asked, run.stage, run.rules, run.width)
-    tower = max(images, tower_bytes(run.model, run.asked, images, run.rules, run.width))
+    card = run.hardware.card
+    tower = max(images, tower_bytes(run.model, run.asked, images, run.rules, run.width, card))
     if not tower:
         return []
     what, formula = "images, which nothing tried", f"up to {tower:,} B in their tower, where any come"

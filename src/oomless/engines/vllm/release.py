@@ -212,6 +212,7 @@ class VllmRules(ReleaseRules):
     scores_of_moonvit: Families = NO_FAMILY
     drops_pixels: bool = False
     takes_images_apart: Families = NO_FAMILY
+    sees_images_in_chunks: Families = NO_FAMILY
     tries_videos: Families = NO_FAMILY
     """Families whose dummy video has frames of the largest image."""
     caches_times_of_videos: Families = NO_FAMILY

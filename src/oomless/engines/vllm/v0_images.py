@@ -190,7 +190,7 @@ def _with_images(
     kept = each * tokens // vision.item_tokens
     alone = asked._replace(images_per_prompt=1)
     at_once = min(max(images, 1) * each, kept)
-    tower = tower_bytes(run.model, alone, at_once, run.rules, width) + kept - at_once
+    tower = tower_bytes(run.model, alone, at_once, run.rules, width, run.hardware.card) + kept - at_once
     tower += max(images, 1) * scored
     *others, last = lines
     last = last._replace(formula=f"{last.formula}; {kept:,} B of images and their tokens")
