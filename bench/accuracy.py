@@ -38,6 +38,7 @@ NOW = (
     ("serving", "inference_round8.csv"),
     ("serving", "inference_round9.csv"),
     ("serving", "inference_round10.csv"),
+    ("serving", "inference_round11.csv"),
     ("llamacpp", "inference_fresh_llamacpp.csv"),
     ("training", "training.csv"),
     ("training", "training_fresh.csv"),
@@ -70,6 +71,7 @@ RUNS = (
     "inference_round8.csv",
     "inference_round9.csv",
     "inference_round10.csv",
+    "inference_round11.csv",
     "inference_fresh_llamacpp.csv",
 )
 SHOWN = ("weights_per_gpu", "kv_bytes_per_gpu", "kv_tokens")

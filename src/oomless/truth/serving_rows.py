@@ -20,7 +20,7 @@ from ..model.model import Model
 from ..run.card_names import card_named
 from ..run.cards import Card, Hardware, card, synthetic
 from ..run.serving import Asked, Layout
-from ..run.speculation import Speculation
+from ..run.speculation import HEADS, Speculation
 from ..units import GB, GIB, KB, KIB, MIB
 from .engine_rows import engine_of, prints_gib_as_gb
 from .row_models import named_model, with_positions
@@ -327,10 +327,12 @@ def _draft(flags: str) -> Speculation | None:
     (2, None, None)
     >>> _draft("drafts by eagle3 yuhuili/eagle3-llama3.1-instruct-8b, num_speculative_tokens 3").head
     'eagle3'
+    >>> _draft("drafts by dflash incoai/qwen3.8-27b-dflash2, num_speculative_tokens 7").head
+    'dflash'
     """
     tokens = re.search(r"num_speculative_tokens (\d+)", flags)
     num = int(tokens[1]) if tokens else 1
-    if head := re.search(r"drafts by (eagle3?) ([\w./-]+)", flags):
+    if head := re.search(rf"drafts by ({'|'.join(HEADS)}) ([\w./-]+)", flags):
         local = head[2].startswith(("/", "."))  # a folder of another machine
         return Speculation(head[1], num, draft=None if local else head[2])
     return Speculation("mtp", num) if re.search(r"\bmtp\b(?!=| head)", flags) else None
