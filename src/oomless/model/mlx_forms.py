@@ -21,6 +21,11 @@ NAMED = re.compile(
     r"|(mxfp4|mxfp8|nvfp4)(?:-q(\d))?(?![\da-z])"
 )
 
+DISTILLED = "-dwq"
+"""mlx_lm.dwq trains scales and biases. In 3 bit such files have groups of 32: GLM-4.5-Air's takes 50,986 MiB
+by MLX's own note, 4.00 bits a value (lmstudio-ai/mlx-engine#207); Qwen3-235B-A22B-2507's about 110 GiB (code
+index id 11137195067)."""
+
 
 def affine(bits: int, group: int) -> Format:
     """Return the form of so many bits a value, in groups of so many columns.
@@ -38,6 +43,8 @@ def mlx_form(name: str) -> str:
     ['4bit', '5bit-g32', '']
     >>> mlx_form("mlx-community/gpt-oss-20b-MXFP4-Q8"), mlx_form("org/GLM-5.1-MLX-4.5bit")
     ('mxfp4-q8', '')
+    >>> mlx_form("mlx-community/GLM-4.5-Air-3bit-DWQ"), mlx_form("mlx-community/Qwen3-4B-4bit-DWQ")
+    ('3bit-g32', '4bit')
     >>> mlx_form("RedHatAI/Qwen3-8B-4bit"), mlx_form("lmstudio-community/Qwen3-8B-MLX-4bit")
     ('', '4bit')
     """
@@ -45,6 +52,8 @@ def mlx_form(name: str) -> str:
     if found is None:
         return ""
     bits, group, mode, beside = found.groups()
+    if bits == "3" and not group and name.lower().startswith(DISTILLED, found.end()):
+        group = "32"
     begun = "".join((bits, "bit")) if bits else mode
     return begun + (f"-g{group}" if group and group != "64" else "") + (f"-q{beside}" if beside else "")
 
