@@ -144,17 +144,21 @@ def test_known_misses_are_those_of_the_facts(page: str, heading: str) -> None:
     ] == wanted
 
 
-@pages
-def test_blocks_are_what_the_commands_print(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    renewed = COMMAND_BLOCK.sub(lambda block: block[1] + printed(block["command"]) + block[5], text)
-    if UPDATE and renewed != text:
-        page.write_text(renewed, encoding="utf-8")
-    assert text == renewed or UPDATE, (
-        f"{name_of(page)} shows what is no longer printed: OOMLESS_UPDATE_DOCS=1 renews it"
-    )
-    named = re.findall(r"^<!-- command:", text, re.M)
-    assert len(named) == len(COMMAND_BLOCK.findall(text)), "a command without a block behind it"
+@pytest.mark.parametrize(
+    "together", [*TWINS, (ROOT / "CONTRIBUTING.md",)], ids=lambda together: name_of(together[0])
+)
+def test_blocks_are_what_the_commands_print(together: tuple[Path, ...]) -> None:
+    """Twins show the same commands, so each is run once for both."""
+    for page in together:
+        text = page.read_text(encoding="utf-8")
+        renewed = COMMAND_BLOCK.sub(lambda block: block[1] + printed(block["command"]) + block[5], text)
+        if UPDATE and renewed != text:
+            page.write_text(renewed, encoding="utf-8")
+        assert text == renewed or UPDATE, (
+            f"{name_of(page)} shows what is no longer printed: OOMLESS_UPDATE_DOCS=1 renews it"
+        )
+        named = re.findall(r"^<!-- command:", text, re.M)
+        assert len(named) == len(COMMAND_BLOCK.findall(text)), "a command without a block behind it"
 
 
 @pages
