@@ -30,16 +30,9 @@ def from_command(
     if served is None:
         raise UsageError("MODEL is missing", "--command names no model: give one beside it", "model")
     place = command.model or ""
-    if place.lower().endswith(".gguf") and served != place and "quantization" not in given:
-        given["quantization"], of_type = type_of(place)
-        said = (*said, of_type)
-    if (
-        "gguf" in place.lower()
-        and served != place
-        and given.get("quantization")
-        and "quantization" not in ours
-    ):
-        given["quantization"] = of_its_publisher(place, served, given["quantization"])
+    if "gguf" in place.lower() and served != place and "quantization" not in ours:
+        given, of_type = with_type(given, place, served)
+        said = (*said, *of_type)
     given = own_length({"engine": command.engine, **given}, served)
     own = place in ("", served)
     known = own or named(place) == (served, "")
@@ -339,6 +332,15 @@ def type_of(place: str) -> tuple[str, str]:
             "quantization",
         )
     return found, f"{found} is read from the file's name"
+
+
+def with_type(given: dict[str, Any], place: str, served: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return options with the type of a GGUF file that is not read, as its publisher makes it, and notes."""
+    word, said = given.get("quantization"), list[str]()
+    if "quantization" not in given and place.lower().endswith(".gguf"):
+        word, note = type_of(place)
+        said.append(note)
+    return ({**given, "quantization": of_its_publisher(place, served, word)} if word else given), (*said,)
 
 
 def of_its_publisher(place: str, served: str, word: str) -> str:

@@ -54,8 +54,7 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         max_num_seqs=asked.max_num_seqs or 0,
         max_num_batched_tokens=asked.max_num_batched_tokens or 0,
     )
-    normal = asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal"  # server_args.py: no graphs
-    if normal or model.pooled:  # nothing is decoded (model_runner.py, init_device_graphs)
+    if captures_no_step(model, asked):
         found = found._replace(enforce_eager=True)
     chunk, graphs = default_chunk(found, hardware, rules)
     cut = cuts_prompts(model, asked, rules)
@@ -88,6 +87,12 @@ def resolve(model: Model, hardware: Hardware, asked: Asked, layout: Layout) -> R
         mem_fraction_static=share,
         block_size=page,
     )
+
+
+def captures_no_step(model: Model, asked: Asked) -> bool:
+    """Return whether no step is captured, asked or not: with DeepEP's kernels of prompts alone
+    (server_args.py), and of a model that gives vectors (model_runner.py, init_device_graphs)."""
+    return (asked.moe_a2a_backend == "deepep" and asked.deepep_mode == "normal") or model.pooled
 
 
 def place_of_tables(model: Model, asked: Asked, hardware: Hardware) -> str:

@@ -130,16 +130,8 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         held = sum(line.bytes for line in charged if line.category in ("activations", "logits"))
         held += sum(line.bytes for line in graphs) if rules.warms_up_before_graphs else 0
         beside.extend(warm_up_lines(run, held))
-        rows, vocab = asked.max_num_seqs, model.num_logits
-        line = exact(
-            "runtime.sampler_state",
-            "engine",
-            "sampler state",
-            rows * vocab * 33 // 8,
-            f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
-            "vllm/v1/worker/gpu/sample/penalties.py",
-        )
-        (charged if rules.charges_made_before_loading else beside).append(line)
+        state = sampler_state(asked.max_num_seqs, model.num_logits)
+        (charged if rules.charges_made_before_loading else beside).append(state)
     own = hardware.card.shared_bytes or {"ascend", "tpu"} & set(tags)
     return Budget(
         tuple(charged),
@@ -147,6 +139,22 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
         unused_peak(run),
         tuple(released_ends(model, asked, stage, rules)),
         budget_bytes(asked, hardware) if rules.wants_share_free and not rules.v0 and not own else 0,
+    )
+
+
+def sampler_state(rows: int, vocab: int) -> Line:
+    """Return what the second runner's sampler keeps of each sequence.
+
+    >>> sampler_state(256, 129280).bytes
+    136519680
+    """
+    return exact(
+        "runtime.sampler_state",
+        "engine",
+        "sampler state",
+        rows * vocab * 33 // 8,
+        f"{rows} sequences x {vocab} x (4 B of counts + 1 bit of mask)",
+        "vllm/v1/worker/gpu/sample/penalties.py",
     )
 
 

@@ -153,21 +153,7 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
      ['--attention-config {"x": 1}'])
     """
     found = {name: value for name, value in flags.items() if name not in PARTS}
-    unread: list[str] = []
-    if "attention_config" in flags:
-        keys = _object(flags["attention_config"], "--attention-config")
-        dtype = keys.pop("indexer_kv_dtype", None)
-        if keys.pop("use_fp4_indexer_cache", None) in (True, "True", "true"):
-            dtype = dtype or "mxfp4"
-        if dtype is not None:
-            found["indexer_kv_dtype"] = str(dtype)
-        unread += [f"--attention-config {json.dumps(keys)}"] if keys else []
-    if "engram_config" in flags:
-        keys = _object(flags["engram_config"], "--engram-config")
-        away = keys.pop("cpu_offload", None)
-        if away is not None:
-            found["engram"] = "host" if away in (True, "True", "true") else "gpu"
-        unread += [f"--engram-config {json.dumps(keys)}"] if keys else []
+    unread = _attention(flags, found)
     keys = _object(flags.get("eplb_config", "{}"), "--eplb-config")
     on_ascend = [read[1] for read in map(COPIES.match, other) if read]
     copies = str(flags.get("redundant_experts") or keys.get("num_redundant_experts", *on_ascend[-1:]))
@@ -193,6 +179,26 @@ def as_vllm(flags: dict[str, Any], other: Sequence[str] = ()) -> tuple[dict[str,
         found["compilation_config"] = json.dumps({**_level(flags), **whole, **graphs})
     unread += _images(flags, found)
     return found, unread
+
+
+def _attention(flags: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Take the indexer's type and Engram's place out of their configs; return what else these say."""
+    unread: list[str] = []
+    if "attention_config" in flags:
+        keys = _object(flags["attention_config"], "--attention-config")
+        dtype = keys.pop("indexer_kv_dtype", None)
+        if keys.pop("use_fp4_indexer_cache", None) in (True, "True", "true"):
+            dtype = dtype or "mxfp4"
+        if dtype is not None:
+            found["indexer_kv_dtype"] = str(dtype)
+        unread += [f"--attention-config {json.dumps(keys)}"] if keys else []
+    if "engram_config" in flags:
+        keys = _object(flags["engram_config"], "--engram-config")
+        away = keys.pop("cpu_offload", None)
+        if away is not None:
+            found["engram"] = "host" if away in (True, "True", "true") else "gpu"
+        unread += [f"--engram-config {json.dumps(keys)}"] if keys else []
+    return unread
 
 
 def _images(flags: dict[str, Any], found: dict[str, Any]) -> list[str]:
