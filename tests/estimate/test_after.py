@@ -367,3 +367,22 @@ def test_the_engine_of_nemo_rl_sleeps_and_its_reference_is_swapped_in() -> None:
     )
     beside = {each.name: each.ledger for each in awake.after.moments}
     assert beside["update"].total_bytes > moments["update"].total_bytes + 20 * GIB
+
+
+def test_grpo_of_trl_scored_after_its_forward() -> None:
+    """To 0.14 compute_loss runs the reference while the policy's graph waits, and the weights that vLLM was
+    sent; 0.15 scores and sends before, still all at once; 0.16 parameter by parameter."""
+    asked: dict[str, Any] = {"framework": "trl", "task": "grpo", "zero": 3, "precision": "deepspeed-bf16"}
+    asked |= {"recompute": "none", "micro_batch": 2, "seq_len": 2048}
+    asked |= {"rollout_engine": "vllm", "rollout_gpu": "h100"}
+    moments, names, policy = [], [], []
+    for release in ("0.14", "0.15", "0.16"):
+        found: Any = train(QWEN, "h100:8", framework_version=f"trl {release}", **asked)
+        moments.append({each.name: each.ledger for each in found.after.moments})
+        names.append(list(moments[-1]))
+        policy.append(2 * found.model.num_parameters)
+    assert names == [["update", "score", "sync"]] * 2 + [["update", "score"]]
+    kept = [chosen(each["score"].lines, ("activations",)) for each in moments]
+    assert [bool(each) for each in kept] == [True, False, False]
+    lines = [[line for line in each["score"].lines if "whole weights" in line.what] for each in moments]
+    assert [sum(line.bytes for line in each) for each in lines] == [policy[0], 0, 0]

@@ -73,6 +73,10 @@ class Habits(NamedTuple):
     """GRPO compares with a frozen reference where nothing is said."""
     batch_of_prompts: bool = False
     """GRPO's batch counts prompts, each of which runs with all its answers."""
+    scores_after: bool = False
+    """GRPO's reference runs beside the policy's activations, and the weights that an engine was sent."""
+    sends_whole: bool = False
+    """ZeRO-3 gathers the whole policy for an engine of GRPO, trained in full too."""
     ends_in_root: bool = False
     """FSDP2 has embedding and head in the root unit, which stays whole, as does the last layer, from forward
     to backward."""
@@ -185,6 +189,8 @@ def _by_name(found: dict[str, str]) -> Habits:
         reference_unshards=found.get("reference_engine") == "shared",
         grpo_reference=found.get("reference") == "grpo",
         batch_of_prompts=found.get("batch") == "prompts",
+        scores_after=found.get("scores") == "after",
+        sends_whole=found.get("sent_weights") == "whole",
         ends_in_root=found.get("ends") == "root",
         fixed_segments=found.get("segments") == "fixed",
         written_norms=found.get("norms") == "written",

@@ -115,7 +115,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     away += [] if held_always(estimate.job) else ["gradients"]
     between, scoring = _steady(group, away), _steady(group, [each for each in away if each != "weights"])
     beside = request.task in COMPARING and companions.reference is not False
-    compares = beside and not of.swaps_reference
+    compares = (beside or _scores_after(estimate, companions)) and not of.swaps_reference
     judged = any(line.owner in ("reference", "reward") for line in stays)
     scores = beside or judged or request.task in SAMPLING
     named = held_names(estimate, compares, read=group.peaks.moment == "in the loss")
@@ -130,7 +130,7 @@ def after(estimate: TrainingEstimate, companions: Companions) -> After:
     if value_update:
         moments.append(moment("update_value", [*between, *frozen_lines, *value_update, *resident], False))
     if compares:
-        moments.append(moment("score", [*between, *stays, *compared(estimate, group), *resident], False))
+        moments.append(moment("score", [*between, *stays, *_waits(estimate, companions), *resident], False))
     elif scores:
         logits = _forward(estimate, group, companions.scored_at_once)
         moments.append(moment("score", [*scoring, *stays, *logits, *resident]))
@@ -156,6 +156,21 @@ def _resident(
     if of.engine_lends:
         resident = [line for line in resident if line.category in (*KEPT_ASLEEP, "kv_cache")]
     return sleeps, resident
+
+
+def _scores_after(estimate: TrainingEstimate, companions: Companions) -> bool:
+    """Return whether GRPO's reference runs after the policy, whose graph waits."""
+    request = estimate.request
+    of = framework(request.framework).habits(request.framework_version)
+    return request.task == "grpo" and of.scores_after and companions.reference is not False
+
+
+def _waits(estimate: TrainingEstimate, companions: Companions) -> list[Line]:
+    """Return the frozen forward after the policy's; GRPO still names the whole weights that it sent to an
+    engine."""
+    lines = compared(estimate, estimate.groups[estimate.worst_rank])
+    gathered = companions.engine is not None and is_gathered(estimate.request, True)
+    return [*lines, whole_policy(estimate)] if gathered and _scores_after(estimate, companions) else lines
 
 
 OTHER_MODELS = ("reference", "reward", "value")

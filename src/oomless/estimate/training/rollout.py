@@ -25,14 +25,18 @@ def is_gathered(request: TrainingResolved, engine: bool) -> bool:
     >>> adapted = asked._replace(method="lora")
     >>> [is_gathered(each, engine) for each in (asked, adapted) for engine in (False, True)]
     [True, False, True, True]
+    >>> is_gathered(asked._replace(framework_version="trl 0.15.2"), True)
+    True
     """
     if request.task not in SAMPLING or request.sharding != "zero3":
         return False
-    match framework(request.framework).gathers:
+    of = framework(request.framework)
+    match of.gathers:
         case "no":
             return False
         case "merged":
-            return not engine or request.method != "full"
+            whole = request.method != "full" or of.habits(request.framework_version).sends_whole
+            return not engine or whole
         case "gathered":
             return True
 
