@@ -95,8 +95,9 @@ def test_verdicts_keep_their_budget(budget: Confusion) -> None:
 
 
 def test_every_blind_round_has_a_budget() -> None:
-    """A new one is a row of verdict_budgets.csv."""
+    """A new one is a row of verdict_budgets.csv, one a kind."""
     assert {path.stem for path in TABLES.glob("blind/verdicts*.jsonl")} == set(BLIND)
+    assert len({(each.table, each.kind) for each in BUDGETS}) == len(BUDGETS)
 
 
 def test_the_counts_add_up(document: dict[str, Any]) -> None:
