@@ -286,16 +286,17 @@ def test_the_weights_of_one_rank_are_at_least_the_main_model(question: Question)
 # monotony
 
 
-def rest_of_blocks(ledger: Ledger) -> int:
-    """Return what the allocator's blocks of weights leave free: a larger workspace fills some of it, where it
-    then counts as the workspace."""
-    return sum(line.bytes for line in ledger.lines if line.key == "fragmentation.weights")
+def movable(ledger: Ledger) -> int:
+    """Return what a larger workspace takes away from other lines: it fills what blocks of weights left free,
+    and its bytes are known where the profile run's are in doubt."""
+    rest = sum(line.bytes for line in ledger.lines if line.key == "fragmentation.weights")
+    return rest + sum(line.high_bytes - line.bytes for line in ledger.lines if line.category == "activations")
 
 
 def bytes_never_less(before: Estimate, after: Estimate, unseen: int = 0) -> None:
     """`unseen`: bytes that the larger one may take later than what is counted."""
     for less, more in zip(before.ledgers, after.ledgers, strict=True):
-        filled = max(rest_of_blocks(less) - rest_of_blocks(more), 0)
+        filled = max(movable(less) - movable(more), 0)
         assert less.total_bytes <= more.total_bytes + filled
         fewer, further = (
             [sum(end) for end in zip(*((x.low_bytes, x.high_bytes) for x in each.lines), strict=True)]
@@ -422,10 +423,11 @@ def test_eager_never_needs_more(question: Question) -> None:
 @given(questions())
 def test_a_draft_never_needs_less(question: Question) -> None:
     """Graphs aside: with an FP8 cache FlashInfer captures no whole step that checks drafts, so that there are
-    fewer of them."""
+    fewer of them. In some releases a draft brings back the first engine, which counts other things."""
     before, after = (
         answer(question, speculation=said, enforce_eager=True) for said in (None, Speculation("mtp"))
     )
+    assume(before.request.engine_version == after.request.engine_version)
     never_less(before, after)
 
 
