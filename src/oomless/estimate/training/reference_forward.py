@@ -12,7 +12,7 @@ from ...model.attention import DSA, GQA, MLA, Sliding
 from ...model.model import Model
 from ...run.training import Mesh, TrainingResolved
 from .activations import segments
-from .head_and_loss import COMPARING, SAMPLING, Ends, ends, kind_of_loss, vocab_parallel
+from .head_and_loss import COMPARING, Ends, ends, kind_of_loss, vocab_parallel
 from .micro_batch_work import work_of
 from .phases import PhasePart
 from .rank_group import RankGroup
@@ -88,7 +88,7 @@ def frozen_lines(estimate: TrainingEstimate, group: RankGroup) -> list[Line]:
     layers = max(segment.forward_peak - segment.saved for segment in segments(plain, work, last))
     wide, kind = logits_bytes(estimate) if loss_parts(group) else 0, kind_of_loss(request, False)
     made = wide * work.compute // F32
-    narrow = request.task in SAMPLING and kind.upcast == "none"
+    narrow = kind.upcast == "none"
     head = made if narrow or work.compute == F32 else wide + made
     whole = wide * kind.frozen_bytes // F32
     loss = whole if wide or not loss_parts(group) else ends(plain, work).forward_peak
