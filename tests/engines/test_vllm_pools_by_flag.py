@@ -209,6 +209,12 @@ def test_the_share_is_free_before_anything_is_loaded(release: str, looks: bool) 
         assert not found.ranks[0].starts(found.request, engine("vllm"))
 
 
+def test_a_share_that_is_free_leaves_the_room_of_the_pool() -> None:
+    """A tenth of the card is free of a share of 0.9: that is no room of a load that leaves three tenths."""
+    found = answer("deepseek-r1", "h200:8", "0.33.0", tp=8, max_model_len=32768)
+    assert found.ledger.capacity_bytes > 120 * GIB
+
+
 def test_flash_infer_attends_on_turing() -> None:
     """Two T4 whose 0.11.0 ran did not start with 0.12.0: what FlashInfer's first step makes lies beside the
     pool (vllm#30521)."""

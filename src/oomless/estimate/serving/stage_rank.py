@@ -86,7 +86,8 @@ class StageRank(Record):
     def ledger(self, num_ranks: int) -> Ledger:
         """Return the ledger of the group, whose room is the least of two: the pool's, once the load has its
         cache; the card's, once the pool is taken whole and what comes beside it is there. So is what else is
-        asked of the card before: that something passes while weights are loaded, that a share of it is free.
+        asked of the card before: that something passes while weights are loaded, that a share of it is free,
+        which is said where it may not be.
 
         What is charged and the load never takes is room on the card, though the pool does not get it. What
         comes beside the budget raises what a rank may use, and so does not decide whether the pool holds the
@@ -96,7 +97,7 @@ class StageRank(Record):
         rooms = [in_pool, on_card] if self.pool_bytes > 0 and on_card.least < 0 else [in_pool]
         if self.passing:
             rooms.append(self.loading_room)
-        if self.wanted:
+        if self.wanted and self.free_room.least < 0:
             rooms.append(self.free_room)
         least, room, most = (min(ends) for ends in zip(*rooms, strict=True))
         total, low, high = sums(self.lines)
