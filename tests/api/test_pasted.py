@@ -86,7 +86,7 @@ def test_a_repository_of_gguf_files_is_read_by_its_name_where_no_hub_answers(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     found = pasted("llama-server -hf bartowski/google_gemma-4-31B-it-GGUF:IQ4_XS -c 8192", gpu="rtx-3090")
     assert found["model"]["name"] == "gemma-4-31b"
-    assert found["request"]["quantization"] == "IQ4_XS"
+    assert found["request"]["quantization"] == "BARTOWSKI-IQ4_XS"  # his mixes are not the rule's
 
 
 @pytest.mark.parametrize("name", ["someone/Qwen3-9B-tuned", "some/thing-FP8", "a/Qwen3-8B-EAGLE3", "a/b"])
@@ -646,13 +646,11 @@ def test_flags_of_the_api_server_are_no_doubt_about_memory() -> None:
     assert not [note for note in found["warnings"] if "not known" in note]
 
 
-def test_a_task_that_a_model_has_anyway_is_no_doubt() -> None:
-    def named(task: str) -> bool:
-        found = pasted(f"vllm serve --task {task} Qwen/Qwen3-8B --max-model-len 4096")
-        return any("not known" in note for note in found["warnings"])
-
-    assert named("embed")
-    assert not named("generate")
+@pytest.mark.parametrize(("task", "pooling"), [("embed", True), ("generate", False)])
+def test_a_task_says_whether_a_model_gives_text(task: str, pooling: bool) -> None:
+    found = pasted(f"vllm serve --task {task} Qwen/Qwen3-8B --max-model-len 4096")
+    assert found["request"]["pooling"] is pooling
+    assert not any("not known" in note for note in found["warnings"])
 
 
 def test_a_tag_of_ollama_as_model_is_what_ollama_runs() -> None:

@@ -44,7 +44,7 @@ QUESTIONS = (
 @pytest.mark.parametrize(
     "question",
     [
-        pytest.param(question, marks=[pytest.mark.slow] if number % 2 else [])
+        pytest.param(question, marks=[pytest.mark.slow] if number % 3 else [])
         for number, question in enumerate(QUESTIONS)
     ],
 )

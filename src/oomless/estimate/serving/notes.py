@@ -168,24 +168,25 @@ def cut_off(model: Model, asked: Asked | Resolved) -> tuple[str, ...]:
 def peaks_while_loading(rank: StageRank) -> tuple[str, ...]:
     """Return why a checkpoint of 16 bit would be too much for the card while it is loaded, and what loads
     less; what else is too much only then, or before."""
+    said: list[str] = []
     if rank.wanted and rank.free_room.least < 0:
-        return (
+        said.append(
             f"{format_bytes(rank.wanted)} of the card must be free before anything is loaded: the context of "
-            "the process may take some of it",
+            "the process may take some of it"
         )
     if rank.passing and rank.loading_room.least < 0:
         held = format_bytes(sum(line.bytes for line in rank.passing))
         what = ", ".join(line.what for line in rank.passing)
-        return (
-            f"before the cache is made, {held} more lie beside the weights and may pass the card: {what}",
+        said.append(
+            f"before the cache is made, {held} more lie beside the weights and may pass the card: {what}"
         )
-    if rank.loads:
-        return ()
-    loaded = format_bytes(sums(rank.load)[0])
-    return (
-        f"answered for a checkpoint published so: one of 16 bit takes {loaded} while it loads, which the "
-        f"card does not have ({rank.load_rule})",
-    )
+    elif not rank.loads:
+        loaded = format_bytes(sums(rank.load)[0])
+        said.append(
+            f"answered for a checkpoint published so: one of 16 bit takes {loaded} while it loads, which the "
+            f"card does not have ({rank.load_rule})"
+        )
+    return tuple(said)
 
 
 def multiplied_in_16_bit(model: Model, request: Resolved, card: Card) -> tuple[str, ...]:

@@ -26,9 +26,7 @@ def settled(kind: MegatronExperts, ep: int, sequences: int, layers: int, alive: 
     What is uneven over a batch evens out over a rank's experts and `layers`; what is in one sequence, over
     the `sequences` that its experts are given, and over the `alive` inputs of layers.
 
-    >>> v3 = MegatronExperts(
-    ...     256, 8, 2048, 2048, True, "alltoall", False, 0, True, False, 0, ("balanced", "biased")
-    ... )
+    >>> v3 = MegatronExperts(256, 8, 2048, 2048, True, "alltoall", False, 0, 0, ("balanced", "biased"))
     >>> round(settled(v3, 64, 64, 8, 68), 3)
     0.029
     """
