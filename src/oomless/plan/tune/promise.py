@@ -30,20 +30,28 @@ def by_promise(rows: Iterable[TunedRow], question: TuneQuestion) -> list[TunedRo
     each pace and batch is tried, and left unless it serves a tenth more than those before it."""
     load, slo = question.load, question.slo
     lengths = load.input_len, load.output_len
-    told = [each.field for each in question.space.levers if each.purpose in ("pace", "batch")]
-    tried = set[tuple[object, ...]]()
+    paces, batches = (
+        [each.field for each in question.space.levers if each.purpose == purpose]
+        for purpose in ("pace", "batch")
+    )
+    tried, hopeless = set[tuple[object, ...]](), set[tuple[object, ...]]()
     most: dict[tuple[object, ...], float] = {}
     found = list[TunedRow]()
     for row in rows:
         form = form_of(row)
-        setting = (*form, *(row.asked.value(field) for field in told))
+        pace = (*form, *(row.asked.value(field) for field in paces))
+        setting = (*pace, *(row.asked.value(field) for field in batches))
         if setting in tried:
             continue
         tried.add(setting)
         above = most.get(form, 0.0)
-        rate = max_request_rate(
-            row.estimate, lengths, slo, question.shared_prefix, question.seed, above * WORTH_IT
-        )
+        rate: float | None = 0.0
+        if pace not in hopeless:
+            rate = max_request_rate(
+                row.estimate, lengths, slo, question.shared_prefix, question.seed, above * WORTH_IT
+            )
+        if not above and rate == 0:  # a request alone misses it, whatever the batch
+            hopeless.add(pace)
         most[form] = max(above, rate or 0.0)
         found.append(row._replace(within_promise=rate))
     return sorted(found, key=lambda row: order(row, slo))
@@ -60,6 +68,8 @@ ATTAINED = 90
 """Percent of the requests that must keep each promise."""
 LEAST = 4096
 """A rate so many times below the most that the setting serves counts as none."""
+FEW = 4
+"""Rare requests, of which each is alone: where they miss the promise, so do more."""
 PRECISION = 1.02
 WORTH_IT = 1.1
 """Of the requests within a promise, what makes another setting of a layout worth it: bursts of arrivals fall
@@ -108,11 +118,11 @@ def max_request_rate(
     def keeps(rate: float) -> bool:
         return is_kept(rate, estimate.replicas, lengths, slo, cost, policy, seed)
 
-    if keeps(most):
-        return most
     low, high = max(most / LEAST, above), most
-    if low > high or not keeps(low):
+    if low > high or not is_kept(most / LEAST, 1, lengths, slo, cost, policy, seed, FEW) or not keeps(low):
         return 0.0
+    if keeps(high):
+        return high
     while high / low > PRECISION:
         middle = sqrt(low * high)
         low, high = (middle, high) if keeps(middle) else (low, middle)
@@ -127,10 +137,11 @@ def is_kept(
     cost: StepCost,
     policy: Policy,
     seed: int,
+    number: int = REQUESTS,
 ) -> bool:
-    """Return whether the requests of one replica, of all that come at a rate, keep the promise."""
+    """Return whether so many requests of one replica, of all that come at a rate, keep the promise."""
     prompt, output = (Lengths(each, each) for each in lengths)
-    requests = poisson(rate, REQUESTS * replicas, prompt, output, seed)
+    requests = poisson(rate, number * replicas, prompt, output, seed)
     done = simulate(requests[::replicas], cost, policy)
     if done.refused or not done.served:
         return False
