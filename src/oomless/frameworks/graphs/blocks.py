@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from .adapter_ops import after_dropout, other_adapter, placed
 from .adapters import adapter
-from .graph import AutogradGraph, Op
+from .graph import Op, Recorder
 
 Kernels = Literal["eager", "liger", "compiled"]
 AttentionKernel = Literal["flash", "efficient", "cudnn", "math", "eager"]
@@ -111,14 +111,12 @@ class MicroBatchWork(NamedTuple):
 PARTS = ("q_proj", "k_proj", "v_proj")
 
 
-class Builder:
+class Builder(Recorder):
     """A graph as it grows. `module` names the part that selective recomputation knows."""
 
     def __init__(self, work: MicroBatchWork) -> None:
+        super().__init__({})
         self.work = work
-        self.ops: list[Op] = []
-        self.sizes: dict[str, int] = {}
-        self.constants: set[str] = set()
         self.module = ""
         self.count = 0
         self.shards: dict[str, str] = {}
@@ -140,17 +138,14 @@ class Builder:
         sent: bool = False,
     ) -> None:
         """Add an operation."""
-        self.sizes.update(writes)
         temps = (forward_temp, backward_temp)
-        self.ops.append(Op(name, reads, tuple(writes), saves, *temps, self.module, product, in_place, sent))
+        made = Op(name, reads, tuple(writes), saves, *temps, self.module, product, in_place, sent)
+        self.record(made, writes)
 
     def fresh(self, stem: str) -> str:
         """A name that no tensor has yet."""
         self.count += 1
         return f"{stem}.{self.count}"
-
-    def graph(self, source: str, target: str) -> AutogradGraph:
-        return AutogradGraph(tuple(self.ops), self.sizes, source, target, frozenset(self.constants))
 
 
 def rms_norm(

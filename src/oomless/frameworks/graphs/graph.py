@@ -49,6 +49,31 @@ class AutogradGraph(NamedTuple):
     """Tensors without a gradient: ids, masks, statistics."""
 
 
+class Recorder:
+    """A layer as it is written down: operations in order, bytes of what they make, tensors without a
+    gradient.
+
+    >>> layer = Recorder({"x": 8})
+    >>> layer.record(Op("mul", ("x",), ("y",), ("x",)), {"y": 8})
+    >>> walk(layer.graph("x", "y")).saved
+    {'x': 8}
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.ops: list[Op] = []
+        self.sizes = dict(sizes)
+        self.constants: set[str] = set()
+
+    def record(self, op: Op, writes: Mapping[str, int]) -> None:
+        """Add an operation, and the bytes of what it makes."""
+        self.ops.append(op)
+        self.sizes.update(writes)
+
+    def graph(self, source: str, target: str) -> AutogradGraph:
+        """Return what was written down, from one tensor to another."""
+        return AutogradGraph(tuple(self.ops), dict(self.sizes), source, target, frozenset(self.constants))
+
+
 class Walk(NamedTuple):
     """Bytes of a layer through a step, on top of what other layers hold."""
 

@@ -8,7 +8,7 @@ from .run import Megatron
 def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:
     """Word and position embeddings are summed; dropout keeps a mask of one byte an element."""
     at = shape(run, seq_len)
-    tape = Tape(run, at, "ids", at.tokens * 8)
+    tape = Tape(run, at, {"ids": at.tokens * 8})
     tape.constant("ids")
     elements = at.residual * run.hidden
     tape.op(
@@ -21,8 +21,8 @@ def embedding_graph(run: Megatron, seq_len: int) -> AutogradGraph:
     if run.hidden_dropout:
         tape.constant("mask")
         tape.op("dropout", "embedded", {"x": elements * run.num_bytes, "mask": elements}, "mask")
-        return tape.graph("x")
-    return tape.graph("embedded")
+        return tape.graph("ids", "x")
+    return tape.graph("ids", "embedded")
 
 
 def head_graph(run: Megatron) -> AutogradGraph:
@@ -34,13 +34,13 @@ def head_graph(run: Megatron) -> AutogradGraph:
     writes the gradient over the logits: 2 B (transformer_engine/pytorch/triton/cross_entropy.py).
     """
     at = shape(run, run.decoder_seq_len)
-    tape = Tape(run, at, "x", at.residual * run.hidden * run.num_bytes)
+    tape = Tape(run, at, {"x": at.residual * run.hidden * run.num_bytes})
     norm(tape, "final_layernorm", "x", "normed", at.residual, run.hidden)
     source = "normed"
     if run.family == "bert":
         source = _bert_head(tape, source)
     _loss(tape, source, "")
-    return tape.graph("loss")
+    return tape.graph("x", "loss")
 
 
 def _bert_head(tape: Tape, source: str) -> str:
@@ -73,7 +73,7 @@ def mtp_graph(run: Megatron, at: Shape) -> AutogradGraph:
     """What a multi-token-prediction layer has beside its transformer layer: two norms, the projection, a
     final norm and a loss of its own."""
     size = at.residual * run.hidden * run.num_bytes
-    tape = Tape(run, at, "x", size)
+    tape = Tape(run, at, {"x": size})
     norm(tape, "hnorm", "x", "h", at.residual, run.hidden)
     tape.sizes["next"] = size
     norm(tape, "enorm", "next", "e", at.residual, run.hidden)
@@ -81,4 +81,4 @@ def mtp_graph(run: Megatron, at: Shape) -> AutogradGraph:
     tape.op("eh_proj", "both", {"projected": size}, "both", product=True)
     norm(tape, "final_layernorm", "projected", "normed", at.residual, run.hidden)
     _loss(tape, "normed", "")
-    return tape.graph("loss")
+    return tape.graph("x", "loss")

@@ -13,7 +13,7 @@ def layer_graph(run: Megatron, kind: str, device: Device) -> AutogradGraph:
     """The graph of a layer; kinds are those of Megatron.kinds, and `encoder` for T5's encoder."""
     seq = run.decoder_seq_len if run.family == "t5" and kind != "encoder" else run.seq_len
     at = shape(run, seq)
-    tape = Tape(run, at, "x", at.residual * run.hidden * run.num_bytes)
+    tape = Tape(run, at, {"x": at.residual * run.hidden * run.num_bytes})
     match kind:
         case "M":
             mixed = mamba(tape, "x")
@@ -33,7 +33,7 @@ def layer_graph(run: Megatron, kind: str, device: Device) -> AutogradGraph:
                 source = "r2"
             mixed = experts(tape, source) if kind == "e" else mlp(tape, source)
             residual(tape, "mlp bda", mixed, source, "y")
-    return tape.graph("y")
+    return tape.graph("x", "y")
 
 
 def mlp(tape: Tape, source: str) -> str:

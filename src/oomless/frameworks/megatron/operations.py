@@ -3,7 +3,7 @@ parallel products, FP8 copies, residuals."""
 
 from typing import NamedTuple
 
-from ..graphs.graph import AutogradGraph, Op
+from ..graphs.graph import Op, Recorder
 from .run import Megatron
 from .selective import DISCARDED
 
@@ -27,16 +27,13 @@ def shape(run: Megatron, seq_len: int) -> Shape:
     )
 
 
-class Tape:
-    """Collects operations and sizes; what an operation makes is given with its bytes."""
+class Tape(Recorder):
+    """A layer of a run as it grows: what an operation makes is given with its bytes."""
 
-    def __init__(self, run: Megatron, at: Shape, source: str, num_bytes: int) -> None:
+    def __init__(self, run: Megatron, at: Shape, sizes: dict[str, int]) -> None:
+        super().__init__(sizes)
         self.run = run
         self.at = at
-        self.source = source
-        self.sizes: dict[str, int] = {source: num_bytes}
-        self.ops: list[Op] = []
-        self.constants: set[str] = set()
 
     def op(
         self,
@@ -53,29 +50,22 @@ class Tape:
     ) -> None:
         """One operation; names of tensors are separated by blanks. `ready`: of what it reads, that whose
         gradient is written over it."""
-        self.sizes.update(writes)
-        self.ops.append(
-            Op(
-                name,
-                tuple(reads.split()),
-                tuple(writes),
-                tuple(saves.split()),
-                forward_temp,
-                backward_temp,
-                module,
-                product,
-                ready=tuple(ready.split()),
-            )
+        made = Op(
+            name,
+            tuple(reads.split()),
+            tuple(writes),
+            tuple(saves.split()),
+            forward_temp,
+            backward_temp,
+            module,
+            product,
+            ready=tuple(ready.split()),
         )
+        self.record(made, writes)
 
     def constant(self, *names: str) -> None:
         """Tensors without a gradient: masks, statistics, indices."""
         self.constants.update(names)
-
-    def graph(self, target: str) -> AutogradGraph:
-        return AutogradGraph(
-            tuple(self.ops), dict(self.sizes), self.source, target, frozenset(self.constants)
-        )
 
 
 def norm(
