@@ -2,6 +2,7 @@
 release that ended it."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from .. import facts
@@ -116,6 +117,7 @@ class Habits(NamedTuple):
     tile; 0: the model's width. Nothing: it has no tiles."""
 
 
+@lru_cache(maxsize=256)
 def habits(framework: str, packages: tuple[str, ...], version: str | None) -> Habits:
     """Return what the releases that a question names did otherwise than the newest ones.
 

@@ -320,6 +320,7 @@ def optimizer(name: str) -> Optimizer:
     )
 
 
+@cache
 def earlier_losses(framework: str) -> frozenset[str]:
     """Losses of earlier releases of a framework, by the day or release until which they held, or as
     facts/habits.csv names them.
