@@ -74,8 +74,22 @@ def test_of_two_forms_on_the_host_the_faster_one_is_taken() -> None:
     assert "take or make a file in q4_k_m" in found["says"]  # type: ignore[operator]  # a list of texts
 
 
+def test_the_engine_is_the_one_that_holds_it_on_the_card() -> None:
+    words = ("qwen3-8b", "--gpu", "rtx-4060")
+    found = steps(*words)
+    assert found["fit"]["numbers"]["verdict"] == "fits"  # type: ignore[index]  # figures by name
+    assert [each["engine"] for each in found["compress"]["numbers"]["forms"]] == [  # type: ignore[index]  # forms
+        *(["vllm"] * 3),
+        *(["llamacpp"] * 2),
+    ]
+    planned = json.loads(call("plan", *words, "--context", "8192", "--json").out)["rows"][0]
+    assert f"--engine {planned['engine']} " in str(found["fit"]["commands"])
+    named = steps(*words, "--engine", "vllm")
+    assert "--engine vllm" in str(named["fit"]["commands"])
+
+
 def test_where_nothing_starts_other_cards_are_named_and_the_code_is_three() -> None:
-    found = call("guide", "deepseek-r1", "--gpu", "t4:1")
+    found = call("guide", "deepseek-r1", "--gpu", "t4:1", "--engine", "vllm")
     assert found.code == 3
     assert "oomless plan deepseek-r1" in found.out
     assert "fits with --gpu" in found.out

@@ -2,15 +2,17 @@
 as commands with the numbers of this model on these cards."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..engines import default_engine, engine
+from ..engines import GGUF_ENGINE, default_engine, engine
+from ..errors import UnsupportedError
 from ..model.catalogue_names import repository_of
 from ..model.model import Model
-from ..plan.space import forms_of
+from ..plan.space import engines_of, forms_of
 from ..plan.tune.order import steps
 from ..plan.tune.rows import TunedSetting
-from ..run.cards import Hardware
+from ..run.cards import Card, Hardware
 from ..run.hardware import parse_gpu
 from ..run.options import given
 from ..run.serving import Asked
@@ -96,39 +98,64 @@ def guide(
     """
     hardware = gpu if isinstance(gpu, Hardware) else parse_gpu(gpu)
     values = given("guide", flags)
-    values.setdefault(
-        "engine", default_engine(hardware.card.vendor, is_gguf(model, values.get("quantization")))
-    )
+    names = engines_for(hardware.card, is_gguf(model, values.get("quantization")), values)
     found = loaded(model, Asked(), offline, revision)
     load = GuidedLoad(
         model if isinstance(model, str) else found.name,
         gpu if isinstance(gpu, str) else hardware.what,
-        values,
+        {**values, "engine": names[0]},
     )
-    first, row, warnings = compress_step(found, gpu, hardware, load)
+    first, row, warnings = compress_step(found, gpu, hardware, load, names)
     if row is None:
         return GuideAnswer(found, load.word, load.gpu, (first, elsewhere_step(found, load)), False, warnings)
     steps = (first, fit_step(row, load), monitor_step(row), reconcile_step(row, load))
     return GuideAnswer(found, load.word, load.gpu, steps, True, warnings)
 
 
+def engines_for(card: Card, of_gguf: bool, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the engines to ask in turn, until one holds the load on the cards alone: the one named, or else
+    the one that runs there, and behind it what reads files of other forms.
+
+    >>> engines_for(parse_gpu("rtx-4060").card, False, {}), engines_for(parse_gpu("gaudi-3").card, False, {})
+    (('vllm', 'llamacpp'), ('vllm-hpu',))
+    """
+    if "engine" in values:
+        return (values["engine"],)
+    first = default_engine(card.vendor, of_gguf)
+    others = engines_of(card, (), values.get("concurrency", 1))
+    return (first, GGUF_ENGINE) if first != GGUF_ENGINE and GGUF_ENGINE in others else (first,)
+
+
 def compress_step(
-    model: Model, gpu: str | Hardware, hardware: Hardware, load: GuidedLoad
+    model: Model, gpu: str | Hardware, hardware: Hardware, load: GuidedLoad, names: tuple[str, ...]
 ) -> tuple[GuideStep, TunedSetting | None, tuple[str, ...]]:
     """Return the first step with the setting that it leads to: the least quantised form that holds the load,
     or else that starts; None where none does."""
-    name = load.asked["engine"]
     chosen: tuple[str | None, TunedSetting, tuple[str, ...]] | None = None
     tried: list[dict[str, Any]] = []
     says: list[str] = []
-    for form in [each.quantization for each in forms_of(model, name, hardware.card, ())]:
-        answer = tune(load.word, gpu, rows=1, **load.form(form))
+    forms = [(name, form) for name in names for form in forms_of(model, name, hardware.card, ())]
+    for asked_engine, planned in forms:
+        form = planned.quantization
+        asked = {**load.form(form), "engine": asked_engine}
+        try:
+            answer = tune(load.word, gpu, rows=1, **asked)
+        except UnsupportedError:
+            if asked_engine == names[0]:
+                raise
+            continue
         row = answer.rows[0] if answer.rows else None
         label = form or model.quantization or model.dtype.name
         weights = None if row is None else weights_bytes(row)
         standing = None if row is None else row.standing
-        tried.append({"form": label, "weights_bytes": weights, "standing": standing})
-        says.append(said_of(label, row, form is None))
+        tried.append({"engine": asked_engine, "form": label, "weights_bytes": weights, "standing": standing})
+        says.append(
+            said_of(
+                label if asked_engine == names[0] else f"{engine(asked_engine).label} {label}",
+                row,
+                form is None,
+            )
+        )
         if row is not None and (chosen is None or is_better(row, chosen[1])):
             chosen = form, row, answer.warnings
         if row is not None and row.standing == "holds" and not row.on_the_host:
