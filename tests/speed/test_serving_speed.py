@@ -45,6 +45,28 @@ def test_prompts_of_others_are_a_part_of_the_time_between_tokens(tp: int, concur
     assert sum(part.seconds for part in parts) == pytest.approx(found.tpot_s.value, rel=1e-6)
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_prompt_alone_is_read_in_steps_too(concurrency: int) -> None:
+    """One that is longer than a step reads the weights once a step: 121 steps of 256 tokens took as long as
+    one of all 31,000, less than the weights themselves."""
+    firsts = []
+    for budget in (256, 2048, 8192, 32768):
+        asked = estimate(max_model_len=65536, max_num_batched_tokens=budget)
+        found = serving_speed(asked, input_len=31_000, output_len=100, concurrency=concurrency)
+        assert found.prompt_steps == -(-31_000 // budget)
+        weights = sum(line.bytes for line in asked.ranks[0].lines if line.category == "weights")
+        assert found.ttft_s.value > found.prompt_steps * weights * 0.9 / 4.8e12
+        firsts.append(found.ttft_s.value)
+    assert firsts == sorted(firsts, reverse=True)
+    whole = serving_speed(
+        estimate("qwen3-8b", "h100", 1, engine="transformers", max_model_len=None),
+        input_len=30_000,
+        output_len=1,
+        concurrency=1,
+    )
+    assert whole.prompt_steps == 1
+
+
 def test_more_work_is_never_faster() -> None:
     answer = estimate()
     before = serving_speed(answer, input_len=1000, output_len=500, concurrency=1)

@@ -21,7 +21,7 @@ def speed_text(serving: ServingAnswer, found: ServingSpeed, silicon: Silicon | N
         "",
         part_table("a decoding step", (*found.decode_parts, *found.between_parts)),
         "",
-        part_table("one prompt", found.prompt_parts),
+        part_table(prompt_title(found.prompt_steps), found.prompt_parts),
     ]
     lines += [f"warning: {note}" for note in (*serving.warnings, *found.warnings)]
     return "\n".join(lines)
@@ -33,6 +33,11 @@ def silicon_line(found: Silicon) -> str:
         f"silicon         {seconds(found.ttft_s)} first token, {seconds(found.tpot_s)} each token, "
         f"{found.tokens_per_s:,.1f} tokens/s (kernels measured on {found.system})"
     )
+
+
+def prompt_title(steps: int) -> str:
+    """Return the heading of a prompt's parts."""
+    return "one prompt" if steps == 1 else f"one prompt, read in {steps} steps"
 
 
 def part_table(title: str, parts: tuple[TimePart, ...]) -> str:

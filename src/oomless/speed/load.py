@@ -78,3 +78,9 @@ class ForwardPass(NamedTuple):
     """Time of the slowest pipeline stage: what a full pipeline gives one micro-batch of."""
     host_s: float = 0.0
     """Of its seconds those that the host counts once a step."""
+
+    def times(self, factor: float, passes: int) -> "ForwardPass":
+        """Return so many passes that take `factor` of one together, as what each of its parts takes."""
+        parts = tuple(part._replace(seconds=part.seconds * factor) for part in self.parts)
+        stage_s, host_s = self.stage_s * passes, self.host_s * passes
+        return ForwardPass(parts, self.seconds * factor, stage_s, host_s)

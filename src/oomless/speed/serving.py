@@ -2,7 +2,7 @@
 second."""
 
 from itertools import repeat
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 from ..engines import engine
@@ -37,6 +37,8 @@ class ServingSpeed(NamedTuple):
     between_parts: tuple[TimePart, ...]
     """What a sequence waits for beside its own step: with it the parts add up to the time between two."""
     warnings: tuple[str, ...]
+    prompt_steps: int = 1
+    """Steps that read a prompt, whose parts are of all of them."""
 
     def to_json(self) -> dict[str, object]:
         """The figures as plain numbers."""
@@ -195,6 +197,7 @@ def speed_of(
         decode.parts,
         between_steps(decode.parts, between_s),
         notes(setup, known, waiting),
+        steps_of_prompt(setup, input_len),
     )
 
 
@@ -313,10 +316,24 @@ def step_pass(
 
 def prompt_pass(setup: Setup, input_len: float, prompts: float = 1.0) -> ForwardPass:
     """The pass of whole prompts, spread over the data-parallel groups; what is longer than a step's budget
-    takes several steps."""
+    takes several steps, each of which reads the weights again.
+
+    Stages of a pipeline work on pieces of one prompt at once (vllm/v1/core/sched/scheduler.py counts tokens
+    as computed once they are scheduled): all stages for the first, one more for each that follows.
+    """
     tokens, groups = input_len * prompts, min(max(prompts, 1.0), setup.split.dp)
-    load = Load(prompt_tokens=tokens, prompt_length=input_len, groups=groups, cache_bits=setup.cache_bits)
-    return setup.forward(load)
+    steps = steps_of_prompt(setup, tokens / groups)
+    load = Load(
+        prompt_tokens=tokens / steps, prompt_length=input_len, groups=groups, cache_bits=setup.cache_bits
+    )
+    one = setup.forward(load)
+    next_s = one.stage_s if setup.micro_batches > 1 else one.seconds
+    return one.times(1 + (steps - 1) * next_s / one.seconds, steps)
+
+
+def steps_of_prompt(setup: Setup, tokens: float) -> int:
+    """Return the steps in which a data-parallel group reads so many tokens of prompts."""
+    return max(ceil(tokens * setup.split.dp / setup.budget), 1)
 
 
 def decode_pass(setup: Setup, sequences: float, context: float) -> ForwardPass:

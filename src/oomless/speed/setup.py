@@ -77,7 +77,8 @@ def setup_of(estimate: Estimate, host: str | None = None) -> Setup:
     machine = machines_of(estimate.hardware)[0]
     layout = request.worked
     split = split_of(layout, request.engine, estimate.hardware.per_node)
-    budget = (request.max_num_batched_tokens or request.ubatch_size or BUDGET) * layout.dp  # of all groups
+    whole = max(BUDGET, request.max_model_len or 0)  # transformers reads prompts whole
+    budget = (request.max_num_batched_tokens or request.ubatch_size or whole) * layout.dp  # of all groups
     parts = divided(estimate, host)
     net, hosted = parts or (network(estimate.model, request.quantization), None)
     return Setup(
