@@ -101,6 +101,11 @@ def test_the_length_that_an_engine_says_would_fit_is_repeated_as_its_own() -> No
     assert whole is not None
     assert whole.advice[0].flags == "--max-model-len 30752"
     assert all(each.headroom_bytes is None or each.headroom_bytes >= 0 for each in whole.advice)
+    short = REFUSED.replace("7.51 GiB", "0.12 GiB").replace("30752", "480")
+    nobody = beside(f"{start}dtype=torch.bfloat16, max_seq_len=40960\n{short}", "h100").explanation
+    assert nobody is not None
+    assert nobody.advice
+    assert "--max-model-len 480" not in {each.flags for each in nobody.advice}
 
 
 def test_an_excerpt_of_a_tensor_rank_is_of_all_cards_that_are_named() -> None:

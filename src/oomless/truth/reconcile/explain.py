@@ -1,12 +1,13 @@
 """Why memory ran out: what was asked for, what was free, who held the rest, and what would have fitted."""
 
+import math
 from contextlib import suppress
 from typing import NamedTuple
 
 from ...errors import OomlessError
 from ...estimate.serving.estimate import Estimate, estimate_serving
 from ...estimate.training.changes import changes_that_fit as training_changes
-from ...plan.tune.would_fit import changes_that_fit
+from ...plan.tune.would_fit import LEAST_LENGTH, LEAST_SHARE_OF_LOAD, changes_that_fit
 from ...recording.oom_text import OutOfMemoryText
 from ...run.options import share_of_card
 from .compare import Comparison
@@ -149,16 +150,16 @@ def advice(
 
 
 def _longest(run: LoggedRun, estimate: Estimate | None) -> Advice | None:
-    """The length that the engine itself says would fit."""
-    longest = run.figure("longest_length")
-    if longest is None or longest < 1:
+    """The length that the engine itself says would fit, where it is one that somebody would serve."""
+    longest, asked = run.figure("longest_length"), estimate and estimate.asked.max_model_len
+    if longest is None or longest < min(LEAST_LENGTH, (asked or math.inf) / LEAST_SHARE_OF_LOAD):
         return None
     length, room = int(longest), None
     if estimate is not None:
-        asked = estimate.asked._replace(max_model_len=length, context=None)
+        shorter = estimate.asked._replace(max_model_len=length, context=None)
         cards = estimate.cards or estimate.hardware
         with suppress(OomlessError):  # else the log's word stands alone
-            room = estimate_serving(estimate.model, asked, cards, estimate.adjust).headroom_bytes
+            room = estimate_serving(estimate.model, shorter, cards, estimate.adjust).headroom_bytes
     return Advice(f"--max-model-len {length}", None if room is None or room < 0 else room)
 
 
