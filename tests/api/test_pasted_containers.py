@@ -41,6 +41,28 @@ def test_variables_of_llama_cpp_are_its_flags(tmp_path: Path) -> None:
     assert over["request"]["max_model_len"] == 8192, "what is typed wins"
 
 
+ONE_OF_TWO = """services:
+  node0:
+    image: vllm/vllm-openai:v0.11.0
+    command: >
+      --model Qwen/Qwen3-235B-A22B-Instruct-2507-FP8 --tensor-parallel-size 4 --data-parallel-size 4
+      --data-parallel-size-local 2 --enable-expert-parallel --max-model-len 65536
+    deploy: {resources: {reservations: {devices: [{driver: nvidia, count: 8, capabilities: [gpu]}]}}}
+"""
+
+
+def test_a_container_has_cards_on_each_machine() -> None:
+    """One of two machines with eight cards each was refused: eight visible, sixteen ranks."""
+    found = asked(ONE_OF_TWO, "h100:8x2")
+    assert found["request"]["layout"]["dp"] == 4
+    assert found["ranks"][0]["num_ranks"] == 16
+    few = call(
+        "infer", "--gpu", "h100:8", "--command", "CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-8B -tp 4"
+    )
+    assert few.code == 2
+    assert "leaves 2 cards visible" in few.err
+
+
 def test_variables_that_nobody_reads_are_named() -> None:
     found = asked(
         "VLLM_LOGGING_LEVEL=DEBUG VLLM_USE_V1=1 "

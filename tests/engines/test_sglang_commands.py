@@ -44,6 +44,16 @@ def test_heads_and_dense_layers_of_a_large_deployment_are_whole() -> None:
     assert loaded / GIB == pytest.approx(105.59, abs=0.2)
 
 
+@pytest.mark.parametrize(
+    ("said", "tokens"),
+    [("EAGLE", 3), ("NEXTN", 3), ("NGRAM", 11), ("EAGLE --speculative-num-steps 1", 1)],
+)
+def test_an_algorithm_alone_drafts_several_tokens(said: str, tokens: int) -> None:
+    """It was taken for one token a step; SGLang chooses three steps, and of guesses twelve tokens."""
+    found = answer(V3 + f"--speculative-algorithm {said}", "0.5.23")
+    assert found["request"]["speculation"]["tokens"] == tokens
+
+
 def test_old_switches_divide_experts() -> None:
     switch, size, neither = (held(V3 + flag, "0.4.6") for flag in ("--enable-ep-moe", "--ep-size 8", ""))
     assert switch == size != neither

@@ -6,7 +6,7 @@ import pytest
 import oomless
 from oomless.engines.rank import CacheLayout
 from oomless.engines.vllm import VLLM
-from oomless.errors import UnsupportedError
+from oomless.errors import UnsupportedError, UsageError
 from oomless.model.load import load
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout, Resolved
@@ -315,3 +315,9 @@ def test_the_cache_that_a_checkpoint_says_is_taken() -> None:
         for release, flags in (("0.13.0", {}), ("0.15.0", {}), ("0.15.0", {"kv_cache_dtype": "bfloat16"}))
     ]
     assert sizes == [61 * 1152, 61 * 576, 61 * 1152]
+
+
+def test_a_block_of_no_size_that_attention_has_is_refused() -> None:
+    with pytest.raises(UsageError, match="--block-size 7 is none"):
+        resolved("qwen3-8b", block_size=7)
+    assert [resolved("qwen3-8b", block_size=size).block_size for size in (8, 528)] == [8, 528]

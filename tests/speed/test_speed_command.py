@@ -105,3 +105,11 @@ def test_a_command_that_starts_no_engine_is_refused() -> None:
     answer = call("speed", "--command", "python train.py", "--gpu", "h100")
     assert (answer.code, answer.out) == (2, "")
     assert "starts no engine" in answer.err
+
+
+def test_columns_of_a_prompt_read_in_steps_are_as_wide_as_their_words() -> None:
+    """The heading stood in the first column, which it widened."""
+    lines = call("speed", "qwen3-8b", "--gpu", "h100", "--input-len", "20000").out.splitlines()
+    first = lines[lines.index("one prompt, read in 3 steps") + 1]
+    assert first.startswith("  weights ")
+    assert first.index("ms") < 28

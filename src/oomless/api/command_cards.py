@@ -46,7 +46,8 @@ def on_its_cards(given: dict[str, Any], command: "Command") -> tuple[dict[str, A
     if command.visible is None:
         given["gpu"], notes = for_its_ranks(given["gpu"], given)
     hardware, its = parse_gpu(given["gpu"]), engine(given["engine"])
-    seen = hardware.num_gpus if command.visible is None else command.visible * command.nodes
+    machines = max(command.nodes, hardware.num_nodes)  # what is visible is so on each of them
+    seen = hardware.num_gpus if command.visible is None else command.visible * machines
     used = seen
     if its.axis == "tp":
         if not any(name in given for name in SIZES):

@@ -42,9 +42,8 @@ def prompt_title(steps: int) -> str:
 
 def part_table(title: str, parts: tuple[TimePart, ...]) -> str:
     """What takes how long, and why."""
-    return table(
-        [(title, "", ""), *((f"  {part.what}", seconds(part.seconds), part.formula) for part in parts)]
-    )
+    rows = [(f"  {part.what}", seconds(part.seconds), part.formula) for part in parts]
+    return f"{title}\n{table(rows)}"
 
 
 def dynamic_text(serving: ServingAnswer, answer: Dynamic) -> str:

@@ -122,6 +122,8 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     {'cuda_graph_max_bs': 16}
     >>> as_sglang({"speculation": "EAGLE", "speculative_num_steps": 3, "speculative_num_draft_tokens": 4})
     {'speculation': '{"method": "EAGLE", "num_speculative_tokens": 3}'}
+    >>> as_sglang({"speculation": "NGRAM"})
+    {'speculation': '{"method": "NGRAM", "num_speculative_tokens": 11}'}
     """
     rest = graphs_by_phase({name: value for name, value in flags.items() if name not in DRAFTED})
     if of_steps := rest.pop("decode_attention_backend", ""):  # whose pages and graphs count
@@ -131,16 +133,16 @@ def as_sglang(flags: dict[str, Any]) -> dict[str, Any]:
     verified, steps = flags.get(DRAFTED[0], 0), flags.get(DRAFTED[1], 0)
     tokens = max(verified - 1, steps)
     method = rest.get("speculation")
-    if method is not None and (tokens > 0 or flags.get("draft_model")):
+    tokens = tokens or UNSAID.get(method or "", 0)
+    if method is not None and (tokens or flags.get("draft_model")):
         draft = {"model": flags["draft_model"]} if flags.get("draft_model") else {}
-        rest["speculation"] = json.dumps(
-            {"method": method, "num_speculative_tokens": tokens or UNSAID.get(method, 1), **draft}
-        )
+        rest["speculation"] = json.dumps({"method": method, "num_speculative_tokens": tokens or 1, **draft})
     return rest
 
 
-UNSAID = {"DSPARK": 7, "DFLASH": 15}
-"""Tokens that a method drafts where nothing is said (DEFAULT_DSPARK_GAMMA of dspark_config.py; the block of
+UNSAID = {"EAGLE": 3, "EAGLE3": 3, "NEXTN": 3, "STANDALONE": 3, "NGRAM": 11, "DSPARK": 7, "DFLASH": 15}
+"""Tokens that a method drafts where nothing is said (arg_groups/speculative_hook.py: three steps, of Llama
+five, whose eight tokens are not told apart here; DEFAULT_DSPARK_GAMMA of dspark_config.py; the block of
 RadixArk's heads; speculative/dflash_utils.py: 16 are verified)."""
 DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model")
 

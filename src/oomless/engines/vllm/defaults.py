@@ -65,7 +65,7 @@ def resolve(
             gpu_memory_utilization=share,
             kv_cache_dtype=cache_dtype,
             cpu_offload_gb=0.0 if model.family in rules.keeps_all_on_card else asked.cpu_offload_gb,
-            block_size=asked.block_size or default_block_size(model, rules, hardware),
+            block_size=block_size(asked) or default_block_size(model, rules, hardware),
             engram="host" if asked.engram == "auto" else asked.engram,
             images_per_prompt=_images(asked, rules),
             enforce_eager=asked.enforce_eager
@@ -323,6 +323,19 @@ def stored_cache_dtype(
             return asked
         case _:
             assert_never(attention)
+
+
+def block_size(asked: Asked) -> int | None:
+    """Return the tokens of a block as asked: 1, or a multiple of 8 (BlockSize of config/cache.py to 0.15;
+    later the attention refuses what is no multiple of 16)."""
+    size = asked.block_size
+    if size and size > 1 and size % 8:
+        raise UsageError(
+            f"--block-size {size} is none that vLLM's attention takes",
+            "choose a multiple of 16",
+            "block_size",
+        )
+    return size
 
 
 def default_block_size(model: Model, rules: VllmRules, hardware: Hardware) -> int:
