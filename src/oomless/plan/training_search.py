@@ -8,11 +8,12 @@ from ..errors import OomlessError, UnsupportedError, UsageError
 from ..estimate.training.training_estimate import TrainingEstimate
 from ..estimate.training.whole_step import estimate_step
 from ..frameworks import OF_PAIRS, framework, planned
+from ..frameworks.defaults import resolved
 from ..frameworks.plan_space import PlannedCards
 from ..model.model import Model
 from ..run.cards import Card, Hardware
-from ..run.training import TrainingAsked
-from ..speed.training import TrainingSpeed, training_speed
+from ..run.training import TrainingAsked, TrainingResolved
+from ..speed.training import TrainingSpeed, speed_of_resolved
 from ..units import parse_bytes
 from .candidates import (
     NEAREST_MISSES,
@@ -97,6 +98,7 @@ class TrainingSearch(CardSearch[TrainingRow]):
         self.model, self.training = model, training
         self.needs = NeededBytes()
         self.made: dict[TrainingAsked, TrainingEstimate] = {}
+        self.chosen: dict[TrainingAsked, TrainingResolved] = {}
         self.nearest: dict[str, NearMiss] = {}
         self.states = LeastBytes(model)
         self.names = training.frameworks or planned(training.method, training.task)
@@ -269,8 +271,11 @@ class TrainingSearch(CardSearch[TrainingRow]):
         return asked._replace(grad_accum=batch // (ranks * asked.micro_batch))
 
     def speed(self, asked: TrainingAsked, hardware: Hardware) -> TrainingSpeed | None:
+        """Return the speed of a setting; None where none is known."""
         try:
-            return training_speed(self.model, asked, hardware)
+            if asked not in self.chosen:
+                self.chosen[asked] = resolved(asked, self.model.max_positions)
+            return speed_of_resolved(self.model, self.chosen[asked], hardware)
         except OomlessError:
             return None
 

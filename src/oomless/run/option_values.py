@@ -1,6 +1,7 @@
 """The values of options: what one may be, which are refused, and how one is written again."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from .. import facts
@@ -204,9 +205,13 @@ def images_of(value: object) -> int | None:
 
 def choices_of(option: Option) -> tuple[str, ...]:
     """Return the words that an option takes, where they are known; () elsewhere."""
-    if not option.listed:
-        return option.choices
-    rows = facts.table(option.listed)
+    return first_column(option.listed) if option.listed else option.choices
+
+
+@cache
+def first_column(table: str) -> tuple[str, ...]:
+    """Return the words of a table's first column."""
+    rows = facts.table(table)
     return tuple(row[next(iter(row))] for row in rows)
 
 

@@ -154,8 +154,12 @@ class TrainingAsked(NamedTuple):
         """
         usual, alone = TrainingAsked(), Mesh()
         return (
-            *(n for n in self._fields if n != "mesh" and getattr(self, n) != getattr(usual, n)),
-            *(n for n in Mesh._fields if getattr(self.mesh, n) != getattr(alone, n)),
+            *(
+                n
+                for n, mine, its in zip(self._fields, self, usual, strict=True)
+                if mine != its and n != "mesh"
+            ),
+            *(n for n, mine, its in zip(Mesh._fields, self.mesh, alone, strict=True) if mine != its),
         )
 
     def value(self, field: str) -> Any:

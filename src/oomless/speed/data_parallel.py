@@ -58,22 +58,11 @@ def copies_of_experts(step: TrainingStep) -> tuple[int, int]:
 
     >>> from ..model.load import load
     >>> from ..run.hardware import parse_gpu
-    >>> from ..run.training import Mesh, TrainingAsked, recipe
+    >>> from ..run.training import Mesh, TrainingAsked
     >>> from ..frameworks.defaults import resolved
-    >>> from .machine import machine_of
-    >>> from .network import network
-    >>> model, sixteen = load("deepseek-v2-lite"), parse_gpu("h100:8x2")
+    >>> from .training_step import training_step
     >>> asked = resolved(TrainingAsked(framework="megatron-bridge", mesh=Mesh(dp=16, ep=8)), 4096)
-    >>> step = TrainingStep(
-    ...     model,
-    ...     asked,
-    ...     asked.mesh,
-    ...     sixteen,
-    ...     machine_of(sixteen.card),
-    ...     network(model),
-    ...     recipe("bf16"),
-    ...     4096,
-    ... )
+    >>> step = training_step(load("deepseek-v2-lite"), asked, asked.mesh, parse_gpu("h100:8x2"))
     >>> copies_of_rest(step), copies_of_experts(step)
     ((16, 8), (2, 1))
     """

@@ -9,14 +9,13 @@ from ..estimate.training.training_estimate import TrainingEstimate
 from ..frameworks.defaults import resolved
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.training import Mesh, TrainingAsked, recipe
+from ..run.training import Mesh, TrainingAsked, TrainingResolved
 from .band import Coverage, Figure, TimePart, bound, figure, spread
-from .machine import Machine, machines_of
-from .network import network
+from .machine import Machine
 from .offloaded_step import update_on_host, updates_on_host
 from .steady import added
 from .training_parts import frozen_forwards_s, step_parts
-from .training_step import TrainingStep, trained_share
+from .training_step import TrainingStep, trained_share, training_step
 
 
 class TrainingSpeed(NamedTuple):
@@ -66,15 +65,18 @@ def training_speed(model: Model, asked: TrainingAsked, hardware: Hardware, froze
     >>> 0.2 < training_speed(load("deepseek-llm-7b"), seven, parse_gpu("h100:8")).mfu.value < 0.6
     True
     """
-    chosen = resolved(asked, model.max_positions)
-    length = chosen.seq_len
+    return speed_of_resolved(model, resolved(asked, model.max_positions), hardware, frozen)
+
+
+def speed_of_resolved(
+    model: Model, chosen: TrainingResolved, hardware: Hardware, frozen: int = 0
+) -> TrainingSpeed:
+    """Return the speed of a step of which every value is given."""
     mesh = _filled(chosen.mesh, hardware)
-    machine = machines_of(hardware)[0]
-    net = network(model, None)
-    states = recipe(chosen.precision)
-    work = TrainingStep(model, chosen, mesh, hardware, machine, net, states, length, frozen)
+    work = training_step(model, chosen, mesh, hardware, frozen)
+    machine = work.machine
     need_peak(machine, work.kind)
-    tokens = chosen.micro_batch * length * chosen.grad_accum * mesh.dp
+    tokens = chosen.micro_batch * work.length * chosen.grad_accum * mesh.dp
     parts = step_parts(work)
     step_s = added(part.seconds for part in parts)
     backward = 2 * trained_share(work) if chosen.method == "full" else 1

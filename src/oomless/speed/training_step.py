@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from ..model.model import Model
 from ..run.cards import Hardware
-from ..run.training import Mesh, Recipe, TrainingResolved
-from .machine import Machine
-from .network import Network
+from ..run.training import Mesh, Recipe, TrainingResolved, recipe
+from .machine import Machine, machines_of
+from .network import Network, network
 from .steady import added
 
 
@@ -21,31 +21,12 @@ class TrainingStep(NamedTuple):
     net: Network
     states: Recipe
     length: int
+    kind: str
+    """The type of the matrix products."""
+    conditions: frozenset[str]
+    """The words of efficiencies.csv that hold."""
     frozen: int = 0
     """Forward passes without a graph beside each micro-batch: of a reference, or of the policy itself."""
-
-    @property
-    def kind(self) -> str:
-        """Return the type of the matrix products."""
-        narrow = "fp4" if self.asked.products == "nvfp4" else "fp8"
-        named = narrow in self.states.name or self.asked.products in ("fp8", "mxfp8", "nvfp4")
-        if named and dict(self.machine.flops_per_s).get(narrow):
-            return narrow
-        return (
-            "bf16" if self.states.compute == 2 else "fp32"
-        )  # torch multiplies FP32 in FP32 unless it is told otherwise
-
-    @property
-    def conditions(self) -> frozenset[str]:
-        """Return the words of efficiencies.csv that hold."""
-        return frozenset(
-            (
-                self.kind,
-                self.machine.architecture.split(" ")[0].lower(),
-                self.asked.kernels or "",
-                "mxfp8" if self.asked.products == "mxfp8" else "",
-            )
-        )
 
     @property
     def ranks_of_layer(self) -> int:
@@ -89,6 +70,29 @@ class TrainingStep(NamedTuple):
             each.num_layers * each.num_active * each.params_each / each.width for each in self.net.experts
         )
         return self.micro_tokens * 2 * a_value * tile / self.machine.bytes_per_s / self.ranks_of_layer
+
+
+def training_step(
+    model: Model, asked: TrainingResolved, mesh: Mesh, hardware: Hardware, frozen: int = 0
+) -> TrainingStep:
+    """Return the step of a question whose ranks fill the cards."""
+    machine, states = machines_of(hardware)[0], recipe(asked.precision)
+    kind = type_of_products(asked, states, machine)
+    words = machine.architecture.split(" ")[0].lower(), asked.kernels or ""
+    conditions = frozenset((kind, *words, "mxfp8" if asked.products == "mxfp8" else ""))
+    net = network(model, None)
+    return TrainingStep(
+        model, asked, mesh, hardware, machine, net, states, asked.seq_len, kind, conditions, frozen
+    )
+
+
+def type_of_products(asked: TrainingResolved, states: Recipe, machine: Machine) -> str:
+    """Return the type of the matrix products; torch multiplies FP32 in FP32 unless it is told otherwise."""
+    narrow = "fp4" if asked.products == "nvfp4" else "fp8"
+    named = narrow in states.name or asked.products in ("fp8", "mxfp8", "nvfp4")
+    if named and dict(machine.flops_per_s).get(narrow):
+        return narrow
+    return "bf16" if states.compute == 2 else "fp32"
 
 
 class Passes(NamedTuple):

@@ -10,10 +10,10 @@ from ...frameworks.graphs.blocks import MicroBatchWork
 from ...frameworks.megatron.activations import on_host
 from ...frameworks.megatron.models import described
 from ...frameworks.megatron.run import Megatron
-from ...ledger import Line, ranged
+from ...ledger import Line
 from ...model.model import Model
 from ...run.cards import Hardware
-from ...run.training import Mesh, TrainingAsked, TrainingResolved, optimizer, recipe
+from ...run.training import TrainingAsked, TrainingResolved
 from ...units import GIB
 from ..serving.unified_memory import on_shared_memory
 from .checks import (
@@ -26,23 +26,17 @@ from .checks import (
     trained_model,
     with_targets,
 )
+from .counted_step import CountedStage, counted
 from .head_and_loss import CONTRASTIVE
 from .job import Job, capacity_of
 from .kbit_preparation import kept_lines, may_be_prepared, prepared_lines
 from .loading import with_loading
 from .megatron import device_of, estimate_megatron
-from .micro_batch_work import work_of
 from .notes import warnings
-from .phases import StepPhase, up_to
-from .prediction_layers import behind, with_prediction_layers
 from .rank_group import RankGroup, rank_group
-from .rank_portions import PipelineStage, adapters, check_mesh, portions, stages
-from .reserved import at_least, peak_interval, process_line, with_spread
-from .rotary_tables import with_rotary_tables
-from .stage_step import StageStep, resident_gradients
-from .states import states
-from .step import phases, stage_step
-from .tower import lengthened
+from .rank_portions import check_mesh
+from .reserved import process_line, with_spread
+from .stage_step import resident_gradients
 from .training_estimate import TrainingEstimate, worst_of
 
 
@@ -58,10 +52,10 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
             f"--offload-layers {job.request.offload_layers} is not counted here",
             "it is with --offload activations of a model in Megatron's own layers, without --pp",
         )
-    found, depths = with_prediction_layers(job), job.request.mtp_layers
-    work, host, groups = work_of(found), data_workers_bytes(job.request, job.mesh.num_ranks), []
-    for stage in stages(len(job.model.layers), job.mesh):
-        group, on_host = of_stage(found, work, behind(stage, depths), asked)
+    found = counted(job)
+    host, groups = data_workers_bytes(job.request, job.mesh.num_ranks), []
+    for stage in found.stages:
+        group, on_host = of_stage(stage, found.work, asked)
         groups.append(group)
         host += on_host * job.mesh.num_ranks // job.mesh.pp
     return TrainingEstimate(
@@ -71,7 +65,7 @@ def estimate_training(model: Model, asked: TrainingAsked, hardware: Hardware) ->
         mesh=job.mesh,
         groups=tuple(groups),
         ram_bytes=host,
-        disk_bytes=checkpoint_disk(job.model, job.request),
+        disk_bytes=found.disk_bytes,
         worst_rank=worst_of(tuple(groups)),
         warnings=warnings(job, asked),
         asked=asked,
@@ -131,53 +125,28 @@ def by_megatron(run: Megatron, job: Job, asked: TrainingAsked) -> TrainingEstima
     )
 
 
-def of_stage(
-    job: Job, work: MicroBatchWork, stage: PipelineStage, asked: TrainingAsked
-) -> tuple[RankGroup, int]:
+def of_stage(stage: CountedStage, work: MicroBatchWork, asked: TrainingAsked) -> tuple[RankGroup, int]:
     """Return the group of a pipeline stage, and what each of its ranks puts into host memory."""
-    request = job.request
-    mine = portions(job.model, job.mesh, stage, request)
-    held = states(mine, job.mesh, request, job.engine)
-    held = with_rotary_tables(held, job.model, len(stage.layers), request)
-    step = stage_step(job, work, stage, mine, held)
-    on_host = held.host + (step.kept if step.offloads else 0)
-    beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(request, 1))
-    beside = (*beside, *kept_lines(mine, request))
-    if may_be_prepared(request, job.recipe):
+    step, job = stage.step, stage.step.job
+    on_host = step.held.host + (step.kept if step.offloads else 0)
+    beside = on_shared_memory(job.hardware.card, on_host + data_workers_bytes(job.request, 1))
+    beside = (*beside, *kept_lines(step.portions, job.request))
+    if may_be_prepared(job.request, job.recipe):
         beside = (*beside, *prepared_lines(step, work, asked.recompute is None))
-    found = phases(step)
-    if (most := lengthened(job.model, request)) > request.seq_len:
-        longer = job._replace(request=request._replace(seq_len=most))
-        others = phases(stage_step(longer, work_of(longer), stage, mine, held))
-        found = tuple(up_to(*both) for both in zip(found, others, strict=True))
-    return with_loading(at_peak(step, found, beside), mine, job), on_host
+    return with_loading(at_peak(stage, beside), step.portions, job), on_host
 
 
-def at_peak(step: StageStep, found: tuple[StepPhase, ...], beside: tuple[Line, ...]) -> RankGroup:
+def at_peak(stage: CountedStage, beside: tuple[Line, ...]) -> RankGroup:
     """Return the ledger of a stage at its peak: states, what the fullest phase adds, what the allocator holds
     beside it, the context."""
-    job = step.job
-    worst, least = peak_interval(found, job)
+    step, job = stage.step, stage.step.job
     workspaces = process_line("runtime.cublas", job)
     held = step.held._replace(lines=(*step.held.lines, workspaces))
     always = [line for line in held.lines if line.category != "gradients"]
-    source = f"estimate/training/step.py: {worst.name}"
-    passing = [
-        ranged(
-            part.key,
-            "policy",
-            part.what,
-            (part.bytes, part.bytes, max(part.bytes, part.most)),
-            "assumed" if part.most > part.bytes else "exact",
-            part.formula,
-            source,
-        )
-        for part in worst.parts
-    ]
-    lines = with_spread(always, job) + at_least(with_spread(passing, job), least)
     steady = sum(line.bytes for line in always)
     steady += held.gradients if resident_gradients(job) else 0
-    return rank_group(job, step.stage.rank, held, steady, found, lines, beside)
+    lines = [*with_spread(always, job), *stage.passing]
+    return rank_group(job, step.stage.rank, held, steady, stage.phases, lines, beside)
 
 
 PREFETCH = 2
@@ -202,18 +171,3 @@ def data_workers_bytes(request: TrainingResolved, num_ranks: int) -> int:
     batch = request.micro_batch * request.seq_len * BATCH_TENSORS * 8
     private = round(facts.constant("training", "data_worker", (0,)).value * GIB)
     return num_ranks * request.data_workers * (private + PREFETCH * batch)
-
-
-def checkpoint_disk(model: Model, request: TrainingResolved) -> int:
-    """Bytes of one saved checkpoint: weights, master copies and moments; adapters alone under LoRA."""
-    form, rule = recipe(request.precision), optimizer(request.optimizer)
-    whole = Mesh(dp=1)
-    stage = stages(len(model.layers), whole)[0]
-    if request.method == "full":
-        trained = model.num_parameters
-        if request.trained_layers:
-            trained = sum(p.total for p in portions(model, whole, stage, request) if p.trained)
-        moments = rule.moments * (rule.moment_bits // 8 or form.moment)
-        return model.num_parameters * form.weight + trained * (form.master + moments)
-    found = sum(p.total for p in adapters(model, whole, stage, request))
-    return found * (4 + 4 * rule.moments)

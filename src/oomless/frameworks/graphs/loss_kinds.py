@@ -1,5 +1,6 @@
 """How frameworks write their losses: rows of facts/losses.csv, and how many tokens a chunk of one has."""
 
+from functools import cache
 from math import ceil
 from typing import Literal, NamedTuple
 
@@ -115,6 +116,17 @@ def has_loss(name: str, framework: str) -> bool:
     (True, False)
     """
     return any(row["loss"] == name and row["framework"] in ("", framework) for row in facts.table("losses"))
+
+
+@cache
+def sized_by_room(framework: str) -> bool:
+    """Whether a loss of a framework runs in chunks as large as what a card leaves.
+
+    >>> sized_by_room("unsloth"), sized_by_room("axolotl")
+    (True, False)
+    """
+    rows = facts.table("losses")
+    return any(row["room_share"] and row["framework"] in ("", framework) for row in rows)
 
 
 def chunk_tokens(loss: Loss, shape: LossShape) -> int:
