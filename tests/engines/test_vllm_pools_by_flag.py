@@ -14,6 +14,7 @@ from oomless.engines.vllm.weights import loading
 from oomless.errors import UsageError
 from oomless.estimate.serving.estimate import Estimate, estimate_serving
 from oomless.model.load import load
+from oomless.plan.tune.would_fit import changes_that_fit
 from oomless.run.hardware import parse_gpu
 from oomless.run.serving import Asked, Layout, Resolved
 from oomless.units import GIB
@@ -213,6 +214,29 @@ def test_a_share_that_is_free_leaves_the_room_of_the_pool() -> None:
     """A tenth of the card is free of a share of 0.9: that is no room of a load that leaves three tenths."""
     found = answer("deepseek-r1", "h200:8", "0.33.0", tp=8, max_model_len=32768)
     assert found.ledger.capacity_bytes > 120 * GIB
+
+
+@pytest.mark.parametrize(("release", "lost"), [("0.6.3", 0), ("0.6.4", 1), ("0.9.0", 1), ("0.9.1", 0)])
+def test_the_share_is_of_the_card_with_what_others_hold(release: str, lost: int) -> None:
+    """gpu_worker.py: the share is of all that the card has; what others held at the start is charged to it
+    where the engine asks the driver what is taken (0.6.4, 0.8.0 to 0.9.0), and nowhere else."""
+    alone, beside = (answer("qwen2.5-7b", "h100", release, reserve=each) for each in (None, "4GiB"))
+    assert alone.pools[0] - beside.pools[0] == lost * 4 * GIB
+    assert beside.request.max_num_batched_tokens == alone.request.max_num_batched_tokens
+
+
+def test_a_share_that_others_hold_is_made_smaller() -> None:
+    """Of 288 GB with 30 GiB held outside vLLM 0.90 runs out of memory and 0.85 runs (InferenceX#2213); no
+    share is offered that others hold."""
+    of = "qwen3-8b", "rtx-3090", "0.33.0"
+    found = {
+        share: answer(*of, reserve="4GiB", gpu_memory_utilization=share, max_model_len=8192)
+        for share in (0.75, 0.9)
+    }
+    changes = {share: [each.flags for each in changes_that_fit(each)] for share, each in found.items()}
+    assert found[0.9].verdict == "does_not_fit"
+    assert changes[0.9][0].startswith("--gpu-memory-utilization 0.7")
+    assert "--enforce-eager" in changes[0.75]
 
 
 def test_flash_infer_attends_on_turing() -> None:

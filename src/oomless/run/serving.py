@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..errors import UsageError
 from ..facts.options import DEFAULT_ENGINE
 from ..records import Record
+from ..units import parse_bytes
 from .option_values import value_of
 from .options import by_keyword, given, need_known
 from .speculation import Speculation
@@ -178,6 +179,11 @@ class Asked(Record):
     def largest_graph(self) -> int:
         """Return the sequences of the largest step that is captured; 0 where nothing says them."""
         return self.cuda_graph_max_bs or 0
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Return what of each card is left to others."""
+        return parse_bytes(self.reserve) if self.reserve else 0
 
     def changed(self) -> tuple[str, ...]:
         """Return the fields that are no defaults, beside engine and version; those of the layout last.

@@ -38,13 +38,26 @@ from .weights import released_ends, uncharged_weights
 
 
 def budget_bytes(asked: Resolved, hardware: Hardware) -> int:
-    """What vLLM allows itself: utilisation of the card's total.
+    """What vLLM allows itself: utilisation of the card's total, what others hold of it with it; which takes
+    of the share where all that the card has less of is charged.
 
     >>> from ...run.hardware import parse_gpu
-    >>> budget_bytes(Resolved(gpu_memory_utilization=0.9), parse_gpu("80GiB"))
-    77309411328
+    >>> asked, card = Resolved(gpu_memory_utilization=0.9, reserve="8GiB"), parse_gpu("72GiB")
+    >>> [budget_bytes(asked._replace(engine_version=each), card) / 2**30 for each in ("0.9.0", "0.9.1")]
+    [64.0, 72.0]
     """
-    return ceil(hardware.card.memory_bytes * (asked.gpu_memory_utilization or 0))
+    others = asked.reserve_bytes // asked.instances
+    share = ceil((hardware.card.memory_bytes + others) * (asked.gpu_memory_utilization or 0))
+    return share - others if others and charges_card(asked, hardware) else share
+
+
+def charges_card(asked: Resolved, hardware: Hardware) -> bool:
+    """Return whether all that the card has less of is charged to the share."""
+    rules = RELEASES.at(asked.engine_version)
+    if rules.v0:
+        return rules.v0_charges_context
+    on_ascend = hardware.card.vendor == "Huawei"
+    return rules.charges_context_on_ascend if on_ascend else rules.charges_context
 
 
 def made_pool(layout: CacheLayout, asked: Resolved, left: int) -> int:
@@ -107,8 +120,7 @@ def budget_lines(model: Model, asked: Resolved, hardware: Hardware, stage: Stage
     (beside if rules.charges_torch_alone else charged).append(others)
     context = _measured("runtime.context", "context", rules, tags)
     context = context_line(context, "vllm", rules.release, tags, hardware.card)
-    in_budget = rules.charges_context_on_ascend if "ascend" in tags else rules.charges_context
-    (charged if (rules.v0_charges_context if rules.v0 else in_budget) else beside).append(context)
+    (charged if charges_card(asked, hardware) else beside).append(context)
     estimated = estimates_graphs(model, asked, rules, tags)
     untried = ("untried",) if rules.charges_graphs and not estimated else ()
     if asked.kv_cache_dtype.startswith(TURBOQUANT):

@@ -89,7 +89,9 @@ def _batch(model: Model, hardware: Hardware, asked: Asked, length: int, rules: V
 
         seqs, tokens = V0_SEQUENCES, v0_batch(model, asked, hardware, length, rules)
     else:
-        seqs, tokens = default_batch(rules, hardware, length * model.encodes)
+        whole = hardware.card.memory_bytes * asked.instances + asked.reserve_bytes
+        card = hardware.card._replace(memory_bytes=whole)
+        seqs, tokens = default_batch(rules, hardware._replace(card=card), length * model.encodes)
     if DOUBLED in rules.text:  # arg_utils.py of 0.17 to 0.33
         seqs, tokens = 2 * seqs, 2 * tokens
     if rules.raises_batch_to_items and model.vision and model.vision.sees_both_ways:

@@ -11,7 +11,7 @@ from ...model.model import Model
 from ...records import Record
 from ...run.cards import Card, Hardware
 from ...run.serving import Asked, Layout, Resolved
-from ...units import GIB, format_bytes, parse_bytes
+from ...units import GIB, format_bytes
 from .notes import (
     beyond_context,
     beyond_load,
@@ -139,7 +139,7 @@ def estimate_serving(
 def share_of(hardware: Hardware, asked: Asked) -> Hardware:
     """The cards as one instance may use them: less what is reserved for others, divided among the
     instances."""
-    reserved = parse_bytes(asked.reserve) if asked.reserve else 0
+    reserved = asked.reserve_bytes
 
     def share(card: Card) -> Card:
         memory, shared = (

@@ -138,6 +138,7 @@ def milder_first(estimate: Estimate) -> dict[str, tuple[Any, ...]]:
             case "share":
                 lower = share_without_overrun(estimate)
                 values = [lower] if lower else [each for each in sorted({0.7, *values}) if each > now]
+                values = [each for each in values if is_free(estimate, {tunable.field: each})]
             case "graphs":
                 values = [] if asked.value(tunable.field) else values
             case "room":
@@ -145,6 +146,12 @@ def milder_first(estimate: Estimate) -> dict[str, tuple[Any, ...]]:
         if values:
             found[tunable.field] = tuple(values)
     return found
+
+
+def is_free(estimate: Estimate, share: dict[str, Any]) -> bool:
+    """Return whether others leave a share of the card free."""
+    asked, hardware = estimate.request._replace(**share), estimate.hardware
+    return engine(asked.engine).budget_bytes(asked, hardware) <= hardware.card.memory_bytes
 
 
 def share_without_overrun(estimate: Estimate) -> float | None:
