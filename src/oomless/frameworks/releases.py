@@ -27,6 +27,9 @@ class Habits(NamedTuple):
     """Their tokens of a sample where nobody says."""
     experts_apart: bool = False
     """Each matrix of an expert is a module of its own, not a slice of a stack."""
+    adapted_stacks: str = ""
+    """When PEFT adapts stacked experts: never, or listed, where other matrices have the names of theirs;
+    nothing: all-linear means them too."""
     reentrant_checkpoints: bool = False
     """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
     inputs_on_card: bool = False
@@ -169,6 +172,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         optimizer=found.get("optimizer"),
         seq_len=int(found.get("seq_len", 0)),
         experts_apart=found.get("experts") == "apart",
+        adapted_stacks=found.get("stacks", ""),
         reentrant_checkpoints=found.get("checkpoints") == "reentrant",
         inputs_on_card=found.get("inputs") == "card",
         wide_norms=found.get("prepared") == "norms",

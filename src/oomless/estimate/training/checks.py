@@ -12,8 +12,9 @@ from ...model.name_patterns import NamePatterns
 from ...model.storage import BF16, F32, Format
 from ...run.cards import Card
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, recipe
+from .adapted_experts import is_target, short_name
 from .head_and_loss import CONTRASTIVE
-from .rank_portions import divisors, is_target, short_name
+from .rank_portions import divisors
 
 
 def with_targets(model: Model, asked: TrainingAsked, request: TrainingResolved) -> TrainingResolved:

@@ -7,8 +7,8 @@ from ...model.attention import MLA, V4, V41
 from ...model.model import Model
 from ...run.cards import Card
 from ...run.training import Recipe, TrainingResolved, recipe
+from .adapted_experts import adapts_stacks
 from .job import Job
-from .rank_portions import adapts_stacks
 
 
 def attention_kernel(request: TrainingResolved, form: Recipe, model: Model, card: Card) -> AttentionKernel:

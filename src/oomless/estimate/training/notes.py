@@ -9,10 +9,10 @@ from ...model.model import Model
 from ...run.cards import Hardware
 from ...run.options import by_keyword
 from ...run.training import Mesh, TrainingAsked, TrainingResolved, optimizer
+from .adapted_experts import is_target, packs_apart
 from .checks import SPECIAL
 from .head_and_loss import CONTRASTIVE
 from .job import Job
-from .rank_portions import is_target, packs_apart
 from .reserved import late_share
 from .tower import on_images
 
@@ -131,7 +131,8 @@ def unusual(model: Model) -> tuple[str, ...]:
 
 def on_experts(model: Model, request: TrainingResolved) -> list[str]:
     """Return what is to be said of experts that QLoRA may or may not pack, and of Megatron-SWIFT's."""
-    if request.mesh.ep > 1 and framework(request.framework).groups_adapters:
+    exchanged = request.mesh.ep > 1 and framework(request.framework).groups_adapters
+    if exchanged and request.expandable_segments:  # as the row of reserved_slack that counts them
         return ["its examples with experts took 4 to 14 GiB that nothing explains: the middle is counted"]
     stacked = any(tensor.role == "expert" for tensor in model.tensors) and not packs_apart(model, request)
     if request.method != "qlora" or not stacked:

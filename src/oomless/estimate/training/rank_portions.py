@@ -13,6 +13,13 @@ from ...model.feedforward import MoE
 from ...model.fused_modules import shares_input
 from ...model.model import EMBEDDING, Model, Tensor
 from ...run.training import Mesh, TrainingResolved
+from .adapted_experts import (
+    FUSED,
+    adapted_tensors,
+    adapts_stacks,
+    packs_apart,
+    short_name,
+)
 
 Group = Literal["dense", "expert"]
 """Which ranks hold the same values: all data-parallel ranks, or those with the same experts."""
@@ -226,18 +233,6 @@ def in_part(portion: Portion, trained: int, num_layers: int) -> list[Portion]:
     return [each for each in found if each.layers] or [portion._replace(trained=False)]
 
 
-def short_name(name: str) -> str:
-    """The last part of a tensor's name: q_proj."""
-    return name.removesuffix(".weight").rpartition(".")[2]
-
-
-def is_target(name: str, targets: tuple[str, ...]) -> bool:
-    """Whether a list of targets means this tensor: its last part, or the last parts that the target spells
-    out."""
-    whole = name.removesuffix(".weight")
-    return any(whole == target or whole.endswith("." + target) for target in targets)
-
-
 def beside_layers(model: Model, stage: PipelineStage, kind: AdapterKind) -> list[Portion]:
     """Adapters that stand beside no matrix: norms, tokens of the embedding, virtual tokens and prefixes.
 
@@ -282,42 +277,8 @@ def _prefix_width(attention: Attention, hidden: int, kind: AdapterKind) -> int:
     return 2 * attention.core.num_kv_heads * attention.core.head_dim
 
 
-STACKED_BY_PEFT = frozenset(
-    "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe glm4_moe_lite glm_moe_dsa qwen2_moe "
-    "qwen3_moe qwen3_next mixtral minimax_m2".split()
-)
-FUSED = ("gate_proj", "up_proj", "w1", "w3")
-"""Families whose experts PEFT adapts as stacks, and the matrices that lie in one stack, whose adapter has
-twice the rank (peft/utils/transformers_weight_conversion.py of 0.21, _MOE_TARGET_MODULE_MAPPING;
-transformers/conversion_mapping.py of 5)."""
 BEHIND_FIRST = ("k_proj", "v_proj", "up_proj")
 """Matrices that lie in a product of Megatron-Core behind its first one."""
-ALWAYS_STACKED = ("gpt_oss", "llama4", "granitemoe", "granitemoehybrid")
-"""Families whose experts were one tensor in transformers 4 already."""
-
-
-def experts_apart(model: Model, request: TrainingResolved) -> bool:
-    """Whether each matrix of an expert is a module of its own, as in transformers 4: bitsandbytes then packs
-    it, and PEFT adapts it."""
-    habits = framework(request.framework).habits(request.framework_version)
-    return habits.experts_apart and model.family not in ALWAYS_STACKED
-
-
-def packs_apart(model: Model, request: TrainingResolved) -> bool:
-    """Whether each matrix of an expert may be packed by itself."""
-    split = request.method == "qlora" and model.family in framework(request.framework).split_experts
-    return split or experts_apart(model, request)
-
-
-def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
-    """Whether adapters reach routed experts: PEFT makes the changed stack of every layer anew, and autograd
-    keeps it."""
-    if experts_apart(model, request):
-        return False
-    if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
-        return False
-    named = {"all-linear", "gate_proj", "up_proj", "down_proj"} & set(request.lora_targets)
-    return bool(named) and framework(request.framework).peft
 
 
 def beside_matrix(
@@ -356,19 +317,13 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
     inside = set(stage.layers)
     found = []
     rank = request.lora_rank
-    everything = "all-linear" in request.lora_targets
     grouped = framework(request.framework).groups_adapters
-    for tensor in model.tensors:
+    stacked = adapts_stacks(model, request)
+    for tensor in adapted_tensors(model, request):
         layers = tuple(layer for layer in tensor.layers if layer in inside)
-        if not layers or tensor.part != "main" or len(tensor.shape) < 2:
+        if not layers:
             continue
-        short = short_name(tensor.name)
-        if tensor.role == "plain" or not (everything or is_target(tensor.name, request.lora_targets)):
-            continue
-        expert = tensor.role == "expert"
-        stacked = expert and adapts_stacks(model, request)
-        if expert and everything and not (stacked or grouped or experts_apart(model, request)):
-            continue  # stacked experts are no nn.Linear
+        short, expert = short_name(tensor.name), tensor.role == "expert"
         tp = (mesh.etp or 1) if expert and mesh.ep > 1 else mesh.tp
         per_layer = -(-tensor.repeat // mesh.ep) if expert else tensor.repeat
         out, inner = tensor.shape[-2], tensor.shape[-1]
@@ -376,7 +331,7 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
         in_cut = -(-inner // tp) if tensor.cut.how == "row" else inner
         group: Group = "expert" if expert else "dense"
         matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
-        parts = beside_matrix(short, matrix, request.adapter, twice=stacked and short in FUSED)
+        parts = beside_matrix(short, matrix, request.adapter, twice=expert and stacked and short in FUSED)
         behind = grouped and short in BEHIND_FIRST
         if (behind or shares_input(model.family, short)) and request.adapter == "lora":
             parts = parts[1:]
