@@ -67,10 +67,21 @@ def test_a_number_of_tokens_bounds_the_pool() -> None:
 
 @pytest.mark.parametrize(("backend", "page"), [("flashinfer", 1), ("flashmla", 64), ("cutlass_mla", 128)])
 def test_another_backend_has_pages_of_its_own_and_no_partial_results(backend: str, page: int) -> None:
-    command = V3 + "--cuda-graph-bs 1 2 4 8 --attention-backend "
+    command = V3 + "--cuda-graph-max-bs 512 --attention-backend "
     assert answer(command + backend, "0.5.3")["request"]["block_size"] == page
     other, usual = (held(command + word, "0.5.3")["runtime.cuda_graphs"] for word in (backend, "fa3"))
     assert usual > other + 4 * GIB
+
+
+def test_partial_results_go_by_the_largest_batch_not_by_heads_alone() -> None:
+    """Every head was taken for 0.3 GiB whatever the batch: 38 GiB of V3 under data-parallel attention, where
+    FlashAttention 3 asked for 7 (sglang#11086), and no setting with graphs fitted on eight H200."""
+    groups = V3 + "--dp 8 --enable-dp-attention --cuda-graph-max-bs "
+    few, many = (held(groups + num, "0.5.3")["runtime.cuda_graphs"] for num in ("16", "512"))
+    assert few < 3 * GIB
+    assert 14 * GIB < many < 18 * GIB
+    half = held(V3 + "--cuda-graph-max-bs 256", "0.4.6")["runtime.cuda_graphs"]
+    assert half == pytest.approx(6.22e9, rel=0.1)  # sglang#5893
 
 
 def test_without_chunks_a_prompt_is_read_whole_and_less_is_reserved() -> None:
@@ -82,16 +93,13 @@ def test_without_chunks_a_prompt_is_read_whole_and_less_is_reserved() -> None:
 
 
 def test_a_server_of_prompts_captures_no_graphs() -> None:
-    """For LMSYS's prefill servers 26 to 43 GiB of graphs were counted, and the answer was tight."""
+    """For LMSYS's prefill servers graphs were counted."""
     command = (
         "deepseek-ai/DeepSeek-R1 --tp 32 --dp 32 --enable-dp-attention --moe-a2a-backend deepep "
         "--mem-fraction-static 0.85 --chunked-prefill-size 524288 --max-running-requests 8192 "
         "--max-total-tokens 131072 --context-length 8192 --ep-num-redundant-experts 32"
     )
-    alone, pair = (
-        answer(command + mode, "0.5.9", "h100:8x4") for mode in ("", " --disaggregation-mode prefill")
-    )
-    assert (alone["verdict"], pair["verdict"]) != ("fits", "fits")
+    pair = answer(command + " --disaggregation-mode prefill", "0.5.9", "h100:8x4")
     assert pair["verdict"] == "fits"
     assert pair["request"]["enforce_eager"] is True
     eager = answer(command + " --disable-cuda-graph", "0.5.9", "h100:8x4")

@@ -1,6 +1,8 @@
 """CUDA graphs of SGLang: of decode steps, by what their runner and the kernels keep, and of prefills from
 0.5.10 on."""
 
+from math import ceil
+
 from ... import facts
 from ...facts.release import Release
 from ...ledger import Line, ranged
@@ -36,8 +38,7 @@ def graphs_are_captured(model: Model, asked: Resolved, hardware: Hardware) -> bo
 
 
 def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) -> Line:
-    """Return the line of captured graphs; latent attention on Hopper adds what each head of the rank
-    reserves.
+    """Return the line of captured graphs; latent attention on Hopper adds its partial results.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -46,7 +47,7 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     >>> asked = Resolved(engine_version="0.5.6", layout=Layout(tp=8), cuda_graph_max_bs=512)
     >>> line = graph_line(load("deepseek-v3"), asked, parse_gpu("h200:8"), Stage(0, 1, 0, 61))
     >>> round(line.bytes / GIB, 2)
-    5.98
+    5.53
     """
     rules, tags = RELEASES.at(asked.engine_version), graph_tags(model, asked, hardware)
     release = rules.release
@@ -62,12 +63,45 @@ def graph_line(model: Model, asked: Resolved, hardware: Hardware, stage: Stage) 
     if one_kind and asked.layout.pp == 1 and captures_prefills(model, asked, hardware, rules):
         num_sizes = len(prefill_sizes(asked.max_num_batched_tokens or 0))
         return with_prefills(line, num_sizes, release, (*tags, "few") if captures_few(asked) else tags)
-    each = facts.constant("sglang", "graphs_per_head", release, *tags)
-    heads = max((mla.num_heads for mla in stage.kinds(model).latents), default=0)
-    if not heads or not each.high:
+    return with_partials(line, model, asked, hardware, stage, tags)
+
+
+def with_partials(
+    line: Line, model: Model, asked: Resolved, hardware: Hardware, stage: Stage, tags: tuple[str, ...]
+) -> Line:
+    """Return the line with the partial results that FlashAttention 3 reserves for the largest batch, as often
+    as they are kept: splits x heads x tokens x latent in F32 (hopper/flash_api.cpp: out_accum)."""
+    rules = RELEASES.at(asked.engine_version)
+    copies = facts.constant("sglang", "split_copies", rules.release, *tags)
+    widest = max(((mla.num_heads, mla.kv_lora_rank) for mla in stage.kinds(model).latents), default=(0, 0))
+    heads, tokens = widest[0] // attention_ranks(asked), 1 + asked.draft_tokens
+    if not heads or not copies.high:
         return line
-    heads //= attention_ranks(asked)
-    return added(line, heads, each, "heads")
+    length = asked.max_model_len or model.max_positions
+    num = num_splits(heads * tokens, hardware.card.num_sms or 132, length)
+    largest = captured_sizes(asked, rules)[-1] * tokens
+    split = heads * largest * widest[1] * 4 / GIB
+    each = copies._replace(value=copies.value * split, low=copies.low * split, high=copies.high * split)
+    return added(line, num, each, f"splits of {heads} heads and {largest} tokens")
+
+
+SPLIT_TILE, MOST_SPLITS = 64, 128
+"""Rows and tokens of a tile, and splits (hopper/tile_size.h, heuristics.h)."""
+
+
+def num_splits(rows: int, sms: int, length: int) -> int:
+    """Return the splits of one long sequence, whatever the batch: the fewest that fill the multiprocessors to
+    0.85 of what the best number does (num_splits_heuristic).
+
+    >>> [num_splits(heads, sms, 163_840) for sms in (132, 78) for heads in (16, 64, 128)]
+    [109, 109, 57, 67, 67, 34]
+    """
+    tiles, blocks = -(-rows // SPLIT_TILE), -(-length // SPLIT_TILE)
+    if tiles >= 0.8 * sms or blocks <= 4:
+        return 1
+    waves = [tiles * num / sms for num in range(1, min(MOST_SPLITS, sms, blocks) + 1)]
+    filled = [each / ceil(each) for each in waves]
+    return next(index for index, each in enumerate(filled, 1) if each >= 0.85 * max(filled))
 
 
 def captured_line(
@@ -205,8 +239,7 @@ def added(line: Line, number: int, each: facts.Constant, what: str) -> Line:
 
 
 def graph_tags(model: Model, asked: Resolved, hardware: Hardware) -> tuple[str, ...]:
-    """What the memory of graphs goes by: latent attention on Hopper reserves the partial results of every
-    split of its longest cache (FlashAttention 3), of all heads under data-parallel attention."""
+    """What the memory of graphs goes by."""
     found = {
         "tp": asked.layout.tp > 1,
         "unified": hardware.card.shared_bytes > 0,

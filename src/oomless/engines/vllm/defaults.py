@@ -328,8 +328,7 @@ def stored_cache_dtype(
 
 
 def block_size(asked: Asked) -> int | None:
-    """Return the tokens of a block as asked: 1, or a multiple of 8 (BlockSize of config/cache.py to 0.15;
-    later the attention refuses what is no multiple of 16)."""
+    """Return the tokens of a block as asked: 1, or a multiple of 8 (config/cache.py, BlockSize)."""
     size = asked.block_size
     if size and size > 1 and size % 8:
         raise UsageError(
