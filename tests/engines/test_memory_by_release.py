@@ -178,15 +178,13 @@ def test_the_workspace_of_flashinfer_is_in_whole_graphs_or_beside_the_pool() -> 
     assert "FlashInfer" not in hopper.formula
 
 
-@pytest.mark.parametrize(
-    ("model", "dp", "gib"), [("deepseek-v3", 1, 6.25), ("kimi-k2", 8, 20)], ids=["16 heads", "64 heads"]
-)
-def test_graphs_of_latent_attention_on_hopper_go_by_heads(model: str, dp: int, gib: float) -> None:
-    """sglang#5893 and sglang#24453."""
-    found = answer(model, "h200:8", tp=8, dp=dp, engine="sglang", engine_version="0.5.10", context=4096)
-    graphs = line(found, "runtime.cuda_graphs")
-    assert graphs.bytes / GIB == pytest.approx(gib, rel=0.05)
-    assert graphs.low_bytes < gib * GIB < graphs.high_bytes
+def test_graphs_of_latent_attention_on_hopper_go_by_heads() -> None:
+    """sglang#16143: 5 to 6 GB of 16 heads for 512 sequences."""
+    asked: dict[str, Any] = {"engine": "sglang", "engine_version": "0.5.6", "context": 4096}
+    graphs = line(answer("deepseek-v3", "h200:8", tp=8, **asked), "runtime.cuda_graphs")
+    assert 5e9 <= graphs.bytes <= 6e9
+    assert graphs.low_bytes < 5e9
+    assert graphs.high_bytes > 6e9
 
 
 @pytest.mark.parametrize(
