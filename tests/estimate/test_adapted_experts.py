@@ -1,6 +1,8 @@
 """Which matrices of models with experts PEFT adapts: all-linear as a word, and as the list of modules that
 some frameworks make of it, held against PEFT itself."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,26 @@ def test_adapters_beside_experts_are_those_of_peft(name: str, framework: str, li
             model, peft.LoraConfig(r=4, target_modules=names if lists else "all-linear")
         )
     assert adapted(name, framework) == model.get_nb_trainable_parameters()[0]
+
+
+@pytest.mark.torch
+def test_stacks_that_axolotl_names_are_those_of_peft(tmp_path: Path) -> None:
+    """Parameters of experts beside modules of attention, as its examples for experts have them."""
+    torch = pytest.importorskip("torch")
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    targets, stacks = ["q_proj", "o_proj"], ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    said = {"base_model": "Qwen/Qwen3-30B-A3B", "adapter": "lora", "lora_r": 4, "sequence_len": 2048}
+    said |= {"lora_target_modules": targets, "lora_target_parameters": stacks}
+    (file := tmp_path / "lora.yaml").write_text(json.dumps(said))
+    config = dict(config_document("qwen3-30b-a3b")[1])
+    settings = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(settings)
+        asked = peft.LoraConfig(r=4, target_modules=targets, target_parameters=stacks)
+        theirs = peft.get_peft_model(model, asked).get_nb_trainable_parameters()[0]
+    found = train("qwen3-30b-a3b", "h200", from_file=str(file))
+    assert found.groups[0].states.trained_values == theirs
+    assert not any("lora_target_parameters" in each for each in found.warnings)
 
 
 def test_llama_factory_adapts_no_stack() -> None:

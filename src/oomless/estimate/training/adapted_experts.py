@@ -59,7 +59,11 @@ def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
     """
     if experts_apart(model, request):
         return False
-    if request.method == "full" or request.adapter != "lora" or model.family not in STACKED_BY_PEFT:
+    if request.method == "full" or request.adapter != "lora":
+        return False
+    if by_parameter(request) and framework(request.framework).peft:
+        return True
+    if model.family not in STACKED_BY_PEFT:
         return False
     of = framework(request.framework)
     rule, named = of.habits(request.framework_version).adapted_stacks, {*request.lora_targets}
@@ -67,6 +71,12 @@ def adapts_stacks(model: Model, request: TrainingResolved) -> bool:
         named |= {short_name(tensor.name) for tensor in model.tensors if tensor.role == "linear"}
         named -= {"all-linear"}
     return of.peft and rule != "never" and not named.isdisjoint(("all-linear", *OF_EXPERTS))
+
+
+def by_parameter(request: TrainingResolved) -> bool:
+    """Return whether stacks are asked for by their own names, as `target_parameters` of PEFT: gate and up
+    then share the first half of one adapter, of the rank that is asked for."""
+    return any(target.startswith("experts.") for target in request.lora_targets)
 
 
 def adapted_tensors(model: Model, request: TrainingResolved) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from .adapted_experts import (
     FUSED,
     adapted_tensors,
     adapts_stacks,
+    by_parameter,
     packs_apart,
     short_name,
 )
@@ -318,7 +319,7 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
     found = []
     rank = request.lora_rank
     grouped = framework(request.framework).groups_adapters
-    stacked = adapts_stacks(model, request)
+    stacked, spelled = adapts_stacks(model, request), by_parameter(request)
     for tensor in adapted_tensors(model, request):
         layers = tuple(layer for layer in tensor.layers if layer in inside)
         if not layers:
@@ -331,8 +332,9 @@ def adapters(model: Model, mesh: Mesh, stage: PipelineStage, request: TrainingRe
         in_cut = -(-inner // tp) if tensor.cut.how == "row" else inner
         group: Group = "expert" if expert else "dense"
         matrix = AdaptedMatrix(rank, in_cut, out_cut, short.startswith("down"))
-        parts = beside_matrix(short, matrix, request.adapter, twice=expert and stacked and short in FUSED)
-        behind = grouped and short in BEHIND_FIRST
+        twice = expert and stacked and not spelled and short in FUSED
+        parts = beside_matrix(short, matrix, request.adapter, twice)
+        behind = (grouped or (expert and stacked and spelled)) and short in BEHIND_FIRST
         if (behind or shares_input(model.family, short)) and request.adapter == "lora":
             parts = parts[1:]
         for name, rows, values in parts:

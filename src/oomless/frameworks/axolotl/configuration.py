@@ -174,6 +174,7 @@ def _generates(entries: Entries, asked: TrainingAsked) -> TrainingAsked:
 def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> TrainingAsked:
     """Return the question with rank and targets; full training leaves the targets out."""
     rank = entries.whole("lora_r", default=8)
+    targets += _stacks(entries)
     everything = entries.switch("lora_target_linear", default=not targets)
     saved = set(entries.words("lora_modules_to_save"))
     named = ("all-linear",) if everything else targets
@@ -183,6 +184,13 @@ def _lora(entries: Entries, asked: TrainingAsked, targets: tuple[str, ...]) -> T
         lora_targets=() if asked.method == "full" else named,
         trained_ends=bool({"embed_tokens", "lm_head"} & saved),
     )
+
+
+def _stacks(entries: Entries) -> tuple[str, ...]:
+    """Return the matrices of experts in the stacks that adapters are asked for by their parameters' names."""
+    names = [each.rpartition(".")[2] for each in entries.words("lora_target_parameters")]
+    halves = {"gate_up_proj": ("gate_proj", "up_proj")}
+    return tuple(f"experts.{half}" for each in names for half in halves.get(each, (each,)))
 
 
 FUNCTIONS = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "lora_embedding_kernel")
