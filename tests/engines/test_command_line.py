@@ -69,7 +69,7 @@ def test_sglang_is_read_under_its_own_names() -> None:
         "enable_dp_attention": True,
         "mem_fraction_static": 0.85,
         "max_num_batched_tokens": 8000,
-        "speculation": Speculation("EAGLE"),
+        "speculation": Speculation("EAGLE", 3),
     }
     assert (found.ignored, found.unknown) == (("--port 30000",), ("--nope 3",))
 
