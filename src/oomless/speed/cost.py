@@ -2,6 +2,7 @@
 step costs microseconds."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .load import Load
@@ -9,11 +10,25 @@ from .serving import front_s, period, prompt_pass, step_pass
 from .setup import Setup
 
 
+class Points(dict[int, float]):
+    """Values of a table by their place in it, each made when it is first looked up: a workload meets few of
+    them."""
+
+    def __init__(self, made: Callable[[int], float]) -> None:
+        super().__init__()
+        self.made = made
+
+    def __missing__(self, place: int) -> float:
+        """Return the value of a place, and keep it."""
+        self[place] = found = self.made(place)
+        return found
+
+
 class Curve(NamedTuple):
     """A function known at some points, straight between them and beyond the last."""
 
     at: tuple[float, ...]
-    values: tuple[float, ...]
+    values: tuple[float, ...] | Points
 
     def __call__(self, x: float) -> float:
         index = min(max(bisect_right(self.at, x) - 1, 0), len(self.at) - 2)
@@ -98,27 +113,26 @@ def step_cost(setup: Setup) -> StepCost:
         load = Load(0.0, 0.0, tokens / stages, length, 1.0, setup.cache_bits)
         return period(setup, setup.forward(load), tokens)
 
-    flat = [round_s(0, 0, tokens) for tokens in TOKENS]
-    decodes = [round_s(tokens, 0) for tokens in TOKENS]
-    base = round_s(groups, 0)
-    cache = [max(round_s(groups, context) - base, 0.0) for context in CONTEXTS]
-    tokens, many = 256, 64
+    base, tokens, many = round_s(groups, 0), 256, 64
     bare = of_one(tokens)
-    attention = [
-        max(of_one(tokens, 2 * before) - bare, 0.0) / tokens if before else 0.0 for before in CONTEXTS
-    ]
+
+    def attention(at: int) -> float:
+        return max(of_one(tokens, 2 * CONTEXTS[at]) - bare, 0.0) / tokens if CONTEXTS[at] else 0.0
+
+    def passing(at: int) -> float:
+        return max(prompt_pass(setup, TOKENS[at]).seconds - of_one(TOKENS[at], TOKENS[at]), 0.0)
+
+    flat = Points(lambda at: round_s(0, 0, TOKENS[at]))
     each_s = max(round_s(many, 0, 1) - round_s(0, 0, many + 1), 0.0) / many
-    uneven = [max(of_one(tokens) - even, 0.0) for tokens, even in zip(TOKENS, flat, strict=True)]
-    passing = [max(prompt_pass(setup, tokens).seconds - of_one(tokens, tokens), 0.0) for tokens in TOKENS]
     return StepCost(
-        Curve(TOKENS, tuple(decodes)),
-        Curve(TOKENS, tuple(flat)),
-        Curve(CONTEXTS, tuple(cache)),
-        Curve(CONTEXTS, tuple(attention)),
+        Curve(TOKENS, Points(lambda at: round_s(TOKENS[at], 0))),
+        Curve(TOKENS, flat),
+        Curve(CONTEXTS, Points(lambda at: max(round_s(groups, CONTEXTS[at]) - base, 0.0))),
+        Curve(CONTEXTS, Points(attention)),
         each_s,
-        Curve(TOKENS, tuple(uneven)),
+        Curve(TOKENS, Points(lambda at: max(of_one(TOKENS[at]) - flat[at], 0.0))),
         groups,
         dp,
-        Curve(TOKENS, tuple(passing)),
+        Curve(TOKENS, Points(passing)),
         front_s(setup),
     )
