@@ -21,24 +21,33 @@ FOR_DEVELOPERS = {"accuracy", "architecture", "benchmarks", "compared", "index"}
 """Pages that stay on the site."""
 
 
-def built(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def built(kind: str, folder: Path) -> Path:
     """A wheel or an sdist of this tree."""
     build = pytest.importorskip("hatchling.build", reason="the builder is not installed")
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    monkeypatch.chdir(ROOT)
-    folder.mkdir()
-    name: str = (build.build_wheel if kind == "wheel" else build.build_sdist)(str(folder))
+    with pytest.MonkeyPatch.context() as here:
+        here.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        here.chdir(ROOT)
+        name: str = (build.build_wheel if kind == "wheel" else build.build_sdist)(str(folder))
     return folder / name
 
 
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
-def test_the_same_tree_is_the_same_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (built(kind, tmp_path / name, monkeypatch).read_bytes() for name in ("one", "two"))
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that these tests read: building it takes longer than all of them."""
+    return built("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_same_tree_is_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    again = built("wheel", tmp_path)
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_the_same_tree_is_the_same_sdist(tmp_path_factory: pytest.TempPathFactory) -> None:
+    one, two = (built("sdist", tmp_path_factory.mktemp("sdist")).read_bytes() for _ in range(2))
     assert hashlib.sha256(one).hexdigest() == hashlib.sha256(two).hexdigest()
 
 
-def test_the_wheel_is_small_and_holds_no_test_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = built("wheel", tmp_path / "one", monkeypatch)
+def test_the_wheel_is_small_and_holds_no_test_data(wheel: Path) -> None:
     assert wheel.stat().st_size < MOST_BYTES
     names = zipfile.ZipFile(wheel).namelist()
     outside = [name for name in names if not name.startswith(("oomless/", "oomless-"))]
@@ -50,11 +59,11 @@ def test_the_wheel_is_small_and_holds_no_test_data(tmp_path: Path, monkeypatch: 
         assert [name for name in names if name.endswith(place)], place
 
 
-def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_shortens_what_nobody_asks_it_for(wheel: Path) -> None:
     """Pages keep the first lines of what commands print, rules all but their sources."""
-    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
-    assert len(wheel.namelist()) == len({*wheel.namelist()})
-    page = json.loads(wheel.read("oomless/docs/pages.json"))["train"]
+    files = zipfile.ZipFile(wheel)
+    assert len(files.namelist()) == len({*files.namelist()})
+    page = json.loads(files.read("oomless/docs/pages.json"))["train"]
     assert "$ oomless train deepseek-v2-lite" in page
     assert "<!--" not in page
     shortened = []
@@ -63,9 +72,9 @@ def test_the_wheel_shortens_what_nobody_asks_it_for(tmp_path: Path, monkeypatch:
     nodes = (node for each in codes for node in ast.walk(ast.parse(each)))
     functions = [ast.unparse(node) for node in nodes if isinstance(node, ast.FunctionDef)]
     for path in sorted((ROOT / "src/oomless/facts").glob("*.csv")):
-        if f"oomless/facts/{path.name}" not in wheel.namelist():
+        if f"oomless/facts/{path.name}" not in files.namelist():
             continue  # it is for developers
-        texts = path.read_text(encoding="utf-8"), wheel.read(f"oomless/facts/{path.name}").decode()
+        texts = path.read_text(encoding="utf-8"), files.read(f"oomless/facts/{path.name}").decode()
         mine, its = (list(csv.DictReader(io.StringIO(text))) for text in texts)
         blank = {name for own, row in zip(mine, its, strict=True) for name in own if row[name] != own[name]}
         assert its == [{**row, **dict.fromkeys(blank, "")} for row in mine]
@@ -99,26 +108,22 @@ def code_of(module: str) -> str:
     )
 
 
-def test_the_wheel_has_the_modules_of_the_tree_without_their_examples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
-    modules = [name for name in wheel.namelist() if name.endswith(".py")]
+def test_the_wheel_has_the_modules_of_the_tree_without_their_examples(wheel: Path) -> None:
+    files = zipfile.ZipFile(wheel)
+    modules = [name for name in files.namelist() if name.endswith(".py")]
     assert len(modules) == len(list((ROOT / "src/oomless").rglob("*.py")))
     for name in modules:
-        mine, its = (ROOT / "src" / name).read_text(encoding="utf-8"), wheel.read(name).decode()
+        mine, its = (ROOT / "src" / name).read_text(encoding="utf-8"), files.read(name).decode()
         assert code_of(its) == code_of(mine), name
         assert "    >>> " not in its, name
 
 
-def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(wheel: Path) -> None:
     """So are functions of the rooms with formulas, which --explain names; others in the tree alone."""
-    wheel = zipfile.ZipFile(built("wheel", tmp_path / "one", monkeypatch))
+    files = zipfile.ZipFile(wheel)
 
     def said(module: str, name: str) -> str:
-        statements = ast.walk(ast.parse(wheel.read(f"oomless/{module}.py").decode()))
+        statements = ast.walk(ast.parse(files.read(f"oomless/{module}.py").decode()))
         kinds = ast.FunctionDef | ast.ClassDef
         found = next(each for each in statements if isinstance(each, kinds) and each.name == name)
         return ast.get_docstring(found) or ""
@@ -135,7 +140,7 @@ def test_help_finds_in_the_wheel_what_the_fronts_and_commands_say(
     rooms = "engines|estimate|frameworks|recording|run|speed"
     code = "".join(each.read_text(encoding="utf-8") for each in (ROOT / "src/oomless").rglob("*.py"))
     for module in {*re.findall(rf'"((?:{rooms})/[a-z0-9_/]+)\.py', code)}:
-        tree, shipped = ((ROOT / f"src/oomless/{module}.py").read_text(), wheel.read(f"oomless/{module}.py"))
+        tree, shipped = ((ROOT / f"src/oomless/{module}.py").read_text(), files.read(f"oomless/{module}.py"))
         of_tree, of_wheel = (
             {
                 each.name

@@ -262,9 +262,8 @@ class _Run:
         beside = cut and self.policy.mixed
         if beside:
             self._make_room()
-        whole, groups = (
-            each * self.policy.micro_batches for each in (self.policy.token_budget, self.policy.groups)
-        )
+        batches = self.policy.micro_batches
+        whole, groups = self.policy.token_budget * batches, self.policy.groups * batches
         budget = max(whole - (self.decoding if beside else 0), 1)
         of_group = max(budget // groups, 1) if cut else budget
         taken, largest, before, done = 0, 0, 0.0, list[tuple[_Sequence, int]]()

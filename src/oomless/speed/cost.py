@@ -31,11 +31,10 @@ class Curve(NamedTuple):
     values: tuple[float, ...] | Points
 
     def __call__(self, x: float) -> float:
-        index = min(max(bisect_right(self.at, x) - 1, 0), len(self.at) - 2)
-        left, right = self.at[index], self.at[index + 1]
-        return self.values[index] + (self.values[index + 1] - self.values[index]) * (x - left) / (
-            right - left
-        )
+        at, values = self
+        index = bisect_right(at, x, 1, len(at) - 1) - 1
+        left, low = at[index], values[index]
+        return low + (values[index + 1] - low) * (x - left) / (at[index + 1] - left)
 
 
 class StepCost(NamedTuple):
