@@ -364,3 +364,41 @@ def test_llama_factory_puts_a_model_into_float32_before_deepspeed_takes_it() -> 
     assert (then.verdict, now.verdict, now.peaks.phase) == ("fits", "tight", "load")
     assert now.peaks.allocated_bytes == 4 * 13_015_864_320
     assert found("llamafactory 0.6.0", sharding="zero3").peaks.phase != "load"
+
+
+def test_llama_factory_put_a_whole_model_onto_a_card_under_fsdp() -> None:
+    """model/patcher.py of 0.6.0 to 0.7.1: Mixtral under LoRA ran out of memory on cards of 46 GB
+    (hiyouga/LlamaFactory issue 3106); packed matrices go to the host."""
+    asked: dict[str, Any] = {"framework": "llama-factory", "sharding": "fsdp1", "offload": "params"}
+
+    def found(version: str, method: str) -> TrainingEstimate:
+        asked["framework_version"] = f"transformers 4.39, llamafactory {version}"
+        return train("mixtral-8x7b", "l40s:8", method=method, precision="fp16", **asked).estimate
+
+    assert found("0.6.1", "lora").peaks.phase == "load"
+    assert found("0.6.1", "lora").verdict == "does_not_fit"
+    for version, method in (("0.6.1", "qlora"), ("0.5.3", "lora"), ("0.8.0", "lora")):
+        assert found(version, method).peaks.phase != "load", (version, method)
+
+
+@pytest.mark.parametrize(
+    ("day", "packer", "micro_batch", "verdict"),
+    [
+        ("2023-12-23", "0.41.0", 4, "fits"),
+        ("2024-01-04", "0.41.0", 4, "does_not_fit"),
+        ("2024-01-04", "0.41.0", 1, "fits"),
+        ("2024-01-04", "0.43.2", 4, "fits"),
+        ("2024-01-24", "0.41.0", 4, "fits"),
+    ],
+)
+def test_contexts_of_bitsandbytes_hold_what_plain_checkpoints_give_up(
+    day: str, packer: str, micro_batch: int, verdict: str
+) -> None:
+    """Mixtral, 8,192 tokens, one A100-80GB (huggingface/transformers issue 28339): four sequences before,
+    one of Axolotl's first weeks of 2024, four since."""
+    asked: dict[str, Any] = {"micro_batch": micro_batch, "lora_targets": "all-linear", "seq_len": 8192}
+    asked |= {"optimizer": "adamw-8bit", "lora_rank": 32}
+    asked |= {"framework": "axolotl", "method": "qlora", "packed": True, "recompute": "full"}
+    releases = f"transformers 4.37, bitsandbytes {packer}, axolotl {day}"
+    found = train("mixtral-8x7b", "a100-80gb", attention="flash", framework_version=releases, **asked)
+    assert found.estimate.verdict == verdict

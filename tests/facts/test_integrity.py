@@ -53,7 +53,7 @@ KEYS = {
     "gpu_aliases": "alias",
     "gpu_shares": "machine from_gib",
     "guide_claims": "id",
-    "habits": "package habit until",
+    "habits": "package habit until framework",
     "hardware": "short_name",
     "hosts": "name",
     "kept_by_makers": "method families",

@@ -229,6 +229,11 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "recompute": "none",
         "seq_len": 2048,
     },
+    "torchrun --nproc_per_node=8 -m verl.trainer.sft_trainer model.path=Qwen/Qwen2.5-7B model.lora_rank=16 "
+    "model.target_modules=[q_proj,v_proj]": {
+        "framework": "verl",
+        "lora_targets": ["q_proj", "v_proj"],
+    },
     "torchrun --nproc_per_node=8 -m verl.trainer.sft_trainer model.path=Qwen/Qwen2.5-7B": {
         "framework": "verl",
         "packed": True,

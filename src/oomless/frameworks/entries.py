@@ -134,12 +134,12 @@ class Entries:
         return value
 
     def words(self, *names: str) -> tuple[str, ...]:
-        """A list of words, or words with commas between them."""
+        """A list of words, or words with commas between them, in brackets as Hydra has them or not."""
         name, value, found = self._find(names, None)
         if not found:
             return ()
         if isinstance(value, str):
-            value = [part.strip() for part in value.split(",")]
+            value = [part.strip(" '\"") for part in value.strip("[]").split(",")]
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self._fault(name, value, "list of words")
         return tuple(each for each in value if each)

@@ -30,8 +30,9 @@ class Habits(NamedTuple):
     adapted_stacks: str = ""
     """When PEFT adapts stacked experts: never, or listed, where other matrices have the names of theirs;
     nothing: all-linear means them too."""
-    reentrant_checkpoints: bool = False
-    """Layers are computed again by torch's reentrant checkpoints, inside of a backward of their own."""
+    checkpoints: str | None = None
+    """How layers are computed again where nothing is said: reentrant, inside of a backward of their own, or
+    plain."""
     inputs_on_card: bool = False
     """What full recomputation keeps stays on the card in the first step."""
     wide_norms: bool = False
@@ -173,7 +174,7 @@ def _by_name(found: dict[str, str]) -> Habits:
         seq_len=int(found.get("seq_len", 0)),
         experts_apart=found.get("experts") == "apart",
         adapted_stacks=found.get("stacks", ""),
-        reentrant_checkpoints=found.get("checkpoints") == "reentrant",
+        checkpoints=found.get("checkpoints"),
         inputs_on_card=found.get("inputs") == "card",
         wide_norms=found.get("prepared") == "norms",
         adapter_dtype=found.get("adapters"),

@@ -14,7 +14,7 @@ from ...model.model import Layer
 from ...run.training import TrainingResolved
 from .job import Job
 from .rank_portions import PipelineStage
-from .recomputation import recomputed
+from .recomputation import recomputed, reentrant
 
 
 class CheckpointSegment(NamedTuple):
@@ -37,6 +37,8 @@ class LayerWalk(NamedTuple):
     """Most bytes alive while it runs and nothing is kept."""
     input: int
     """Bytes of what it is given."""
+    on_contexts: int
+    """Bytes that products with packed matrices hold as they run, whatever checkpoints give up."""
 
 
 @lru_cache(maxsize=256)
@@ -59,7 +61,8 @@ def layer_walk(
         if "ops" in modules
         else walk(graph, modules, discarded=discarded)
     )
-    return LayerWalk(found, transient_peak(graph), graph.sizes[graph.source])
+    held = sum(graph.sizes[name] for name in graph.held)
+    return LayerWalk(found, transient_peak(graph), graph.sizes[graph.source], held)
 
 
 def segments(job: Job, work: MicroBatchWork, stage: PipelineStage) -> tuple[CheckpointSegment, ...]:
@@ -131,12 +134,16 @@ def computed_again(
 ) -> CheckpointSegment:
     """Return layers that keep the first one's input, and run again, all of them, before their backward.
 
-    A framework may wrap norms, attention and feed-forward by themselves: it keeps an input of each.
+    A framework may wrap norms, attention and feed-forward by themselves: it keeps an input of each. What
+    bitsandbytes' products have on their contexts is not given up by a checkpoint that is not reentrant: it
+    lets go of what autograd saves, and no other attribute (torch/utils/checkpoint.py, _checkpoint_hook).
     """
     of = framework(request.framework)
     pieces = 1 if of.whole_experts and work.exchanged else of.inputs_a_layer
     given = walks[0].input
     kept = pieces * (given if not request.partition_activations else -(-given // work.tp))
+    if not reentrant(request):
+        kept += sum(each.on_contexts for each in walks)
     forward = max(each.transient + given for each in walks)
     below = backward = 0  # a walk counts its own input: the one that was kept
     for each in walks:

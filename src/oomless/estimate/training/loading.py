@@ -19,13 +19,15 @@ def loaded_width(job: Job) -> int:
     4.40 to 5: "not is_quantized"), so that DeepSpeed moves it to the card (runtime/engine.py,
     _configure_distributed_model; DeepSpeed issue 5617, bitsandbytes issue 1249). Else what some releases of
     a framework moved, by the sharding whatever the method, in bytes of their own where all is trained
-    ("zero2/4"), or by the family of a packed model under FSDP.
+    ("zero2/4"), or by the family of a packed model under FSDP1, each of whose matrices transformers moves to
+    the host (4.39, _load_state_dict_into_meta_model).
     """
     request, of = job.request, framework(job.request.framework)
     usual = as_it_is_loaded(job.recipe)
     said = of.habits(request.framework_version).loaded_whole
     moved = {name: width for name, _, width in (each.partition("/") for each in said)}
-    if request.sharding in moved:
+    apart = request.sharding == "fsdp1" and request.method == "qlora"
+    if request.sharding in moved and not apart:
         return int(moved[request.sharding] or usual) if request.method == "full" else usual
     if job.mesh.dp * job.mesh.cp == 1 or request.method != "qlora":
         return 0

@@ -7,7 +7,7 @@ from ...model.attention import MLA, V4, V41
 from ...model.model import Model
 from ...run.cards import Card
 from ...run.training import Recipe, TrainingResolved, recipe
-from .adapted_experts import adapts_stacks
+from .adapted_experts import adapts_stacks, experts_apart
 from .job import Job
 
 
@@ -87,7 +87,8 @@ def frozen_inputs(request: TrainingResolved) -> str:
     """
     of = framework(request.framework)
     if request.method == "qlora":
-        return of.habits(request.framework_version).packed_inputs
+        four = request.quantization in (None, "nf4", "nf4-dq")
+        return of.habits(request.framework_version).packed_inputs if four else ""
     by_deepspeed = request.sharding == "zero3" and of.zero_is_deepspeed
     return "kept" if request.method == "lora" and by_deepspeed else ""
 
@@ -154,6 +155,7 @@ def work_of(job: Job) -> MicroBatchWork:
         fused_adapters=request.adapter_products == "fused" and request.adapter == "lora",
         grouped_adapters=of.groups_adapters,
         one_projection=of.one_projection,
+        experts_apart=request.method != "full" and experts_apart(model, request),
         adapted_experts=experts // mesh.ep if adapts_stacks(model, request) else 0,
         quantized=request.method == "qlora",
         frozen_inputs=frozen_inputs(request),

@@ -76,8 +76,13 @@ def reentrant(request: TrainingResolved) -> bool:
     [True, False, True]
     >>> [reentrant(TrainingResolved(framework=name, recompute="full")) for name in ("trl", "axolotl")]
     [False, True]
+    >>> asked = TrainingResolved(framework="axolotl", recompute="full")
+    >>> days = ("2023-12-31", "2024-01-04", "2024-02-01")
+    >>> [reentrant(asked._replace(framework_version=f"axolotl {day}")) for day in days]
+    [True, False, True]
     """
     of, said = framework(request.framework), request.use_reentrant
     if said is None:
-        said = of.reentrant or of.habits(request.framework_version).reentrant_checkpoints
+        earlier = of.habits(request.framework_version).checkpoints
+        said = earlier == "reentrant" or (of.reentrant and earlier != "plain")
     return request.recompute == "full" and said

@@ -50,6 +50,8 @@ class MicroBatchWork(NamedTuple):
     one_projection: bool = False
     """Queries, keys and values are views of one tensor, with one LoRA (litgpt/model.py, CausalSelfAttention;
     litgpt/lora.py, LoRAQKVLinear)."""
+    experts_apart: bool = False
+    """Frozen matrices of experts are modules of their own."""
     adapted_experts: int = 0
     """Experts of this rank whose stacked matrices carry adapters."""
     quantized: bool = False
@@ -310,6 +312,8 @@ def frozen_inputs(b: Builder, read: str) -> tuple[str, ...]:
     before = f"{read}.before"
     if b.work.frozen_inputs == "twice" and before not in b.sizes:
         b.op("kept_before", (read,), {before: b.sizes[read]}, (before,))
+    if b.work.quantized:
+        b.held.add(read)
     return (read,)
 
 

@@ -100,9 +100,10 @@ def _feed(b: Builder, kind: MoE, inner: int, rows: int, given: str) -> None:
 def _product(
     b: Builder, name: str, x: str, sizes: tuple[int, int, int], out: str, stack: tuple[str, ...]
 ) -> None:
-    """One grouped product: rows, width of what they are, width of what they become."""
+    """One grouped product: rows, width of what they are, width of what they become. Where each matrix is a
+    module of its own it has adapters, and its context its input, as any other matrix has."""
     rows, inner, outer = sizes
-    if b.work.grouped_adapters and b.work.targets(name):
+    if b.work.experts_apart or (b.work.grouped_adapters and b.work.targets(name)):
         linear(b, name, x, inner, outer, out, rows)
         return
     read = (x,) if b.work.trained or stack else ()

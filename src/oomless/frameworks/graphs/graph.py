@@ -47,6 +47,8 @@ class AutogradGraph(NamedTuple):
     """What the layer is given, and what it passes on."""
     constants: frozenset[str] = frozenset()
     """Tensors without a gradient: ids, masks, statistics."""
+    held: frozenset[str] = frozenset()
+    """What hangs on contexts of functions, out of reach of a checkpoint."""
 
 
 class Recorder:
@@ -63,6 +65,7 @@ class Recorder:
         self.ops: list[Op] = []
         self.sizes = dict(sizes)
         self.constants: set[str] = set()
+        self.held: set[str] = set()
 
     def record(self, op: Op, writes: Mapping[str, int]) -> None:
         """Add an operation, and the bytes of what it makes."""
@@ -71,7 +74,8 @@ class Recorder:
 
     def graph(self, source: str, target: str) -> AutogradGraph:
         """Return what was written down, from one tensor to another."""
-        return AutogradGraph(tuple(self.ops), dict(self.sizes), source, target, frozenset(self.constants))
+        found = AutogradGraph(tuple(self.ops), dict(self.sizes), source, target, frozenset(self.constants))
+        return found._replace(held=frozenset(self.held))
 
 
 class Walk(NamedTuple):
