@@ -106,6 +106,15 @@ def test_a_server_of_prompts_captures_no_graphs() -> None:
     assert pair["ranks"] == eager["ranks"]
 
 
+def test_a_server_of_steps_keeps_no_prefixes_nor_states_of_them() -> None:
+    """server_args.py, _handle_pd_disaggregation: KV cache is forced as chunk cache for decode server."""
+    command = "Qwen/Qwen3-Next-80B-A3B-Instruct --tp 4 --max-running-requests 64"
+    flags = ("", " --disaggregation-mode decode", " --disable-radix-cache")
+    alone, pair, plain = (answer(command + each, "0.5.10", "h200:4") for each in flags)
+    assert pair["kv_cache"] == plain["kv_cache"]
+    assert pair["kv_cache"]["max_tokens"] > 1.5 * alone["kv_cache"]["max_tokens"]
+
+
 def test_graphs_of_prompts_that_are_asked_for_lower_the_share() -> None:
     """Qwen2.5-VL-7B on B200: server_args of such a command says mem_fraction_static=0.7629746875
     (sglang#11830, 0.5.6)."""

@@ -12,6 +12,10 @@ from ..command_words import CommandWords
 PREFILLS = "--disaggregation-mode prefill"
 """The server of prompts alone captures no graphs: neither of steps nor, as the other of a pair, of prompts
 (server_args.py, _handle_pd_disaggregation and _handle_piecewise_cuda_graph)."""
+DECODES = "--disaggregation-mode decode"
+"""The server of steps alone keeps no prefixes, nor states of them (_handle_pd_disaggregation). Where up to 32
+requests run on a rank, its table has twice as many rows more for those that wait (DecodeReqToTokenPool of
+0.5.10), which are not counted: 4 B for each token that they may have."""
 
 
 def in_our_words(said: CommandWords) -> CommandWords:
@@ -20,7 +24,9 @@ def in_our_words(said: CommandWords) -> CommandWords:
     flags = with_variables(as_sglang(said.flags), said.before)
     if PREFILLS in said.ignored:
         flags = {"enforce_eager": not flags.get("enable_piecewise_cuda_graph"), **flags}
-    ignored = [flag for flag in said.ignored if flag != PREFILLS]
+    if DECODES in said.ignored:
+        flags = {"disable_radix_cache": True, **flags}
+    ignored = [flag for flag in said.ignored if flag not in (PREFILLS, DECODES)]
     return said._replace(flags=flags, ignored=ignored, remark=remark(flags))
 
 
