@@ -162,3 +162,19 @@ def test_sinks_were_joined_to_the_scores(release: str, graph: float) -> None:
         found = infer("gpt-oss-20b", "rtx-3090", flash_attn=flash, offline=True, **words)
         (line,) = (each for each in found.ledger.lines if each.what == "compute buffer")
         assert line.bytes / GIB == pytest.approx(graph, abs=0.1)
+
+
+def test_releases_of_early_2024_share_the_file() -> None:
+    """llm/llm.go, New: mixtral:8x7b ran on an RX 7900 XTX by 0.1.31 and ran out by 0.1.32 (ollama#3693)."""
+    layers = [
+        infer(
+            "mixtral-8x7b",
+            gpu="rx-7900-xtx",
+            engine="ollama",
+            engine_version=release,
+            quantization="Q4_0",
+            context=2048,
+        ).request.n_gpu_layers
+        for release in ("0.1.31", "0.1.32")
+    ]
+    assert layers == [28, 30]

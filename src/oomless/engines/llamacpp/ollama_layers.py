@@ -70,6 +70,16 @@ def sizes_of(model: Model, asked: Resolved, slots: int) -> Sizes:
     return Sizes(layers, output, tower, *graph_sizes(model, heads, context, cache, of_sinks, gates, lacks))
 
 
+def file_sizes(model: Model, asked: Resolved, slots: int) -> tuple[int, int, int]:
+    """Return the bytes of a file, of its cache in F16, and of a graph: a sixth of that cache for each head
+    that shares one (llm/llm.go, New)."""
+    heads = heads_in_file(model, asked)
+    cache = 2 * asked.context * slots * (heads.key + heads.value) * heads.kv * len(model.layers)
+    tensors = stored(model, asked).tensors
+    size = sum(t.format.num_bytes(t.shape) * t.repeat * max(len(t.layers), 1) for t in tensors)
+    return size, cache, heads.num // heads.least_kv * cache // 6
+
+
 class HeadsInFile(NamedTuple):
     """Heads and their widths as the file's metadata has them."""
 
@@ -182,6 +192,19 @@ def counted_together(sizes: Sizes, free: list[int], reserves: bool = True) -> in
     return count
 
 
+def counted_by_shares(num: int, size: int, cache: int, graph: int, free: list[int]) -> int:
+    """Return how many of a file's layers, the output as one, there was room for when each was taken for an
+    equal share of file and cache, and a graph and a tenth or 1 GiB of each card were left (llm/llm.go, New,
+    and gpu/gpu.go, CheckVRAM, of 0.1.21 to 0.1.31).
+
+    >>> counted_by_shares(33, 100 * GIB, 0, GIB, [12 * GIB]), counted_by_shares(33, GIB, 0, 0, [12 * GIB])
+    (3, 33)
+    """
+    each = (sum(free) - max(sum(free) // 10, len(free) * GIB)) // len(free)
+    most = min(num * (each - graph) // (cache + size // len(free)), num)
+    return most if most > 0 and graph + cache * most // num <= each else 0
+
+
 def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
     """Return the question with slots and layers as Ollama takes them: one card where all fits there, else all
     cards; fewer slots than it would like where only so all fits, or as many layers as num_gpu says."""
@@ -198,7 +221,10 @@ def on_cards(model: Model, hardware: Hardware, asked: Resolved) -> Resolved:
         sizes = sizes_of(model, asked, slots)
         counts = counted(sizes, cards, made == "Apple", rules.counts_from_front)
         if together := rules.sums_cards and made != "Apple":
-            counts = [0] * (len(cards) - 1) + [counted_together(sizes, cards, rules.reserves_layer)]
+            num = counted_together(sizes, cards, rules.reserves_layer)
+            if rules.shares_file:
+                num = counted_by_shares(len(model.layers) + 1, *file_sizes(model, asked, slots), cards)
+            counts = [0] * (len(cards) - 1) + [num]
         if sum(counts) >= wanted > 0:
             counts[-1] += num_blocks(model) - len(model.layers)  # what drafts is not weighed, and is counted
             break

@@ -49,6 +49,7 @@ class LlamaRules(ReleaseRules):
     fills_metal: bool = False
     """All layers go to an Apple GPU, whatever there is room for."""
     sums_cards: bool = False
+    shares_file: bool = False
     reserves_layer: bool = False
     """Ollama's estimate keeps room for a first layer."""
     lacks_graph: Families = NO_FAMILY
