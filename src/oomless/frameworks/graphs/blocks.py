@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from .adapter_ops import after_dropout, other_adapter, placed
 from .adapters import adapter
-from .graph import Op, Recorder
+from .graph import GraphRecorder, Op
 
 Kernels = Literal["eager", "liger", "compiled"]
 AttentionKernel = Literal["flash", "efficient", "cudnn", "math", "eager"]
@@ -113,7 +113,7 @@ class MicroBatchWork(NamedTuple):
 PARTS = ("q_proj", "k_proj", "v_proj")
 
 
-class Builder(Recorder):
+class Builder(GraphRecorder):
     """A graph as it grows. `module` names the part that selective recomputation knows."""
 
     def __init__(self, work: MicroBatchWork) -> None:

@@ -51,11 +51,11 @@ class AutogradGraph(NamedTuple):
     """What hangs on contexts of functions, out of reach of a checkpoint."""
 
 
-class Recorder:
+class GraphRecorder:
     """A layer as it is written down: operations in order, bytes of what they make, tensors without a
     gradient.
 
-    >>> layer = Recorder({"x": 8})
+    >>> layer = GraphRecorder({"x": 8})
     >>> layer.record(Op("mul", ("x",), ("y",), ("x",)), {"y": 8})
     >>> walk(layer.graph("x", "y")).saved
     {'x': 8}

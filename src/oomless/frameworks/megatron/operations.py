@@ -3,7 +3,7 @@ parallel products, FP8 copies, residuals."""
 
 from typing import NamedTuple
 
-from ..graphs.graph import Op, Recorder
+from ..graphs.graph import GraphRecorder, Op
 from .run import Megatron
 from .selective import DISCARDED
 
@@ -27,7 +27,7 @@ def shape(run: Megatron, seq_len: int) -> Shape:
     )
 
 
-class Tape(Recorder):
+class Tape(GraphRecorder):
     """A layer of a run as it grows: what an operation makes is given with its bytes."""
 
     def __init__(self, run: Megatron, at: Shape, sizes: dict[str, int]) -> None:
