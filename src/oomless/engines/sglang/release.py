@@ -38,10 +38,15 @@ class SglangRules(ReleaseRules):
     # what its server chooses
     reserves_by_class: bool = False
     reserves_by_size: bool = False
+    gib_beside_share_of_large_cards: int = 0
     raises_share_of_large_cards: bool = False
     share_of_largest_cards: float = 0.0
     graphs_of_small_cards: int = 0
     """Largest batch that is captured below TP4 on cards of less than 25 GB; 0: they are as all others."""
+    captures_more_above_gib: int = 0
+    """Cards beyond which batches to 256 are captured; 0: none."""
+    captures_more_of_one_group: bool = False
+    """They are without data-parallel attention alone."""
     chunks_by_class: bool = False
     graphs_of_35_gib: int = 16
     caps_graphs_by_requests: bool = False

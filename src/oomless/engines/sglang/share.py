@@ -46,7 +46,8 @@ def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tu
     if not rules.chunks_by_class:
         few = rules.graphs_of_small_cards if memory < SMALL_MIB_04 else 0
         chunk, graphs = (2048 if few else 8192), ((few if layout.tp < 4 else 80) if few else 160)
-        if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB and layout.dp == 1:
+        least = rules.captures_more_above_gib * GIB // MIB
+        if least and memory > least and (layout.dp == 1 or not rules.captures_more_of_one_group):
             graphs = 256
     for below, tokens, few, many in card_classes(rules) if rules.chunks_by_class else ():
         if memory < below * GIB // MIB:
@@ -150,12 +151,17 @@ def share_of_ranks(ranks: int, memory: int, rules: SglangRules) -> float:
     """mem_fraction_static to 0.4.7: by the number of ranks, and by MiB on large cards.
 
     >>> from .release import RELEASES
-    >>> share_of_ranks(8, 143_771, RELEASES.at("0.4.5")), share_of_ranks(8, 183_359, RELEASES.at("0.4.7"))
-    (0.81, 0.79)
+    >>> releases = ("0.4.5.post1", "0.4.5.post3", "0.4.6.post2")
+    >>> [round(share_of_ranks(8, 143_771, RELEASES.at(each)), 3) for each in releases]
+    [0.81, 0.907, 0.872]
+    >>> share_of_ranks(8, 183_359, RELEASES.at("0.4.7"))
+    0.79
     """
     share = next(value for least, value in SHARES_04 if ranks >= least)
     if rules.share_of_largest_cards and memory > LARGEST_MIB_047:
         return rules.share_of_largest_cards
+    if rules.gib_beside_share_of_large_cards and memory > 80 * GIB // MIB:
+        return (memory - rules.gib_beside_share_of_large_cards * GIB // MIB) / memory
     if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB:
         share = SHARES_04[-1][1]
         if memory > 96 * GIB // MIB:
