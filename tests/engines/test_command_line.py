@@ -224,13 +224,22 @@ def test_a_draft_that_is_a_model_of_its_own_is_not_counted_as_nothing() -> None:
     ("engine", "words"),
     [
         ("vllm", """--speculative-config '{"method": "mtp", "num_speculative_tokens": 3}'"""),
-        ("sglang", "--speculative-algorithm NEXTN"),
+        ("sglang", "--speculative-algorithm NEXTN --speculative-num-steps 3 --speculative-eagle-topk 1"),
         ("llamacpp", "--spec-draft-n-max 3"),
     ],
 )
 def test_speculation_comes_out_again_in_the_engines_own_words(engine: str, words: str) -> None:
     asked = Asked(engine=engine, layout=Layout(), speculation=Speculation("mtp", 3))
     assert words in shlex.join(command_words(asked))
+
+
+@pytest.mark.parametrize("said", [("mtp", 1), ("mtp", 5), ("EAGLE", 2), ("ngram", 4)], ids=str)
+def test_sglang_drafts_as_far_as_was_asked(said: tuple[str, int]) -> None:
+    """Launches that were planned for one token or five drafted three."""
+    asked = Asked(engine="sglang", layout=Layout(), speculation=Speculation(*said))
+    read = read_command("python -m sglang.launch_server --model-path m " + shlex.join(command_words(asked)))
+    found = read.flags["speculation"]
+    assert (found.tokens, found.own_draft) == (said[1], said[0] != "ngram")
 
 
 def test_what_a_pasted_speculation_says_is_kept() -> None:

@@ -154,25 +154,32 @@ DRAFTED = ("speculative_num_draft_tokens", "speculative_num_steps", "draft_model
 
 
 def as_started(wanted: dict[str, Any], asked: Asked) -> tuple[list[str], dict[str, Any]]:
-    """Return (words that come first, fields): a head or another model that drafts takes several words."""
+    """Return (words that come first, fields): what drafts, and how far, takes several words."""
     said = wanted.get("speculation")
     words = [] if said is None else drafting_words(said)
-    return words, {name: value for name, value in wanted.items() if not words or name != "speculation"}
+    return words, {name: value for name, value in wanted.items() if name != "speculation"}
 
 
 def drafting_words(said: Speculation) -> list[str]:
-    """Return the words that start a head or another model that drafts, one token after another; [] where the
-    model's own layers do.
+    """Return the words that start drafts, one token after another.
 
     >>> drafting_words(Speculation("eagle3", 3, draft="org/head"))[:4]
     ['--speculative-algorithm', 'EAGLE3', '--speculative-draft-model-path', 'org/head']
-    >>> drafting_words(Speculation("EAGLE", 3, draft="org/model"))[1:4]
-    ['EAGLE', '--speculative-draft-model-path', 'org/model']
+    >>> drafting_words(Speculation("mtp", 1))[1:4]
+    ['NEXTN', '--speculative-num-steps', '1']
+    >>> drafting_words(Speculation("ngram", 4))[1:]
+    ['NGRAM', '--speculative-num-draft-tokens', '5']
     """
-    if not (said.head or said.drafter or (said.draft and said.method.isupper())):
-        return []
-    method = said.head.upper() if said.head else "STANDALONE" if said.drafter else said.method
-    sizes = {"num-steps": said.tokens, "eagle-topk": 1, "num-draft-tokens": said.tokens + 1}
+    plain = said.method.upper()
+    method = said.head.upper() if said.head else "STANDALONE" if said.drafter else plain
+    if said.own_draft and not said.draft and plain != "DSPARK":
+        method = "NEXTN"
+    sizes = {"num-steps": said.tokens, "eagle-topk": 1} if method not in TREELESS else {}
+    sizes["num-draft-tokens"] = said.tokens + 1
     words = ["--speculative-algorithm", method]
     words += ["--speculative-draft-model-path", said.draft] if said.draft else []
     return words + [word for name, size in sizes.items() for word in (f"--speculative-{name}", str(size))]
+
+
+TREELESS = ("NGRAM",)
+"""Methods that draft without a model's steps."""

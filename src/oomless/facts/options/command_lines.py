@@ -90,7 +90,6 @@ COMMAND_LINES = (
             "Mi": MIB,
             "Gi": GIB,
         },
-        "NEXTN",
         own_words={("kv_cache_dtype", "fp8"): "fp8_e4m3"},
         image="lmsysorg/sglang",
         config_flags=("--config",),
