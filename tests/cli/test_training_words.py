@@ -35,3 +35,12 @@ def test_a_program_that_trains_through_others_is_answered_by_their_names(languag
     found = call("train", "qwen2.5-7b", "--gpu", "h100", "--framework", "h2o-llmstudio", "--lang", language)
     assert found.code == 2
     assert hint in found.err
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "mixed-bf16 with products in fp8"), ("zh", "mixed-bf16（乘积用 fp8）")]
+)
+def test_products_in_fp8_are_said_where_the_states_are_wider(language: str, words: str) -> None:
+    question = ("train", "llama-3.1-8b", "--gpu", "h100:8", "--framework", "torchtitan", "--lang", language)
+    assert words in call(*question, "--precision", "fp8").out
+    assert words not in call(*question).out

@@ -43,8 +43,11 @@ def question_line(answer: "TrainingAnswer") -> str:
     if request.recompute == "selective":
         again += f" ({', '.join(request.recompute_modules)})"
     sharding = "no sharding" if request.sharding == "none" else request.sharding
+    precision = request.precision
+    if request.products == "fp8" != precision:  # what is kept has one type, what is multiplied another
+        precision = f"{precision} with products in fp8"
     return (
-        f"{model.name}, {billions}, {method}, {request.precision}, {request.optimizer}, "
+        f"{model.name}, {billions}, {method}, {precision}, {request.optimizer}, "
         f"{sharding}, {again}, "
         f"{request.loss} loss, {request.framework}, {request.micro_batch} x "
         f"{request.seq_len:,} tokens a micro-batch"
