@@ -66,3 +66,13 @@ def test_where_nothing_helps_plan_is_named() -> None:
     found = call("train", "deepseek-v3", "--gpu", "rtx-4090")
     assert "would fit" not in found.out
     assert "oomless plan MODEL --for train" in found.out
+
+
+def test_states_go_to_the_host_as_the_engine_does_it() -> None:
+    """Trainers were told --offload optimizer, which none of them has without DeepSpeed."""
+    alone = oomless.train("qwen2.5-7b", "a100-80gb", framework="transformers")
+    assert "--zero 2 --offload optimizer" in {each.flags for each in alone.changes}
+    cut = oomless.train("llama-3.1-70b", "rtx-4090:2", framework="fsdp-qlora", method="qlora", seq_len=2048)
+    assert "--offload params,optimizer" in {each.flags for each in cut.changes}
+    paged = oomless.train("qwen2.5-7b", "rtx-4090", framework="transformers", optimizer="paged-adamw")
+    assert not any("--offload" in each.flags for each in paged.changes)

@@ -9,7 +9,7 @@ from ...frameworks import framework
 from ...run.cards import Hardware
 from ...run.training import TrainingAsked, recipe
 from ..serving.changes import Change
-from .several_changes import change, more_cards, of_several, room
+from .several_changes import change, more_cards, of_several, room, to_the_host
 from .training_estimate import TrainingEstimate
 
 OF_LABELS = ("pretrain", "sft")
@@ -68,8 +68,8 @@ def _candidates(estimate: TrainingEstimate) -> Iterator[tuple[str, TrainingAsked
         yield "--precision bf16", asked._replace(precision="bf16"), hardware
     if used.optimizer.startswith("adamw") and "8bit" not in used.optimizer:
         yield "--optimizer adamw-8bit", asked._replace(optimizer="adamw-8bit"), hardware
-    if "optimizer" not in used.offload:
-        yield "--offload optimizer", asked._replace(offload=(*used.offload, "optimizer")), hardware
+    for flags, fields in to_the_host(estimate):
+        yield flags, asked._replace(**fields), hardware
     if used.method == "full":
         yield "--method lora", asked._replace(method="lora", optimizer=None, precision=None), hardware
     if used.method != "qlora":

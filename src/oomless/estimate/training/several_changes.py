@@ -3,7 +3,7 @@ is trained last."""
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import OomlessError
 from ...frameworks import framework
@@ -77,9 +77,32 @@ def levers(estimate: TrainingEstimate) -> tuple[Lever, ...]:
         found.append(("--optimizer adamw-8bit", {"optimizer": "adamw-8bit"}))
     if recipe(used.precision).name != "bf16" and not framework(used.framework).megatron_core:
         found.append(("--precision bf16", {"precision": "bf16"}))
-    if "optimizer" not in used.offload:
-        found.append(("--offload optimizer", {"offload": (*used.offload, "optimizer")}))
-    return tuple(found)
+    return (*found, *to_the_host(estimate, 3 if estimate.mesh.dp * estimate.mesh.cp > 1 else 2))
+
+
+def to_the_host(estimate: TrainingEstimate, stage: Literal[2, 3] = 2) -> tuple[Lever, ...]:
+    """Return what moves the optimizer's states to the host: a stage of DeepSpeed's, on one card too, or
+    torchtune's own; under FSDP all that a rank owns goes; () where they lie there.
+
+    >>> from ...model.load import load
+    >>> from ...run.hardware import parse_gpu
+    >>> from .whole_step import estimate_step
+    >>> ways = (TrainingAsked(framework="trl"), TrainingAsked(framework="torchtune"))
+    >>> ways = (*ways, TrainingAsked(framework="fsdp", sharding="fsdp2"))
+    >>> model, card = load("qwen2.5-7b"), parse_gpu("a100-80gb:2")
+    >>> [flag for each in ways for flag, _ in to_the_host(estimate_step(model, each, card))]
+    ['--zero 2 --offload optimizer', '--offload optimizer', '--offload params,optimizer']
+    """
+    used = estimate.request
+    if "optimizer" in used.offload or used.optimizer.startswith("paged"):
+        return ()
+    if used.sharding.startswith(("fsdp", "hsdp")):
+        return (("--offload params,optimizer", {"offload": ("params", "optimizer")}),)
+    offload = (*used.offload, "optimizer")
+    if used.sharding in ("none", "ddp") and used.framework != "torchtune":
+        sharding = "zero2" if stage == 2 else "zero3"
+        return ((f"--zero {stage} --offload optimizer", {"sharding": sharding, "offload": offload}),)
+    return (("--offload optimizer", {"offload": offload}),)
 
 
 def fewest(estimate: TrainingEstimate, fixed: tuple[Lever, ...], hardware: Hardware) -> Change | None:
@@ -101,7 +124,12 @@ def fewest(estimate: TrainingEstimate, fixed: tuple[Lever, ...], hardware: Hardw
     if not any(made(tuple(lever for lever in able if not each & lever[1].keys())) for each in apart):
         return None
     sets = (chosen for count in range(MOST_LEVERS + 1) for chosen in combinations(able, count))
-    return next((found for chosen in sets if (found := made(chosen))), None)
+    return next((found for chosen in sets if apart_from_each_other(chosen) and (found := made(chosen))), None)
+
+
+def apart_from_each_other(chosen: tuple[Lever, ...]) -> bool:
+    """Return whether no two levers set the same field."""
+    return len(_joined(chosen)) == sum(len(fields) for _, fields in chosen)
 
 
 def more_cards(
