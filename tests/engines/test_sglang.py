@@ -171,11 +171,12 @@ def test_a_draft_raises_the_price_of_a_token() -> None:
 # what a rank holds
 
 
-def test_shared_experts_are_cloned_by_0_4_6_and_divided_since() -> None:
+def test_shared_experts_are_cloned_by_0_4_5_post2_and_divided_since_0_4_7() -> None:
     r1, asked = load("deepseek-r1"), Resolved(layout=Layout(tp=8))
     assert [
-        shared_clones(r1, asked, parse_gpu("h200:8"), RELEASES.at(v)) for v in ("0.4.5", "0.4.6", "0.5.3")
-    ] == [0, 8, 1]
+        shared_clones(r1, asked, parse_gpu("h200:8"), RELEASES.at("0." + v))
+        for v in ("4.5.post1", "4.5.post2", "4.6", "5.3")
+    ] == [0, 8, 8, 1]
     assert shared_clones(r1, asked, parse_gpu("a100-80gb:8"), RELEASES.at("0.4.6")) == 0
     assert (
         shared_clones(r1, asked._replace(moe_a2a_backend="deepep"), parse_gpu("h200:8"), RELEASES.at("0.5.3"))
@@ -273,7 +274,9 @@ def test_activations_are_not_subtracted_from_the_pool() -> None:
         ("h100:8", 8, "0.4.5", 0.81),
         ("h100:1", 1, "0.4.5", 0.88),
         ("b200:8", 8, "0.4.7", 0.79),
-        ("h100:8", 8, "0.4.8", 0.831),
+        ("h100:8", 8, "0.4.7", 0.81),
+        ("mi300x:8", 8, "0.4.7", 0.906),
+        ("h100:8", 8, "0.4.7.post1", 0.831),
         ("h200:8", 8, "0.5.0", 0.886),
         ("b200:8", 8, "0.5.2", 0.821),
         ("h200:8", 8, "0.5.3", 0.897),
@@ -541,7 +544,7 @@ def test_aiter_takes_less_of_the_share_above_8192_positions() -> None:
 
 
 def test_printed_share_is_what_aiter_left() -> None:
-    """ServerArgs of 0.5.5 and later print the share already cut; before, the one that was asked."""
+    """ServerArgs of 0.5.4.post1 and later print the share already cut; before, the one that was asked."""
     asked = Asked(engine="sglang", engine_version="0.5.17", gpu_memory_utilization=0.7225)
     flags = ", ".join(SGLANG.rows.flags_of_log({}, {"attention_backend": "aiter"}.get, lambda _: ""))
     for version, share in (("0.5.17", 0.85), ("0.5.1", 0.7225)):

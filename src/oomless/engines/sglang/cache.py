@@ -205,8 +205,9 @@ def cache_layout(model: Model, asked: Resolved, stage: Stage) -> CacheLayout:
 
 def uncounted_bytes(attentions: Sequence[Attention], asked: Resolved, rules: SglangRules) -> int:
     """Return the bytes of a token that the pool is not divided by: 0.5.3 divides by 576 B a layer of sparse
-    MLA in FP8, and then makes 656 + 132, a third more, out of what should stay free; 0.5.4 to 0.5.16 by 576 +
-    132 (get_cell_size_per_token): GLM-5-FP8 on MI355X holds 186.77 GiB where 167.84 were left (0.5.8.post1).
+    MLA in FP8, and then makes 656 + 132, a third more, out of what should stay free; 0.5.3.post1 to 0.5.16 by
+    576 + 132 (get_cell_size_per_token): GLM-5-FP8 on MI355X holds 186.77 GiB where 167.84 were left
+    (0.5.8.post1).
 
     >>> from ...model.load import load
     >>> from .release import RELEASES

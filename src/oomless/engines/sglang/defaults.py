@@ -309,7 +309,7 @@ def page_of(attention: Attention, hardware: Hardware, rules: SglangRules) -> int
 
 
 def stages(model: Model, asked: Resolved) -> list[Stage]:
-    """Layers a pipeline stage: the remainder goes to the last stage, from 0.5.4 on to as many last stages
+    """Layers a pipeline stage: the remainder goes to the last stage, from 0.5.6 on to as many last stages
     (distributed/utils.py).
 
     >>> from ...model.load import load

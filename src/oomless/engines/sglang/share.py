@@ -11,11 +11,11 @@ from ...units import GIB, MIB
 from .release import SglangRules
 
 CLASSES_048 = ((35, 2048, 8, 80), (90, 8192, 160, 160), (160, 8192, 256, 256))
-"""(memory in GiB below which, chunked_prefill_size, cuda_graph_max_bs below TP4 and from TP4 on), 0.4.8 to
-0.5.2."""
+"""(memory in GiB below which, chunked_prefill_size, cuda_graph_max_bs below TP4 and from TP4 on),
+0.4.7.post1 to 0.5.2."""
 LARGEST_CLASS = (16384, 512)
 RESERVES_048 = ((35, 2.8, 0.1), (90, 9.5, 0.5), (160, 12, 0.5))
-"""(memory in GiB below which, GiB that are kept free, and for each rank), 0.4.8 to 0.5.2."""
+"""(memory in GiB below which, GiB that are kept free, and for each rank), 0.4.7.post1 to 0.5.2."""
 LARGEST_RESERVE_048 = 32
 SHARES_04 = ((16, 0.79), (8, 0.81), (4, 0.85), (2, 0.87), (1, 0.88))
 """mem_fraction_static by the number of ranks, 0.4."""
@@ -40,10 +40,12 @@ def default_chunk(asked: Resolved, hardware: Hardware, rules: SglangRules) -> tu
     >>> one, card = Resolved(layout=Layout()), parse_gpu("l4")
     >>> [default_chunk(one, card, RELEASES.at(text)) for text in ("0.3.3", "0.4.4")]
     [(8192, 160), (2048, 8)]
+    >>> [default_chunk(one, parse_gpu("b200"), RELEASES.at(text)) for text in ("0.4.6", "0.4.7")]
+    [(8192, 256), (16384, 512)]
     """
     layout, memory = asked.layout, driver_mib(hardware)
     chunk, graphs = LARGEST_CLASS
-    if not rules.chunks_by_class:
+    if not rules.chunks_by_class and not (rules.share_of_largest_cards and memory > LARGEST_MIB_047):
         few = rules.graphs_of_small_cards if memory < SMALL_MIB_04 else 0
         chunk, graphs = (2048 if few else 8192), ((few if layout.tp < 4 else 80) if few else 160)
         least = rules.captures_more_above_gib * GIB // MIB
@@ -91,7 +93,8 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
     layout, memory = asked.layout, driver_mib(hardware)
     ranks = layout.tp * layout.pp
     if not (rules.reserves_by_class or rules.reserves_by_size):
-        return share_of_ranks(ranks, memory, rules)
+        drafts = rules.gib_reserved_for_drafts if asked.speculative else 0
+        return share_of_ranks(ranks, memory, rules, drafts, hardware.card.is_nvidia)
     if model.kinds.has(DSA) and rules.sparse_mla_share:
         return rules.sparse_mla_share
     by_class = rules.reserves_by_class
@@ -117,7 +120,7 @@ def default_share(model: Model, asked: Resolved, hardware: Hardware, rules: Sgla
 
 
 def share_beside_tower(model: Model, rules: SglangRules) -> float:
-    """What of the share is left to a server of images: by the release, and from 0.4.9.post4 by the tower
+    """What of the share is left to a server of images: by the release, and from 0.4.9.post3 by the tower
     (adjust_mem_fraction_for_vlm of 0.5.6, where the log of sglang#11830 says 0.7629746875 for 0.851).
 
     >>> from ...model.load import load
@@ -147,33 +150,42 @@ def reads_images(model: Model, rules: SglangRules) -> bool:
     return not asked_for and any(t.part == "vision" for t in model.tensors)
 
 
-def share_of_ranks(ranks: int, memory: int, rules: SglangRules) -> float:
-    """mem_fraction_static to 0.4.7: by the number of ranks, and by MiB on large cards.
+def share_of_ranks(
+    ranks: int, memory: int, rules: SglangRules, drafts: int = 0, nvidia: bool = True
+) -> float:
+    """mem_fraction_static to 0.4.7: by the number of ranks, and by MiB on large cards; `drafts` is what is
+    kept for them in GiB, or a twentieth on smaller cards.
 
     >>> from .release import RELEASES
     >>> releases = ("0.4.5.post1", "0.4.5.post3", "0.4.6.post2")
     >>> [round(share_of_ranks(8, 143_771, RELEASES.at(each)), 3) for each in releases]
     [0.81, 0.907, 0.872]
-    >>> share_of_ranks(8, 183_359, RELEASES.at("0.4.7"))
-    0.79
+    >>> last = RELEASES.at("0.4.7")
+    >>> [round(share_of_ranks(8, size, last), 3) for size in (81_559, 143_771, 183_359)]
+    [0.81, 0.872, 0.79]
+    >>> [round(share_of_ranks(8, size, last, 2), 3) for size in (81_559, 143_771)]
+    [0.769, 0.858]
+    >>> round(share_of_ranks(8, 196_592, last, nvidia=False), 3)
+    0.906
     """
     share = next(value for least, value in SHARES_04 if ranks >= least)
-    if rules.share_of_largest_cards and memory > LARGEST_MIB_047:
+    if rules.share_of_largest_cards and memory > LARGEST_MIB_047 and nvidia:
         return rules.share_of_largest_cards
     if rules.gib_beside_share_of_large_cards and memory > 80 * GIB // MIB:
         return (memory - rules.gib_beside_share_of_large_cards * GIB // MIB) / memory
     if rules.raises_share_of_large_cards and memory > 80 * GIB // MIB:
         share = SHARES_04[-1][1]
         if memory > 96 * GIB // MIB:
-            share = min(share + 48 * GIB // MIB * (1 - share) / memory, (memory - 18 * GIB // MIB) / memory)
-    return share
+            kept = (18 + drafts) * GIB // MIB
+            return min(share + 48 * GIB // MIB * (1 - share) / memory, (memory - kept) / memory)
+    return share * 0.95 if drafts else share
 
 
 LARGEST_MIB_047 = 180_000
 
 
 def reserve_of_class(layout: Layout, memory: int) -> float:
-    """MiB that 0.4.8 to 0.5.2 keep free: 13.5 GiB of an H100 at TP8."""
+    """MiB that 0.4.7.post1 to 0.5.2 keep free: 13.5 GiB of an H100 at TP8."""
     ranks = layout.tp * layout.pp
     found: float = LARGEST_RESERVE_048
     for below, each, a_rank in RESERVES_048:
@@ -204,7 +216,7 @@ def reserve_of_prefills(latents: bool, rules: SglangRules, chunk: int) -> float:
     >>> from .release import RELEASES
     >>> [
     ...     reserve_of_prefills(False, RELEASES.at(text), 8192)
-    ...     for text in ("0.5.5", "0.5.6", "0.5.8", "0.5.10")
+    ...     for text in ("0.5.5", "0.5.5.post1", "0.5.8", "0.5.10")
     ... ]
     [0.0, 1024, 464.0, 464.0]
     """
