@@ -312,3 +312,40 @@ def test_ascend_runs_the_first_engine_without_graphs_or_chunks(
     request = json.loads(call("infer", "qwen3-8b", *words).out)["request"]
     assert (request["engine_version"], request["max_num_batched_tokens"]) == (text, tokens)
     assert request["enforce_eager"] is eager
+
+
+@pytest.mark.parametrize(
+    ("rule", "without", "having"),
+    [
+        ("v0_fills_with_images", "0.5.0.post1", "0.5.1"),
+        ("v0_tokens_of_images", "0.5.5", "0.6.0"),
+        ("v0_cuts_cached_prefixes", "0.6.0", "0.6.1"),
+        ("v1_caches_no_fp8", "0.8.2", "0.8.1"),
+        ("fuses_qkv_a", "0.9.2", "0.10.0"),
+        ("v1_serves_slots", "0.10.0", "0.10.1"),
+        ("keeps_shared_experts_whole", "0.10.2", "0.11.0"),
+        ("gathers_heads_of_images", "0.11.1", "0.11.0"),
+        ("chooses_attention_by_order", "0.11.0", "0.11.1"),
+        ("attends_turing_by_flashinfer", "0.11.0", "0.11.1"),
+        ("splits_latents", "0.11.0", "0.11.1"),
+        ("captures_with_and_without_adapters", "0.11.0", "0.11.1"),
+        ("scans_by_flashinfer_on_hopper", "0.16.0", "0.17.0"),
+        ("fuses_indexer_inputs", "0.19.1", "0.20.0"),
+        ("raises_batch_to_items", "0.21.0", "0.22.0"),
+        ("scans_by_flashinfer_on_sm10", "0.21.0", "0.22.0"),
+        ("drafts_by_dspark", "0.24.0", "0.25.0"),
+        ("scores_index_beside_queries", "0.27.1", "0.28.0"),
+        ("scans_by_flashinfer_on_sm12", "0.29.0", "0.30.0"),
+    ],
+)
+def test_a_rule_of_vllm_ends_and_begins_where_its_source_does(rule: str, without: str, having: str) -> None:
+    assert (bool(getattr(VLLM.at(without), rule)), bool(getattr(VLLM.at(having), rule))) == (False, True)
+
+
+def test_blackwell_has_blocks_of_128_latents_from_0_10_1_on() -> None:
+    assert [VLLM.at(each).blackwell_mla_block for each in ("0.10.0", "0.10.1", "0.14.1", "0.16.0")] == [
+        16,
+        128,
+        128,
+        64,
+    ]

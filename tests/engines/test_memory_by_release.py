@@ -375,7 +375,7 @@ def test_a_tower_lies_over_the_ranks_of_attention(version: str, attention: int, 
 
 @pytest.mark.parametrize(
     ("version", "quantization", "row"),
-    [("0.7.1", None, 1280), ("0.7.1", "awq", 12_288), ("0.7.2", "gptq", 12_288), ("0.7.3", "awq", 1280)],
+    [("0.7.1", None, 1152), ("0.7.1", "awq", 12_288), ("0.7.2", "gptq", 12_288), ("0.7.3", "awq", 1280)],
 )
 def test_mla_came_for_fp8_first(version: str, quantization: str | None, row: int) -> None:
     """vLLM's use_mla: "MLA is not supported with awq quantization. Disabling MLA." (0.7.1 and 0.7.2)."""

@@ -225,10 +225,12 @@ def test_what_one_sequence_needs_in_a_log_of_022() -> None:
 # older releases
 
 
-def test_rows_of_072_are_aligned_to_256_bytes() -> None:
-    assert cache("deepseek-v3", engine_version="0.7.2").token_bytes == 61 * 1280
-    assert cache("deepseek-v2-lite", engine_version="0.7.2").token_bytes == 27 * 1280
-    assert cache("deepseek-v3", engine_version="0.8.5").token_bytes == 61 * 1152
+@pytest.mark.parametrize(
+    ("release", "row"), [("0.7.1", 1152), ("0.7.2", 1280), ("0.7.3", 1280), ("0.8.5", 1152)]
+)
+def test_rows_of_072_and_later_are_aligned_to_256_bytes(release: str, row: int) -> None:
+    assert cache("deepseek-v3", engine_version=release).token_bytes == 61 * row
+    assert cache("deepseek-v2-lite", engine_version=release).token_bytes == 27 * row
 
 
 def test_before_07_every_head_of_mla_was_stored() -> None:

@@ -192,7 +192,7 @@ def engine_run(model: Model, hardware: Hardware, version: str, asked: Asked, lay
 def falls_back(model: Model, hardware: Hardware, rules: VllmRules, asked: Asked, layout: Layout) -> bool:
     """Return whether the second engine leaves a question to the first (arg_utils.py, _is_v1_supported_oracle,
     and the models that are SupportsV0Only)."""
-    card, reads_fp8 = hardware.card, [9]
+    card, reads_fp8 = hardware.card, [] if rules.v1_caches_no_fp8 else [9]
     if card.vendor != "NVIDIA":
         return {"AMD": rules.has_v1_on_cuda_alone, "Huawei": rules.v1_asked_for_on_ascend}.get(
             card.vendor, False

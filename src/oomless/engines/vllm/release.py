@@ -57,6 +57,7 @@ class VllmRules(ReleaseRules):
     has_v1_on_cuda_alone: bool = False
     v1_asked_for_on_ascend: bool = False
     v1_needs_ampere: bool = False
+    v1_caches_no_fp8: bool = False
     v1_caches_fp8_by_fa3: bool = False
     v1_caches_fp8_on_blackwell: bool = False
     follows_cache_of_checkpoint: bool = False
