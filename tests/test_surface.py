@@ -220,7 +220,10 @@ def test_tune_json_is_frozen() -> None:
 def test_guide_json_is_frozen() -> None:
     asked = ("deepseek-r1-distill-qwen-32b", "--gpu", "rtx-4090:2", "--context", "16384")
     check(
-        "guide_json.txt", schema(document("guide", *asked), document("guide", "deepseek-r1", "--gpu", "t4:1"))
+        "guide_json.txt",
+        schema(
+            document("guide", *asked), document("guide", "deepseek-r1", "--gpu", "t4:1", "--engine", "vllm")
+        ),
     )
 
 
@@ -276,7 +279,7 @@ def test_every_number_of_bytes_is_an_integer() -> None:
 
 EXITS = (
     ("guide", "deepseek-r1", "--gpu", "h200:8"),
-    ("guide", "deepseek-r1", "--gpu", "t4:1"),
+    ("guide", "deepseek-r1", "--gpu", "t4:1", "--engine", "vllm"),
     ("guide", "deepseek-r1"),
     ("tune", "deepseek-r1"),
     ("tune",),
