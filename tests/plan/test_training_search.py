@@ -101,7 +101,7 @@ def test_a_pruned_search_finds_what_an_exhaustive_one_finds(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(0, NUM_QUESTIONS, 4))
 def test_what_one_card_says_of_another_is_true(seed: int) -> None:
     """A bound on the states, and what a smaller micro-batch on a larger card needed, are never more than the
-    estimate."""
+    estimate. A peak while loading is the same for every batch, and the low end of a step's says less."""
     search, hardware = question(seed)
 
     larger = hardware._replace(card=hardware.card._replace(memory_bytes=4 * hardware.card.memory_bytes))
@@ -111,8 +111,11 @@ def test_what_one_card_says_of_another_is_true(seed: int) -> None:
                 continue
             known = search.needs.of(column.smallest, hardware)
             assert known is not None
+            loads = estimate_training(search.model, column.smallest, hardware).peaks.phase
             for asked in column.settings:
                 found = estimate_training(search.model, asked, hardware)
+                if loads == "load" != found.peaks.phase:
+                    continue
                 high = max(ledger.high_bytes for ledger in found.ledgers)
                 low = max(ledger.low_bytes for ledger in found.ledgers)
                 assert known.low_bytes <= low

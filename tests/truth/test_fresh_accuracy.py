@@ -29,7 +29,7 @@ BUDGETS = {
         "kv_tokens": Budget(scored=0.89, median=0.041, p90=0.43, inside=0.93),
         "activation_peak": Budget(scored=1.0, median=0.039, p90=0.25, inside=1.0),
         "non_torch": Budget(scored=1.0, median=0.17, p90=0.25, inside=1.0),
-        "cuda_graph": Budget(scored=1.0, median=0.47, p90=4.1, inside=0.81),
+        "cuda_graph": Budget(scored=1.0, median=0.47, p90=4.7, inside=0.81),  # f158: FLASH_ATTN_MLA in 0.11.2
     },
 }
 """Of each round: the first was written down before rules of its time saw it, the second (`round 2` in the

@@ -16,7 +16,7 @@ ROWS = {row.id: row for row in read_table(TABLES / "inference.csv")}
     [
         ("561", "0.5.14", "deepseek-v4-flash-base"),  # a series on a day, and FP8 of what is FP4
         ("572", "0.5.9", "glm-4.7-flash"),  # no number: the release of the day
-        ("552", "0.5.4", "deepseek-v3.2-exp"),  # built from what 0.5.4 has
+        ("552", "0.5.3.post1", "deepseek-v3.2-exp"),  # built from what 0.5.3.post1 has
         ("558", "0.5", "deepseek-v4.1-flash"),  # an image before its release
         ("455", "0.7.2 (V0)", "deepseek-r1"),  # the length that the model has
     ],

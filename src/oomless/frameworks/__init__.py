@@ -68,7 +68,7 @@ def framework(name: str) -> Framework:
     """Return the record of a framework.
 
     >>> framework("trl").packages, framework("deepspeed").plan.shardings
-    (('transformers', 'trl', 'deepspeed', 'torch', 'accelerate'), ('zero2', 'zero3'))
+    (('transformers', 'trl', 'deepspeed', 'torch', 'accelerate', 'bitsandbytes'), ('zero2', 'zero3'))
     """
     if name not in names():
         raise UsageError(f"unknown framework {name!r}", did_you_mean(name, sorted(names())))

@@ -69,7 +69,7 @@ def plan_serving(
 
     >>> found = plan_serving("deepseek-r1", Wanted(gpus=("h200",), context=32768, concurrency=64))
     >>> found.rows[0].row.gpu, found.rows[0].row.estimate.verdict
-    ('h200-141gb-sxm:8x2', 'fits')
+    ('h200-141gb-sxm:8', 'fits')
     """
     wanted.check(table)
     found = model if isinstance(model, Model) else load(model, offline=offline, revision=revision)

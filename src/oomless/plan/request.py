@@ -33,7 +33,7 @@ def plan(
 
     >>> found = plan("deepseek-r1", gpu=["h100", "h200"], context=32768, concurrency=64)
     >>> found.rows[0].row.gpu, found.rows[0].row.price.provider
-    ('h200-141gb-sxm:8x2', 'E2E Networks')
+    ('h200-141gb-sxm:8', 'E2E Networks')
     """
     return plan_for(for_, model, flags, read_all(prices), offline, revision)
 

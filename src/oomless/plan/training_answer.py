@@ -73,7 +73,7 @@ def plan_training(
     ...     "deepseek-v2-lite", Wanted(gpus=("a100-80gb:1",)), WantedTraining(method="lora")
     ... )
     >>> found.rows[0].row.estimate.verdict, found.rows[0].launch.command
-    ('fits', 'axolotl train axolotl.yaml')
+    ('fits', 'llamafactory-cli train llama_factory.yaml')
     """
     wanted.check(table)
     training.check()

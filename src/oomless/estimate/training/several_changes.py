@@ -81,8 +81,9 @@ def levers(estimate: TrainingEstimate) -> tuple[Lever, ...]:
 
 
 def to_the_host(estimate: TrainingEstimate, stage: Literal[2, 3] = 2) -> tuple[Lever, ...]:
-    """Return what moves the optimizer's states to the host: a stage of DeepSpeed's, on one card too, or
-    torchtune's own; under FSDP all that a rank owns goes; () where they lie there.
+    """Return what moves the optimizer's states to the host: a stage of DeepSpeed's under transformers,
+    on one card too; elsewhere by the framework itself; under FSDP all that a rank owns goes; () where they
+    lie there.
 
     >>> from ...model.load import load
     >>> from ...run.hardware import parse_gpu
@@ -96,10 +97,10 @@ def to_the_host(estimate: TrainingEstimate, stage: Literal[2, 3] = 2) -> tuple[L
     used = estimate.request
     if "optimizer" in used.offload or used.optimizer.startswith("paged"):
         return ()
-    if used.sharding.startswith(("fsdp", "hsdp")):
+    if used.sharding in ("fsdp1", "fsdp2", "hsdp"):
         return (("--offload params,optimizer", {"offload": ("params", "optimizer")}),)
     offload = (*used.offload, "optimizer")
-    if used.sharding in ("none", "ddp") and used.framework != "torchtune":
+    if used.sharding in ("none", "ddp") and framework(used.framework).runs_transformers:
         sharding = "zero2" if stage == 2 else "zero3"
         return ((f"--zero {stage} --offload optimizer", {"sharding": sharding, "offload": offload}),)
     return (("--offload optimizer", {"offload": offload}),)
