@@ -96,7 +96,6 @@ class SglangRules(ReleaseRules):
     share_of_vision_models: float = 0.0
     reads_images_if_asked: Families = NO_FAMILY
     """Families that show no images unless --enable-multimodal."""
-    """Models that are served for their texts as a rule need --enable-multimodal."""
     cuts_no_prompt_of_vision_models: bool = False
     """Their prompts are read at once, however long."""
     sparse_mla_share: float = 0.0
@@ -137,7 +136,6 @@ class SglangRules(ReleaseRules):
     holds_loaded_experts: Families = NO_FAMILY
     holds_loaded_weights: Families = NO_FAMILY
     """Families whose models keep a dictionary of their experts, or of all parameters."""
-    """Of Qwen3's models with experts, where a kernel puts them into another order."""
     copies_experts_on_ascend: bool = False
     """In 8 bit: what was loaded stays where something holds it."""
     holds_experts_of_ranks: bool = False
